@@ -1,0 +1,191 @@
+"""Building blocks of all networks: MLPs and recurrent cells, initialised as PyTorch does.
+
+Published results depend on the initialisation: weights *and* biases of a linear layer are uniform in
+±1/sqrt(fan_in) (`torch.nn.Linear`), those of a GRU cell in ±1/sqrt(hidden size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from worldmodels.types import Array
+
+LAYER_NORM_EPSILON = 1e-5  # PyTorch's
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "elu": jax.nn.elu,
+    "gelu": jax.nn.gelu,
+    "identity": lambda x: x,
+    "leakyrelu": lambda x: jax.nn.leaky_relu(x, 0.1),
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "softplus": jax.nn.softplus,
+    "swish": jax.nn.silu,
+    "tanh": jnp.tanh,
+}
+
+
+def activation(name: str) -> Callable[[Array], Array]:
+    """The activation function called `name` in the published configurations."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"Unknown activation {name!r}. Known: {', '.join(sorted(ACTIVATIONS))}.")
+    return ACTIVATIONS[name]
+
+
+def uniform_init(bound: float) -> Callable:
+    """Initializer uniform in [-bound, bound]."""
+
+    def init(key, shape, dtype=jnp.float32, out_sharding=None):
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def linear(in_size: int, out_size: int, *, rngs: nnx.Rngs, bound: float | None = None) -> nnx.Linear:
+    """Linear layer with PyTorch's initialisation; `bound` defaults to 1/sqrt(in_size)."""
+    bound = bound if bound is not None else 1.0 / max(in_size, 1) ** 0.5
+    init = uniform_init(bound)
+    return nnx.Linear(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs)
+
+
+def layer_norm(size: int, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """LayerNorm over the last axis with PyTorch's epsilon and two-pass variance."""
+    return nnx.LayerNorm(size, epsilon=LAYER_NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+
+class MLP(nnx.Module):
+    """[..., in_size] -> [..., out_size]: hidden layers of Linear, optional LayerNorm, activation; then a linear head.
+
+    Args:
+      out_size: None leaves out the head: the output is the last hidden layer, [..., hidden_size].
+      norm: None or "ln".
+      output_activation: name of an activation of the head's output.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int | None,
+        *,
+        hidden_size: int = 32,
+        hidden_layers: int = 2,
+        activation: str = "elu",
+        norm: str | None = None,
+        output_activation: str = "identity",
+        rngs: nnx.Rngs,
+    ):
+        if norm not in (None, "ln"):
+            raise ValueError(f"Unknown norm {norm!r}. Known: None, 'ln'.")
+        sizes = [in_size] + [hidden_size] * hidden_layers
+        self.layers = nnx.List([linear(i, o, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)])
+        self.norms = nnx.List([layer_norm(hidden_size, rngs=rngs) for _ in self.layers if norm == "ln"])
+        self.head = linear(sizes[-1], out_size, rngs=rngs) if out_size is not None else None
+        self.activation = activation
+        self.output_activation = output_activation
+        self.out_size = out_size if out_size is not None else sizes[-1]
+
+    def __call__(self, x: Array) -> Array:
+        if not self.layers:
+            return self._head(x)
+        return self.finish(self.layers[0](x))
+
+    def project(self, x: Array, start: int) -> Array:
+        """The share of the first layer's output that inputs [start, start + x.shape[-1]) give, without bias.
+
+        What does not depend on the recurrence is projected once for the whole sequence; `finish` adds it up.
+        """
+        kernel = self.layers[0].kernel[...]
+        return x @ kernel[start : start + x.shape[-1]]
+
+    def finish(self, hidden: Array) -> Array:
+        """From the first layer's output (before norm and activation) to the network's output."""
+        act = activation(self.activation)
+        for i in range(len(self.layers)):
+            hidden = self.layers[i](hidden) if i else hidden
+            hidden = self.norms[i](hidden) if self.norms else hidden
+            hidden = act(hidden)
+        return self._head(hidden)
+
+    @property
+    def first_bias(self) -> Array:
+        """[hidden_size] bias of the first layer."""
+        return self.layers[0].bias[...]
+
+    def _head(self, x: Array) -> Array:
+        return activation(self.output_activation)(self.head(x)) if self.head is not None else x
+
+
+class GRUCell(nnx.Module):
+    """PyTorch's GRU cell: `n = tanh(W_in x + b_in + r * (W_hn h + b_hn))`, `h' = (1 - z) * n + z * h`.
+
+    The memory of `rssm` and of version 1 of `rssmo`. Gate order in the weights: reset, update, new.
+    """
+
+    def __init__(self, in_size: int, deter_size: int, *, rngs: nnx.Rngs):
+        bound = 1.0 / deter_size**0.5
+        self.input_layer = linear(in_size, 3 * deter_size, rngs=rngs, bound=bound)
+        self.memory_layer = linear(deter_size, 3 * deter_size, rngs=rngs, bound=bound)
+
+    def __call__(self, x: Array, deter: Array) -> Array:
+        reset_x, update_x, new_x = jnp.split(self.input_layer(x), 3, axis=-1)
+        reset_h, update_h, new_h = jnp.split(self.memory_layer(deter), 3, axis=-1)
+        reset = jax.nn.sigmoid(reset_x + reset_h)
+        update = jax.nn.sigmoid(update_x + update_h)
+        new = jnp.tanh(new_x + reset * new_h)
+        return (1 - update) * new + update * deter
+
+
+class LayerNormGRUCell(nnx.Module):
+    """GRU with one LayerNorm over all gates, the memory of `rssmo` (AIME-v2; after Dreamer-v2, without its -1 bias).
+
+    Gate order in the weights: update (which *keeps*), reset, candidate.
+    """
+
+    def __init__(self, in_size: int, deter_size: int, *, rngs: nnx.Rngs):
+        self.input_layer = linear(in_size + deter_size, 3 * deter_size, rngs=rngs)
+        self.norm = layer_norm(3 * deter_size, rngs=rngs)
+
+    def __call__(self, x: Array, deter: Array) -> Array:
+        gates = self.norm(self.input_layer(jnp.concatenate([x, deter], axis=-1)))
+        update, reset, candidate = jnp.split(gates, 3, axis=-1)
+        update = jax.nn.sigmoid(update)
+        candidate = jnp.tanh(jax.nn.sigmoid(reset) * candidate)
+        return (1 - update) * candidate + update * deter
+
+
+class EnsembleMLP(nnx.Module):
+    """K independent MLPs in one, [..., in_size] -> [..., K, out_size] (disagreement, Plan2Explore)."""
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        num_members: int,
+        hidden_size: int,
+        hidden_layers: int,
+        activation: str = "elu",
+        rngs: nnx.Rngs,
+    ):
+        sizes = [in_size] + [hidden_size] * hidden_layers + [out_size]
+        init_keys = [rngs.params() for _ in range(2 * (len(sizes) - 1))]
+        self.kernels = nnx.List([])
+        self.biases = nnx.List([])
+        for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            init = uniform_init(1.0 / fan_in**0.5)
+            self.kernels.append(nnx.Param(init(init_keys[2 * i], (num_members, fan_in, fan_out))))
+            self.biases.append(nnx.Param(init(init_keys[2 * i + 1], (num_members, fan_out))))
+        self.activation = activation
+
+    def __call__(self, x: Array) -> Array:
+        act = activation(self.activation)
+        x = x[..., None, :]  # [..., 1, in_size] broadcasts against the members
+        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            x = jnp.einsum("...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel[...])
+            x = x + bias[...]
+            x = act(x) if i < len(self.kernels) - 1 else x
+        return x

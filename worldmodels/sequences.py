@@ -1,0 +1,47 @@
+"""The time axis: everything that knows about it lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from worldmodels.types import Array
+
+
+def swap_batch_time(tree):
+    """[B, T, ...] <-> [T, B, ...] for every leaf."""
+    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
+
+
+def scan_time(step: Callable, carry, xs, length: int | None = None, unroll: int = 1):
+    """`jax.lax.scan` over the time axis of batch-major sequences.
+
+    Args:
+      step: (carry, x_t) -> (carry, y_t); leaves of x_t and y_t are [B, ...].
+      carry: initial carry.
+      xs: inputs, leaves [B, T, ...], or None to run `length` steps without any.
+      length: number of steps; needed only if `xs` has no leaves.
+      unroll: steps per iteration of the compiled loop.
+
+    Returns:
+      The final carry and the outputs, leaves [B, T, ...].
+    """
+    carry, ys = jax.lax.scan(step, carry, swap_batch_time(xs), length, unroll=unroll)
+    return carry, swap_batch_time(ys)
+
+
+def termination_mask(is_terminal: Array) -> Array:
+    """[B, T] float32: 0 for every record after the first terminal one, else 1.
+
+    A short episode is padded by its last record; if it ended by termination the padding is terminal too, and
+    this mask hides it (AIME-v2 implementation; reference notes 1.4: this is 1 - M).
+    """
+    seen_before = jnp.cumsum(is_terminal, axis=1) - is_terminal
+    return (seen_before == 0).astype(jnp.float32)
+
+
+def sum_time_mean_batch(x: Array) -> Array:
+    """[B, T] -> scalar: the published reduction, sum over time and mean over the batch."""
+    return x.sum(axis=1).mean(axis=0)

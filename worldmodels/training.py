@@ -1,0 +1,115 @@
+"""From a loss to a training run: `TrainState`, `make_update`, `make_train_loop`.
+
+A loss is a pure function `loss_fn(model, *args, key) -> (scalar, metrics)`. An update differentiates it with
+respect to its first argument only: everything else is frozen by construction. A training loop runs many updates in
+one dispatch, with batches drawn on the device. Update n draws from `fold_in(key, n)`, so that a resumed run is the
+uninterrupted run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from worldmodels.types import Array
+
+Metrics = dict[str, Array]
+
+
+@struct.dataclass
+class TrainState:
+    """Everything that changes while one loss is minimised.
+
+    Attributes:
+      model: pytree that is trained (an nnx module, or a dict of them).
+      opt_state: state of the optimizer.
+      key: scalar PRNG key (`jax.random.key`), never changed.
+      step: [] int32, number of updates made.
+    """
+
+    model: object
+    opt_state: object
+    key: Array
+    step: Array
+
+    @classmethod
+    def create(cls, model, optimizer: optax.GradientTransformation, key: Array) -> TrainState:
+        """State before the first update."""
+        return cls(model=model, opt_state=optimizer.init(model), key=key, step=jnp.zeros((), jnp.int32))
+
+
+def make_optimizer(
+    learning_rate: float | optax.Schedule, grad_clip: float | None = None
+) -> optax.GradientTransformation:
+    """Adam (0.9, 0.999, 1e-8) after clipping by the global norm, as in all published scripts."""
+    adam = optax.adam(learning_rate)
+    return adam if grad_clip is None else optax.chain(optax.clip_by_global_norm(grad_clip), adam)
+
+
+def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: float = 1.0) -> optax.Schedule:
+    """Cosine from `learning_rate` to `final_fraction` of it over `num_updates`; 1.0 is the published constant."""
+    return optax.cosine_decay_schedule(learning_rate, max(num_updates, 1), alpha=final_fraction)
+
+
+def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
+    """Returns the pure function `update(state, *args) -> (state, metrics)`.
+
+    Args:
+      loss_fn: (model, *args, key) -> (scalar loss, metrics).
+      optimizer: the one whose state `TrainState.create` made.
+    """
+
+    def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
+        key = jax.random.fold_in(state.key, state.step)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
+        model = optax.apply_updates(state.model, updates)
+        return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
+
+    return update
+
+
+def make_train_loop(
+    update: Callable, sample: Callable, num_updates: int, *, num_seeds: int | None = None
+) -> Callable:
+    """Returns a jitted `loop(state, data, *frozen) -> (state, metrics)` of `num_updates` updates.
+
+    Args:
+      update: (state, batch, *frozen) -> (state, metrics).
+      sample: (data, key) -> batch, pure; the key is derived from the state's key and step.
+      num_updates: updates per dispatch.
+      num_seeds: None for one run. N trains N runs in one program: leaves of `state` and of `frozen` have a leading
+        axis [N], `data` is shared, metrics are [N].
+
+    Returns:
+      The loop. It donates `state`. Metrics are averaged over the updates of the call.
+    """
+
+    def one_update(state, data, frozen):
+        # A stream of its own: the loss uses fold_in(key, step) itself.
+        sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
+        return update(state, sample(data, sample_key), *frozen)
+
+    if num_seeds is not None:
+        one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
+
+    def loop(state, data, *frozen):
+        state, metrics = jax.lax.scan(lambda s, _: one_update(s, data, frozen), state, None, num_updates)
+        return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+
+    return jax.jit(loop, donate_argnums=0)
+
+
+def stack_seeds(create: Callable, keys: Array):
+    """`create(key)` for every key of `keys` [N], stacked to leaves with a leading axis [N]."""
+    return jax.vmap(create)(keys)
+
+
+def select_seed(tree, index: int):
+    """The state (or model) of one seed out of a stacked one."""
+    return jax.tree.map(lambda x: x[index], tree)
