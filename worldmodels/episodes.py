@@ -1,0 +1,447 @@
+"""Episodes on disk: one file per episode, in the layout that the AIME papers published.
+
+A folder holds `0.hdf5, 1.hdf5, ...` (AIME-v2) or `0.npz, 1.npz, ...` (AIME), or further such folders.
+Record t of an episode holds what is known on arrival at time t; T records are T - 1 control steps.
+
+| key                                | on disk                            | in memory      |
+|------------------------------------|------------------------------------|----------------|
+| images, e.g. `image`               | [T, y, x, 3] uint8                 | the same       |
+| other sensors                      | [T, d] float64                     | [T, d] float32 |
+| `pre_action`, zeros at t = 0       | [T, A] float64                     | [T, A] float32 |
+| `reward`, 0 at t = 0               | [T, 1] float64                     | [T] float32    |
+| `is_first, is_last, is_terminal`   | [T, 1] bool                        | [T] bool       |
+| `success`, where defined           | [T, 1] bool                        | [T] bool       |
+| `task_id`, where defined           | [T, 1] int64                       | [T] int64      |
+| `physics_state`, our extra         | [T, P] float64                     | the same       |
+| `metadata`, our extra              | JSON: array (npz), attribute (hdf5)| dict           |
+
+Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and flags
+included. Nothing here imports jax, so that environment workers may use it.
+"""
+
+import contextlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+FLAGS = ("is_first", "is_last", "is_terminal")
+BOOLEANS = (*FLAGS, "success")
+SCALARS = ("reward", "task_id", *BOOLEANS)
+REQUIRED = ("pre_action", "reward", *FLAGS)
+NOT_SENSORS = (*SCALARS, "pre_action", "physics_state")
+SUFFIXES = (".npz", ".hdf5")
+
+_METADATA = "metadata"
+_MAX_METADATA_BYTES = 60_000  # an HDF5 attribute holds 64 KiB
+_UNREADABLE = (
+    OSError,
+    LookupError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    EOFError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
+class EpisodeError(ValueError):
+    """An episode, a file or a folder of them that cannot be used; the message says why and what to do."""
+
+
+@dataclass(eq=False)
+class Episode:
+    """One episode.
+
+    Attributes:
+      records: {name: [T, ...]} arrays as in the table of this module.
+      metadata: what is known of its origin (environment, action repeat, seed, versions); JSON-able.
+    """
+
+    records: dict[str, np.ndarray]
+    metadata: dict = field(default_factory=dict)
+
+    @property
+    def num_records(self) -> int:
+        """T, the reset record included."""
+        return len(self.records["is_first"])
+
+    @property
+    def length(self) -> int:
+        """Number of control steps, T - 1."""
+        return self.num_records - 1
+
+    @property
+    def return_(self) -> float:
+        """Undiscounted sum of rewards."""
+        return float(np.sum(self.records["reward"], dtype=np.float64))
+
+    @property
+    def success(self) -> bool | None:
+        """Whether any record was a success; None where the environment does not define it."""
+        return bool(np.any(self.records["success"])) if "success" in self.records else None
+
+    @property
+    def sensors(self) -> tuple[str, ...]:
+        """Names of what the robot senses, sorted."""
+        return tuple(sorted(set(self.records) - set(NOT_SENSORS)))
+
+
+def stack_records(records: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
+    """Stacks T per-step records {name: value [...]} into the arrays {name: [T, ...]} of an episode.
+
+    Raises:
+      EpisodeError: there are no records, or one has other names or shapes than the first.
+    """
+    if not records:
+        raise EpisodeError("stack_records was given no records; an episode has at least its reset record.")
+    for index, record in enumerate(records):
+        if record.keys() != records[0].keys():
+            different = ", ".join(sorted(record.keys() ^ records[0].keys()))
+            raise EpisodeError(
+                f"Record {index} and record 0 of an episode differ in {different}; every record needs all."
+            )
+    try:
+        stacked = {name: np.stack([np.asarray(record[name]) for record in records]) for name in records[0]}
+    except ValueError as error:
+        raise EpisodeError(f"The records of an episode have different shapes ({error}).") from error
+    return canonical_records(stacked, "an episode being collected")
+
+
+# Checks and dtypes ---------------------------------------------------------------------------------------------------
+
+
+def canonical_records(records: Mapping[str, np.ndarray], source: object) -> dict[str, np.ndarray]:
+    """Brings arrays of any dtype to the shapes and dtypes of the table of this module.
+
+    Args:
+      records: {name: [T, ...]}.
+      source: where they are from, for messages.
+
+    Raises:
+      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, images that are not 0..255.
+    """
+    lengths = {name: len(value) if np.ndim(value) else 0 for name, value in records.items()}
+    if len(set(lengths.values())) > 1:
+        listing = ", ".join(f"{name} {length}" for name, length in sorted(lengths.items()))
+        raise EpisodeError(
+            f"{source} has arrays of unequal length ({listing}); every array needs one row per record."
+        )
+    if not any(lengths.values()):
+        raise EpisodeError(f"{source} has no records; an episode has at least its reset record.")
+    return {name: _canonical(name, np.asarray(value), source) for name, value in records.items()}
+
+
+def _canonical(name: str, value: np.ndarray, source: object) -> np.ndarray:
+    if value.dtype.kind not in "biuf":
+        raise EpisodeError(
+            f"{source}: {name!r} has dtype {value.dtype}; expected numbers. Remove it or write it again."
+        )
+    if value.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            value = value.astype(np.float64 if name == "physics_state" else np.float32, copy=False)
+        if not np.isfinite(value).all():
+            raise EpisodeError(
+                f"{source}: {name!r} has NaN or infinite values; remove the episode and find their cause."
+            )
+    if name in SCALARS:
+        if value.size != len(value):
+            raise EpisodeError(
+                f"{source}: {name!r} has shape {list(value.shape)}; expected one number per record."
+            )
+        value = value.reshape(-1)
+    elif value.ndim == 1:
+        value = value[:, None]
+    return _cast(name, value, source)
+
+
+def _cast(name: str, value: np.ndarray, source: object) -> np.ndarray:
+    if name in BOOLEANS:
+        return value > 0.5 if value.dtype.kind == "f" else value.astype(bool)
+    if name == "task_id":
+        return value.astype(np.int64)
+    if value.ndim == 4:
+        return _as_image(name, value, source)
+    return value.astype(np.float64 if name == "physics_state" else np.float32, copy=False)
+
+
+def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
+    if value.dtype == np.uint8:
+        return value
+    rounded = np.rint(value)
+    if rounded.min() < 0 or rounded.max() > 255 or (value.max() <= 1 and (rounded != value).any()):
+        raise EpisodeError(
+            f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; expected 0 to 255. "
+            "Scale it before writing."
+        )
+    return rounded.astype(np.uint8)
+
+
+# Writing -------------------------------------------------------------------------------------------------------------
+
+
+def write_episode(path: str | os.PathLike, episode: Episode) -> None:
+    """Writes one episode; the file appears complete or not at all, whenever the process dies.
+
+    Args:
+      path: `.npz` (the format of AIME) or `.hdf5` (of AIME-v2).
+      episode: what to write; checked first.
+
+    Raises:
+      EpisodeError: unknown suffix, or an episode that could not be read back.
+    """
+    path = Path(path)
+    _check_suffix(path)
+    source = f"The episode to be written to {path}"
+    _check_names(episode.records, REQUIRED, source)
+    arrays = {name: _on_disk(value) for name, value in canonical_records(episode.records, source).items()}
+    try:
+        metadata = json.dumps(episode.metadata, default=_plain)
+    except TypeError as error:
+        raise EpisodeError(
+            f"{source} has metadata that JSON cannot hold ({error}); use plain numbers and text."
+        ) from error
+    if len(metadata.encode()) > _MAX_METADATA_BYTES:
+        raise EpisodeError(
+            f"{source} has {len(metadata)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}."
+        )
+    write = _write_npz if path.suffix == ".npz" else _write_hdf5
+    _write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _on_disk(value: np.ndarray) -> np.ndarray:
+    if value.dtype.kind == "f":
+        value = value.astype(np.float64)
+    return value[:, None] if value.ndim == 1 else value
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
+    with open(path, "wb") as file:
+        np.savez_compressed(file, **arrays, **{_METADATA: np.array(metadata)})
+
+
+def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            if value.size == 0:  # a robot without actions: HDF5 has no empty chunks
+                file.create_dataset(name, data=value)
+                continue
+            rows = 8192 // int(np.prod(value.shape[1:]))
+            chunks = (min(max(rows, 1), len(value)), *value.shape[1:])
+            file.create_dataset(name, data=value, compression="lzf", chunks=chunks)
+        file.attrs[_METADATA] = metadata
+
+
+def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a hidden path in the same folder and then renames it to `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# Reading -------------------------------------------------------------------------------------------------------------
+
+
+def read_episode(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Episode:
+    """Reads one episode, with or without our extras.
+
+    Args:
+      path: `.npz` or `.hdf5`.
+      keys: names of the arrays to read; reward, flags and success (where recorded) always come along.
+        None reads everything.
+
+    Raises:
+      EpisodeError: no such file, truncated or alien, a missing key, NaN or infinite values, unequal lengths.
+    """
+    path = Path(path)
+    with _open(path) as (present, read, metadata):
+        if keys is None:
+            _check_names(present, REQUIRED, path)
+            names = present
+        else:
+            names = {*keys, "reward", *FLAGS} | ({"success"} & set(present))
+            _check_names(present, sorted(names), path)
+        records = {name: np.asarray(read(name)) for name in sorted(names)}
+    return Episode(canonical_records(records, path), metadata)
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
+    """Opens a file as (names, read(name), metadata); any failure inside names the file."""
+    _check_suffix(path)
+    if not path.is_file():
+        raise EpisodeError(f"There is no episode file {path}; check the path.")
+    try:
+        with _open_npz(path) if path.suffix == ".npz" else _open_hdf5(path) as opened:
+            yield opened
+    except EpisodeError:
+        raise
+    except PermissionError as error:
+        raise EpisodeError(f"{path} may not be read by this user; change its permissions.") from error
+    except _UNREADABLE as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise EpisodeError(
+            f"{path} is not a readable episode, it is truncated or of another kind ({reason}); "
+            "delete it and collect or download it again."
+        ) from error
+
+
+@contextlib.contextmanager
+def _open_npz(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
+    file = np.load(path, allow_pickle=False)
+    if not hasattr(file, "files"):
+        raise ValueError("a single array, not an archive of them")
+    with file:
+        names = [name for name in file.files if name != _METADATA]
+        yield names, file.__getitem__, json.loads(str(file[_METADATA])) if _METADATA in file.files else {}
+
+
+@contextlib.contextmanager
+def _open_hdf5(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
+    # A published file never changes, so that no lock is needed; some network file systems have none.
+    with h5py.File(path, "r", locking=False) as file:
+        metadata = json.loads(file.attrs[_METADATA]) if _METADATA in file.attrs else {}
+        yield list(file), lambda name: file[name][()], metadata
+
+
+def _check_suffix(path: Path) -> None:
+    if path.suffix not in SUFFIXES:
+        raise EpisodeError(
+            f"{path} has the suffix {path.suffix!r}; episodes are {' or '.join(SUFFIXES)} files."
+        )
+
+
+def _check_names(present: Collection[str], required: Sequence[str], source: object) -> None:
+    missing = [name for name in required if name not in present]
+    if missing:
+        raise EpisodeError(
+            f"{source} lacks {', '.join(missing)}; it has {', '.join(sorted(present)) or 'nothing'}. "
+            "Ask for what it has, or record it again."
+        )
+
+
+# Folders -------------------------------------------------------------------------------------------------------------
+
+
+def episode_paths(folder: str | os.PathLike) -> list[Path]:
+    """Episode files of a folder and the folders in it, sorted by folder and then by number; [] if there are none.
+
+    Other files, and what is hidden, are ignored.
+
+    Raises:
+      EpisodeError: no such folder, or two files with the same number in one folder.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EpisodeError(
+            f"There is no folder {folder}; collect or download episodes into it, or check the path."
+        )
+    found: dict[tuple, Path] = {}
+    for parent, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for path in (Path(parent, name) for name in names):
+            if path.suffix not in SUFFIXES or not path.stem.isdecimal():
+                continue
+            place = (path.parent.relative_to(folder).parts, int(path.stem))
+            if place in found:
+                raise EpisodeError(f"{found[place]} and {path} have the same number; remove one of them.")
+            found[place] = path
+    return [found[place] for place in sorted(found)]
+
+
+def append_episode(folder: str | os.PathLike, episode: Episode, suffix: str = ".hdf5") -> Path:
+    """Writes an episode under the next free number of a folder (made if needed; one writer at a time)."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    taken = [int(p.stem) for p in folder.iterdir() if p.suffix in SUFFIXES and p.stem.isdecimal()]
+    path = folder / f"{max(taken, default=-1) + 1}{suffix}"
+    write_episode(path, episode)
+    return path
+
+
+def load_episodes(
+    folder: str | os.PathLike,
+    limit: int | None = None,
+    keys: Sequence[str] | None = None,
+    *,
+    mode: str = "forward",
+    seed: int = 0,
+) -> list[Episode]:
+    """Reads the episodes of a folder into memory.
+
+    Args:
+      folder: as for `episode_paths`.
+      limit: read at most so many, chosen as by `subsample`.
+      keys: as for `read_episode`.
+      mode, seed: as for `subsample`.
+
+    Raises:
+      EpisodeError: no episodes there, or one that cannot be read.
+    """
+    paths = _paths_or_error(folder)
+    return [read_episode(path, keys) for path in subsample(paths, limit, mode=mode, seed=seed)]
+
+
+def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed: int = 0) -> list:
+    """Chooses at most `limit` of the items and keeps their order.
+
+    Args:
+      items: any sequence.
+      limit: None for all.
+      mode: "forward" the first ones, "backward" the last ones, "random" without replacement by `seed`,
+        "uniform" evenly spaced with the first and the last among them.
+      seed: of mode "random".
+
+    Raises:
+      ValueError: unknown mode, or a limit below one.
+    """
+    choosers = {
+        "forward": lambda: range(limit),
+        "backward": lambda: range(len(items) - limit, len(items)),
+        "random": lambda: sorted(np.random.default_rng(seed).choice(len(items), limit, replace=False)),
+        "uniform": lambda: np.linspace(0, len(items) - 1, limit).round().astype(int),
+    }
+    if mode not in choosers:
+        raise ValueError(f"Unknown subsampling mode {mode!r}. Known: {', '.join(choosers)}.")
+    if limit is not None and limit < 1:
+        raise ValueError(f"The limit on episodes is {limit}; give at least 1, or None for all of them.")
+    if limit is None or limit >= len(items):
+        return list(items)
+    return [items[index] for index in choosers[mode]()]
+
+
+def _paths_or_error(folder: str | os.PathLike) -> list[Path]:
+    paths = episode_paths(folder)
+    if not paths:
+        raise EpisodeError(
+            f"{folder} holds no episodes; they are files named 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ..."
+        )
+    return paths
