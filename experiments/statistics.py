@@ -1,0 +1,238 @@
+"""Scores of several seeds: averages, 95% intervals and normalised scores.
+
+Everywhere `scores` are the evaluation returns of one method, one list per seed with one number per episode
+([N][E], seeds may have different numbers of episodes). The score of a seed is the mean over its episodes: seeds are
+what varies between two runs of an experiment, episodes of one policy are not independent repetitions of it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.special import stdtrit
+
+FEW_SEEDS = 10  # below this the percentile bootstrap is too narrow, and Student's t is used.
+
+Scores = Sequence[Sequence[float]] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval.
+
+    Attributes:
+      low, high: bounds, in the units of the scores; NaN where one number does not allow any.
+      kind: how it was computed, for captions, e.g. "Student t over 4 seeds".
+    """
+
+    low: float
+    high: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a table says about one method.
+
+    Attributes:
+      mean, median, iqm: over the scores of the seeds.
+      interval: of the mean.
+      seed_scores: [N] mean return of each seed.
+      num_seeds: N.
+      num_episodes: of each seed; the smallest number if they differ.
+    """
+
+    mean: float
+    median: float
+    iqm: float
+    interval: Interval
+    seed_scores: np.ndarray
+    num_seeds: int
+    num_episodes: int
+
+
+def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Arithmetic mean along `axis`."""
+    return np.mean(values, axis=axis)
+
+
+def median(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Median along `axis`."""
+    return np.median(values, axis=axis)
+
+
+def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Mean of the middle half along `axis`: floor(n / 4) values are left out at each end.
+
+    Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
+    """
+    values = np.sort(np.asarray(values, np.float64), axis=axis)
+    size = values.shape[axis]
+    middle = np.arange(size // 4, size - size // 4)
+    return np.take(values, middle, axis=axis).mean(axis=axis)
+
+
+STATISTICS: dict[str, Callable[..., np.ndarray]] = {"mean": mean, "median": median, "iqm": interquartile_mean}
+
+
+def seed_scores(scores: Scores) -> np.ndarray:
+    """Mean over the episodes of each seed.
+
+    Args:
+      scores: [N][E] returns.
+
+    Returns:
+      [N] float64.
+
+    Raises:
+      ValueError: no seeds, a seed without episodes, or a value that is not finite.
+    """
+    return np.array([episodes.mean() for episodes in _checked(scores)])
+
+
+def student_t_interval(values: Sequence[float], *, confidence: float = 0.95, unit: str = "seeds") -> Interval:
+    """mean ± t_(n-1) s / sqrt(n): the interval of a mean of few independent normal values.
+
+    Args:
+      values: [n]; with n = 1 there is no interval and both bounds are NaN.
+      confidence: probability that the interval covers the mean.
+      unit: what the values are, for the text of the interval.
+    """
+    values = np.asarray(values, np.float64)
+    size = values.size
+    if size < 2:
+        return Interval(float("nan"), float("nan"), f"none: 1 of {unit}")
+    quantile = stdtrit(size - 1, 0.5 + confidence / 2)
+    half_width = quantile * values.std(ddof=1) / np.sqrt(size)
+    centre = values.mean()
+    return Interval(float(centre - half_width), float(centre + half_width), f"Student t over {size} {unit}")
+
+
+def stratified_bootstrap_interval(
+    strata: Sequence[Scores],
+    statistic: str = "mean",
+    *,
+    confidence: float = 0.95,
+    resamples: int = 5000,
+    resample_seeds: bool = True,
+    seed: int = 0,
+) -> Interval:
+    """Percentile bootstrap of a statistic over the seeds of one or more tasks.
+
+    Each resample draws, within every stratum (task), as many seeds as there are with replacement, and as many
+    episodes with replacement within each drawn seed; the statistic is taken over the drawn seeds of all strata
+    together. The same `seed` gives the same interval.
+
+    Args:
+      strata: one [N][E] of scores per task; `[scores]` for a single task.
+      statistic: "mean", "median" or "iqm", over seeds.
+      confidence: probability mass between the two percentiles.
+      resamples: number of bootstrap samples.
+      resample_seeds: False keeps every seed and draws episodes only: the interval of these very policies,
+        which says nothing about the next seed.
+      seed: of the random numbers.
+
+    Raises:
+      ValueError: an unknown statistic, no strata, or scores that `seed_scores` refuses.
+    """
+    if statistic not in STATISTICS:
+        raise ValueError(f"Unknown statistic {statistic!r}. Known: {', '.join(sorted(STATISTICS))}.")
+    if not len(strata):
+        raise ValueError("stratified_bootstrap_interval got no strata; pass [scores] for a single task.")
+    generator = np.random.default_rng(seed)
+    drawn = [_resampled_seed_scores(_checked(s), generator, resamples, resample_seeds) for s in strata]
+    values = STATISTICS[statistic](np.concatenate(drawn, axis=1), axis=1)
+    low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
+    count = sum(len(s) for s in strata)
+    what = f"{count} seeds x episodes" if resample_seeds else f"the episodes of {count} seeds"
+    return Interval(float(low), float(high), f"bootstrap over {what}")
+
+
+def confidence_interval(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Interval:
+    """The interval of the mean that suits the number of seeds.
+
+    One seed: Student's t over its episodes (says nothing about other seeds, and its `kind` tells so). Two to
+    nine: Student's t over seeds. From ten on: the stratified bootstrap.
+    """
+    checked = _checked(scores)
+    if len(checked) == 1:
+        return student_t_interval(checked[0], confidence=confidence, unit="episodes")
+    if len(checked) < FEW_SEEDS:
+        return student_t_interval(seed_scores(checked), confidence=confidence, unit="seeds")
+    return stratified_bootstrap_interval([checked], confidence=confidence, seed=seed)
+
+
+def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Summary:
+    """Averages over seeds and the interval of the mean, for scores [N][E]."""
+    checked = _checked(scores)
+    values = seed_scores(checked)
+    return Summary(
+        mean=float(mean(values)),
+        median=float(median(values)),
+        iqm=float(interquartile_mean(values)),
+        interval=confidence_interval(checked, confidence=confidence, seed=seed),
+        seed_scores=values,
+        num_seeds=len(checked),
+        num_episodes=min(len(episodes) for episodes in checked),
+    )
+
+
+def by_expert(returns: float | np.ndarray, expert: float) -> float | np.ndarray:
+    """100 return / expert: what the AIME papers print. In % of the expert; zero is not subtracted.
+
+    Raises:
+      ValueError: the expert's return is not positive.
+    """
+    if not expert > 0:
+        raise ValueError(f"by_expert needs an expert return above 0, got {expert}: train the expert longer.")
+    return 100.0 * np.asarray(returns, np.float64)[()] / expert
+
+
+def by_random_and_expert(returns: float | np.ndarray, random: float, expert: float) -> float | np.ndarray:
+    """100 (return - random) / (expert - random): 0 is the random policy, 100 the expert.
+
+    Raises:
+      ValueError: the expert is not better than the random policy.
+    """
+    if not expert > random:
+        raise ValueError(
+            f"by_random_and_expert needs an expert return above the random one, got {expert} and {random}: "
+            "train the expert longer."
+        )
+    return 100.0 * (np.asarray(returns, np.float64)[()] - random) / (expert - random)
+
+
+def _checked(scores: Scores) -> list[np.ndarray]:
+    """Scores as one float64 array per seed, refused if empty or not finite."""
+    checked = [np.asarray(episodes, np.float64) for episodes in scores]
+    if not checked:
+        raise ValueError("Scores have no seeds; expected one list of episode returns per seed.")
+    for index, episodes in enumerate(checked):
+        if episodes.ndim != 1 or not episodes.size:
+            raise ValueError(
+                f"Scores of seed {index} have shape {list(episodes.shape)}; expected a list of episode returns."
+            )
+        if not np.isfinite(episodes).all():
+            raise ValueError(f"Scores of seed {index} hold a value that is not finite: evaluate again.")
+    return checked
+
+
+def _resampled_seed_scores(
+    checked: list[np.ndarray], generator: np.random.Generator, resamples: int, resample_seeds: bool
+) -> np.ndarray:
+    """Bootstrap samples of the seed scores of one stratum, [R, N]."""
+    num_seeds = len(checked)
+    lengths = np.array([len(episodes) for episodes in checked])
+    padded = np.zeros((num_seeds, lengths.max()))
+    for row, episodes in zip(padded, checked, strict=True):
+        row[: len(episodes)] = episodes
+    if resample_seeds:
+        drawn_seeds = generator.integers(num_seeds, size=(resamples, num_seeds))
+    else:
+        drawn_seeds = np.broadcast_to(np.arange(num_seeds), (resamples, num_seeds))
+    drawn_lengths = lengths[drawn_seeds][..., None]  # [R, N, 1]
+    uniform = generator.random((resamples, num_seeds, lengths.max()))
+    drawn_episodes = (uniform * drawn_lengths).astype(np.int64)  # [R, N, E]
+    counted = np.arange(lengths.max()) < drawn_lengths
+    values = padded[drawn_seeds[..., None], drawn_episodes]
+    return (values * counted).sum(axis=-1) / drawn_lengths[..., 0]

@@ -1,0 +1,126 @@
+import time
+
+import numpy as np
+import pytest
+
+from experiments import statistics
+
+
+def test_interquartile_mean_leaves_out_a_quarter_at_each_end():
+    assert statistics.interquartile_mean(np.array([100.0, 1.0, 2.0, -50.0])) == 1.5
+
+
+def test_interquartile_mean_of_five_values_leaves_out_one_at_each_end():
+    assert statistics.interquartile_mean(np.array([9.0, 1.0, 2.0, 3.0, -7.0])) == 2.0
+
+
+def test_seed_scores_are_means_over_episodes_of_any_number():
+    np.testing.assert_allclose(statistics.seed_scores([[1.0, 3.0], [5.0]]), [2.0, 5.0])
+
+
+def test_student_interval_of_two_values_matches_the_cauchy_quantile():
+    interval = statistics.student_t_interval([0.0, 2.0])
+    half_width = np.tan(np.pi * 0.475)  # t with one degree of freedom is Cauchy; s / sqrt(2) = 1.
+    np.testing.assert_allclose([interval.low, interval.high], [1 - half_width, 1 + half_width], rtol=1e-9)
+
+
+def test_student_interval_of_four_values_uses_the_tabulated_quantile():
+    values = np.array([1.0, 2.0, 3.0, 4.0])
+    interval = statistics.student_t_interval(values)
+    np.testing.assert_allclose(interval.high - 2.5, 3.182446 * values.std(ddof=1) / 2, rtol=1e-6)
+
+
+def test_student_interval_of_one_value_is_unknown():
+    interval = statistics.student_t_interval([3.0])
+    assert np.isnan(interval.low) and np.isnan(interval.high)
+
+
+def test_bootstrap_of_equal_scores_has_no_width():
+    interval = statistics.stratified_bootstrap_interval([np.full((3, 5), 7.0)])
+    assert (interval.low, interval.high) == (7.0, 7.0)
+
+
+def test_bootstrap_of_many_seeds_approaches_the_normal_interval():
+    scores = np.random.default_rng(0).normal(size=(400, 1))
+    interval = statistics.stratified_bootstrap_interval([scores])
+    half_width = 1.96 * scores.std() / np.sqrt(400)
+    np.testing.assert_allclose(
+        [interval.low, interval.high], [scores.mean() - half_width, scores.mean() + half_width], atol=0.01
+    )
+
+
+def test_bootstrap_over_episodes_only_ignores_the_spread_of_seeds():
+    scores = np.array([[0.0, 0.0, 0.0], [10.0, 10.0, 10.0]])
+    interval = statistics.stratified_bootstrap_interval([scores], resample_seeds=False)
+    assert (interval.low, interval.high) == (5.0, 5.0)
+
+
+def test_bootstrap_draws_seeds_within_their_own_stratum():
+    interval = statistics.stratified_bootstrap_interval([np.zeros((3, 2)), np.full((3, 4), 8.0)])
+    assert (interval.low, interval.high) == (4.0, 4.0)
+
+
+def test_bootstrap_never_reads_the_padding_of_a_short_seed():
+    interval = statistics.stratified_bootstrap_interval([[[5.0], [5.0, 5.0, 5.0]]])
+    assert (interval.low, interval.high) == (5.0, 5.0)
+
+
+def test_bootstrap_is_reproducible_and_depends_on_its_seed():
+    scores = np.random.default_rng(1).normal(size=(5, 20))
+    first, again, other = (
+        statistics.stratified_bootstrap_interval([scores], "iqm", seed=seed) for seed in (3, 3, 4)
+    )
+    assert first == again and first != other
+
+
+def test_bootstrap_of_ten_seeds_and_a_hundred_episodes_is_fast():
+    scores = np.random.default_rng(1).normal(size=(10, 100))
+    start = time.process_time()
+    statistics.stratified_bootstrap_interval([scores])
+    assert time.process_time() - start < 5.0
+
+
+@pytest.mark.parametrize(
+    "shape, kind",
+    [
+        ((1, 20), "Student t over 20 episodes"),
+        ((4, 5), "Student t over 4 seeds"),
+        ((12, 5), "bootstrap over 12"),
+    ],
+)
+def test_confidence_interval_suits_the_number_of_seeds(shape, kind):
+    scores = np.random.default_rng(0).normal(size=shape)
+    assert statistics.confidence_interval(scores).kind.startswith(kind)
+
+
+def test_summary_counts_seeds_and_episodes():
+    summary = statistics.summarise([[1.0, 3.0], [5.0, 7.0], [2.0, 2.0, 2.0]])
+    assert (summary.mean, summary.median, summary.num_seeds, summary.num_episodes) == (10 / 3, 2.0, 3, 2)
+
+
+def test_normalised_scores_match_their_formulas():
+    assert statistics.by_expert(50.0, 200.0) == 25.0
+    np.testing.assert_allclose(
+        statistics.by_random_and_expert(np.array([20.0, 120.0, 220.0]), 20.0, 220.0), [0.0, 50.0, 100.0]
+    )
+
+
+def test_an_expert_no_better_than_random_is_refused():
+    with pytest.raises(ValueError, match="above the random one"):
+        statistics.by_random_and_expert(1.0, random=5.0, expert=5.0)
+
+
+def test_an_expert_without_return_is_refused():
+    with pytest.raises(ValueError, match="above 0"):
+        statistics.by_expert(1.0, 0.0)
+
+
+@pytest.mark.parametrize("scores", [[], [[]], [[1.0], [np.nan]], [1.0, 2.0]])
+def test_unusable_scores_are_refused_in_one_sentence(scores):
+    with pytest.raises(ValueError, match="Scores"):
+        statistics.seed_scores(scores)
+
+
+def test_an_unknown_statistic_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="Known: iqm, mean, median"):
+        statistics.stratified_bootstrap_interval([[[1.0]]], "mode")
