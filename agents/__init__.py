@@ -1,0 +1,1 @@
+"""Policies, values, acting, collection of episodes and the baselines, one file per method."""

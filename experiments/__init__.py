@@ -1,0 +1,1 @@
+"""Mains, configurations, environments, logs and reports: everything that touches the outside world."""

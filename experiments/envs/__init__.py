@@ -1,0 +1,1 @@
+"""Environments: one interface, one registry, DeepMind Control, a fake, adapters and parallel collection."""

@@ -1,0 +1,97 @@
+"""Environments by name: `make("walker-walk")`."""
+
+import importlib
+from typing import Any
+
+from experiments.envs import dmc_tasks
+from experiments.envs.interface import Environment
+
+_DMC = "experiments.envs.dmc:make"
+_ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
+_FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
+_entry_points: dict[str, str] = {name: _DMC for name in dmc_tasks.names()}
+_entry_points["fake-pointmass"] = "experiments.envs.fake:make"
+
+
+def known() -> list[str]:
+    """Returns the names of all registered environments."""
+    return sorted(_entry_points)
+
+
+def register(name: str, entry_point: str) -> None:
+    """Adds an environment.
+
+    Args:
+      name: "domain-task", without a colon.
+      entry_point: "module:function"; the function takes the name and the keyword arguments of `make` and
+        returns an Environment. A string, so that worker processes find it as well.
+    """
+    if ":" in name or entry_point.count(":") != 1:
+        raise ValueError(
+            f"Cannot register {name!r} as {entry_point!r}: a name has no colon, and an entry point is 'module:function'."
+        )
+    _entry_points[name] = entry_point
+
+
+def entry_point(name: str) -> str:
+    """Returns "module:function" of the factory for a name; raises ValueError if the name is unknown."""
+    if name in _entry_points:
+        return _entry_points[name]
+    prefix, colon, rest = name.partition(":")
+    if colon and prefix in _ADAPTERS and rest:
+        return _ADAPTERS[prefix]
+    if colon and prefix and rest.isidentifier():
+        return _FUNCTION_ADAPTER
+    raise ValueError(_unknown(name))
+
+
+def make(
+    name: str,
+    *,
+    seed: int = 0,
+    render_size: int | tuple[int, int] | None = None,
+    camera: int | str | None = None,
+    action_repeat: int | None = None,
+    reward_version: str = "v1",
+    episode_length: int | None = None,
+    **options: Any,
+) -> Environment:
+    """Makes an environment.
+
+    Args:
+      name: one of `known()`, "gymnasium:Id", or "my.module:make_env".
+      seed: of the first episode when `reset` is called without a seed.
+      render_size: pixels, an integer or (height, width): adds the sensor `image`; None means no rendering.
+      camera: of the image sensor; None means the published one.
+      action_repeat: simulator steps per agent step; None means the published value.
+      reward_version: which published definition of custom tasks and default action repeats, "v1" or "v2".
+      episode_length: agent steps after which an episode is cut; None means the environment's own limit.
+      **options: for the environment's own factory.
+    """
+    if reward_version not in ("v1", "v2"):
+        raise ValueError(f"Unknown reward_version {reward_version!r}. Known: v1, v2.")
+    module_name, _, function_name = entry_point(name).partition(":")
+    factory = getattr(importlib.import_module(module_name), function_name)
+    return factory(
+        name,
+        seed=seed,
+        render_size=render_size,
+        camera=camera,
+        action_repeat=action_repeat,
+        reward_version=reward_version,
+        episode_length=episode_length,
+        **options,
+    )
+
+
+def _unknown(name: str) -> str:
+    """The sentence for an unknown name: the tasks of its domain if that exists, else the domains."""
+    domain, _, task = name.partition("-")
+    tasks = [known_name.partition("-")[2] for known_name in known() if known_name.startswith(f"{domain}-")]
+    if tasks:
+        return f"Unknown task {task!r} of {domain!r}. Known: {', '.join(tasks)}."
+    domains = sorted({known_name.partition("-")[0] for known_name in _entry_points})
+    return (
+        f"Unknown environment {name!r}. Known domains: {', '.join(domains)} (as in 'walker-walk'); also "
+        "'gymnasium:Id' and 'my.module:make_env'."
+    )

@@ -1,0 +1,219 @@
+"""Headless OpenGL for MuJoCo, chosen by itself: EGL, else OSMesa, else none.
+
+OpenGL is touched only when an image is asked for. A backend is first tried in a process of its own, because a
+broken driver can hang or crash; what was found is left in the environment variables for child processes.
+"""
+
+import contextlib
+import functools
+import os
+import subprocess
+import sys
+import weakref
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import numpy as np
+
+BACKENDS = ("egl", "osmesa")
+APT_PACKAGES = "libegl1 libgl1 libosmesa6"
+PROBE_SECONDS = 60.0
+
+_PROBED = "EXPERIMENTS_GL_PROBED"  # the backend that a parent process found, or "none"
+_OFF = ("disable", "disabled", "off", "false", "0", "none")
+_PROBE = """
+import mujoco
+from experiments.envs import rendering
+model = mujoco.MjModel.from_xml_string(
+    "<mujoco><worldbody><light pos='0 0 3'/><geom size='1' rgba='1 0 0 1'/></worldbody></mujoco>")
+data = mujoco.MjData(model)
+mujoco.mj_forward(model, data)
+image = rendering.Renderer(model, 32, 32, backend={backend!r}).render(data, -1)
+assert image.max() > 50, "the image is black"
+"""
+
+
+class RenderingError(RuntimeError):
+    """Images were asked for where OpenGL does not work."""
+
+
+@contextlib.contextmanager
+def imported_without_gl() -> Iterator[None]:
+    """Imports of mujoco and dm_control inside this context do not load OpenGL, whatever MUJOCO_GL says."""
+    before = os.environ.get("MUJOCO_GL")
+    os.environ["MUJOCO_GL"] = "disable"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["MUJOCO_GL"]
+        else:
+            os.environ["MUJOCO_GL"] = before
+
+
+@functools.cache
+def find_backend() -> str | None:
+    """Returns the OpenGL backend that works here, "egl" or "osmesa", or None.
+
+    MUJOCO_GL restricts the choice (and "disable" means None). The first call of a process tree takes a
+    second or so; a probe that does not answer within `PROBE_SECONDS` counts as failed.
+    """
+    known = os.environ.get(_PROBED)
+    if known is None:
+        wished = os.environ.get("MUJOCO_GL", "").lower().strip()
+        candidates = () if wished in _OFF else (wished,) if wished in BACKENDS else BACKENDS
+        known = next((backend for backend in candidates if probe(backend) is None), "none")
+        os.environ[_PROBED] = known
+    return None if known == "none" else known
+
+
+def probe(backend: str, timeout: float = PROBE_SECONDS) -> str | None:
+    """Draws one image in a process of its own; returns None if that works, else the reason in a few words."""
+    environment = os.environ | {"MUJOCO_GL": "disable", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment.pop("PYOPENGL_PLATFORM", None)
+    try:
+        result = subprocess.run(
+            [sys.executable, "-c", _PROBE.format(backend=backend)],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no image within {timeout:.0f} s"
+    if result.returncode == 0:
+        return None
+    lines = result.stderr.strip().splitlines()
+    if result.returncode < 0 or not lines:
+        return f"the process died (exit code {result.returncode})"
+    return lines[-1]
+
+
+def require_rendering() -> str:
+    """Returns the backend, or raises RenderingError with what to install."""
+    backend = find_backend()
+    if backend is None:
+        raise RenderingError(
+            f"Images cannot be rendered because neither EGL nor OSMesa works here "
+            f"(MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r}); install them with: apt-get install -y {APT_PACKAGES}"
+        )
+    return backend
+
+
+class Renderer:
+    """Draws MuJoCo states of one model at one size.
+
+    To be used from the thread that made it; several renderers may live in one process.
+    """
+
+    def __init__(self, model: Any, height: int, width: int, *, backend: str | None = None):
+        """Makes an OpenGL context; raises RenderingError if there is none.
+
+        Args:
+          model: a mujoco.MjModel.
+          height, width: pixels.
+          backend: "egl" or "osmesa"; None means `find_backend()`.
+        """
+        import mujoco
+
+        self._mujoco, self._model = mujoco, model
+        self._gl = _make_context(backend or require_rendering(), height, width)
+        self._gl.make_current()
+        model.vis.global_.offwidth = max(model.vis.global_.offwidth, width)
+        model.vis.global_.offheight = max(model.vis.global_.offheight, height)
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._rectangle = mujoco.MjrRect(0, 0, width, height)
+        self._close = weakref.finalize(self, _free, self._gl, self._context)
+
+    def render(self, data: Any, camera: int | str) -> np.ndarray:
+        """Returns uint8 [height, width, 3], the first row at the top.
+
+        Args:
+          data: a mujoco.MjData of the model.
+          camera: index or name of a camera of the model; -1 is the free camera.
+        """
+        mujoco = self._mujoco
+        self._gl.make_current()
+        self._point_camera(camera)
+        for hfield in range(self._model.nhfield):  # terrain may have been drawn anew
+            mujoco.mjr_uploadHField(self._model, self._context, hfield)
+        categories = mujoco.mjtCatBit.mjCAT_ALL.value
+        mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, categories, self._scene)
+        mujoco.mjr_render(self._rectangle, self._scene, self._context)
+        image = np.empty((self._rectangle.height, self._rectangle.width, 3), np.uint8)
+        mujoco.mjr_readPixels(image, None, self._rectangle, self._context)
+        return np.ascontiguousarray(image[::-1])
+
+    def close(self) -> None:
+        """Frees the OpenGL context."""
+        self._close()
+
+    def _point_camera(self, camera: int | str) -> None:
+        """Selects a camera of the model by index or name."""
+        mujoco, index = self._mujoco, camera
+        if isinstance(camera, str):
+            index = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA.value, camera)
+            index = self._model.ncam if index < 0 else index
+        if not -1 <= index < self._model.ncam:
+            names = [self._model.camera(i).name or str(i) for i in range(self._model.ncam)]
+            raise ValueError(
+                f"Unknown camera {camera!r}. Known: {', '.join(names)}, or their indices, or -1 (free)."
+            )
+        if index == -1:
+            self._camera.type = mujoco.mjtCamera.mjCAMERA_FREE.value
+            mujoco.mjv_defaultFreeCamera(self._model, self._camera)
+        else:
+            self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, index
+
+
+class _Renderable(Protocol):
+    """What `render_states` needs of an environment."""
+
+    def render(self, height: int, width: int, camera: int | str | None) -> np.ndarray: ...
+
+    def set_physics_state(self, state: np.ndarray) -> None: ...
+
+
+def render_states(
+    environment: _Renderable,
+    states: Iterable[np.ndarray],
+    height: int = 64,
+    width: int = 64,
+    camera: int | str | None = None,
+) -> np.ndarray:
+    """Draws stored physics states [T, P] of an episode as frames, uint8 [T, height, width, 3]."""
+    frames = []
+    for state in states:
+        environment.set_physics_state(state)
+        frames.append(environment.render(height, width, camera))
+    if not frames:
+        raise ValueError("render_states was given no states; an episode has at least its first.")
+    return np.stack(frames)
+
+
+def _make_context(backend: str, height: int, width: int) -> Any:
+    """Makes an OpenGL context of a backend."""
+    os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+    try:
+        if backend == "egl":
+            from mujoco.egl import GLContext
+        else:
+            from mujoco.osmesa import GLContext
+        return GLContext(width, height)
+    except (ImportError, AttributeError, RuntimeError, OSError) as error:
+        raise RenderingError(
+            f"The OpenGL backend {backend!r} does not work ({error}); install it with: apt-get install -y {APT_PACKAGES}"
+        ) from error
+
+
+def _free(gl: Any, context: Any) -> None:
+    """Frees the MuJoCo and the OpenGL context, in this order, also when the interpreter ends."""
+    with contextlib.suppress(Exception):  # the driver may already be gone
+        gl.make_current()
+        context.free()
+        gl.free()

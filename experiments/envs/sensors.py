@@ -1,0 +1,149 @@
+"""Which sensors an environment has, and which of them a set-up gives to the model.
+
+Names, order of derivative and type are those of the published configurations; sizes come from the specs.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+from experiments.envs.interface import ArraySpec
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """One sensor of an embodiment.
+
+    Attributes:
+      name: key in the records.
+      modality: "tabular" (a vector) or "visual" (an image).
+      order: "first" (positions and the like) or "second" (velocities).
+      type: "internal" (the robot's own), "external" (of the scene), or None where the papers leave it open.
+    """
+
+    name: str
+    modality: str = "tabular"
+    order: str = "first"
+    type: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """Names of sensors by role: `inputs` are encoded, `targets` decoded, `probes` decoded without gradient."""
+
+    inputs: tuple[str, ...]
+    targets: tuple[str, ...]
+    probes: tuple[str, ...] = ()
+
+
+SETUPS = ("mdp", "lpomdp", "pomdp", "visual", "exp", "full", "real")
+
+IMAGE = Sensor("image", "visual", "first", "external")
+
+
+def _tabular(first: str, second: str, external: str = "", internal: str = "") -> tuple[Sensor, ...]:
+    """Sensors from space-separated names: of first and of second order, and those whose type is known."""
+    types = dict.fromkeys(external.split(), "external") | dict.fromkeys(internal.split(), "internal")
+    return tuple(
+        Sensor(name, "tabular", order, types.get(name))
+        for order, listed in (("first", first), ("second", second))
+        for name in listed.split()
+    )
+
+
+# By domain (papers' sensor table), with what single tasks add to it by full name.
+LAYOUTS: dict[str, tuple[Sensor, ...]] = {
+    "walker": _tabular("orientations height", "velocity"),
+    "cheetah": _tabular("position", "velocity"),
+    "hopper": _tabular("position touch", "velocity"),
+    "finger": _tabular("position touch", "velocity"),
+    "quadruped": _tabular("egocentric_state torso_upright imu force_torque", "torso_velocity"),
+    "cartpole": _tabular("position", "velocity"),
+    "humanoid": _tabular("joint_angles head_height extremities torso_vertical", "com_velocity velocity"),
+    "reacher": _tabular("position to_target", "velocity", external="to_target"),
+    "ball_in_cup": _tabular("position", "velocity"),
+    "pendulum": _tabular("orientation", "velocity"),
+    "acrobot": _tabular("orientations", "velocity"),
+    "fish": _tabular("joint_angles upright target", "velocity", external="target"),
+    "manipulator": _tabular(
+        "arm_pos touch hand_pos object_pos target_pos",
+        "arm_vel object_vel",
+        external="object_pos target_pos",
+        internal="arm_pos touch hand_pos arm_vel object_vel",
+    ),
+    "fake": _tabular("position", "velocity"),
+}
+# The published tables leave these out, but the goal of the task cannot be seen without them.
+TASK_SENSORS: dict[str, tuple[Sensor, ...]] = {
+    "finger-turn_easy": _tabular("target_position dist_to_target", "", external="target_position"),
+    "finger-turn_hard": _tabular("target_position dist_to_target", "", external="target_position"),
+    "quadruped-escape": _tabular("origin rangefinder", ""),
+    "quadruped-fetch": _tabular("ball_state target_position", "", external="ball_state"),
+}
+# Sensors of the domain that a task does not have.
+ABSENT_SENSORS: dict[str, tuple[str, ...]] = {"fish-upright": ("target",)}
+
+
+def sensor_layout(env_name: str) -> list[Sensor]:
+    """Returns the sensors of an environment: tabular of first order, of second order, then the image.
+
+    For names outside the tables (`gymnasium:Id`, `my.module:make_env`) the environment is made once and
+    its specs decide: vectors are tabular of second order (they may hold velocities), images visual.
+    """
+    domain = env_name.split("-", 1)[0]
+    if ":" in env_name or domain not in LAYOUTS:
+        from experiments.envs import registry  # here, because the registry's adapters know this module
+
+        environment = registry.make(env_name)
+        try:
+            return layout_from_specs(environment.observation_spec)
+        finally:
+            environment.close()
+    absent = ABSENT_SENSORS.get(env_name, ())
+    tabular = [sensor for sensor in LAYOUTS[domain] if sensor.name not in absent]
+    tabular += TASK_SENSORS.get(env_name, ())
+    return sorted(tabular, key=lambda sensor: sensor.order) + [IMAGE]
+
+
+def layout_from_specs(observation_spec: Mapping[str, ArraySpec]) -> list[Sensor]:
+    """Returns a layout for an environment of which only the specs are known."""
+    layout = []
+    for name, spec in observation_spec.items():
+        if len(spec.shape) == 3:
+            layout.append(Sensor(name, "visual", "first", "external"))
+        else:
+            layout.append(Sensor(name, "tabular", "second"))
+    return layout
+
+
+def observation_setup(env_name: str, setup: str) -> Setup:
+    """Returns which sensors are inputs, targets and probes (AIME, table of observation set-ups).
+
+    Args:
+      env_name: as in the registry.
+      setup: "mdp", "lpomdp" (= "pomdp": no velocities), "visual", "exp" (in: first order, out: all vectors),
+        "full" (everything), "real" (images and what the robot itself measures).
+    """
+    if setup not in SETUPS:
+        raise ValueError(f"Unknown observation set-up {setup!r}. Known: {', '.join(SETUPS)}.")
+    layout = sensor_layout(env_name)
+    tabular = [sensor.name for sensor in layout if sensor.modality == "tabular"]
+    first = [sensor.name for sensor in layout if sensor.modality == "tabular" and sensor.order == "first"]
+    second = [name for name in tabular if name not in first]
+    visual = [sensor.name for sensor in layout if sensor.modality == "visual"]
+    real = [sensor.name for sensor in layout if sensor.modality == "visual" or sensor.type == "internal"]
+    everything = [sensor.name for sensor in layout]
+    inputs, targets, probes = {
+        "mdp": (tabular, tabular, []),
+        "lpomdp": (first, first, second),
+        "pomdp": (first, first, second),
+        "visual": (visual, visual, tabular),
+        "exp": (first, tabular, []),
+        "full": (everything, everything, []),
+        "real": (real, real, [name for name in everything if name not in real]),
+    }[setup]
+    if not inputs:
+        raise ValueError(
+            f"Set-up {setup!r} leaves no input for {env_name!r}, whose sensors are {', '.join(everything)}; "
+            "choose another set-up."
+        )
+    return Setup(tuple(inputs), tuple(targets), tuple(probes))

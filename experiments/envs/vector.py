@@ -1,0 +1,376 @@
+"""Many environments as one, in this process or in worker processes that never import jax.
+
+A worker that dies or hangs is replaced, and the episodes that it was in begin again with the same seed: the
+consumer sees a record with `is_first` and drops the partial episode.
+"""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import weakref
+from multiprocessing.connection import Connection
+from typing import Any, Self
+
+import numpy as np
+
+from experiments.envs import registry
+from experiments.envs.interface import EnvironmentFailure, Record, checked_positive
+from experiments.envs.worker import CONTINUE, SKIP, EnvironmentGroup, episode_seed
+
+_START_SECONDS = 180.0
+_MAX_FAILURES = 3  # in a row, of one worker
+
+
+def make_vector(
+    name: str,
+    num_envs: int,
+    *,
+    seed: int,
+    workers: int = 0,
+    first_episode: int = 0,
+    timeout: float = 60.0,
+    **options: Any,
+) -> "VectorEnvironment":
+    """Makes `num_envs` environments that step together.
+
+    Episode k of environment i is seeded by (seed, i, k), whatever the number of workers.
+
+    Args:
+      name: as in the registry.
+      num_envs: number of environments, N.
+      seed: not negative.
+      workers: worker processes; 0 steps in this process, with identical results.
+      first_episode: number k of the first episode, to continue an earlier collection.
+      timeout: seconds after which a worker that does not answer a step is replaced.
+      **options: for `registry.make`: render_size, action_repeat, reward_version, episode_length, ...
+    """
+    return VectorEnvironment(
+        name,
+        checked_positive("num_envs", num_envs),
+        seed=seed,
+        workers=workers,
+        first_episode=first_episode,
+        timeout=timeout,
+        options=options,
+    )
+
+
+class VectorEnvironment:
+    """N environments as one; records are batched dicts {name: [N, ...]}.
+
+    After the last record of an environment the next `step` returns the first record of its next episode and
+    ignores its action. Usable as a context manager.
+
+    Attributes:
+      name, observation_spec, action_spec, action_repeat, control_seconds: as in `interface.Environment`.
+      num_envs: N.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        num_envs: int,
+        *,
+        seed: int,
+        workers: int,
+        first_episode: int,
+        timeout: float,
+        options: dict[str, Any],
+    ):
+        """See `make_vector`."""
+        if not isinstance(seed, (int, np.integer)) or seed < 0 or first_episode < 0 or workers < 0:
+            raise ValueError(
+                f"seed, first_episode and workers are integers from 0, got {seed!r}, {first_episode!r}, {workers!r}."
+            )
+        self.name, self.num_envs, self._seed = name, num_envs, int(seed)
+        parts = [
+            part.tolist() for part in np.array_split(np.arange(num_envs), min(max(workers, 1), num_envs))
+        ]
+        setups = [
+            {
+                "name": name,
+                "env_indices": part,
+                "seed": self._seed,
+                "options": options,
+                "entry_points": {} if ":" in name else {name: registry.entry_point(name)},
+            }
+            for part in parts
+        ]
+        if workers:
+            self._groups = [_Worker(setup, timeout) for setup in setups]
+        else:
+            self._groups = [_Local(setup) for setup in setups]
+        self._close = weakref.finalize(self, _close_all, self._groups)
+        self._parts = [np.array(part) for part in parts]
+        descriptions = [group.wait_until_ready() for group in self._groups]
+        description = descriptions[0]
+        self.observation_spec = description["observation_spec"]
+        self.action_spec = description["action_spec"]
+        self.action_repeat = description["action_repeat"]
+        self.control_seconds = description["control_seconds"]
+        self._metadata = description["metadata"]
+        self._episodes = np.full(num_envs, first_episode - 1)  # number of the present episode
+        self._plan = self._episodes + 1  # what the next step does: start this episode, or CONTINUE
+        self._no_actions = np.zeros((num_envs, *self.action_spec.shape), np.float32)
+        self._records: dict[str, np.ndarray] = {}
+        self._physics: np.ndarray | None = None
+
+    def reset(self) -> dict[str, np.ndarray]:
+        """Starts the next episode of every environment; returns the first records, {name: [N, ...]}."""
+        self._plan = np.where(self._plan == CONTINUE, self._episodes + 1, self._plan)
+        return self._run(self._plan, self._no_actions)
+
+    def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Steps all environments.
+
+        Args:
+          actions: [N, A] in [-1, 1]; ignored where a new episode starts.
+          active: [N] bool, which environments move; the others repeat their record. None means all.
+
+        Returns:
+          {name: [N, ...]}: sensors and pre_action float32 (images uint8), reward float32, flags bool.
+        """
+        actions = self._checked_actions(actions)
+        plan = self._plan if active is None else np.where(np.asarray(active, bool), self._plan, SKIP)
+        if not self._records and (plan == SKIP).any():
+            raise ValueError(
+                "The first step of a vector of environments must move all of them; pass active=None."
+            )
+        return self._run(plan, actions)
+
+    def physics_states(self) -> np.ndarray | None:
+        """Returns the physics states that belong to the latest records, float64 [N, P], or None."""
+        return self._physics
+
+    def metadata(self, env_index: int | None = None) -> dict[str, Any]:
+        """Returns json-able facts; with an index also the number and the seed of its present episode."""
+        if env_index is None:
+            return {**self._metadata, "seed": self._seed}
+        episode = int(self._episodes[env_index])
+        return {
+            **self._metadata,
+            "seed": episode_seed(self._seed, env_index, max(episode, 0)),
+            "vector_seed": self._seed,
+            "env_index": int(env_index),
+            "episode": episode,
+        }
+
+    def close(self) -> None:
+        """Ends the worker processes and frees the environments."""
+        self._close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
+
+    def _checked_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Returns float32 [N, A], or raises ValueError."""
+        actions = np.asarray(actions, np.float32)
+        if actions.shape != self._no_actions.shape:
+            raise ValueError(
+                f"{self.num_envs} environments {self.name!r} take actions of shape {list(self._no_actions.shape)}, "
+                f"got {list(actions.shape)}; check the action size of the policy."
+            )
+        if not np.isfinite(actions).all():
+            bad = np.flatnonzero(~np.isfinite(actions).all(axis=1)).tolist()
+            raise ValueError(
+                f"The actions for environments {bad} of {self.name!r} are not finite; "
+                "check the policy for NaN (a diverged run) before acting."
+            )
+        return actions
+
+    def _run(self, plan: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
+        """Carries a plan out in all groups and merges the results."""
+        if not self._close.alive:
+            raise ValueError(f"The environments {self.name!r} are closed; make new ones.")
+        try:
+            rows, plan, records, physics = self._collect(plan, actions)
+        except BaseException:  # also Ctrl-C: answers that are under way must not be taken for later ones
+            for group in self._groups:
+                group.abandon()
+            raise
+        self._merge(rows, plan, records, physics)
+        return dict(self._records)
+
+    def _collect(self, plan: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray, list, list]:
+        """Has all groups carry a plan out; replaces workers that fail.
+
+        Returns:
+          Indices of the environments that moved, the plan as carried out, their records and physics states.
+        """
+        for group, part in zip(self._groups, self._parts, strict=True):
+            group.send(plan[part], actions[part])
+        rows: list[np.ndarray] = []
+        records: list[Record] = []
+        physics: list[np.ndarray | None] = []
+        for group, part in zip(self._groups, self._parts, strict=True):
+            result = group.receive()
+            if result is None:
+                result, plan = self._retry(group, part, plan)
+            rows.append(part[plan[part] != SKIP])
+            records += result[0]
+            physics += result[1]
+        return np.concatenate(rows), plan, records, physics
+
+    def _retry(self, group: "_Worker", part: np.ndarray, plan: np.ndarray) -> tuple[Any, np.ndarray]:
+        """Replaces a worker until it answers; the episodes that it was in the middle of begin again."""
+        lost = part[self._plan[part] == CONTINUE]
+        self._plan[lost] = self._episodes[lost]
+        plan = plan.copy()
+        moved = part[plan[part] != SKIP]
+        plan[moved] = self._plan[moved]
+        for _ in range(_MAX_FAILURES):
+            group.replace()
+            group.send(plan[part], self._no_actions[part])
+            result = group.receive()
+            if result is not None:
+                return result, plan
+        raise EnvironmentFailure(
+            f"A worker process of {self.name!r} failed {_MAX_FAILURES + 1} times in a row (last: {group.failure}); "
+            "try workers=0 to see the cause in this process."
+        )
+
+    def _merge(self, rows: np.ndarray, plan: np.ndarray, records: list[Record], physics: list[Any]) -> None:
+        """Writes the results of environments `rows` over the previous ones, in fresh arrays."""
+        if not len(rows):
+            return
+        complete = len(rows) == self.num_envs
+        merged = {}
+        for name in records[0]:
+            values = _stack([record[name] for record in records])
+            merged[name] = values if complete else _overwritten(self._records[name], rows, values)
+        self._records = merged
+        if physics[0] is not None:
+            states = np.stack(physics)
+            self._physics = states if complete else _overwritten(self._physics, rows, states)
+        self._plan = self._plan.copy()
+        self._episodes = np.where(plan >= 0, plan, self._episodes)
+        is_last = merged["is_last"][rows]
+        self._plan[rows] = np.where(is_last, self._episodes[rows] + 1, CONTINUE)
+
+
+class _Local:
+    """A group of environments in this process."""
+
+    def __init__(self, setup: dict[str, Any]):
+        self._group = EnvironmentGroup(
+            **{name: value for name, value in setup.items() if name != "entry_points"}
+        )
+        self._request: tuple[np.ndarray, np.ndarray] | None = None
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        return self._group.describe()
+
+    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
+        self._request = (plan, actions)
+
+    def receive(self) -> Any:
+        return self._group.run(*self._request)
+
+    def abandon(self) -> None:
+        self._request = None
+
+    def close(self) -> None:
+        self._group.close()
+
+
+class _Worker:
+    """A group of environments in a process of its own."""
+
+    def __init__(self, setup: dict[str, Any], timeout: float):
+        self._setup, self._timeout = setup, timeout
+        self.failure = ""
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Process id, for tests that kill it."""
+        return self._process.pid
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Returns the group's description; raises EnvironmentFailure if the process does not come up."""
+        description = self.receive(_START_SECONDS)
+        if description is None:
+            raise EnvironmentFailure(
+                f"A worker process of {self._setup['name']!r} did not start: {self.failure}."
+            )
+        return description
+
+    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
+        """Sends a request; a dead process is noticed by `receive`."""
+        with contextlib.suppress(OSError):
+            self._connection.send((plan, actions))
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """Returns the answer, None if the process died or hangs, or raises the error that it met."""
+        timeout = self._timeout if timeout is None else timeout
+        try:
+            if not self._connection.poll(timeout):
+                self.failure = f"no answer within {timeout:.0f} s"
+                return None
+            success, result = self._connection.recv()
+        except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
+            self.failure = f"the process died, exit code {self._process.poll()}"
+            return None
+        if success:
+            return result
+        error, trace = result
+        error.add_note(f"In a worker process:\n{trace}")
+        raise error
+
+    def replace(self) -> None:
+        """Kills the process and starts another."""
+        self.close()
+        self._start()
+        self.wait_until_ready()
+
+    def abandon(self) -> None:
+        """Has the next request find a dead process, which replaces it."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        """Starts the process and sends it what to make."""
+        parent, child = socket.socketpair()
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        with child:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "experiments.envs.worker", str(child.fileno())],
+                pass_fds=[child.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )
+        self._connection = Connection(parent.detach())
+        with contextlib.suppress(OSError):  # a process that died at once is noticed by `wait_until_ready`
+            self._connection.send(self._setup)
+
+
+def _stack(values: list[Any]) -> np.ndarray:
+    """Stacks one entry of several records; Python floats become float32."""
+    if isinstance(values[0], float):
+        return np.array(values, np.float32)
+    return np.array(values)
+
+
+def _overwritten(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """A copy of `array` with some rows replaced."""
+    array = array.copy()
+    array[rows] = values
+    return array
+
+
+def _close_all(groups: list[Any]) -> None:
+    """Closes all groups."""
+    for group in groups:
+        group.close()
