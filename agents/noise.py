@@ -1,0 +1,144 @@
+"""Actors that do not learn: uniform and coloured noise, and noise on top of a policy.
+
+The noise of episode k of environment i depends on (seed, i, k) alone, so that a collection that was interrupted
+continues with the episodes it would have had. Actors are told of new episodes by `is_first` in the records.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+CORRELATIONS = (0.0, 0.6, 0.8, 0.9, 0.95)
+
+Records = dict[str, np.ndarray]
+
+
+class EpisodeRandom:
+    """One random generator per environment, a new one for every episode.
+
+    Args:
+      num_envs: N.
+      seed: of the collection.
+      first_episode: number of the episode that each environment plays next.
+    """
+
+    def __init__(self, num_envs: int, seed: int, first_episode: int = 0):
+        self._seed = seed
+        self._episode = np.full(num_envs, first_episode)
+        self._ended = np.zeros(num_envs, bool)
+        self.generators: list[np.random.Generator | None] = [None] * num_envs
+
+    def started(self, records: Records) -> np.ndarray:
+        """Takes in the records of a step; returns the indices of the environments where an episode starts.
+
+        An episode that starts again before its end was lost with a worker process and gets the same noise again.
+        """
+        starts = np.flatnonzero(records["is_first"])
+        self._episode[starts] += self._ended[starts]
+        self._ended[starts] = False
+        for env in starts:
+            self.generators[env] = np.random.default_rng([self._seed, env, self._episode[env]])
+        self._ended |= records["is_last"]
+        return starts
+
+
+class UniformActor:
+    """Independent uniform actions in [-1, 1]; arguments as for `EpisodeRandom`."""
+
+    def __init__(self, num_envs: int, action_size: int, *, seed: int, first_episode: int = 0):
+        self._action_size = action_size
+        self._random = EpisodeRandom(num_envs, seed, first_episode)
+
+    def __call__(self, records: Records) -> np.ndarray:
+        """Records {name: [N, ...]} -> actions [N, A] float32."""
+        self._random.started(records)
+        return np.stack([rng.uniform(-1, 1, self._action_size) for rng in self._random.generators]).astype(np.float32)
+
+
+class ColouredActor:
+    """Smooth flailing: first-order autoregressive noise, different in every joint and episode.
+
+    An episode draws for each joint d a correlation rho_d, for all of them a scale, and, in `wave_share` of the
+    episodes, for each joint a sinusoid of random amplitude, period and phase:
+
+        x_t = rho x_{t-1} + sqrt(1 - rho^2) noise_t,   action_t = clip(scale * x_t + wave_t, -1, 1).
+
+    Args:
+      num_envs, action_size: N, A.
+      seed, first_episode: as for `EpisodeRandom`.
+      correlations: what rho is drawn from, per agent step.
+      scales: (least, greatest) scale.
+      wave_share: share of the episodes with a sinusoid.
+      periods: (shortest, longest) period in agent steps, drawn log-uniformly.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        action_size: int,
+        *,
+        seed: int,
+        first_episode: int = 0,
+        correlations: Sequence[float] = CORRELATIONS,
+        scales: tuple[float, float] = (0.3, 1.2),
+        wave_share: float = 0.5,
+        periods: tuple[float, float] = (5.0, 100.0),
+    ):
+        if not all(0 <= rho < 1 for rho in correlations):
+            raise ValueError(f"Correlations of coloured noise lie in [0, 1), got {list(correlations)}.")
+        self._random = EpisodeRandom(num_envs, seed, first_episode)
+        self._correlations, self._scales = tuple(correlations), scales
+        self._wave_share, self._periods = wave_share, periods
+        self._time = np.zeros(num_envs)
+        self._scale = np.zeros((num_envs, 1))
+        shape = (num_envs, action_size)
+        self._rho, self._noise, self._amplitude, self._frequency, self._phase = (np.zeros(shape) for _ in range(5))
+
+    def __call__(self, records: Records) -> np.ndarray:
+        """Records {name: [N, ...]} -> actions [N, A] float32."""
+        for env in self._random.started(records):
+            self._begin(env, self._random.generators[env])
+        wave = self._amplitude * np.sin(self._frequency * self._time[:, None] + self._phase)
+        actions = np.clip(self._scale * self._noise + wave, -1, 1).astype(np.float32)
+        size = self._noise.shape[1]
+        fresh = np.stack([rng.standard_normal(size) for rng in self._random.generators])
+        self._noise = self._rho * self._noise + np.sqrt(1 - self._rho**2) * fresh
+        self._time += 1
+        return actions
+
+    def _begin(self, env: int, rng: np.random.Generator):
+        """Draws what characterises an episode, and its first noise from the stationary distribution."""
+        size = self._noise.shape[1]
+        self._time[env] = 0
+        self._rho[env] = rng.choice(self._correlations, size)
+        self._scale[env] = rng.uniform(*self._scales)
+        self._amplitude[env] = rng.uniform(0, 1, size) * (rng.uniform() < self._wave_share)
+        self._frequency[env] = 2 * np.pi / np.exp(rng.uniform(*np.log(self._periods), size))
+        self._phase[env] = rng.uniform(0, 2 * np.pi, size)
+        self._noise[env] = rng.standard_normal(size)
+
+
+class Disturbance:
+    """Coloured noise on top of a policy, in a share of the episodes: a more diverse replay.
+
+    Args:
+      num_envs, action_size, seed, first_episode, **options: as for `ColouredActor`.
+      share: share of the episodes that are disturbed.
+    """
+
+    def __init__(
+        self, num_envs: int, action_size: int, *, share: float, seed: int, first_episode: int = 0, **options
+    ):
+        self._share = share
+        self._random = EpisodeRandom(num_envs, seed + 1, first_episode)
+        self._noise = ColouredActor(num_envs, action_size, seed=seed, first_episode=first_episode, **options)
+        self._disturbed = np.zeros((num_envs, 1), bool)
+
+    def __call__(self, records: Records, actions: np.ndarray) -> np.ndarray:
+        """Records {name: [N, ...]} and actions [N, A] -> the actions to take, [N, A] float32."""
+        for env in self._random.started(records):
+            self._disturbed[env] = self._random.generators[env].uniform() < self._share
+        noise = self._noise(records)
+        return np.where(self._disturbed, np.clip(actions + noise, -1, 1), actions).astype(np.float32)

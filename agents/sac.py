@@ -1,0 +1,216 @@
+"""Soft actor-critic from state (Haarnoja et al. 2018, arXiv 1812.05905): where experts and embodiment data come from.
+
+Pure functions on `SACState`. A transition carries its own discount, `gamma^n` or 0 after a termination, so that the
+target of the critic is always `reward + discount * V(next_observation)`: the end of an episode by its time limit is
+not the end of the world, and learning bootstraps through it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx, struct
+
+from agents.transitions import Replay, Transitions, sample
+from worldmodels.nets import MLP
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
+from worldmodels.types import Array
+
+LOG_STD_MIN = -5.0
+LOG_STD_MAX = 2.0
+
+
+class Actor(nnx.Module):
+    """Observation [..., O] -> mean and log standard deviation [..., A] of a Gaussian, squashed by tanh."""
+
+    def __init__(self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs):
+        sizes = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
+        self.net = MLP(observation_size, 2 * action_size, activation="relu", **sizes, rngs=rngs)
+
+    def __call__(self, observation: Array) -> tuple[Array, Array]:
+        mean, log_std = jnp.split(self.net(observation), 2, axis=-1)
+        return mean, LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * 0.5 * (jnp.tanh(log_std) + 1)
+
+
+class Critic(nnx.Module):
+    """Two independent action values, [..., O] and [..., A] -> ([...], [...])."""
+
+    def __init__(self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs):
+        sizes = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
+        make = functools.partial(MLP, observation_size + action_size, 1, activation="relu", norm="ln", **sizes)
+        self.first = make(rngs=rngs)
+        self.second = make(rngs=rngs)
+
+    def __call__(self, observation: Array, action: Array) -> tuple[Array, Array]:
+        inputs = jnp.concatenate([observation, action], axis=-1)
+        return self.first(inputs)[..., 0], self.second(inputs)[..., 0]
+
+
+@struct.dataclass
+class SACState:
+    """Everything that changes while SAC learns.
+
+    Attributes:
+      actor: trains an `Actor`.
+      critic: trains a pair of critics.
+      target_critic: slow copy of `critic.model`.
+      temperature: trains the logarithm of the entropy's weight, a scalar.
+    """
+
+    actor: TrainState
+    critic: TrainState
+    target_critic: Critic
+    temperature: TrainState
+
+
+def sample_action(mean: Array, log_std: Array, key: Array) -> tuple[Array, Array]:
+    """Action a = tanh(u), u ~ N(mean, std), and its log-density in nats.
+
+    log p(a) = log N(u) - sum_d log(1 - tanh(u_d)^2), with log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2u)).
+
+    Args:
+      mean, log_std: [..., A].
+      key: PRNG key, consumed.
+
+    Returns:
+      [..., A] action and [...] log-density.
+    """
+    noise = jax.random.normal(key, mean.shape)
+    unsquashed = mean + jnp.exp(log_std) * noise
+    log_normal = -0.5 * noise**2 - log_std - 0.5 * jnp.log(2 * jnp.pi)
+    log_jacobian = 2 * (jnp.log(2.0) - unsquashed - jax.nn.softplus(-2 * unsquashed))
+    return jnp.tanh(unsquashed), (log_normal - log_jacobian).sum(axis=-1)
+
+
+def critic_loss(critic, target_critic, actor, log_temperature: Array, batch: Transitions, key: Array):
+    """Half the squared error of both critics to y = r + discount * (min Q'(s', a') - alpha log pi(a' | s'))."""
+    action, log_prob = sample_action(*actor(batch.next_observation), key)
+    next_value = jnp.minimum(*target_critic(batch.next_observation, action)) - jnp.exp(log_temperature) * log_prob
+    target = jax.lax.stop_gradient(batch.reward + batch.discount * next_value)  # [B]
+    first, second = critic(batch.observation, batch.action)
+    loss = 0.5 * ((first - target) ** 2 + (second - target) ** 2).mean()
+    return loss, {"loss": loss, "value": first.mean()}
+
+
+def actor_loss(actor, critic, log_temperature: Array, batch: Transitions, key: Array):
+    """E[alpha log pi(a | s) - min Q(s, a)]; the gradient reaches the actor through the sampled action."""
+    action, log_prob = sample_action(*actor(batch.observation), key)
+    value = jnp.minimum(*critic(batch.observation, action))
+    loss = (jnp.exp(log_temperature) * log_prob - value).mean()
+    return loss, {"loss": loss, "entropy": -log_prob.mean()}
+
+
+def temperature_loss(log_temperature: Array, entropy: Array, key: Array, *, target_entropy: float):
+    """alpha * (entropy - target): the temperature rises while the policy's entropy (nats) is below its target."""
+    loss = jnp.exp(log_temperature) * jax.lax.stop_gradient(entropy - target_entropy)
+    return loss, {"temperature": jnp.exp(log_temperature)}
+
+
+def soft_update(target, online, rate: float):
+    """target <- target + rate * (online - target), leaf by leaf."""
+    return jax.tree.map(lambda t, o: t + rate * (o - t), target, online)
+
+
+@dataclasses.dataclass(frozen=True)
+class SACSettings:
+    """What a run of SAC may choose; see the papers for the meaning.
+
+    Attributes:
+      target_entropy: nats per action dimension that the temperature aims at; -1 is the paper's -A.
+      target_rate: share of the critic that its target takes over at every update.
+      actor_every: updates of the critic per update of the actor and the temperature.
+    """
+
+    hidden_size: int = 128
+    hidden_layers: int = 2
+    learning_rate: float = 1e-3
+    batch_size: int = 128
+    target_rate: float = 0.005
+    target_entropy: float = -0.5
+    initial_temperature: float = 1.0
+    actor_every: int = 1
+
+
+def create_sac(observation_size: int, action_size: int, settings: SACSettings, key: Array) -> SACState:
+    """State of SAC before the first update; `key` is consumed."""
+    actor_key, critic_key, temperature_key = jax.random.split(key, 3)
+    sizes = dict(hidden_size=settings.hidden_size, hidden_layers=settings.hidden_layers)
+    actor = Actor(observation_size, action_size, **sizes, rngs=nnx.Rngs(jax.random.fold_in(actor_key, 0)))
+    critic = Critic(observation_size, action_size, **sizes, rngs=nnx.Rngs(jax.random.fold_in(critic_key, 0)))
+    log_temperature = jnp.log(jnp.asarray(settings.initial_temperature, jnp.float32))
+    optimizer = make_optimizer(settings.learning_rate)
+    return SACState(
+        actor=TrainState.create(actor, optimizer, actor_key),
+        critic=TrainState.create(critic, optimizer, critic_key),
+        target_critic=jax.tree.map(jnp.copy, critic),
+        temperature=TrainState.create(log_temperature, optimizer, temperature_key),
+    )
+
+
+def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
+    """Returns the pure function `update(state, batch) -> (state, metrics)`: critics, their targets, actor, temperature."""
+    optimizer = make_optimizer(settings.learning_rate)
+    update_critic = make_update(critic_loss, optimizer)
+    update_actor = make_update(actor_loss, optimizer)
+    target_entropy = settings.target_entropy * action_size
+    update_temperature = make_update(functools.partial(temperature_loss, target_entropy=target_entropy), optimizer)
+
+    def update(state: SACState, batch: Transitions) -> tuple[SACState, Metrics]:
+        log_temperature = state.temperature.model
+        critic, critic_metrics = update_critic(
+            state.critic, state.target_critic, state.actor.model, log_temperature, batch
+        )
+        target_critic = soft_update(state.target_critic, critic.model, settings.target_rate)
+        actor, actor_metrics = update_actor(state.actor, critic.model, log_temperature, batch)
+        temperature, temperature_metrics = update_temperature(state.temperature, actor_metrics["entropy"])
+        metrics = {f"critic/{name}": value for name, value in critic_metrics.items()}
+        metrics |= {f"policy/{name}": value for name, value in actor_metrics.items()}
+        metrics["policy/temperature"] = temperature_metrics["temperature"]
+        return SACState(actor=actor, critic=critic, target_critic=target_critic, temperature=temperature), metrics
+
+    return update
+
+
+def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Callable:
+    """Returns the jitted `learn(state, replay) -> (state, metrics)`: `num_updates` updates in one dispatch.
+
+    It donates `state`; metrics are averaged over the updates.
+    """
+    update = make_sac_update(action_size, settings)
+
+    def one_update(state: SACState, replay: Replay):
+        sample_key = jax.random.fold_in(jax.random.fold_in(state.critic.key, state.critic.step), 1)
+        return update(state, sample(replay, sample_key, settings.batch_size))
+
+    def learn(state: SACState, replay: Replay):
+        state, metrics = jax.lax.scan(lambda s, _: one_update(s, replay), state, None, num_updates)
+        return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+
+    return jax.jit(learn, donate_argnums=0)
+
+
+class NumpyPolicy:
+    """The actor network in NumPy: acting costs microseconds instead of the hundreds of a jax dispatch.
+
+    Calling it maps observation [N, O] to actions [N, A], drawn with `rng`, or the mode if `rng` is None.
+    """
+
+    def __init__(self, actor: Actor):
+        net = jax.device_get(actor.net)
+        self._layers = [(np.asarray(x.kernel[...]), np.asarray(x.bias[...])) for x in (*net.layers, net.head)]
+
+    def __call__(self, observation: np.ndarray, rng: np.random.Generator | None = None) -> np.ndarray:
+        hidden = observation
+        for kernel, bias in self._layers[:-1]:
+            hidden = np.maximum(hidden @ kernel + bias, 0)
+        kernel, bias = self._layers[-1]
+        mean, log_std = np.split(hidden @ kernel + bias, 2, axis=-1)
+        if rng is None:
+            return np.tanh(mean)
+        std = np.exp(LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * 0.5 * (np.tanh(log_std) + 1))
+        return np.tanh(mean + std * rng.standard_normal(mean.shape, np.float32))
