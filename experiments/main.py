@@ -1,0 +1,255 @@
+"""What every main shares: flags, environment variables, the compilation cache, and errors in one sentence.
+
+A main is a module with `run(config, workdir, *, fresh=False) -> dict` and
+
+    def main():
+        launch(run, default_config="demo")
+
+    if __name__ == "__main__":
+        main()
+
+which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--workdir=DIR`, `--fresh` and
+`--debug`. Notebooks and tests call `run` itself.
+"""
+
+import difflib
+import hashlib
+import inspect
+import os
+import pathlib
+import platform
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from experiments.run_directory import Interrupted
+
+_PROJECT = pathlib.Path(__file__).resolve().parent.parent
+_OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
+_USER_ERROR, _DONE = 2, 0
+
+
+class UsageError(ValueError):
+    """The command line is wrong."""
+
+
+def launch(
+    run: Callable[..., Any],
+    *,
+    default_config: str | None = None,
+    default_workdir: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    argv: Sequence[str] | None = None,
+) -> None:
+    """Parses the command line, calls `run(config, workdir, fresh=..., **flags)` and exits.
+
+    The exit code is 0 if it returned, 2 after an error of the user (one sentence; the traceback with
+    `--debug`), 128 + the signal's number if it was interrupted, 1 after any other error.
+
+    Args:
+      run: does the work.
+      default_config: config without `--config`, in the same form; None makes the flag required.
+      default_workdir: directory without `--workdir`; None makes the flag required.
+      flags: more flags, {name: help}; strings, passed on as keyword arguments (None if absent).
+      argv: command line, `sys.argv` by default.
+    """
+    if argv is None:
+        argv = sys.argv
+        use_huge_pages()
+    try:
+        arguments = parse(argv, default_config, default_workdir, flags or {}, inspect.getmodule(run).__doc__)
+    except UsageError as error:
+        sys.exit(_complain(error))
+    debug = arguments.pop("debug")
+    set_up_process()
+    try:
+        run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
+    except Interrupted as error:
+        print(error, file=sys.stderr)
+        sys.exit(128 + error.signal_number)
+    except Exception as error:
+        if debug or not is_user_error(error):
+            raise
+        sys.exit(_complain(error, hint=" (--debug shows where)"))
+    sys.exit(_DONE)
+
+
+def parse(
+    argv: Sequence[str],
+    default_config: str | None = None,
+    default_workdir: str | None = None,
+    flags: Mapping[str, str] | None = None,
+    description: str | None = None,
+) -> dict[str, Any]:
+    """Parses a command line into {"config", "workdir", "fresh", "debug", **flags}.
+
+    Raises:
+      UsageError: one sentence that says what is wrong and what is known.
+    """
+    from absl import flags as absl_flags
+    from ml_collections import config_flags
+
+    argv = [argv[0], *_with_config_file(list(argv[1:]), default_config)]
+    values = absl_flags.FlagValues()  # our own, so that nothing is global and tests may parse often
+    try:
+        config_flags.DEFINE_config_file(
+            "config", None, "Config file, or its name in experiments/configs, and :preset.",
+            lock_config=True, flag_values=values, sys_argv=argv,
+        )  # fmt: skip
+        absl_flags.DEFINE_string("workdir", default_workdir, "Directory of the run.", flag_values=values)
+        absl_flags.DEFINE_bool("fresh", False, "Delete what an earlier run left there.", flag_values=values)
+        absl_flags.DEFINE_bool("debug", False, "Show tracebacks of all errors.", flag_values=values)
+        absl_flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+        for name, text in (flags or {}).items():
+            absl_flags.DEFINE_string(name, None, text, flag_values=values)
+        rest = values(argv)[1:]
+    except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UsageError(_flag_sentence(error, argv, values)) from error
+    if values.help:
+        print(f"{description or ''}\n{values.get_help()}")
+        sys.exit(_DONE)
+    if rest:
+        raise UsageError(
+            f"Unexpected argument {rest[0]!r}. Flags look like --workdir=DIR or --config.key=value."
+        )
+    for name in ("config", "workdir"):
+        if values[name].value is None:
+            raise UsageError(f"--{name} is required. --help lists the flags.")
+    return {name: values[name].value for name in ("config", "workdir", "fresh", "debug", *(flags or {}))}
+
+
+def find_config(path: str) -> str:
+    """Completes `FILE[:PRESET]` to a file that exists.
+
+    `demo`, `configs/demo.py` and `experiments/configs/demo.py` are looked for below the working directory and
+    then in the installed project, so that the commands of the documentation work from everywhere.
+    """
+    file, colon, preset = path.partition(":")
+    configs = _PROJECT / "experiments" / "configs"
+    named = pathlib.Path(file).name.removesuffix(".py") + ".py"
+    for candidate in (
+        pathlib.Path(file),
+        _PROJECT / file,
+        configs.parent / file,
+        configs / file,
+        configs / named,
+    ):
+        if candidate.is_file():
+            return f"{candidate}{colon}{preset}"
+    known = sorted(path.stem for path in configs.glob("*.py") if not path.stem.startswith("_"))
+    raise UsageError(
+        f"There is no config file {file!r}. Known: {', '.join(known) or 'none'}, or the path of yours."
+    )
+
+
+def set_up_process() -> None:
+    """Sets what has to be set before JAX is first used."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    set_compilation_cache()
+
+
+def set_compilation_cache() -> pathlib.Path | None:
+    """Makes JAX keep compiled programs on disk; returns where, or None if that cannot be written.
+
+    `$JAX_COMPILATION_CACHE_DIR`, or `~/.cache/aime-jax/jax/<processor>`: programs compiled for one processor
+    may not run on another that shares the home directory.
+    """
+    import jax
+
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = pathlib.Path(chosen or f"~/.cache/aime-jax/jax/{_processor()}").expanduser()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"Compiled programs are not kept: {folder}: {error.strerror}.", file=sys.stderr)
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+    return folder
+
+
+def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
+    """Starts this program again with huge pages for freed and allocated memory, unless it runs so already.
+
+    A training update on the CPU allocates hundreds of megabytes of temporaries, and each of their pages
+    faults anew: up to a sixth of an update. glibc reads this setting only when a process starts. It keeps its
+    id.
+    """
+    if "GLIBC_TUNABLES" in environment or platform.libc_ver()[0] != "glibc" or sys.gettrace():
+        return
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(sys.executable, sys.orig_argv, {**environment, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
+
+
+def is_user_error(error: BaseException) -> bool:
+    """True for errors that a user can cause and our code explains, as opposed to errors of the program.
+
+    Those are our own exceptions, and a ValueError or OSError that our code, not a library, has raised.
+    """
+    if type(error).__module__.partition(".")[0] in _OURS and isinstance(error, ValueError):
+        return True
+    if not isinstance(error, ValueError | OSError) or error.__traceback__ is None:
+        return False
+    *_, (last, _) = traceback.walk_tb(error.__traceback__)
+    return last.f_globals.get("__name__", "").partition(".")[0] in (*_OURS, "__main__")
+
+
+def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
+    """Replaces the config by the path of an existing file, or puts in the default."""
+    for i, argument in enumerate(arguments):
+        if argument in ("--config", "-config") and i + 1 < len(arguments):
+            return [*arguments[:i], f"--config={find_config(arguments[i + 1])}", *arguments[i + 2 :]]
+        match = re.fullmatch(r"--?config=(.+)", argument)
+        if match:
+            return [*arguments[:i], f"--config={find_config(match[1])}", *arguments[i + 1 :]]
+    return [f"--config={find_config(default)}", *arguments] if default else arguments
+
+
+def _flag_sentence(error: Exception, argv: Sequence[str], values) -> str:
+    """What went wrong with the flags, in one sentence."""
+    config = values["config"].value if "config" in values else None
+    if isinstance(error, AttributeError | KeyError) and config is not None:
+        known = list(_config_keys(config))
+        for argument in argv[1:]:
+            match = re.match(r"--(?:no)?config\.([\w.\[\]]+)", argument)
+            if match and match[1] not in known:
+                near = difflib.get_close_matches(match[1], known, n=1)
+                guess = f"Did you mean {near[0]!r}? " if near else ""
+                return f"The config has no key {match[1]!r}. {guess}Known: {', '.join(known)}."
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if (
+        "Traceback (most recent call last):" in lines
+    ):  # an error inside the config file: its last line says what
+        return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
+    return f"{' '.join(lines).rstrip('.')}. --help lists the flags."
+
+
+def _config_keys(config: Mapping[str, Any], prefix: str = ""):
+    for key in config:
+        if isinstance(config[key], Mapping):
+            yield from _config_keys(config[key], f"{prefix}{key}.")
+        yield f"{prefix}{key}"
+
+
+def _complain(error: BaseException, hint: str = "") -> int:
+    """Prints an error of the user as one sentence and returns the exit code for it."""
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    print(f"Error: {text}{hint}", file=sys.stderr)
+    return _USER_ERROR
+
+
+def _processor() -> str:
+    """Eight hexadecimal digits that stand for the features of this processor."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    features = next((line for line in lines if line.startswith(("flags", "Features"))), os.uname().machine)
+    return hashlib.sha256(features.encode()).hexdigest()[:8]

@@ -1,0 +1,116 @@
+"""Progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from typing import Any, TextIO
+
+
+class Progress:
+    """Shows how far a known amount of work is; use it as a context manager.
+
+    On a terminal a `rich` bar; elsewhere (log files, Slurm, CI) one line every `every_seconds`, and one at
+    the end.
+
+    Args:
+      total: amount of work, e.g. the number of updates.
+      description: what is being done, in a word or two.
+      initial: how much was done before, by the run that is continued.
+      every_seconds: time between plain lines.
+      file: where to write; stderr by default.
+    """
+
+    def __init__(
+        self,
+        total: int,
+        description: str,
+        *,
+        initial: int = 0,
+        every_seconds: float = 15.0,
+        file: TextIO | None = None,
+    ):
+        self.total = total
+        self.description = description
+        self.completed = initial
+        self._initial = initial
+        self._every_seconds = every_seconds
+        self._file = file or sys.stderr
+        self._bar = None
+        self._task = None
+        self._start = self._last_line = time.monotonic()
+        self._metrics: dict[str, Any] = {}
+
+    def __enter__(self) -> "Progress":
+        self._start = self._last_line = time.monotonic()
+        if self._file.isatty():
+            self._start_bar()
+        else:
+            self._print(f"{self.description}: {self.completed} of {self.total} done, starting")
+        return self
+
+    def __exit__(self, exception_type, *exception) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+        elif exception_type is None:
+            self._print(self._line())
+
+    def update(self, n: int = 1, **metrics: Any) -> None:
+        """Reports that `n` more are done, and numbers worth seeing (as Python numbers)."""
+        self.completed += n
+        self._metrics.update(metrics)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self.completed, metrics=self._metrics_text())
+        elif time.monotonic() - self._last_line >= self._every_seconds:
+            self._print(self._line())
+
+    def message(self, text: str) -> None:
+        """Prints a line without disturbing the bar."""
+        if self._bar is not None:
+            self._bar.console.print(text, markup=False, highlight=False)
+        else:
+            self._print(f"{self.description}: {text}")
+
+    def _start_bar(self) -> None:
+        from rich import console, progress
+
+        self._bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.completed}/{task.total}"),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("elapsed,"),
+            progress.TimeRemainingColumn(),
+            progress.TextColumn("left {task.fields[metrics]}"),
+            console=console.Console(file=self._file),
+            speed_estimate_period=60.0,
+        )
+        self._bar.start()
+        self._task = self._bar.add_task(
+            self.description, total=self.total, completed=self.completed, metrics=""
+        )
+
+    def _line(self) -> str:
+        now = time.monotonic()
+        elapsed, done = now - self._start, self.completed - self._initial
+        share = f" ({100 * self.completed / self.total:.0f}%)" if self.total else ""
+        parts = [f"{self.description}: {self.completed}/{self.total}{share}", f"{clock(elapsed)} elapsed"]
+        if done > 0 and self.completed < self.total:
+            parts[1] += f", {clock(elapsed / done * (self.total - self.completed))} left"
+        return ", ".join(filter(None, [*parts, self._metrics_text()]))
+
+    def _metrics_text(self) -> str:
+        return " ".join(
+            f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}"
+            for name, value in self._metrics.items()
+        )
+
+    def _print(self, text: str) -> None:
+        self._last_line = time.monotonic()
+        print(text, file=self._file, flush=True)
+
+
+def clock(seconds: float) -> str:
+    """A duration as m:ss or h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

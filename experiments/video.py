@@ -1,0 +1,166 @@
+"""Videos: arrays of frames, [T, H, W, 3] uint8, to MP4 and GIF files, and side by side."""
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+
+import numpy as np
+
+
+class VideoError(ValueError):
+    """A video cannot be made."""
+
+
+def write_mp4(path: str | os.PathLike, frames: np.ndarray, fps: float) -> pathlib.Path:
+    """Writes an H.264 video that browsers play; odd sizes are extended by a row or column.
+
+    Args:
+      path: file to write, atomically; its folder is made.
+      frames: [T, H, W, 3] uint8.
+      fps: frames per second.
+
+    Raises:
+      VideoError: the frames have another shape or dtype, there is no encoder, or the disk cannot be written.
+    """
+    frames = _checked(frames)
+    path = pathlib.Path(path)
+    temporary = path.with_name(f".{path.stem}.writing.mp4")
+    frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    try:
+        import imageio_ffmpeg
+
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writer = imageio_ffmpeg.write_frames(
+            str(temporary),
+            (frames.shape[2], frames.shape[1]),
+            fps=fps,
+            codec="libx264",
+            quality=None,
+            output_params=["-crf", "18", "-movflags", "+faststart"],
+            macro_block_size=2,
+            ffmpeg_log_level="error",
+        )
+        writer.send(None)
+        for frame in frames:
+            writer.send(np.ascontiguousarray(frame))
+        writer.close()
+        os.replace(temporary, path)
+    except (ImportError, OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise VideoError(
+            f"{path} cannot be written ({_first_line(error)}). "
+            "Check free disk space, and that `pip install imageio-ffmpeg` has brought an ffmpeg."
+        ) from error
+    return path
+
+
+def read_mp4(path: str | os.PathLike) -> tuple[np.ndarray, float]:
+    """Reads a video: frames [T, H, W, 3] uint8 and frames per second."""
+    import imageio_ffmpeg
+
+    try:
+        reader = imageio_ffmpeg.read_frames(str(path))
+        header = next(reader)
+        width, height = header["size"]
+        frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
+    except (OSError, RuntimeError, StopIteration) as error:
+        raise VideoError(f"{path} is not a video that ffmpeg reads ({_first_line(error)}).") from error
+    return np.stack(frames), float(header["fps"])
+
+
+def write_gif(path: str | os.PathLike, frames: np.ndarray, fps: float) -> pathlib.Path:
+    """Writes an endless GIF; frames [T, H, W, 3] uint8."""
+    path = pathlib.Path(path)
+    encoded = gif_bytes(frames, fps)
+    temporary = path.with_name(f".{path.name}.writing")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(encoded)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VideoError(f"{path} cannot be written ({error.strerror}). Check free disk space.") from error
+    return path
+
+
+def gif_bytes(frames: np.ndarray, fps: float) -> bytes:
+    """Encodes frames, [T, H, W, 3] uint8, as an endless GIF."""
+    from PIL import Image
+
+    images = [Image.fromarray(frame) for frame in _checked(frames)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "gif", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    return buffer.getvalue()
+
+
+def png_bytes(image: np.ndarray) -> bytes:
+    """Encodes an image, [H, W, 3] uint8, as PNG."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(_checked(np.asarray(image)[None])[0]).save(buffer, "png")
+    return buffer.getvalue()
+
+
+def side_by_side(
+    videos: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 4
+) -> np.ndarray:
+    """Puts videos next to each other.
+
+    Args:
+      videos: each [T_i, H, W_i, 3] uint8, all of the same height; short ones hold their last frame.
+      labels: what to write above each.
+      gap: white pixels between two.
+
+    Returns:
+      [max T, H', W', 3] uint8.
+    """
+    videos = [_checked(frames) for frames in videos]
+    if not videos or len({frames.shape[1] for frames in videos}) > 1:
+        raise VideoError(
+            f"side_by_side needs videos of one height, got {[list(frames.shape) for frames in videos]}."
+        )
+    if labels is not None:
+        if len(labels) != len(videos):
+            raise VideoError(f"side_by_side got {len(videos)} videos but {len(labels)} labels.")
+        videos = [labelled(frames, label) for frames, label in zip(videos, labels, strict=True)]
+    length = max(len(frames) for frames in videos)
+    columns = []
+    for frames in videos:
+        frames = np.concatenate([frames, np.repeat(frames[-1:], length - len(frames), axis=0)])
+        columns += [np.full((length, frames.shape[1], gap, 3), 255, np.uint8), frames]
+    return np.concatenate(columns[1:], axis=2)
+
+
+def labelled(frames: np.ndarray, text: str) -> np.ndarray:
+    """Writes a line of text above every frame: [T, H, W, 3] -> [T, H + h, W, 3]."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    frames = _checked(frames)
+    size = max(10, frames.shape[2] // 16)
+    strip = Image.new("RGB", (frames.shape[2], 2 * (size * 3 // 4)), "white")
+    font = ImageFont.load_default(size)
+    ImageDraw.Draw(strip).text(
+        (frames.shape[2] // 2, strip.height // 2), text, "black", font=font, anchor="mm"
+    )
+    strip = np.broadcast_to(np.asarray(strip), (len(frames), *np.asarray(strip).shape))
+    return np.concatenate([strip, frames], axis=1)
+
+
+def enlarged(frames: np.ndarray, factor: int) -> np.ndarray:
+    """Repeats pixels: [T, H, W, 3] -> [T, factor H, factor W, 3]."""
+    return np.repeat(np.repeat(frames, factor, axis=1), factor, axis=2)
+
+
+def _checked(frames: np.ndarray) -> np.ndarray:
+    frames = np.asarray(frames)
+    if frames.ndim != 4 or frames.shape[-1] != 3 or frames.dtype != np.uint8 or frames.size == 0:
+        raise VideoError(
+            f"A video is uint8 [T, H, W, 3] with at least one frame, not {frames.dtype}{list(frames.shape)}."
+        )
+    return frames
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
