@@ -93,14 +93,16 @@ class Standardizer(nnx.Module):
         if name not in self.mean:
             return x
         sg = jax.lax.stop_gradient
-        return (x - sg(self.mean[name][...])) / sg(self.std[name][...])
+        mean, std = sg(self.mean[name][...]), sg(self.std[name][...])
+        return (x - jnp.broadcast_to(mean, x.shape)) / jnp.broadcast_to(std, x.shape)
 
     def inverse(self, name: str, x: Array) -> Array:
         """Standardised to raw, [..., d]."""
         if name not in self.mean:
             return x
         sg = jax.lax.stop_gradient
-        return x * sg(self.std[name][...]) + sg(self.mean[name][...])
+        mean, std = sg(self.mean[name][...]), sg(self.std[name][...])
+        return x * jnp.broadcast_to(std, x.shape) + jnp.broadcast_to(mean, x.shape)
 
 
 class ObservationEncoder(nnx.Module):

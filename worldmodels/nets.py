@@ -57,6 +57,11 @@ def layer_norm(size: int, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
     return nnx.LayerNorm(size, epsilon=LAYER_NORM_EPSILON, use_fast_variance=False, rngs=rngs)
 
 
+def add_bias(x: Array, bias: Array) -> Array:
+    """x [..., n] + bias [n], with the broadcast written out."""
+    return x + bias.reshape((1,) * (x.ndim - 1) + bias.shape)
+
+
 class MLP(nnx.Module):
     """[..., in_size] -> [..., out_size]: hidden layers of Linear, optional LayerNorm, activation; then a linear head.
 
@@ -94,12 +99,13 @@ class MLP(nnx.Module):
         return self.finish(self.layers[0](x))
 
     def project(self, x: Array, start: int) -> Array:
-        """The share of the first layer's output that inputs [start, start + x.shape[-1]) give, without bias.
+        """The share of the first layer's output that inputs [start, start + x.shape[-1]) give; bias with start 0.
 
-        What does not depend on the recurrence is projected once for the whole sequence; `finish` adds it up.
+        What does not depend on the recurrence is projected once for the whole sequence; `finish` takes the sum.
         """
-        kernel = self.layers[0].kernel[...]
-        return x @ kernel[start : start + x.shape[-1]]
+        layer = self.layers[0]
+        share = x @ layer.kernel[...][start : start + x.shape[-1]]
+        return add_bias(share, layer.bias[...]) if start == 0 else share
 
     def finish(self, hidden: Array) -> Array:
         """From the first layer's output (before norm and activation) to the network's output."""
@@ -109,11 +115,6 @@ class MLP(nnx.Module):
             hidden = self.norms[i](hidden) if self.norms else hidden
             hidden = act(hidden)
         return self._head(hidden)
-
-    @property
-    def first_bias(self) -> Array:
-        """[hidden_size] bias of the first layer."""
-        return self.layers[0].bias[...]
 
     def _head(self, x: Array) -> Array:
         return activation(self.output_activation)(self.head(x)) if self.head is not None else x
@@ -186,6 +187,6 @@ class EnsembleMLP(nnx.Module):
         x = x[..., None, :]  # [..., 1, in_size] broadcasts against the members
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
             x = jnp.einsum("...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel[...])
-            x = x + bias[...]
+            x = x + bias[...].reshape((1,) * (x.ndim - 2) + bias.shape)
             x = act(x) if i < len(self.kernels) - 1 else x
         return x

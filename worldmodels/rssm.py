@@ -1,4 +1,4 @@
-"""The recurrent state-space model: `initial, prior_step, posterior_step, filter, rollout`.
+"""The recurrent state-space model: `initial, prior_step, posterior_step, filter, rollout, imagine`.
 
     h_t = GRU(g([z_{t-1}, a_{t-1}]), h_{t-1})      deter
     p(z_t | h_t)                                   prior
@@ -11,9 +11,11 @@ distribution, std = 2 sigmoid(raw / 2) + min_std). `rssmo-v1` is `rssmo` with th
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
-from flax import nnx
+from flax import nnx, struct
 
 from worldmodels.distributions import Categorical, Gaussian
 from worldmodels.nets import MLP, GRUCell, LayerNormGRUCell
@@ -37,8 +39,8 @@ class SeparateGaussianHead(nnx.Module):
     def finish(self, hidden: Array) -> Gaussian:
         """The distribution from the summed shares, [..., 2 * hidden]."""
         mean, std = jnp.split(hidden, 2, axis=-1)
-        mean = self.mean_net.finish(mean + self.mean_net.first_bias)
-        std = self.std_net.finish(std + self.std_net.first_bias)
+        mean = self.mean_net.finish(mean)
+        std = self.std_net.finish(std)
         return Gaussian(mean, std + self.min_std)
 
 
@@ -55,7 +57,7 @@ class JointHead(nnx.Module):
         return self.net.project(x, start)
 
     def _output(self, hidden: Array) -> Array:
-        return self.net.finish(hidden + self.net.first_bias)
+        return self.net.finish(hidden)
 
 
 class SigmoidGaussianHead(JointHead):
@@ -82,6 +84,21 @@ class CategoricalHead(JointHead):
         """The distribution from the summed shares, [..., hidden]."""
         logits = self._output(hidden)
         return Categorical(logits.reshape(*logits.shape[:-1], -1, self.num_classes))
+
+
+@struct.dataclass
+class ImagineOutput:
+    """What a policy did in imagination.
+
+    Attributes:
+      states: s_0 .. s_H, leaves [N, H + 1, ...].
+      actions: [N, H, A]; actions[:, t] leads from s_t to s_{t+1}.
+      policy: the distributions that the actions came from, leaves [N, H, A].
+    """
+
+    states: RSSMState
+    actions: Array
+    policy: object
 
 
 class RSSM(nnx.Module):
@@ -120,11 +137,9 @@ class RSSM(nnx.Module):
         flat_stoch = stoch_size * (num_classes or 1)
         self.deter_size, self.stoch_size, self.action_size = deter_size, flat_stoch, action_size
         in_size = flat_stoch + action_size
-        self.pre_memory = None
-        if family != "rssm":
-            options = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
-            self.pre_memory = MLP(in_size, None, rngs=rngs, **options)
-            in_size = hidden_size
+        layer = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
+        self.pre_memory = MLP(in_size, None, rngs=rngs, **layer) if family != "rssm" else None
+        in_size = in_size if self.pre_memory is None else hidden_size
         cell = LayerNormGRUCell if family == "rssmo" else GRUCell
         self.memory_cell = cell(in_size, deter_size, rngs=rngs)
         if family == "rssm":
@@ -243,6 +258,32 @@ class RSSM(nnx.Module):
             return state, state
 
         return scan_time(step, state, (actions, self.noise(key, *actions.shape[:2])))[1]
+
+    def imagine(self, state: RSSMState, policy: Callable, horizon: int, key: Array | None = None) -> ImagineOutput:
+        """Lets a policy act in the model (Dreamer). The policy reads stopped features, as published.
+
+        Args:
+          state: where to start, leaves [N, ...].
+          policy: features [N, F] -> action distribution with `sample(noise)`.
+          horizon: H, number of actions.
+          key: PRNG key, consumed; None takes modes of actions and priors.
+        """
+        action_key, latent_key = (None, None) if key is None else jax.random.split(key)
+        shape = (state.deter.shape[0], horizon)
+        action_noise = None if key is None else jax.random.normal(action_key, (*shape, self.action_size))
+
+        def step(state, xs):
+            noise, latent_noise = xs
+            dist = policy(jax.lax.stop_gradient(state.features))
+            action = dist.sample(noise)
+            deter = self.advance(state, action)
+            state = RSSMState(deter, self.prior(deter).sample(latent_noise))
+            return state, (state, action, dist)
+
+        xs = (action_noise, self.noise(latent_key, *shape))
+        _, (states, actions, dist) = scan_time(step, state, xs, length=horizon)
+        states = jax.tree.map(lambda x, xs: jnp.concatenate([x[:, None], xs], axis=1), state, states)
+        return ImagineOutput(states=states, actions=actions, policy=dist)
 
 
 def forget(state: RSSMState, is_first: Array) -> RSSMState:

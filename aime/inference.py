@@ -1,0 +1,88 @@
+"""Action inference: filtering observations with actions supplied by a policy or an inverse dynamics model.
+
+The policy is the inference model of the missing actions (AIME, Zhang et al., NeurIPS 2023):
+
+    a_{t-1} ~ pi(. | s_{t-1}),    s_t ~ q(. | s_{t-1}, a_{t-1}, o_t)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from worldmodels.distributions import TanhNormal
+from worldmodels.rssm import forget
+from worldmodels.sequences import scan_time
+from worldmodels.types import Array, FilterOutput, RSSMState, SequenceBatch
+from worldmodels.world_model import WorldModel
+
+Policy = Callable[[Array], TanhNormal]
+ACTION_SOURCES = ("policy", "idm")
+
+
+@struct.dataclass
+class InferenceOutput:
+    """What action inference gives; leaves [B, T, ...].
+
+    Attributes:
+      output: states, prior and posterior of the filter.
+      actions: [B, T, A]; `actions[t]` led to `observation[t]`, as `prev_action` does.
+      policy, idm: the action distributions that policy and IDM had at each step; `idm` is None if not asked for.
+    """
+
+    output: FilterOutput
+    actions: Array
+    policy: TanhNormal
+    idm: TanhNormal | None
+
+
+def infer_actions(
+    model: WorldModel,
+    policy: Policy,
+    batch: SequenceBatch,
+    key: Array | None = None,
+    *,
+    use_idm: bool = False,
+    action_source: str = "policy",
+) -> InferenceOutput:
+    """Infers states and actions of observations without actions.
+
+    Starts from zero states, so that the first action is what the policy does on zero features. Gradients flow
+    through the whole unroll: actions, GRU, posterior samples.
+
+    Args:
+      model: the world model; frozen because it is not the argument that a loss differentiates.
+      policy: features [B, F] -> TanhNormal over [B, A].
+      batch: SequenceBatch [B, T]; its actions are not looked at.
+      key: PRNG key, consumed; None takes modes of actions and posteriors.
+      use_idm: also evaluates `model.idm` at each step.
+      action_source: whose actions drive the unroll, "policy" or "idm".
+    """
+    if action_source not in ACTION_SOURCES:
+        raise ValueError(f"Unknown action_source {action_source!r}. Known: {', '.join(ACTION_SOURCES)}.")
+    use_idm = use_idm or action_source == "idm"
+    if use_idm and model.idm is None:
+        raise ValueError("This world model has no inverse dynamics model; pretrain with idm_mode='detach'.")
+    action_key, latent_key = (None, None) if key is None else jax.random.split(key)
+    shape = batch.batch_shape
+    embed = model.encode(batch.observation)
+    action_noise = None if key is None else jax.random.normal(action_key, (*shape, model.action_size))
+
+    def step(state: RSSMState, xs):
+        embed_t, projected, first, noise, latent_noise = xs
+        state = forget(state, first)
+        policy_dist = policy(state.features)
+        idm_dist = model.idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
+        action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
+        state, posterior = model.rssm.observe(state, action, projected, latent_noise)
+        return state, (state, posterior, action, policy_dist, idm_dist)
+
+    rssm = model.rssm
+    idm_embed = embed if use_idm else None
+    xs = (idm_embed, rssm.project_embed(embed), batch.is_first, action_noise, rssm.noise(latent_key, *shape))
+    _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, rssm.initial(shape[0]), xs)
+    output = FilterOutput(states=states, prior=rssm.prior(states.deter), posterior=posterior)
+    return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)

@@ -1,0 +1,29 @@
+"""Switches for all tests: implicit rank promotion is an error; `--golden-dir` chooses the recorded cases."""
+
+import os
+import pathlib
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MUJOCO_GL", "disable")  # tests that render choose a backend themselves
+
+import jax  # noqa: E402
+import pytest  # noqa: E402
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--golden-dir",
+        type=pathlib.Path,
+        default=GOLDEN,
+        help="directory of recorded cases of the published implementation (default: tests/golden)",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "golden_case" in metafunc.fixturenames:
+        folders = sorted(path.parent for path in metafunc.config.getoption("--golden-dir").glob("*/expected.npz"))
+        metafunc.parametrize("golden_case", folders, ids=[folder.name for folder in folders])

@@ -1,0 +1,60 @@
+"""Numerical parity with the published PyTorch implementation, key by key, over a directory of recorded cases.
+
+Another directory: `pytest tests/test_parity.py --golden-dir=DIR`.
+"""
+
+import functools
+
+import numpy as np
+import parity
+import pytest
+
+VALUE_TOLERANCE = 1e-4
+GRADIENT_TOLERANCE = 1e-3
+
+# What the models here do not do yet. Each entry is a reason, shown for every key or case it excuses.
+IMAGES = "image encoders and decoders are not supported yet"
+
+
+@functools.cache
+def our_outputs(folder):
+    """Everything that we compute for a case, or the reason why we cannot."""
+    try:
+        case = parity.load_case(folder)
+    except ValueError as error:
+        if "image" not in str(error):
+            raise
+        return None, IMAGES
+    outputs = parity.train_outputs(case) | parity.filter_outputs(case)
+    for prefix in parity.AIME_VARIANTS:
+        if any(key.startswith(f"{prefix}/") for key in case.expected):
+            outputs |= parity.aime_outputs(case, prefix)
+    if any(key.startswith("imagine/") for key in case.expected):
+        outputs |= parity.imagine_outputs(case)
+    return outputs, None
+
+
+def relative_error(expected: np.ndarray, ours: np.ndarray) -> float:
+    """Largest deviation relative to the largest magnitude."""
+    return float(np.max(np.abs(expected - ours), initial=0.0) / (np.max(np.abs(expected), initial=0.0) + 1e-8))
+
+
+def test_every_recorded_key_agrees(golden_case):
+    outputs, reason = our_outputs(golden_case)
+    if reason is not None:
+        pytest.xfail(f"{golden_case.name}: {reason}")
+    expected = dict(np.load(golden_case / "expected.npz"))
+    failures, uncovered = [], []
+    for key, value in expected.items():
+        value = parity.recorded(key, value)
+        if key not in outputs:
+            uncovered.append(key)
+            continue
+        ours = np.asarray(outputs[key])
+        tolerance = GRADIENT_TOLERANCE if "grad_norm" in key else VALUE_TOLERANCE
+        if value.shape != ours.shape:
+            failures.append(f"{key}: shape {ours.shape}, recorded {value.shape}")
+        elif relative_error(value, ours) > tolerance:
+            failures.append(f"{key}: relative error {relative_error(value, ours):.2e}")
+    assert not failures, "\n".join(failures)
+    assert not uncovered, f"recorded keys that nothing computes: {uncovered}"

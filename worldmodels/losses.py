@@ -1,0 +1,240 @@
+"""What a world model minimises.
+
+Terms stay `[B, T]` until one reduction, the published one: sum over dimensions and time, mean over the batch.
+The loss of action inference (`aime/losses.py`) is made of the same `evidence_terms`.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from worldmodels.distributions import balanced_kl, with_free_nats
+from worldmodels.sequences import sum_time_mean_batch, termination_mask
+from worldmodels.training import Metrics
+from worldmodels.types import Array, FilterOutput, SequenceBatch
+from worldmodels.world_model import WorldModel
+
+NLL_REWEIGHT = ("none", "modality_wise", "dim_wise")
+
+
+@struct.dataclass
+class EvidenceTerms:
+    """The two sides of the evidence lower bound, per record.
+
+    Attributes:
+      nll: {target: [B, T]} negative log-likelihood in nats, reweighted if asked.
+      kl: [B, T] nats, reweighted if asked.
+      log_prob: {target: [B, T]} log-likelihood without reweighting, for reports.
+      raw_kl: [B, T] nats without reweighting.
+      squared_error: {target: []} mean squared error of the predicted mean.
+      mask: [B, T] 0 in the padding after a termination.
+    """
+
+    nll: dict[str, Array]
+    kl: Array
+    log_prob: dict[str, Array]
+    raw_kl: Array
+    squared_error: dict[str, Array]
+    mask: Array
+
+    @property
+    def reconstruction(self) -> Array:
+        """[B, T] sum of `nll` over targets, masked."""
+        return sum(self.nll.values()) * self.mask
+
+    @property
+    def masked_kl(self) -> Array:
+        """[B, T] `kl`, masked."""
+        return self.kl * self.mask
+
+    def metrics(self) -> Metrics:
+        """Scalars under the published names."""
+        mean = sum_time_mean_batch
+        rec_term = sum(mean(x) for x in self.log_prob.values())
+        kl_term = -mean(self.raw_kl)
+        metrics = {"rec_term": rec_term, "kl_term": kl_term, "elbo": rec_term + kl_term}
+        for name in self.nll:
+            metrics[f"{name}_mse"] = self.squared_error[name]
+            metrics[f"{name}_rec_term"] = mean(self.log_prob[name])
+            metrics[f"{name}_reconstruction_loss"] = mean(self.nll[name])
+        return metrics
+
+
+def evidence_terms(
+    model: WorldModel,
+    batch: SequenceBatch,
+    features: Array,
+    kl: Array,
+    *,
+    nll_reweight: str = "none",
+    extra_kl: Array | None = None,
+) -> EvidenceTerms:
+    """Scores a batch under the decoders, given states and their divergence from the prior.
+
+    Targets that the batch lacks are skipped (a reward head on demonstrations).
+
+    Args:
+      features: [B, T, F] of the states.
+      kl: [B, T, S] nats per latent dimension.
+      nll_reweight: "none"; "dim_wise": every log-probability is weighted by the stopped std of its own dimension and
+        the KL by the mean std over all dimensions (Seitzer et al. 2022, applied to the whole ELBO as in AIME);
+        "modality_wise": the KL by the average over modalities of their mean std.
+      extra_kl: [B, T, A] further divergence that is treated as part of the KL (actions from an IDM), not of the ELBO.
+    """
+    if nll_reweight not in NLL_REWEIGHT:
+        raise ValueError(f"Unknown nll_reweight {nll_reweight!r}. Known: {', '.join(NLL_REWEIGHT)}.")
+    sg = jax.lax.stop_gradient
+    nll, log_prob, squared_error, stds = {}, {}, {}, []
+    for name, dist in model.decode(features).items():
+        target = model.target(batch, name)
+        if target is None:
+            continue
+        log_probs = flatten_dims(dist.log_prob(target))
+        if name in batch.masks:
+            log_probs = log_probs * batch.masks[name][..., None]
+        log_prob[name] = log_probs.sum(axis=-1)
+        squared_error[name] = jnp.mean((dist.mean() - target) ** 2)
+        if nll_reweight == "none":
+            nll[name] = -log_prob[name]
+        else:
+            stds.append(sg(flatten_dims(dist.stddev())))
+            nll[name] = -(log_probs * stds[-1]).sum(axis=-1)
+    raw_kl = kl.sum(axis=-1)
+    total_kl = raw_kl if extra_kl is None else raw_kl + extra_kl.sum(axis=-1)
+    if nll_reweight == "dim_wise":
+        total_kl = total_kl * jnp.concatenate(stds, axis=-1).mean(axis=-1)
+    elif nll_reweight == "modality_wise":
+        total_kl = total_kl * sum(std.mean(axis=-1) for std in stds) / len(model.targets)
+    return EvidenceTerms(
+        nll=nll,
+        kl=total_kl,
+        log_prob=log_prob,
+        raw_kl=raw_kl,
+        squared_error=squared_error,
+        mask=termination_mask(batch.is_terminal),
+    )
+
+
+def flatten_dims(x: Array) -> Array:
+    """[B, T, ...] -> [B, T, N]."""
+    return x.reshape(*x.shape[:2], -1)
+
+
+def elbo_loss(
+    model: WorldModel,
+    batch: SequenceBatch,
+    key: Array | None,
+    *,
+    kl_scale: float = 1.0,
+    kl_balance: float | None = 0.8,
+    free_nats: float = 1.0,
+    nll_reweight: str = "none",
+) -> tuple[Array, Metrics]:
+    """Negative evidence lower bound of observations given actions (AIME, phase 1), and the losses of all side heads.
+
+    loss = mean_b sum_t [ -log p(o_t | s_t) + kl_scale * KL(q(s_t | .) || p(s_t | .)) ]
+
+    Side heads (probes, a detached inverse dynamics model, the ensemble) see stopped inputs only.
+
+    Args:
+      batch: SequenceBatch [B, T] with actions.
+      key: PRNG key, consumed; None takes modes.
+      kl_balance, free_nats: see `balanced_kl` and `with_free_nats`.
+    """
+    loss, metrics, _ = elbo_loss_and_states(
+        model,
+        batch,
+        key,
+        kl_scale=kl_scale,
+        kl_balance=kl_balance,
+        free_nats=free_nats,
+        nll_reweight=nll_reweight,
+    )
+    return loss, metrics
+
+
+def elbo_loss_and_states(
+    model: WorldModel, batch: SequenceBatch, key: Array | None, *, kl_scale, kl_balance, free_nats, nll_reweight
+) -> tuple[Array, Metrics, FilterOutput]:
+    """`elbo_loss` with the inferred states, leaves [B, T, ...], from which imagination starts."""
+    embed = model.encode(batch.observation)
+    output = model.filter(batch, key, embed)
+    features = output.states.features
+    kl = with_free_nats(balanced_kl(output.posterior, output.prior, kl_balance), free_nats)
+    terms = evidence_terms(model, batch, features, kl, nll_reweight=nll_reweight)
+    reconstruction_loss = sum_time_mean_batch(terms.reconstruction)
+    kl_loss = sum_time_mean_batch(terms.masked_kl)
+    metrics = terms.metrics()
+    probe_loss, probe_metrics = probe_losses(model, batch, features, embed)
+    idm_loss, idm_metrics = inverse_dynamics_loss(model, batch, features, embed)
+    ensemble_loss, ensemble_metrics = disagreement_loss(model, batch, features, embed)
+    loss = reconstruction_loss + probe_loss + kl_scale * kl_loss + idm_loss + ensemble_loss
+    metrics |= probe_metrics | idm_metrics | ensemble_metrics
+    metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
+    return loss, metrics, output
+
+
+def probe_losses(
+    model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
+) -> tuple[Array, Metrics]:
+    """How well stopped features (`probe`) and stopped embeddings (`baseline_probe`) predict further sensors.
+
+    The first record is skipped: nothing has been remembered there yet. The difference between the two tells memory
+    from perception.
+    """
+    sg = jax.lax.stop_gradient
+    loss, metrics = jnp.zeros(()), {}
+    for kind, heads, inputs in (
+        ("probe", model.probes, sg(features)),
+        ("baseline_probe", model.baseline_probes, sg(embed)),
+    ):
+        for name in heads:
+            target = model.target(batch, name)
+            if target is None:
+                continue
+            dist = heads[name](inputs)
+            nll = -flatten_dims(dist.log_prob(target)).sum(axis=-1)[:, 1:]
+            nll = sum_time_mean_batch(nll * batch.masks.get(name, jnp.ones_like(batch.is_first))[:, 1:])
+            loss = loss + nll
+            metrics[f"{name}_{kind}_mse"] = jnp.mean((dist.mean() - target)[:, 1:] ** 2)
+            metrics[f"{name}_{kind}_reconstruction_loss"] = nll
+    return loss, metrics
+
+
+def inverse_dynamics_loss(
+    model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
+) -> tuple[Array, Metrics]:
+    """-log p(a_{t-1} | f_{t-1}, e_t); mean over time and *sum* over the batch, the published reduction."""
+    if model.idm is None or model.action_size == 0:
+        return jnp.zeros(()), {}
+    inputs = jnp.concatenate([features[:, :-1], embed[:, 1:]], axis=-1)
+    if model.idm_mode == "detach":
+        inputs = jax.lax.stop_gradient(inputs)
+    dist, action = model.idm(inputs), batch.prev_action[:, 1:]
+    loss = -dist.log_prob(action).sum(axis=-1).mean(axis=1).sum()
+    return loss, {"idm_loss": loss, "idm_mse": jnp.mean((dist.mode - action) ** 2)}
+
+
+def disagreement_loss(
+    model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
+) -> tuple[Array, Metrics]:
+    """Mean squared error of every ensemble member's prediction of the next embedding (Plan2Explore)."""
+    if model.ensemble is None:
+        return jnp.zeros(()), {}
+    sg = jax.lax.stop_gradient
+    inputs = jnp.concatenate([sg(features[:, :-1]), batch.prev_action[:, 1:]], axis=-1)
+    loss = jnp.mean((model.ensemble(inputs) - sg(embed[:, 1:])[..., None, :]) ** 2)
+    return loss, {"emb_prediction_loss": loss}
+
+
+def per_step_evidence(model: WorldModel, batch: SequenceBatch) -> Array:
+    """[B, T] log p(o_t | s_t) - KL(q || p) in nats, along the deterministic posterior.
+
+    Constants of the Normal are left out and masks ignored; this is VIPER's likelihood in AIME-v2 (symlog of it is the reward).
+    """
+    output = model.filter(batch, None)
+    kl = balanced_kl(output.posterior, output.prior)
+    terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)
+    return sum(terms.log_prob.values()) - terms.raw_kl
