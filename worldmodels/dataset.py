@@ -132,13 +132,13 @@ def sample(
             )
         first = _draw(dataset.first_starts, first_key, batch_size)
         starts = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, starts)
-    return gather_rows(dataset, starts[:, None] + jnp.arange(dataset.length, dtype=jnp.int32))
+    return gather_rows(dataset, window_rows(starts, dataset.length))
 
 
 def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
     """The windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
     starts = dataset.starts[jnp.asarray(indices)]
-    return gather_rows(dataset, starts[:, None] + jnp.arange(dataset.length, dtype=jnp.int32))
+    return gather_rows(dataset, window_rows(starts, dataset.length))
 
 
 def iterate_windows(dataset: SequenceDataset, batch_size: int) -> Iterator[SequenceBatch]:
@@ -200,6 +200,11 @@ def statistics(
         std = np.where(std < max(1e-3 * typical, tiny), typical if typical > tiny else 1.0, std)
         result[name] = values.mean(axis=0).astype(np.float32), std.astype(np.float32)
     return result
+
+
+def window_rows(starts: Array, length: int) -> Array:
+    """Rows of windows that begin at `starts` [B], [B, T] int32."""
+    return jnp.expand_dims(starts, 1) + jnp.expand_dims(jnp.arange(length, dtype=jnp.int32), 0)
 
 
 def gather_rows(data: object, rows: Array) -> SequenceBatch:
