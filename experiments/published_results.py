@@ -38,7 +38,7 @@ class Source:
         """One sentence for the foot of a figure or table."""
         return (
             f"Published: {self.short}, {self.policies} policy x {self.episodes} episodes, "
-            f"{self.demonstrations} demonstrations; whisker: std over episodes."
+            f"{self.demonstrations} demonstrations."
         )
 
 
@@ -78,7 +78,7 @@ def cell(embodiment: str, dataset: str, task: str, method: str, setup: str) -> P
 
     Args:
       embodiment: "walker" or "cheetah".
-      dataset: embodiment data: "random", "p2e", "mix" or the task whose training left the replay, e.g. "stand".
+      dataset: embodiment data: "random", "p2e", "mix" or the task whose replay it is, e.g. "stand".
       task: demonstrated task, e.g. "runbackward"; "cheetah-runbackward" is understood too.
       method: "AIME" or "BCO(0)".
       setup: "visual", "lpomdp" or "mdp".

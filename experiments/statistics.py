@@ -1,8 +1,8 @@
 """Scores of several seeds: averages, 95% intervals and normalised scores.
 
 Everywhere `scores` are the evaluation returns of one method, one list per seed with one number per episode
-([N][E], seeds may have different numbers of episodes). The score of a seed is the mean over its episodes: seeds are
-what varies between two runs of an experiment, episodes of one policy are not independent repetitions of it.
+([N][E], seeds may have different numbers of episodes). The score of a seed is the mean over its episodes:
+seeds are what varies between two runs, episodes of one policy are not repetitions of an experiment.
 """
 
 from collections.abc import Callable, Sequence
@@ -120,8 +120,8 @@ def stratified_bootstrap_interval(
     """Percentile bootstrap of a statistic over the seeds of one or more tasks.
 
     Each resample draws, within every stratum (task), as many seeds as there are with replacement, and as many
-    episodes with replacement within each drawn seed; the statistic is taken over the drawn seeds of all strata
-    together. The same `seed` gives the same interval.
+    episodes with replacement within each drawn seed; the statistic is taken over the drawn seeds of all
+    strata together. The same `seed` gives the same interval.
 
     Args:
       strata: one [N][E] of scores per task; `[scores]` for a single task.
@@ -210,7 +210,7 @@ def _checked(scores: Scores) -> list[np.ndarray]:
     for index, episodes in enumerate(checked):
         if episodes.ndim != 1 or not episodes.size:
             raise ValueError(
-                f"Scores of seed {index} have shape {list(episodes.shape)}; expected a list of episode returns."
+                f"Scores of seed {index} have shape {list(episodes.shape)}; expected a list of returns."
             )
         if not np.isfinite(episodes).all():
             raise ValueError(f"Scores of seed {index} hold a value that is not finite: evaluate again.")

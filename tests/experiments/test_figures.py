@@ -1,0 +1,132 @@
+import itertools
+
+import matplotlib.text
+import numpy as np
+import pytest
+
+from experiments import figures
+from experiments.figures import Bar, Curve, Points
+from experiments.tables import MethodScores
+
+REFERENCES = {"Expert": 100.0, "Random": 9.0}
+
+
+def make_curves():
+    return {
+        "AIME": Curve([0, 200, 400], [[9, 80, 96], [8, 70, 71]]),
+        "BCO(0)": Curve([0, 200, 450], [[9, 60, 62], [8, 70, 71]]),
+        "BC (true actions)": Curve([0, 200, 450], [[9, 99, 100], [8, 100, 101]]),
+    }
+
+
+def make_bars():
+    return [
+        Bar("Random", [9.0], 8.0, 10.0),
+        Bar("BCO(0)", [62.0, 71.0], 60.0, 73.0, 80.8, 1.3, "20 demonstrations"),
+        Bar("AIME", [96.0, 90.0, 71.0, 86.0], 69.0, 103.0, 97.3, 9.7, "20 demonstrations"),
+        Bar("AIME", [88.0, 70.0], None, None, group="1 demonstration"),
+        Bar("Expert", [100.0]),
+    ]
+
+
+def texts(figure):
+    """Every piece of text that is drawn, after the layout is done."""
+    figure.draw_without_rendering()
+    hidden = {
+        id(tick.label1)
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    found = figure.findobj(matplotlib.text.Text)
+    return [t for t in found if t.get_text().strip() and t.get_visible() and id(t) not in hidden]
+
+
+def overlapping_texts(figure):
+    boxes = [(t.get_text(), t.get_window_extent().padded(-1.0)) for t in texts(figure)]
+    return [(a, b) for (a, box), (b, other) in itertools.combinations(boxes, 2) if box.overlaps(other)]
+
+
+DRAWINGS = {
+    "curves": lambda: figures.learning_curves(
+        make_curves(), title="Title", references=REFERENCES, note="Note."
+    ),
+    "panels": lambda: figures.learning_curves(
+        {**make_curves(), "AIME": Curve([0, 20, 40], [[9, 80, 96]])}, title="Title", references=REFERENCES
+    ),
+    "bars": lambda: figures.comparison_bars(make_bars(), title="Title", note="Source."),
+    "scaling": lambda: figures.score_curve(
+        {"AIME": Points([20e3, 70e3], [[2, 3], [5]]), "BCO(0)": Points([20e3, 70e3], [[2], [4, 5]])},
+        x_label="Transitions",
+        references=REFERENCES,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_no_text_overlaps_another(name):
+    assert overlapping_texts(DRAWINGS[name]()) == []
+
+
+@pytest.mark.parametrize("name", DRAWINGS)
+def test_the_score_axis_starts_at_zero(name):
+    for axes in DRAWINGS[name]().axes:
+        assert axes.get_ylim()[0] <= 0.0
+
+
+def test_curves_show_every_seed_and_the_mean():
+    axes = figures.learning_curves(make_curves()).axes[0]
+    lines = [line.get_ydata() for line in axes.get_lines()]
+    assert len(lines) == 3 * (2 + 1)
+    np.testing.assert_allclose(lines[2], [8.5, 75, 83.5])
+
+
+def test_methods_with_very_different_numbers_of_updates_get_panels_of_their_own():
+    assert len(DRAWINGS["panels"]().axes) == 3 and len(DRAWINGS["curves"]().axes) == 1
+
+
+def test_curves_of_one_seed_have_no_band():
+    axes = figures.learning_curves({"AIME": Curve([0, 1], [[0.0, 1.0]])}).axes[0]
+    assert not any(len(path.vertices) for band in axes.collections for path in band.get_paths())
+
+
+def test_curves_skip_evaluations_that_are_missing():
+    axes = figures.learning_curves({"AIME": Curve([0, 1], [[1.0, np.nan], [3.0, 5.0]])}).axes[0]
+    np.testing.assert_allclose(axes.get_lines()[-1].get_ydata(), [2.0, 5.0])
+
+
+def test_bars_have_the_heights_of_the_means_and_of_the_published_figures():
+    heights = [patch.get_height() for patch in figures.comparison_bars(make_bars()).axes[0].patches]
+    np.testing.assert_allclose(heights, [9.0, 66.5, 80.8, 85.75, 97.3, 79.0, 100.0])
+
+
+def test_a_huge_interval_does_not_flatten_the_bars():
+    axes = figures.comparison_bars([Bar("AIME", [50.0, 100.0], -250.0, 400.0)]).axes[0]
+    assert axes.get_ylim()[1] < 140.0
+
+
+def test_bars_of_a_table_are_grouped_by_demonstrations():
+    scores = [
+        MethodScores("Random", [[10.0, 30.0]]),
+        MethodScores("AIME", [[160.0], [180.0]], 20, published=97.3, published_std=9.7),
+        MethodScores("AIME, 1 demonstration", [[150.0], [150.0]], 1),
+    ]
+    bars = figures.bars_of(scores, expert=200.0)
+    assert [(b.label, b.group) for b in bars] == [
+        ("Random", ""),
+        ("AIME", "20 demonstrations"),
+        ("AIME", "1 demonstration"),
+    ]
+    assert (bars[1].seeds, bars[1].published, bars[1].published_std) == ([80.0, 90.0], 97.3, 9.7)
+
+
+def test_bars_of_one_kind_of_demonstrations_are_not_grouped():
+    bars = figures.bars_of([MethodScores("AIME, small", [[1.0]], 20)], expert=2.0)
+    assert (bars[0].label, bars[0].group, bars[0].low) == ("AIME, small", "", None)
+
+
+@pytest.mark.parametrize("curves", [{}, {"AIME": Curve([], [[]])}, {"AIME": Curve([1], [])}])
+def test_figures_without_data_are_refused(curves):
+    with pytest.raises(ValueError, match="at least one"):
+        figures.learning_curves(curves)

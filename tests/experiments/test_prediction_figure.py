@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from experiments.prediction_figure import horizon_error, open_loop
+
+TRUTH = np.random.default_rng(0).normal(size=(5, 12, 3))
+
+
+def draw(truth=TRUTH, prediction=TRUTH, **changes):
+    return open_loop(truth, prediction, **({"context": 4, "names": ["x", "y", "z"]} | changes))
+
+
+def test_a_perfect_prediction_has_no_error():
+    assert horizon_error(TRUTH, TRUTH).max() == 0.0
+
+
+def test_guessing_the_mean_of_the_data_has_error_one_on_average():
+    error = horizon_error(TRUTH, np.broadcast_to(TRUTH.mean((0, 1)), TRUTH.shape))
+    np.testing.assert_allclose(np.mean(error**2), 1.0)
+
+
+def test_there_is_one_panel_per_dimension_and_one_for_the_error():
+    titles = [axes.get_title() or axes.get_title(loc="left") for axes in draw().axes]
+    assert titles == ["x", "y", "z", "How the error grows"]
+
+
+def test_time_zero_is_the_last_record_that_was_shown():
+    assert draw(seconds_per_step=0.5).axes[0].get_xlim() == (-1.5, 4.0)
+
+
+def test_of_many_dimensions_those_that_vary_most_are_shown():
+    truth = TRUTH * [1.0, 0.1, 3.0]
+    titles = [axes.get_title(loc="left") for axes in draw(truth, truth, scale=np.ones(3), max_panels=2).axes]
+    assert titles[:2] == ["x", "z"]
+
+
+def test_a_prediction_that_diverges_is_drawn_without_failing(tmp_path):
+    prediction = TRUTH.copy()
+    prediction[:, 8:] = np.inf
+    draw(prediction=prediction).savefig(tmp_path / "figure.png")
+
+
+@pytest.mark.parametrize("context", [0, 12])
+def test_a_context_outside_of_the_window_is_refused(context):
+    with pytest.raises(ValueError, match="context from 1 to 11"):
+        draw(context=context)
+
+
+def test_shapes_that_do_not_match_are_refused():
+    with pytest.raises(ValueError, match=r"\[5, 12, 3\], \[5, 11, 3\]"):
+        draw(prediction=TRUTH[:, 1:])

@@ -1,0 +1,85 @@
+import csv
+import io
+
+import pytest
+
+from experiments.tables import MethodScores, results_table, write_table
+
+RANDOM = MethodScores("Random", [[10.0, 20.0, 30.0]])
+AIME = MethodScores("AIME", [[170.0, 190.0], [160.0, 160.0]], num_demonstrations=20, published=97.3)
+EXPERT = MethodScores("Expert", [[200.0, 200.0]])
+
+
+def make_table(**changes):
+    return results_table([RANDOM, AIME, EXPERT], **({"random": 20.0, "expert": 200.0} | changes))
+
+
+def test_rows_hold_raw_and_both_normalised_scores():
+    row = make_table().rows[1]
+    assert (row["return"], row["by_expert"], row["lowest_seed"]) == (170.0, 85.0, 80.0)
+    assert row["by_random_and_expert"] == pytest.approx(100 * 150 / 180)
+
+
+def test_the_interval_is_in_percent_of_the_expert():
+    row = make_table().rows[1]
+    assert row["by_expert_high"] == pytest.approx(85 + 12.7062 * 5, abs=1e-3)
+
+
+def test_counts_are_of_seeds_episodes_and_demonstrations():
+    row = make_table().rows[1]
+    assert (row["num_seeds"], row["num_episodes"], row["num_demonstrations"]) == (2, 2, 20)
+
+
+def test_markdown_has_one_aligned_line_per_row():
+    lines = make_table().markdown().splitlines()
+    assert len(lines) == 5 and len({len(line) for line in lines}) == 1
+    assert [cell.strip() for cell in lines[3].strip("|").split("|")][:3] == ["AIME", "170.0", "85.0"]
+
+
+def test_markdown_escapes_the_column_separator():
+    table = results_table([MethodScores("a|b", [[1.0]])], random=None, expert=None)
+    assert "a\\|b" in table.markdown()
+
+
+def test_csv_reads_back_with_one_value_per_column():
+    rows = list(csv.DictReader(io.StringIO(make_table().csv())))
+    assert [row["method"] for row in rows] == ["Random", "AIME", "Expert"]
+    assert float(rows[1]["by_expert"]) == 85.0 and rows[0]["published"] == ""
+    assert rows[1]["seed_returns"] == "180 160"
+
+
+def test_columns_without_any_value_are_not_shown_to_readers():
+    table = results_table([RANDOM], random=None, expert=None)
+    assert "Published %" not in table.headings and "% above random" not in table.headings
+
+
+@pytest.mark.parametrize("expert", [20.0, 5.0, -1.0])
+def test_an_expert_no_better_than_random_leaves_the_score_undefined(expert):
+    assert make_table(expert=expert).rows[1]["by_random_and_expert"] is None
+
+
+def test_one_episode_gives_no_interval():
+    table = results_table([MethodScores("AIME", [[1.0]])], random=0.0, expert=2.0)
+    assert table.cells[0][table.headings.index("95% interval")] == "–"
+
+
+def test_rounding_error_reads_as_zero():
+    table = results_table([MethodScores("Random", [[0.1, 0.2]])], random=0.1 + 0.2 - 0.15, expert=1.0)
+    assert table.cells[0][table.headings.index("% above random")] == "0.0"
+
+
+def test_the_caption_says_what_normalises_and_how_intervals_are_made():
+    caption = make_table().caption
+    assert "a return of 200.0" in caption and "Student t over 2 seeds for AIME" in caption
+
+
+def test_table_is_written_as_csv_and_markdown(tmp_path):
+    table = make_table()
+    paths = write_table(table, tmp_path / "deep" / "table")
+    assert [path.name for path in paths] == ["table.csv", "table.md"]
+    assert paths[1].read_text() == table.markdown() + "\n" + table.caption + "\n"
+
+
+def test_a_table_without_rows_is_refused():
+    with pytest.raises(ValueError, match="no rows"):
+        results_table([], random=0.0, expert=1.0)
