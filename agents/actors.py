@@ -1,0 +1,132 @@
+"""Acting with a world model: filter what is seen, ask the policy.
+
+`act` is the pure step; `FilterActor` remembers the state between environment steps. The latent state is sampled from
+the posterior also in evaluation, as published; only the action is the policy's mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from worldmodels.rssm import forget
+from worldmodels.types import Array, RSSMState
+from worldmodels.world_model import WorldModel
+
+
+@struct.dataclass
+class ActorState:
+    """What an actor remembers.
+
+    Attributes:
+      latent: the filtered state, leaves [N, ...].
+      prev_action: [N, A] the last action.
+      key: PRNG key of the next step.
+    """
+
+    latent: RSSMState
+    prev_action: Array
+    key: Array
+
+
+def initial_actor_state(model: WorldModel, num_envs: int, key: Array) -> ActorState:
+    """Before the first observation of `num_envs` episodes."""
+    return ActorState(model.rssm.initial(num_envs), jnp.zeros((num_envs, model.action_size)), key)
+
+
+def act(
+    model: WorldModel,
+    policy: Callable,
+    state: ActorState,
+    observation: Mapping[str, Array],
+    is_first: Array,
+    *,
+    sample_state: bool = True,
+    sample_action: bool = False,
+) -> tuple[Array, ActorState]:
+    """One acting step.
+
+    Args:
+      observation: {sensor: [N, d]} in raw units.
+      is_first: [N] float32, 1 where an episode starts: its past is forgotten.
+      sample_state: draws the latent from the posterior instead of taking its mode.
+      sample_action: draws the action instead of taking the policy's mode.
+
+    Returns:
+      Actions [N, A] in [-1, 1], and the next state.
+    """
+    key, latent_key, action_key = jax.random.split(state.key, 3)
+    prev_action = state.prev_action * (1.0 - is_first)[:, None]
+    embed = model.encode(observation)
+    latent, _, _ = model.rssm.posterior_step(
+        forget(state.latent, is_first), prev_action, embed, latent_key if sample_state else None
+    )
+    noise = jax.random.normal(action_key, prev_action.shape) if sample_action else None
+    action = policy(latent.features).sample(noise)
+    return action, ActorState(latent=latent, prev_action=action, key=key)
+
+
+class FilterActor:
+    """An actor for `agents.loop`: remembers the filtered state of N environments.
+
+    Args:
+      model, policy: modules; with `num_seeds`, leaves have a leading axis [num_seeds] and the N environments are
+        num_seeds blocks of N / num_seeds, one per seed.
+      num_envs: N.
+      key: PRNG key, consumed.
+      sample_state, sample_action: see `act`.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        policy: Callable,
+        num_envs: int,
+        key: Array,
+        *,
+        sample_state: bool = True,
+        sample_action: bool = False,
+        num_seeds: int | None = None,
+    ):
+        blocks = num_seeds or 1
+        if num_envs % blocks:
+            raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
+        self.num_envs, self._blocks, self._inputs = num_envs, num_seeds, model.inputs
+        # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
+        self._leaves, treedef = jax.tree.flatten((model, policy))
+
+        def step(leaves, state, observation, is_first):
+            model, policy = jax.tree.unflatten(treedef, leaves)
+            return act(
+                model, policy, state, observation, is_first, sample_state=sample_state, sample_action=sample_action
+            )
+
+        def initial(leaves, key):
+            model, _ = jax.tree.unflatten(treedef, leaves)
+            return initial_actor_state(model, num_envs // blocks, key)
+
+        if num_seeds is not None:
+            step, initial = jax.vmap(step), jax.vmap(initial)
+            key = jax.random.split(key, num_seeds)
+        self._step = jax.jit(step, donate_argnums=1)
+        self.state = jax.jit(initial)(self._leaves, key)
+
+    def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Records {name: [N, ...]} to actions [N, A] float32."""
+        missing = [name for name in self._inputs if name not in records]
+        if missing:
+            raise ValueError(
+                f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
+                "Act in the environment that the model was trained for."
+            )
+        observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
+        is_first = self._blocked(np.asarray(records["is_first"], np.float32))
+        action, self.state = self._step(self._leaves, self.state, observation, is_first)
+        return np.asarray(action).reshape(self.num_envs, -1)
+
+    def _blocked(self, x: np.ndarray) -> np.ndarray:
+        return x if self._blocks is None else x.reshape(self._blocks, -1, *x.shape[1:])

@@ -1,0 +1,77 @@
+"""AIME's phase 2: a policy trained on demonstrations alone, no environment and no reward.
+
+`make_imitation_update` is the published default, a frozen model. `make_joint_update` keeps training the model on
+embodiment data beside the policy.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import optax
+from flax import struct
+
+from aime.losses import action_inference_loss
+from worldmodels.losses import elbo_loss
+from worldmodels.training import Metrics, TrainState, make_update
+from worldmodels.types import Array, SequenceBatch
+
+
+def make_imitation_update(optimizer: optax.GradientTransformation, **loss_options) -> Callable:
+    """Returns `update(policy_state, demonstration_batch, world_model) -> (policy_state, metrics)`.
+
+    The gradient is taken, clipped and applied over the policy only.
+
+    Args:
+      optimizer: of the policy.
+      **loss_options: of `action_inference_loss`.
+    """
+    return make_update(functools.partial(action_inference_loss, **loss_options), optimizer)
+
+
+@struct.dataclass
+class JointState:
+    """A policy and a world model that go on training together."""
+
+    policy: TrainState
+    model: TrainState
+
+    @property
+    def key(self) -> Array:
+        """PRNG key of the batches."""
+        return self.policy.key
+
+    @property
+    def step(self) -> Array:
+        """[] int32 number of updates made."""
+        return self.policy.step
+
+
+def make_joint_update(
+    policy_optimizer: optax.GradientTransformation,
+    model_optimizer: optax.GradientTransformation,
+    *,
+    policy_loss: dict,
+    model_loss: dict,
+) -> Callable:
+    """Returns `update(state, batches) -> (state, metrics)`: one model update, then one policy update with it.
+
+    Args:
+      policy_loss: options of `action_inference_loss`; model_loss: options of `elbo_loss`.
+
+    The returned function takes a `JointState` and (demonstration batch, embodiment batch).
+    """
+    update_policy = make_imitation_update(policy_optimizer, **policy_loss)
+    update_model = make_update(functools.partial(elbo_loss, **model_loss), model_optimizer)
+
+    def update(state: JointState, batches: tuple[SequenceBatch, SequenceBatch]) -> tuple[JointState, Metrics]:
+        demonstration, embodiment = batches
+        model, model_metrics = update_model(state.model, embodiment)
+        frozen = jax.lax.stop_gradient(model.model)
+        policy, metrics = update_policy(state.policy, demonstration, frozen)
+        metrics = metrics | {f"model/{name}": value for name, value in model_metrics.items()}
+        return JointState(policy=policy, model=model), metrics
+
+    return update

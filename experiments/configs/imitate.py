@@ -1,0 +1,70 @@
+"""Action inference on demonstrations (AIME phase 2)."""
+
+import ml_collections
+
+PRESETS = ("", "small", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Trains a policy on demonstrations without actions, with a pretrained world model.
+
+    Published:  python -m experiments.imitate --config=experiments/configs/imitate.py --config.model=DIR
+                --config.demonstrations=DIR --workdir=DIR
+    On a CPU:   ...imitate.py:small
+    For a test: ...imitate.py:tiny
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.num_seeds = 1  # policies trained in one program; world model i goes with policy i, one model with all
+    config.model = ""  # --workdir of a pretraining run
+    config.demonstrations = ""  # folder of episodes; their actions are not used
+    config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
+    config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
+    config.env = ""  # where to evaluate; "": as recorded in the demonstrations
+    config.policy = dict(hidden_size=128, hidden_layers=2)
+    config.policy_from = ""  # "": random policy (published); --workdir of an imitation run: start from its policies
+    config.num_updates = 50_000
+    config.batch_size = 50
+    config.length = 50
+    config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
+    config.updates_per_dispatch = 50
+    config.save_every = 1000
+    config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
+    config.model_optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
+    config.loss = dict(kl_scale=1.0, kl_only=False, idm_mode="none", entropy_scale=0.0)
+    config.evaluation = dict(
+        every=5000,
+        episodes=10,
+        final_episodes=100,
+        sample_action=False,  # False: the policy's mode
+        seed=100,
+        workers=0,
+        random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
+    )
+    {"": lambda c: None, "small": small, "tiny": tiny}[preset](config)
+    return config.lock()
+
+
+def small(config: ml_collections.ConfigDict) -> None:
+    """Minutes on a CPU, after pretraining with the preset of the same name."""
+    config.num_updates = 450
+    config.batch_size = 32
+    config.save_every = 150
+    config.first_fraction = 0.25
+    config.policy = dict(hidden_size=64, hidden_layers=2)
+    config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
+    config.evaluation.update(every=150, final_episodes=10)
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on any data."""
+    small(config)
+    config.num_updates = 4
+    config.batch_size = 4
+    config.length = 8
+    config.updates_per_dispatch = 2
+    config.save_every = 2
+    config.policy = dict(hidden_size=8, hidden_layers=1)
+    config.evaluation.update(every=2, episodes=2, final_episodes=2)

@@ -1,0 +1,98 @@
+"""World-model pretraining (AIME phase 1)."""
+
+import ml_collections
+
+PRESETS = ("", "rssm", "small", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Pretrains the world model on embodiment data.
+
+    Published:  python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
+    On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
+    For a test: ...pretrain.py:tiny
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
+    config.embodiment = ""  # folder of episodes with actions
+    config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
+    config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
+    config.num_updates = 200_000
+    config.batch_size = 50
+    config.length = 50  # records per window
+    config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
+    config.updates_per_dispatch = 50
+    config.save_every = 1000
+    config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
+    config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
+    mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
+    config.world_model = dict(
+        rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
+        encoder=dict(name="mlp", **mlp),
+        decoder=dict(name="dmlp", **mlp),
+        probe=dict(name="dmlp", **mlp),
+        binary=dict(name="binary", hidden_size=128, hidden_layers=2),
+        predict_terminal=True,
+        predict_reward=False,
+        use_probes=False,
+        idm_mode="detach",
+        idm=dict(hidden_size=512, hidden_layers=2),
+        standardize=False,  # published: raw observations
+    )
+    {"": lambda c: None, "rssm": rssm, "small": small, "tiny": tiny}[preset](config)
+    return config.lock()
+
+
+def rssm(config: ml_collections.ConfigDict) -> None:
+    """The `rssm` of AIME v1, used for its walker models."""
+    mlp = dict(hidden_size=128, hidden_layers=2, activation="elu", norm=None)
+    config.num_updates = 100_000
+    config.loss = dict(kl_scale=1.0, kl_balance=None, free_nats=0.0, nll_reweight="dim_wise")
+    config.world_model.rssm = dict(
+        family="rssm", deter_size=512, stoch_size=128, hidden_size=128, hidden_layers=2, norm=None, min_std=1e-6
+    )
+    config.world_model.encoder = dict(name="identity")
+    config.world_model.decoder = dict(name="smlp", **mlp)
+    config.world_model.probe = dict(name="dmlp", **mlp)
+    config.world_model.idm = dict(hidden_size=128, hidden_layers=2)
+    config.world_model.use_probes = True
+    config.world_model.predict_terminal = False
+
+
+def small(config: ml_collections.ConfigDict) -> None:
+    """Minutes on a CPU: what is not published is standardisation with a fixed decoder std, and the size."""
+    mlp = dict(hidden_size=64, hidden_layers=2, activation="elu", norm=None)
+    config.num_updates = 1500
+    config.batch_size = 32
+    config.save_every = 500
+    config.first_fraction = 0.25
+    config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
+    config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none")
+    config.world_model.update(
+        rssm=dict(family="rssmo", deter_size=64, stoch_size=16, hidden_size=64, norm="ln", min_std=0.05),
+        encoder=dict(name="mlp", **mlp),
+        decoder=dict(name="dmlp", std=0.1, **mlp),
+        probe=dict(name="dmlp", std=1.0, **mlp),
+        predict_terminal=False,
+        idm_mode="none",
+        idm=dict(hidden_size=64, hidden_layers=2),
+        standardize=True,
+    )
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on any data."""
+    small(config)
+    config.num_updates = 6
+    config.batch_size = 4
+    config.length = 8
+    config.updates_per_dispatch = 2
+    config.save_every = 2
+    config.world_model.rssm.update(deter_size=8, stoch_size=4, hidden_size=8)
+    for name in ("encoder", "decoder", "probe", "idm"):
+        config.world_model[name].update(hidden_size=8, hidden_layers=1)

@@ -1,0 +1,87 @@
+"""Policies in the environment: many environments at once, all seeds in one call, a list entry per episode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from agents.loop import Actor, evaluate
+from experiments import statistics
+from experiments.envs.vector import make_vector
+from worldmodels.episodes import Episode
+
+ENVIRONMENTS_PER_SEED = 10  # at once
+RECORDED_OPTIONS = ("action_repeat", "reward_version", "episode_length")
+
+
+def environment_of(name: str, episodes: Sequence[Episode]) -> tuple[str, dict]:
+    """The environment that data come from: (name, options of `registry.make`).
+
+    Args:
+      name: overrides what the data say; "" takes it from them.
+      episodes: their metadata name the environment, its action repeat and its reward version.
+    """
+    metadata = episodes[0].metadata
+    name = name or metadata.get("environment", "")
+    if not name:
+        raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
+    options = {key: metadata[key] for key in RECORDED_OPTIONS if metadata.get("environment") == name and key in metadata}
+    return name, options
+
+
+def evaluate_seeds(
+    make_actor: Callable[[int], Actor],
+    name: str,
+    options: Mapping,
+    *,
+    num_seeds: int,
+    num_episodes: int,
+    seed: int,
+    workers: int = 0,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> dict[str, list[list[float]]]:
+    """Plays `num_episodes` with every seed's policy.
+
+    Args:
+      make_actor: number of environments N -> actor whose blocks of N / num_seeds environments belong to a seed each.
+      name, options: of the environment.
+      seed: of the environments' initial states.
+      on_episode: called with each episode, with physics states, to keep some for videos.
+
+    Returns:
+      {"return": [num_seeds][num_episodes], "length": ..., "success_any": ... where defined}.
+    """
+    per_seed = min(num_episodes, ENVIRONMENTS_PER_SEED)
+    rounds = -(-num_episodes // per_seed)
+    num_envs = per_seed * num_seeds
+    with make_vector(name, num_envs, seed=seed, workers=workers, **options) as envs:
+        actor = make_actor(num_envs)
+        rows = evaluate(
+            envs, actor, num_envs * rounds, record_physics=on_episode is not None, on_episode=on_episode
+        )
+    # Rows are ordered by round, then environment: [rounds, seeds, per_seed] -> [seeds, rounds * per_seed].
+    return {
+        key: np.reshape(values, (rounds, num_seeds, per_seed)).swapaxes(0, 1).reshape(num_seeds, -1)[:, :num_episodes].tolist()
+        for key, values in rows.items()
+    }
+
+
+def expert_return(episodes: Sequence[Episode]) -> float | None:
+    """Mean return of demonstrations, by which scores are normalised; None if they carry no reward."""
+    returns = [episode.return_ for episode in episodes if "reward" in episode.records]
+    return float(np.mean(returns)) if returns else None
+
+
+def scores(returns: Sequence[Sequence[float]], expert: float | None, random: float | None) -> dict:
+    """Raw and normalised summaries of returns [num_seeds][num_episodes]."""
+    result = {"return_mean": float(np.mean(returns)), "return_by_seed": [float(np.mean(r)) for r in returns]}
+    if expert is not None and expert > 0:
+        result["expert_return"] = expert
+        result["by_expert"] = [float(statistics.by_expert(r, expert)) for r in result["return_by_seed"]]
+    if expert is not None and random is not None and expert > random:
+        result["random_return"] = random
+        result["by_random_and_expert"] = [
+            float(statistics.by_random_and_expert(r, random, expert)) for r in result["return_by_seed"]
+        ]
+    return result

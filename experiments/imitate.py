@@ -1,0 +1,178 @@
+"""AIME phase 2: trains a policy on demonstrations without actions, with a pretrained world model.
+
+    python -m experiments.imitate --config=experiments/configs/imitate.py --config.model=DIR \
+        --config.demonstrations=DIR --workdir=DIR
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+
+import jax
+
+from agents.actors import FilterActor
+from aime.offline import JointState, make_imitation_update, make_joint_update
+from experiments import world_models
+from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
+from experiments.main import launch
+from experiments.pretrain import create_states, optimizer_from
+from experiments.run_directory import RunDirectory
+from experiments.training_run import train
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.dataset import SequenceDataset, sample
+from worldmodels.episodes import load_episodes
+from worldmodels.training import make_train_loop
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Trains and evaluates `config.num_seeds` policies in one program.
+
+    Returns:
+      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}.
+    """
+    with RunDirectory(workdir, config, fresh=fresh) as directory:
+        if directory.done:
+            return directory.result
+        return imitate(directory)
+
+
+def imitate(directory: RunDirectory) -> dict:
+    """The run in an opened directory."""
+    config = directory.config
+    num_seeds, evaluation = config["num_seeds"], config["evaluation"]
+    models = models_for_seeds(config["model"], num_seeds)
+    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
+    env_name, env_options = environment_of(config["env"], episodes)
+    expert = expert_return(load_episodes(config["demonstrations"]))
+    # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
+    with_actions = all("pre_action" in episode.records for episode in episodes)
+    sensors = sensors_for(models, episodes)
+    data = SequenceDataset.create(
+        episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
+    )
+
+    policies = initial_policies(directory, config, models, num_seeds)
+    state, make_loop, args = training(config, models, policies, data, sensors)
+
+    def evaluate(state, update, num_episodes=evaluation["episodes"], seed=evaluation["seed"]):
+        model = state.model.model if isinstance(state, JointState) else models
+        make_actor = functools.partial(
+            actor_of_seeds, model, policy_state(state).model, num_seeds, evaluation["sample_action"], seed
+        )
+        episodes = evaluate_seeds(
+            make_actor,
+            env_name,
+            env_options,
+            num_seeds=num_seeds,
+            num_episodes=num_episodes,
+            seed=seed,
+            workers=evaluation["workers"],
+        )
+        return episodes | scores(episodes["return"], expert, evaluation["random_return"])
+
+    state = train(
+        directory,
+        state,
+        make_loop,
+        args,
+        num_updates=config["num_updates"],
+        updates_per_dispatch=config["updates_per_dispatch"],
+        save_every=config["save_every"],
+        prefix="train/policy/",
+        description="policy",
+        evaluate_every=evaluation["every"],
+        evaluate=evaluate,
+    )
+    step = int(policy_state(state).step[0])
+    Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
+    if isinstance(state, JointState):
+        arch = world_models.read_architecture(config["model"], world_models.ARCHITECTURE)
+        world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+        Checkpoints(directory / "model", keep=1).save(step, state.model.model)
+    return directory.mark_done(evaluate(state, step, evaluation["final_episodes"], evaluation["seed"] + 1))
+
+
+def policy_state(state):
+    """The policy's train state, with or without a model that trains beside it."""
+    return state.policy if isinstance(state, JointState) else state
+
+
+def models_for_seeds(workdir: str, num_seeds: int):
+    """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
+    models, available = world_models.load_world_models(workdir)
+    if available == num_seeds:
+        return models
+    if available == 1:
+        return jax.tree.map(lambda x: jax.numpy.repeat(x, num_seeds, axis=0), models)
+    raise ValueError(
+        f"{workdir} holds {available} world models, the run asks for {num_seeds} policies; "
+        "use as many, or a run with one world model."
+    )
+
+
+def sensors_for(models, episodes) -> list[str]:
+    """Sensors that the demonstrations and the model share; all inputs must be there."""
+    wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
+    missing = [name for name in models.inputs if name not in episodes[0].records]
+    if missing:
+        raise ValueError(
+            f"The demonstrations lack {', '.join(missing)}, which the world model reads; they have "
+            f"{', '.join(sorted(episodes[0].records))}. Use demonstrations with the sensors of the embodiment data."
+        )
+    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
+
+
+def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
+    """Random policies, or those of an earlier run."""
+    if config["policy_from"]:
+        policies, available = world_models.load_policies(config["policy_from"])
+        arch = world_models.read_architecture(config["policy_from"], world_models.POLICY)
+        if available != num_seeds:
+            raise ValueError(f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}.")
+    else:
+        arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+        policies = world_models.stacked(lambda key: world_models.build_policy(arch, key), num_seeds, config["seed"])
+    world_models.save_architecture(directory.path, world_models.POLICY, arch | {"num_seeds": num_seeds})
+    return policies
+
+
+def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str]):
+    """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
+    seed, num_seeds = config["seed"], config["num_seeds"]
+    model_loss = json.loads((world_models.pathlib.Path(config["model"]).expanduser() / "config.json").read_text())["loss"]
+    loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
+    optimizer = optimizer_from(config["optimizer"], config["num_updates"])
+    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    policy = create_states(policies, optimizer, seed, num_seeds)
+    if not config["embodiment"]:
+        update = make_imitation_update(optimizer, **loss)
+        return policy, functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)), (data, models)
+
+    body = load_episodes(config["embodiment"])
+    body = SequenceDataset.create(body, length=config["length"], sensors=sensors)
+    model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
+    state = JointState(policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds))
+    update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
+
+    def draw_both(datasets, key):
+        demonstration_key, body_key = jax.random.split(key)
+        return draw(datasets[0], demonstration_key), draw(datasets[1], body_key)
+
+    return state, functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)), ((data, body),)
+
+
+def actor_of_seeds(models, policies, num_seeds: int, sample_action: bool, seed: int, num_envs: int) -> FilterActor:
+    """An actor whose blocks of environments belong to one seed each."""
+    return FilterActor(
+        models, policies, num_envs, jax.random.key(seed), sample_action=sample_action, num_seeds=num_seeds
+    )
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="imitate")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
+
+    python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from experiments import world_models
+from experiments.evaluation import environment_of
+from experiments.main import launch
+from experiments.run_directory import RunDirectory
+from experiments.training_run import train
+from worldmodels import report
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.dataset import SequenceDataset, sample
+from worldmodels.episodes import load_episodes
+from worldmodels.losses import elbo_loss
+from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_train_loop, make_update
+
+CONTEXT = 10  # records that open-loop predictions see
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Trains `config.num_seeds` world models in one program.
+
+    Returns:
+      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}.
+    """
+    with RunDirectory(workdir, config, fresh=fresh) as directory:
+        if directory.done:
+            return directory.result
+        return pretrain(directory)
+
+
+def pretrain(directory: RunDirectory) -> dict:
+    """The run in an opened directory."""
+    config = directory.config
+    num_seeds = config["num_seeds"]
+    episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
+    env_name, _ = environment_of(config["env"], episodes)
+    arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
+    world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+    with_reward = config["world_model"]["predict_reward"]
+    sensors = list(arch["sizes"])
+    data = SequenceDataset.create(episodes, length=config["length"], sensors=sensors, with_reward=with_reward)
+
+    optimizer = optimizer_from(config["optimizer"], config["num_updates"])
+    models = world_models.stacked(lambda key: world_models.build(arch, key, episodes), num_seeds, config["seed"])
+    state = create_states(models, optimizer, config["seed"], num_seeds)
+    update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
+    draw = functools.partial(
+        sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"]
+    )
+    state = train(
+        directory,
+        state,
+        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+        (data,),
+        num_updates=config["num_updates"],
+        updates_per_dispatch=config["updates_per_dispatch"],
+        save_every=config["save_every"],
+        prefix="train/model/",
+        description="world model",
+    )
+    Checkpoints(directory / "model", keep=1).save(int(state.step[0]), state.model)
+    batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])
+    errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=CONTEXT), in_axes=(0, None)))
+    result = {
+        "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
+        "num_updates": config["num_updates"],
+        "num_episodes": len(episodes),
+    }
+    return directory.mark_done(result)
+
+
+def optimizer_from(config: dict, num_updates: int):
+    """Adam with clipping; constant learning rate (published) or cosine to `final_fraction` of it."""
+    schedule = cosine_schedule(config["learning_rate"], num_updates, config["final_fraction"])
+    return make_optimizer(schedule, config["grad_clip"])
+
+
+def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
+    """Train states of stacked models; seed i draws from key seed + i."""
+    keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
+    return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="pretrain")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The loop that every training main shares: many updates per dispatch, metrics, checkpoints, progress, resume."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from experiments.metrics_writer import MetricsWriter, check_finite
+from experiments.progress import Progress
+from experiments.run_directory import RunDirectory
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.training import TrainState
+
+
+def train(
+    run: RunDirectory,
+    state: TrainState,
+    make_loop: Callable[[int], Callable],
+    args: tuple,
+    *,
+    num_updates: int,
+    updates_per_dispatch: int,
+    save_every: int,
+    prefix: str,
+    description: str,
+    progress_metric: str = "loss",
+    evaluate_every: int = 0,
+    evaluate: Callable[[TrainState, int], dict] | None = None,
+) -> TrainState:
+    """Trains until `num_updates`, from the newest checkpoint in `run` if there is one.
+
+    Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
+    checkpoint, and rows after the restored checkpoint are dropped.
+
+    Args:
+      state: before the first update; leaves may have a leading seed axis.
+      make_loop: number of updates -> jitted `loop(state, *args) -> (state, metrics)`.
+      args: data and frozen models for the loop.
+      prefix: of the metric names, e.g. "train/model/".
+      evaluate_every: calls `evaluate(state, update)` at multiples of it and at the end; its dict goes to eval.jsonl.
+    """
+    checkpoints = Checkpoints(run / "checkpoints")
+    restored = checkpoints.restore(state)
+    start = 0
+    if restored is not None:
+        start, state, _ = restored
+    boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
+    update = start
+    with (
+        MetricsWriter(run.path, start_update=start) as writer,
+        Progress(num_updates, description, initial=start) as progress,
+    ):
+        while update < num_updates:
+            size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
+            began = time.perf_counter()
+            state, metrics = make_loop(size)(state, *args)
+            update += size
+            row = writer.write({prefix + name: value for name, value in metrics.items()}, update=update)
+            seconds = time.perf_counter() - began
+            writer.write({"fps/updates": size / seconds}, update=update)
+            check_finite(row, update)
+            progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
+            if evaluate is not None and (update in boundaries):
+                writer.write_eval({"update": update, **evaluate(state, update)})
+            if update % save_every == 0 or update == num_updates or run.interrupted():
+                checkpoints.save(update, state)
+                run.stop_if_interrupted()
+    return state
+
+
+def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:
+    """Updates of the next dispatch: at most `per_dispatch`, ending at the next multiple of every period."""
+    ends = [num_updates, (update // per_dispatch + 1) * per_dispatch]
+    ends += [(update // period + 1) * period for period in periods if period]
+    return min(ends) - update
