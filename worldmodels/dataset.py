@@ -1,11 +1,12 @@
 """Subsequences of many episodes, sampled on the device.
 
-All records lie in one flat array per sensor, uint8 images included; a window is `length` successive rows. A table of
-starts says where windows may begin, so that none crosses an episode. An episode shorter than a window gives exactly
-one: its last record is repeated to fill it (AIME-v2), so that `is_terminal` stays 1 in the padding.
+All records lie in one flat array per sensor, uint8 images included; a window is `length` successive rows. A
+table of starts says where windows may begin, so that none crosses an episode. An episode shorter than a
+window gives exactly one: its last record is repeated to fill it (AIME-v2), so that `is_terminal` stays 1 in
+the padding.
 
-Measured on one CPU core, 50 windows of 50 records of the walker (24 sensor values, 6 actions, reward, flags): 0.07 ms
-inside a jitted loop by gathering rows, 0.11 ms by gathering slices, 0.23 ms by a loop over slices.
+Measured on one CPU core, 50 windows of 50 records of the walker (24 sensor values, 6 actions, reward, flags):
+0.07 ms inside a jitted loop by gathering rows, 0.11 ms by gathering slices, 0.23 ms by a loop over slices.
 """
 
 from __future__ import annotations
@@ -69,7 +70,8 @@ class SequenceDataset:
           with_reward: the same for rewards; None means as `with_actions`.
 
         Raises:
-          ValueError: no episodes, a sensor that one lacks or has in another shape, or more bytes than are free.
+          ValueError: no episodes, a sensor that one lacks or has in another shape, or more bytes than are
+            free.
         """
         extras = ["pre_action"] if with_actions else []
         extras += ["reward"] if (with_actions if with_reward is None else with_reward) else []
@@ -117,8 +119,8 @@ def sample(
       dataset: what to draw from.
       key: PRNG key, consumed.
       batch_size: B.
-      first_fraction: this share of the windows (in expectation) starts at record 0 of a uniformly drawn episode
-        instead. The published value is 0.
+      first_fraction: this share of the windows (in expectation) starts at record 0 of a uniformly drawn
+        episode instead. The published value is 0.
 
     Returns:
       Leaves [B, T, ...].
@@ -142,7 +144,7 @@ def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
 
 
 def iterate_windows(dataset: SequenceDataset, batch_size: int) -> Iterator[SequenceBatch]:
-    """Every window once, in order, in batches of `batch_size`; the last one is smaller if W is not a multiple."""
+    """Every window once, in order, in batches of `batch_size` (the last one may be smaller)."""
     for start in range(0, dataset.num_windows, batch_size):
         yield windows(dataset, np.arange(start, min(start + batch_size, dataset.num_windows)))
 
@@ -246,7 +248,7 @@ def free_memory() -> int | None:
     return min(bounds, default=None)
 
 
-# Helpers of SequenceDataset ------------------------------------------------------------------------------------------
+# Helpers of SequenceDataset ---------------------------------------------------------------------------------
 
 
 def _draw(table: Array, key: Array, batch_size: int) -> Array:
@@ -301,8 +303,8 @@ def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
             shape, expected = episode.records[name].shape[1:], episodes[0].records[name].shape[1:]
             if shape != expected:
                 raise ValueError(
-                    f"{name!r} of episode {index} has shape {list(shape)} per record, of episode 0 {list(expected)}; "
-                    "do not mix embodiments in one dataset."
+                    f"{name!r} of episode {index} has shape {list(shape)} per record, of episode 0 "
+                    f"{list(expected)}; do not mix embodiments in one dataset."
                 )
 
 

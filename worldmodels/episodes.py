@@ -15,8 +15,8 @@ Record t of an episode holds what is known on arrival at time t; T records are T
 | `physics_state`, our extra         | [T, P] float64                     | the same       |
 | `metadata`, our extra              | JSON: array (npz), attribute (hdf5)| dict           |
 
-Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and flags
-included. Nothing here imports jax, so that environment workers may use it.
+Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and
+flags included. Nothing here imports jax, so that environment workers may use it.
 """
 
 import contextlib
@@ -115,7 +115,7 @@ def stack_records(records: Sequence[Mapping[str, object]]) -> dict[str, np.ndarr
     return canonical_records(stacked, "an episode being collected")
 
 
-# Checks and dtypes ---------------------------------------------------------------------------------------------------
+# Checks and dtypes ------------------------------------------------------------------------------------------
 
 
 def canonical_records(records: Mapping[str, np.ndarray], source: object) -> dict[str, np.ndarray]:
@@ -126,7 +126,8 @@ def canonical_records(records: Mapping[str, np.ndarray], source: object) -> dict
       source: where they are from, for messages.
 
     Raises:
-      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, images that are not 0..255.
+      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, images that are not
+        0..255.
     """
     lengths = {name: len(value) if np.ndim(value) else 0 for name, value in records.items()}
     if len(set(lengths.values())) > 1:
@@ -178,13 +179,13 @@ def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
     rounded = np.rint(value)
     if rounded.min() < 0 or rounded.max() > 255 or (value.max() <= 1 and (rounded != value).any()):
         raise EpisodeError(
-            f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; expected 0 to 255. "
-            "Scale it before writing."
+            f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; "
+            "expected 0 to 255. Scale it before writing."
         )
     return rounded.astype(np.uint8)
 
 
-# Writing -------------------------------------------------------------------------------------------------------------
+# Writing ----------------------------------------------------------------------------------------------------
 
 
 def write_episode(path: str | os.PathLike, episode: Episode) -> None:
@@ -213,7 +214,7 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
             f"{source} has {len(metadata)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}."
         )
     write = _write_npz if path.suffix == ".npz" else _write_hdf5
-    _write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+    write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
 
 
 def _plain(value: object) -> object:
@@ -245,8 +246,8 @@ def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> 
         file.attrs[_METADATA] = metadata
 
 
-def _write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a hidden path in the same folder and then renames it to `path`."""
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Calls `write` with a hidden path in the same folder (made if needed) and then renames it to `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
@@ -267,7 +268,7 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-# Reading -------------------------------------------------------------------------------------------------------------
+# Reading ----------------------------------------------------------------------------------------------------
 
 
 def read_episode(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Episode:
@@ -348,13 +349,13 @@ def _check_names(present: Collection[str], required: Sequence[str], source: obje
         )
 
 
-# Folders -------------------------------------------------------------------------------------------------------------
+# Folders ----------------------------------------------------------------------------------------------------
 
 
 def episode_paths(folder: str | os.PathLike) -> list[Path]:
-    """Episode files of a folder and the folders in it, sorted by folder and then by number; [] if there are none.
+    """Episode files of a folder and the folders in it, sorted by folder and then by number.
 
-    Other files, and what is hidden, are ignored.
+    There may be none. Other files, and what is hidden, are ignored.
 
     Raises:
       EpisodeError: no such folder, or two files with the same number in one folder.
@@ -375,6 +376,17 @@ def episode_paths(folder: str | os.PathLike) -> list[Path]:
                 raise EpisodeError(f"{found[place]} and {path} have the same number; remove one of them.")
             found[place] = path
     return [found[place] for place in sorted(found)]
+
+
+def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
+    """As `episode_paths`, but an EpisodeError if there are none."""
+    paths = episode_paths(folder)
+    if not paths:
+        raise EpisodeError(
+            f"{folder} holds no episodes, which are files 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ...; "
+            "collect or download some into it, or check the path."
+        )
+    return paths
 
 
 def append_episode(folder: str | os.PathLike, episode: Episode, suffix: str = ".hdf5") -> Path:
@@ -406,7 +418,7 @@ def load_episodes(
     Raises:
       EpisodeError: no episodes there, or one that cannot be read.
     """
-    paths = _paths_or_error(folder)
+    paths = some_episode_paths(folder)
     return [read_episode(path, keys) for path in subsample(paths, limit, mode=mode, seed=seed)]
 
 
@@ -436,12 +448,3 @@ def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed
     if limit is None or limit >= len(items):
         return list(items)
     return [items[index] for index in choosers[mode]()]
-
-
-def _paths_or_error(folder: str | os.PathLike) -> list[Path]:
-    paths = episode_paths(folder)
-    if not paths:
-        raise EpisodeError(
-            f"{folder} holds no episodes; they are files named 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ..."
-        )
-    return paths
