@@ -4,6 +4,7 @@ dm_control is imported inside functions and without OpenGL; images come from `re
 """
 
 import importlib.metadata
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,14 @@ from experiments.envs.interface import (
     image_size,
 )
 
-# What a task draws at random in the *model* at each start: (model array, kind and name of its element).
+# What a domain or a task draws at random in the *model* at each start: (array, kind and name of its element).
 # quadruped-escape's terrain is missing here: it is drawn anew by `reset` from the episode's seed.
 _RANDOM_MODEL = {
     "reacher": (("geom_pos", "GEOM", "target"),),
     "fish": (("geom_pos", "GEOM", "target"),),
     "finger": (("site_pos", "SITE", "target"),),
+    "walker-color_move_discrete": (("mat_rgba", "MATERIAL", "self"),),
+    "walker-color_move_continuous": (("mat_rgba", "MATERIAL", "self"),),
     "manipulator": tuple(
         (array, "BODY", body)
         for body in ("target_ball", "target_peg", "cup", "slot")
@@ -64,6 +67,7 @@ class DMCEnvironment:
         domain, task = name.split("-", 1)
         self._custom = dmc_tasks.CUSTOM_TASKS.get(domain, {}).get(task)
         self._reward_version = reward_version
+        self._last_reward = self._custom.last_reward if self._custom and reward_version == "v1" else None
         self._seed: int | None = checked_seed(seed)
         self._image_size = image_size(render_size)
         self._camera = _CAMERAS.get(domain, 0) if camera is None else camera
@@ -85,7 +89,7 @@ class DMCEnvironment:
         self._action_low = bounds.minimum.astype(np.float32)
         self._action_high = bounds.maximum.astype(np.float32)
         self.action_spec = ArraySpec(tuple(bounds.shape), "float32", -1.0, 1.0)
-        self._state_arrays = _state_arrays(self._physics, domain)
+        self._state_arrays = _state_arrays(self._physics, name, domain)
         self._state_size = sum(array.size for array in self._state_arrays.values()) + 1
         self._seeded = True
         self._running = False
@@ -101,6 +105,8 @@ class DMCEnvironment:
         elif not self._seeded:
             self._seed = None
         self._seeded = False
+        if self._custom is not None and self._custom.start is not None:
+            self._custom.start(self._physics, self._task.random)
         with self._physics.reset_context():
             self._task.initialize_episode(self._physics)
         self._simulator_steps = 0
@@ -121,8 +127,8 @@ class DMCEnvironment:
         reward, discount = self._advance(action)
         self._running = discount is None
         record = self._sensors()
-        if self._custom is not None and self._reward_version == "v1":
-            reward = self._custom.last_reward(record, reward)
+        if self._last_reward is not None:
+            reward = self._last_reward(record, reward)
         record["pre_action"] = action
         record.update(
             reward=float(reward), is_first=False, is_last=discount is not None, is_terminal=discount == 0.0
@@ -147,8 +153,8 @@ class DMCEnvironment:
         state = np.asarray(state, np.float64)
         if state.shape != (self._state_size,):
             raise ValueError(
-                f"A physics state of {self.name!r} has {self._state_size} numbers, got shape {list(state.shape)}; "
-                "was it recorded in another environment?"
+                f"A physics state of {self.name!r} has {self._state_size} numbers, got shape "
+                f"{list(state.shape)}; was it recorded in another environment?"
             )
         data = self._physics.data.ptr
         data.time = state[-1]
@@ -157,6 +163,20 @@ class DMCEnvironment:
         self._write_state(state)  # again, because `forward` overwrites the warm start that it began from
         self._simulator_steps = round(data.time / self._control_seconds)
         self._running = self._simulator_steps < self._max_simulator_steps
+
+    def set_state_from_observation(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Sets the state that (predicted) sensors describe, to draw it; published for cheetah only.
+
+        Args:
+          observation: `position` [8], and `velocity` [9] if known; the cheetah is put at x = 0.
+        """
+        if not self.name.startswith("cheetah-"):
+            raise ValueError(
+                f"The sensors of {self.name!r} do not determine its state; draw stored physics states."
+            )
+        self._physics.data.qpos[:] = np.concatenate([[0.0], observation["position"]])
+        self._physics.data.qvel[:] = observation.get("velocity", 0.0)
+        self._physics.forward()
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
@@ -197,7 +217,7 @@ class DMCEnvironment:
             except _physics_error() as error:
                 raise EnvironmentFailure(f"The simulation of {self.name!r} diverged: {error}") from error
             step_reward = task.get_reward(physics) if base_matters else 0.0
-            if custom is not None and self._reward_version == "v2":
+            if custom is not None and self._last_reward is None:
                 step_reward = custom.step_reward(physics, step_reward)
             reward += step_reward
             self._simulator_steps += 1
@@ -244,7 +264,7 @@ def _load(name: str, domain: str, task: str, seed: int) -> Any:
 
 
 def _quadruped_physics() -> type:
-    """The quadruped's physics without its two assumptions: a renderer for the terrain, and a NumPy before 2.4."""
+    """The quadruped's physics without its assumptions: a renderer for the terrain, a NumPy before 2.4."""
     from dm_control.suite import quadruped
 
     class QuadrupedPhysics(quadruped.Physics):
@@ -266,14 +286,14 @@ def _physics_error() -> type[Exception]:
     return PhysicsError
 
 
-def _state_arrays(physics: Any, domain: str) -> dict[str, np.ndarray]:
+def _state_arrays(physics: Any, name: str, domain: str) -> dict[str, np.ndarray]:
     """Views of all that makes up a physics state but for the time."""
     import mujoco
 
     data, model = physics.data.ptr, physics.model.ptr
-    arrays = {name: getattr(data, name) for name in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")}
-    for array, kind, element in _RANDOM_MODEL.get(domain, ()):
+    arrays = {key: getattr(data, key) for key in ("qpos", "qvel", "act", "ctrl", "qacc_warmstart")}
+    for array, kind, element in _RANDOM_MODEL.get(name, _RANDOM_MODEL.get(domain, ())):
         index = mujoco.mj_name2id(model, getattr(mujoco.mjtObj, f"mjOBJ_{kind}").value, element)
         if index >= 0:  # not every task's model has it
             arrays[f"{array}/{element}"] = getattr(model, array)[index]
-    return {name: array for name, array in arrays.items() if array.size}
+    return {key: array for key, array in arrays.items() if array.size}

@@ -40,15 +40,18 @@ class CustomTask:
 
     Attributes:
       base: the suite's task whose dynamics, starts and observations it keeps.
-      last_reward: v1, (observation after the last simulator step, base reward summed over the repeat) -> reward.
       step_reward: v2, (physics, base reward of this simulator step) -> reward, summed over the repeat.
+      last_reward: v1, (observation after the last simulator step, base reward summed over the repeat) ->
+        reward; None for tasks that only AIME-v2 has, whose reward is `step_reward` in both versions.
       uses_base: whether the base reward matters; if not it is not computed.
+      start: draws what the task varies in the model, (physics, random state) -> None, before each episode.
     """
 
     base: str
-    last_reward: Callable[[Observation, float], float]
     step_reward: Callable[[Any, float], float]
+    last_reward: Callable[[Observation, float], float] | None = None
     uses_base: bool = False
+    start: Callable[[Any, np.random.RandomState], None] | None = None
 
 
 def names() -> list[str]:
@@ -128,6 +131,31 @@ def _walker_jump() -> CustomTask:
     )
 
 
+def _walker_colour(draw: Callable[[np.random.RandomState], float]) -> CustomTask:
+    """Moving at 16 c - 8 m/s, where c in [0, 1] is the grey of the body, drawn at each start."""
+
+    def start(physics: Any, random: np.random.RandomState) -> None:
+        physics.named.model.mat_rgba["self", ["r", "g", "b"]] = draw(random)
+
+    def step_reward(physics: Any, stand: float) -> float:
+        target_speed = 16 * physics.named.model.mat_rgba["self", "r"] - 8
+        return stand * (5 * max(1 - abs(_forward_velocity(physics) - target_speed) / 8, 0) + 1) / 6
+
+    return CustomTask(base="stand", step_reward=step_reward, uses_base=True, start=start)
+
+
+def _manipulator_dense(base: str, prop: str) -> CustomTask:
+    """Mean of nearness of object and target, and of hand and object (full within 0.1 m)."""
+
+    def step_reward(physics: Any, _: float) -> float:
+        hand, thing, target = (physics.body_2d_pose(body)[:2] for body in ("hand", prop, f"target_{prop}"))
+        at_target = 1 / (1 + 25 * np.linalg.norm(thing - target))
+        in_hand = 1 / (1 + 25 * max(np.linalg.norm(hand - thing) - 0.1, 0))
+        return float(at_target + in_hand) / 2
+
+    return CustomTask(base=base, step_reward=step_reward)
+
+
 CUSTOM_TASKS: dict[str, dict[str, CustomTask]] = {
     "cheetah": {
         "runbackward": _cheetah_backward(),
@@ -140,5 +168,10 @@ CUSTOM_TASKS: dict[str, dict[str, CustomTask]] = {
         "flip": _spin("stand", 1.0),
         "flipbackward": _spin("stand", -1.0),
         "jump": _walker_jump(),
+        "color_move_discrete": _walker_colour(lambda random: random.choice([0.0, 0.4375, 0.5, 0.5625, 1.0])),
+        "color_move_continuous": _walker_colour(lambda random: random.uniform()),
+    },
+    "manipulator": {
+        f"{base}_dense": _manipulator_dense(base, base.split("_")[1]) for base in SUITE_TASKS["manipulator"]
     },
 }

@@ -47,8 +47,8 @@ def _find(name: str) -> Callable[..., Any]:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise  # an import inside the module
         raise ValueError(
-            f"Environment {name!r}: there is no module {error.name!r}; names are 'my.module:make_env', and the "
-            "module must be importable from here."
+            f"Environment {name!r}: there is no module {error.name!r}; names are 'my.module:make_env', and "
+            "the module must be importable from here."
         ) from error
     except AttributeError as error:
         raise ValueError(f"Environment {name!r}: module {module_name!r} has no {function_name!r}.") from error

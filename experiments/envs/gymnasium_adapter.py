@@ -49,8 +49,8 @@ class GymnasiumEnvironment:
     """A Gymnasium environment with a continuous action; see `interface.Environment`.
 
     A vector observation becomes the sensor `state`, an image `image`, a dict of these its keys. Actions in
-    [-1, 1] are scaled to the bounds of the action space. `info["success"]` or `info["is_success"]`, if present
-    after the reset, becomes `success`.
+    [-1, 1] are scaled to the bounds of the action space. `info["success"]` or `info["is_success"]`, if
+    present after the reset, becomes `success`.
     """
 
     def __init__(

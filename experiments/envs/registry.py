@@ -9,7 +9,7 @@ from experiments.envs.interface import Environment
 _DMC = "experiments.envs.dmc:make"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
 _FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
-_entry_points: dict[str, str] = {name: _DMC for name in dmc_tasks.names()}
+_entry_points: dict[str, str] = dict.fromkeys(dmc_tasks.names(), _DMC)
 _entry_points["fake-pointmass"] = "experiments.envs.fake:make"
 
 
@@ -28,7 +28,8 @@ def register(name: str, entry_point: str) -> None:
     """
     if ":" in name or entry_point.count(":") != 1:
         raise ValueError(
-            f"Cannot register {name!r} as {entry_point!r}: a name has no colon, and an entry point is 'module:function'."
+            f"Cannot register {name!r} as {entry_point!r}: a name has no colon, an entry point is "
+            "'module:function'."
         )
     _entry_points[name] = entry_point
 

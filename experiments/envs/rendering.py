@@ -5,7 +5,6 @@ broken driver can hang or crash; what was found is left in the environment varia
 """
 
 import contextlib
-import functools
 import os
 import subprocess
 import sys
@@ -19,7 +18,9 @@ BACKENDS = ("egl", "osmesa")
 APT_PACKAGES = "libegl1 libgl1 libosmesa6"
 PROBE_SECONDS = 60.0
 
-_PROBED = "EXPERIMENTS_GL_PROBED"  # the backend that a parent process found, or "none"
+_ADVICE = f"install both with: apt-get install -y {APT_PACKAGES}"
+
+_PROBED = "EXPERIMENTS_GL_PROBED"  # "MUJOCO_GL:backend", what this or a parent process found
 _OFF = ("disable", "disabled", "off", "false", "0", "none")
 _PROBE = """
 import mujoco
@@ -51,20 +52,19 @@ def imported_without_gl() -> Iterator[None]:
             os.environ["MUJOCO_GL"] = before
 
 
-@functools.cache
 def find_backend() -> str | None:
     """Returns the OpenGL backend that works here, "egl" or "osmesa", or None.
 
     MUJOCO_GL restricts the choice (and "disable" means None). The first call of a process tree takes a
     second or so; a probe that does not answer within `PROBE_SECONDS` counts as failed.
     """
-    known = os.environ.get(_PROBED)
-    if known is None:
-        wished = os.environ.get("MUJOCO_GL", "").lower().strip()
+    wished = os.environ.get("MUJOCO_GL", "").lower().strip()
+    wish_probed, _, found = os.environ.get(_PROBED, "?").partition(":")
+    if wish_probed != wished:
         candidates = () if wished in _OFF else (wished,) if wished in BACKENDS else BACKENDS
-        known = next((backend for backend in candidates if probe(backend) is None), "none")
-        os.environ[_PROBED] = known
-    return None if known == "none" else known
+        found = next((backend for backend in candidates if probe(backend) is None), "")
+        os.environ[_PROBED] = f"{wished}:{found}"
+    return found or None
 
 
 def probe(backend: str, timeout: float = PROBE_SECONDS) -> str | None:
@@ -96,8 +96,8 @@ def require_rendering() -> str:
     backend = find_backend()
     if backend is None:
         raise RenderingError(
-            f"Images cannot be rendered because neither EGL nor OSMesa works here "
-            f"(MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r}); install them with: apt-get install -y {APT_PACKAGES}"
+            "Images cannot be rendered because neither EGL nor OSMesa works here "
+            f"(MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r}); {_ADVICE}"
         )
     return backend
 
@@ -125,8 +125,10 @@ class Renderer:
         model.vis.global_.offheight = max(model.vis.global_.offheight, height)
         self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
+        self._terrain = model.hfield_data.copy()
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = False  # as dm_control draws
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._close = weakref.finalize(self, _free, self._gl, self._context)
 
@@ -140,8 +142,7 @@ class Renderer:
         mujoco = self._mujoco
         self._gl.make_current()
         self._point_camera(camera)
-        for hfield in range(self._model.nhfield):  # terrain may have been drawn anew
-            mujoco.mjr_uploadHField(self._model, self._context, hfield)
+        self._upload_terrain()
         categories = mujoco.mjtCatBit.mjCAT_ALL.value
         mujoco.mjv_updateScene(self._model, data, self._option, None, self._camera, categories, self._scene)
         mujoco.mjr_render(self._rectangle, self._scene, self._context)
@@ -152,6 +153,13 @@ class Renderer:
     def close(self) -> None:
         """Frees the OpenGL context."""
         self._close()
+
+    def _upload_terrain(self) -> None:
+        """Tells OpenGL about terrain that was drawn anew."""
+        if not np.array_equal(self._terrain, self._model.hfield_data):
+            self._terrain = self._model.hfield_data.copy()
+            for index in range(self._model.nhfield):
+                self._mujoco.mjr_uploadHField(self._model, self._context, index)
 
     def _point_camera(self, camera: int | str) -> None:
         """Selects a camera of the model by index or name."""
@@ -198,7 +206,7 @@ def render_states(
 
 def _make_context(backend: str, height: int, width: int) -> Any:
     """Makes an OpenGL context of a backend."""
-    os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+    os.environ["PYOPENGL_PLATFORM"] = backend
     try:
         if backend == "egl":
             from mujoco.egl import GLContext
@@ -206,9 +214,7 @@ def _make_context(backend: str, height: int, width: int) -> Any:
             from mujoco.osmesa import GLContext
         return GLContext(width, height)
     except (ImportError, AttributeError, RuntimeError, OSError) as error:
-        raise RenderingError(
-            f"The OpenGL backend {backend!r} does not work ({error}); install it with: apt-get install -y {APT_PACKAGES}"
-        ) from error
+        raise RenderingError(f"The OpenGL backend {backend!r} does not work ({error}); {_ADVICE}") from error
 
 
 def _free(gl: Any, context: Any) -> None:

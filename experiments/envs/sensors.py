@@ -28,7 +28,7 @@ class Sensor:
 
 @dataclasses.dataclass(frozen=True)
 class Setup:
-    """Names of sensors by role: `inputs` are encoded, `targets` decoded, `probes` decoded without gradient."""
+    """Names of sensors: `inputs` are encoded, `targets` decoded, `probes` decoded without gradient."""
 
     inputs: tuple[str, ...]
     targets: tuple[str, ...]

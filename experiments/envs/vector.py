@@ -4,22 +4,15 @@ A worker that dies or hangs is replaced, and the episodes that it was in begin a
 consumer sees a record with `is_first` and drops the partial episode.
 """
 
-import contextlib
-import os
-import socket
-import subprocess
-import sys
 import weakref
-from multiprocessing.connection import Connection
 from typing import Any, Self
 
 import numpy as np
 
 from experiments.envs import registry
+from experiments.envs.groups import CONTINUE, SKIP, LocalGroup, WorkerGroup, episode_seed
 from experiments.envs.interface import EnvironmentFailure, Record, checked_positive
-from experiments.envs.worker import CONTINUE, SKIP, EnvironmentGroup, episode_seed
 
-_START_SECONDS = 180.0
 _MAX_FAILURES = 3  # in a row, of one worker
 
 
@@ -82,7 +75,8 @@ class VectorEnvironment:
         """See `make_vector`."""
         if not isinstance(seed, (int, np.integer)) or seed < 0 or first_episode < 0 or workers < 0:
             raise ValueError(
-                f"seed, first_episode and workers are integers from 0, got {seed!r}, {first_episode!r}, {workers!r}."
+                "seed, first_episode and workers are integers from 0, got "
+                f"{seed!r}, {first_episode!r}, {workers!r}."
             )
         self.name, self.num_envs, self._seed = name, num_envs, int(seed)
         parts = [
@@ -99,9 +93,9 @@ class VectorEnvironment:
             for part in parts
         ]
         if workers:
-            self._groups = [_Worker(setup, timeout) for setup in setups]
+            self._groups = [WorkerGroup(setup, timeout) for setup in setups]
         else:
-            self._groups = [_Local(setup) for setup in setups]
+            self._groups = [LocalGroup(setup) for setup in setups]
         self._close = weakref.finalize(self, _close_all, self._groups)
         self._parts = [np.array(part) for part in parts]
         descriptions = [group.wait_until_ready() for group in self._groups]
@@ -157,6 +151,11 @@ class VectorEnvironment:
             "episode": episode,
         }
 
+    @property
+    def worker_pids(self) -> list[int]:
+        """Process ids of the workers, in the order of their environments."""
+        return [group.pid for group in self._groups if isinstance(group, WorkerGroup)]
+
     def close(self) -> None:
         """Ends the worker processes and frees the environments."""
         self._close()
@@ -172,8 +171,8 @@ class VectorEnvironment:
         actions = np.asarray(actions, np.float32)
         if actions.shape != self._no_actions.shape:
             raise ValueError(
-                f"{self.num_envs} environments {self.name!r} take actions of shape {list(self._no_actions.shape)}, "
-                f"got {list(actions.shape)}; check the action size of the policy."
+                f"{self.num_envs} environments {self.name!r} take actions of shape "
+                f"{list(self._no_actions.shape)}, got {list(actions.shape)}; check the policy's action size."
             )
         if not np.isfinite(actions).all():
             bad = np.flatnonzero(~np.isfinite(actions).all(axis=1)).tolist()
@@ -216,7 +215,7 @@ class VectorEnvironment:
             physics += result[1]
         return np.concatenate(rows), plan, records, physics
 
-    def _retry(self, group: "_Worker", part: np.ndarray, plan: np.ndarray) -> tuple[Any, np.ndarray]:
+    def _retry(self, group: WorkerGroup, part: np.ndarray, plan: np.ndarray) -> tuple[Any, np.ndarray]:
         """Replaces a worker until it answers; the episodes that it was in the middle of begin again."""
         lost = part[self._plan[part] == CONTINUE]
         self._plan[lost] = self._episodes[lost]
@@ -230,8 +229,8 @@ class VectorEnvironment:
             if result is not None:
                 return result, plan
         raise EnvironmentFailure(
-            f"A worker process of {self.name!r} failed {_MAX_FAILURES + 1} times in a row (last: {group.failure}); "
-            "try workers=0 to see the cause in this process."
+            f"A worker process of {self.name!r} failed {_MAX_FAILURES + 1} times in a row (last: "
+            f"{group.failure}); try workers=0 to see the cause in this process."
         )
 
     def _merge(self, rows: np.ndarray, plan: np.ndarray, records: list[Record], physics: list[Any]) -> None:
@@ -251,109 +250,6 @@ class VectorEnvironment:
         self._episodes = np.where(plan >= 0, plan, self._episodes)
         is_last = merged["is_last"][rows]
         self._plan[rows] = np.where(is_last, self._episodes[rows] + 1, CONTINUE)
-
-
-class _Local:
-    """A group of environments in this process."""
-
-    def __init__(self, setup: dict[str, Any]):
-        self._group = EnvironmentGroup(
-            **{name: value for name, value in setup.items() if name != "entry_points"}
-        )
-        self._request: tuple[np.ndarray, np.ndarray] | None = None
-
-    def wait_until_ready(self) -> dict[str, Any]:
-        return self._group.describe()
-
-    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
-        self._request = (plan, actions)
-
-    def receive(self) -> Any:
-        return self._group.run(*self._request)
-
-    def abandon(self) -> None:
-        self._request = None
-
-    def close(self) -> None:
-        self._group.close()
-
-
-class _Worker:
-    """A group of environments in a process of its own."""
-
-    def __init__(self, setup: dict[str, Any], timeout: float):
-        self._setup, self._timeout = setup, timeout
-        self.failure = ""
-        self._start()
-
-    @property
-    def pid(self) -> int:
-        """Process id, for tests that kill it."""
-        return self._process.pid
-
-    def wait_until_ready(self) -> dict[str, Any]:
-        """Returns the group's description; raises EnvironmentFailure if the process does not come up."""
-        description = self.receive(_START_SECONDS)
-        if description is None:
-            raise EnvironmentFailure(
-                f"A worker process of {self._setup['name']!r} did not start: {self.failure}."
-            )
-        return description
-
-    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
-        """Sends a request; a dead process is noticed by `receive`."""
-        with contextlib.suppress(OSError):
-            self._connection.send((plan, actions))
-
-    def receive(self, timeout: float | None = None) -> Any:
-        """Returns the answer, None if the process died or hangs, or raises the error that it met."""
-        timeout = self._timeout if timeout is None else timeout
-        try:
-            if not self._connection.poll(timeout):
-                self.failure = f"no answer within {timeout:.0f} s"
-                return None
-            success, result = self._connection.recv()
-        except (EOFError, OSError):
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(5.0)
-            self.failure = f"the process died, exit code {self._process.poll()}"
-            return None
-        if success:
-            return result
-        error, trace = result
-        error.add_note(f"In a worker process:\n{trace}")
-        raise error
-
-    def replace(self) -> None:
-        """Kills the process and starts another."""
-        self.close()
-        self._start()
-        self.wait_until_ready()
-
-    def abandon(self) -> None:
-        """Has the next request find a dead process, which replaces it."""
-        self._process.kill()
-
-    def close(self) -> None:
-        """Ends the process."""
-        self._connection.close()
-        self._process.kill()
-        self._process.wait()
-
-    def _start(self) -> None:
-        """Starts the process and sends it what to make."""
-        parent, child = socket.socketpair()
-        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
-        with child:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "experiments.envs.worker", str(child.fileno())],
-                pass_fds=[child.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            )
-        self._connection = Connection(parent.detach())
-        with contextlib.suppress(OSError):  # a process that died at once is noticed by `wait_until_ready`
-            self._connection.send(self._setup)
 
 
 def _stack(values: list[Any]) -> np.ndarray:

@@ -1,78 +1,17 @@
 """The process that steps some of the environments of a vector; it never imports jax.
 
-Started by `vector` as `python -m experiments.envs.worker FD`, not through `multiprocessing`, which would import the
+Started as `python -m experiments.envs.worker FD`, not through `multiprocessing`, which would import the
 parent's main module (and with it jax) here. It holds no counters: every request says what each environment
 does, so that a replacement can take over with the same request.
 """
 
-import os
 import signal
 import sys
 import traceback
 from multiprocessing.connection import Connection
-from typing import Any
-
-import numpy as np
 
 from experiments.envs import registry
-from experiments.envs.interface import Environment, Record
-
-CONTINUE, SKIP = -1, -2
-
-
-def episode_seed(seed: int, env_index: int, episode: int) -> int:
-    """Returns the seed of one episode, in [0, 2**32)."""
-    return int(np.random.SeedSequence([seed, env_index, episode]).generate_state(1)[0])
-
-
-class EnvironmentGroup:
-    """Environments that are stepped one after the other in this process."""
-
-    def __init__(self, name: str, env_indices: list[int], seed: int, options: dict[str, Any]):
-        """Makes the environments `env_indices` of a vector; see `vector.make_vector`."""
-        self._seed, self._env_indices = seed, env_indices
-        self.environments: list[Environment] = [
-            registry.make(name, seed=episode_seed(seed, index, 0), **options) for index in env_indices
-        ]
-
-    def run(self, plan: np.ndarray, actions: np.ndarray) -> tuple[list[Record], list[np.ndarray | None]]:
-        """Steps or starts the environments.
-
-        Args:
-          plan: [M] int, per environment: the number of the episode to start, CONTINUE, or SKIP.
-          actions: [M, A].
-
-        Returns:
-          Records and physics states of those that were not skipped.
-        """
-        records, physics_states = [], []
-        for environment, index, start, action in zip(
-            self.environments, self._env_indices, plan, actions, strict=True
-        ):
-            if start == SKIP:
-                continue
-            if start == CONTINUE:
-                records.append(environment.step(action))
-            else:
-                records.append(environment.reset(episode_seed(self._seed, index, int(start))))
-            physics_states.append(environment.physics_state())
-        return records, physics_states
-
-    def describe(self) -> dict[str, Any]:
-        """Returns what all environments of the vector have in common."""
-        environment = self.environments[0]
-        return {
-            "observation_spec": environment.observation_spec,
-            "action_spec": environment.action_spec,
-            "action_repeat": environment.action_repeat,
-            "control_seconds": environment.control_seconds,
-            "metadata": environment.metadata(),
-        }
-
-    def close(self) -> None:
-        """Closes the environments."""
-        for environment in self.environments:
-            environment.close()
+from experiments.envs.groups import EnvironmentGroup
 
 
 def serve(connection: Connection) -> None:
@@ -92,7 +31,7 @@ def serve(connection: Connection) -> None:
             connection.send((True, group.run(*connection.recv())))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
-    except Exception as error:  # noqa: BLE001, the parent raises it again
+    except Exception as error:  # the parent raises it again
         connection.send((False, (_portable(error), traceback.format_exc())))
 
 
@@ -109,7 +48,6 @@ def main() -> None:
     """Serves the file descriptor given on the command line; a Ctrl-C or SIGTERM is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     serve(Connection(int(sys.argv[1])))
 
 

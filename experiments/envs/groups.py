@@ -1,0 +1,180 @@
+"""A group of environments that step one after the other: in this process, or in one of their own."""
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from experiments.envs import registry
+from experiments.envs.interface import Environment, EnvironmentFailure, Record
+
+CONTINUE, SKIP = -1, -2
+_START_SECONDS = 180.0
+
+
+def episode_seed(seed: int, env_index: int, episode: int) -> int:
+    """Returns the seed of one episode, in [0, 2**32)."""
+    return int(np.random.SeedSequence([seed, env_index, episode]).generate_state(1)[0])
+
+
+class EnvironmentGroup:
+    """Environments that are stepped one after the other in this process."""
+
+    def __init__(self, name: str, env_indices: list[int], seed: int, options: dict[str, Any]):
+        """Makes the environments `env_indices` of a vector; see `vector.make_vector`."""
+        self._seed, self._env_indices = seed, env_indices
+        self.environments: list[Environment] = [
+            registry.make(name, seed=episode_seed(seed, index, 0), **options) for index in env_indices
+        ]
+
+    def run(self, plan: np.ndarray, actions: np.ndarray) -> tuple[list[Record], list[np.ndarray | None]]:
+        """Steps or starts the environments.
+
+        Args:
+          plan: [M] int, per environment: the number of the episode to start, CONTINUE, or SKIP.
+          actions: [M, A].
+
+        Returns:
+          Records and physics states of those that were not skipped.
+        """
+        records, physics_states = [], []
+        for environment, index, start, action in zip(
+            self.environments, self._env_indices, plan, actions, strict=True
+        ):
+            if start == SKIP:
+                continue
+            if start == CONTINUE:
+                records.append(environment.step(action))
+            else:
+                records.append(environment.reset(episode_seed(self._seed, index, int(start))))
+            physics_states.append(environment.physics_state())
+        return records, physics_states
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what all environments of the vector have in common."""
+        environment = self.environments[0]
+        return {
+            "observation_spec": environment.observation_spec,
+            "action_spec": environment.action_spec,
+            "action_repeat": environment.action_repeat,
+            "control_seconds": environment.control_seconds,
+            "metadata": environment.metadata(),
+        }
+
+    def close(self) -> None:
+        """Closes the environments."""
+        for environment in self.environments:
+            environment.close()
+
+
+class LocalGroup:
+    """A group of environments in this process."""
+
+    def __init__(self, setup: dict[str, Any]):
+        self._group = EnvironmentGroup(
+            **{name: value for name, value in setup.items() if name != "entry_points"}
+        )
+        self._request: tuple[np.ndarray, np.ndarray] | None = None
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Returns the group's description."""
+        return self._group.describe()
+
+    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
+        """Takes a request, to be carried out by `receive`."""
+        self._request = (plan, actions)
+
+    def receive(self) -> Any:
+        """Carries the request out; see `EnvironmentGroup.run`."""
+        return self._group.run(*self._request)
+
+    def abandon(self) -> None:
+        """Forgets the request."""
+        self._request = None
+
+    def close(self) -> None:
+        """Closes the environments."""
+        self._group.close()
+
+
+class WorkerGroup:
+    """A group of environments in a process of its own."""
+
+    def __init__(self, setup: dict[str, Any], timeout: float):
+        self._setup, self._timeout = setup, timeout
+        self.failure = ""
+        self._start()
+
+    @property
+    def pid(self) -> int:
+        """Process id."""
+        return self._process.pid
+
+    def wait_until_ready(self) -> dict[str, Any]:
+        """Returns the group's description; raises EnvironmentFailure if the process does not come up."""
+        description = self.receive(_START_SECONDS)
+        if description is None:
+            raise EnvironmentFailure(
+                f"A worker process of {self._setup['name']!r} did not start: {self.failure}."
+            )
+        return description
+
+    def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
+        """Sends a request; a dead process is noticed by `receive`."""
+        with contextlib.suppress(OSError):
+            self._connection.send((plan, actions))
+
+    def receive(self, timeout: float | None = None) -> Any:
+        """Returns the answer, None if the process died or hangs, or raises the error that it met."""
+        timeout = self._timeout if timeout is None else timeout
+        try:
+            if not self._connection.poll(timeout):
+                self.failure = f"no answer within {timeout:.0f} s"
+                return None
+            success, result = self._connection.recv()
+        except (EOFError, OSError):
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(5.0)
+            self.failure = f"the process died, exit code {self._process.poll()}"
+            return None
+        if success:
+            return result
+        error, trace = result
+        error.add_note(f"In a worker process:\n{trace}")
+        raise error
+
+    def replace(self) -> None:
+        """Kills the process and starts another."""
+        self.close()
+        self._start()
+        self.wait_until_ready()
+
+    def abandon(self) -> None:
+        """Has the next request find a dead process, which replaces it."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+
+    def _start(self) -> None:
+        """Starts the process and sends it what to make."""
+        parent, child = socket.socketpair()
+        path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
+        with child:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "experiments.envs.worker", str(child.fileno())],
+                pass_fds=[child.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            )
+        self._connection = Connection(parent.detach())
+        with contextlib.suppress(OSError):  # a process that died at once is noticed by `wait_until_ready`
+            self._connection.send(self._setup)

@@ -1,0 +1,52 @@
+"""The table of observation set-ups."""
+
+import pytest
+
+from experiments.envs.sensors import SETUPS, Setup, observation_setup, sensor_layout
+
+WALKER = {
+    "mdp": Setup(("orientations", "height", "velocity"), ("orientations", "height", "velocity")),
+    "lpomdp": Setup(("orientations", "height"), ("orientations", "height"), ("velocity",)),
+    "pomdp": Setup(("orientations", "height"), ("orientations", "height"), ("velocity",)),
+    "visual": Setup(("image",), ("image",), ("orientations", "height", "velocity")),
+    "exp": Setup(("orientations", "height"), ("orientations", "height", "velocity")),
+    "full": Setup(
+        ("orientations", "height", "velocity", "image"), ("orientations", "height", "velocity", "image")
+    ),
+    "real": Setup(("image",), ("image",), ("orientations", "height", "velocity")),
+}
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_set_ups_of_the_walker_are_as_published(setup):
+    assert observation_setup("walker-walk", setup) == WALKER[setup]
+
+
+def test_real_takes_what_the_robot_itself_measures():
+    assert observation_setup("manipulator-bring_ball", "real") == Setup(
+        ("arm_pos", "touch", "hand_pos", "arm_vel", "object_vel", "image"),
+        ("arm_pos", "touch", "hand_pos", "arm_vel", "object_vel", "image"),
+        ("object_pos", "target_pos"),
+    )
+
+
+def test_a_target_is_a_sensor_of_the_task_that_has_one():
+    names = {name: [sensor.name for sensor in sensor_layout(name)] for name in ("fish-swim", "fish-upright")}
+    assert "target" in names["fish-swim"] and "target" not in names["fish-upright"]
+    assert "target_position" in observation_setup("finger-turn_hard", "lpomdp").inputs
+
+
+def test_unknown_environments_are_described_by_their_specs():
+    assert observation_setup("experiments.envs.fake:FakePointMass", "mdp").inputs == ("position", "velocity")
+
+
+def test_an_unknown_set_up_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match=r"Unknown observation set-up 'pixels'\. Known: mdp, lpomdp, pomdp, visual"
+    ):
+        observation_setup("walker-walk", "pixels")
+
+
+def test_a_set_up_without_inputs_is_refused():
+    with pytest.raises(ValueError, match="leaves no input"):
+        observation_setup("experiments.envs.fake:FakePointMass", "lpomdp")
