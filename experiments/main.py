@@ -88,25 +88,12 @@ def parse(
     Raises:
       UsageError: one sentence that says what is wrong and what is known.
     """
-    from absl import flags as absl_flags
-    from ml_collections import config_flags
-
     argv = [argv[0], *_with_config_file(list(argv[1:]), default_config)]
-    values = absl_flags.FlagValues()  # our own, so that nothing is global and tests may parse often
+    values = _define_flags(argv, default_workdir, flags or {})
     try:
-        config_flags.DEFINE_config_file(
-            "config", None, "Config file, or its name in experiments/configs, and :preset.",
-            lock_config=True, flag_values=values, sys_argv=argv,
-        )  # fmt: skip
-        absl_flags.DEFINE_string("workdir", default_workdir, "Directory of the run.", flag_values=values)
-        absl_flags.DEFINE_bool("fresh", False, "Delete what an earlier run left there.", flag_values=values)
-        absl_flags.DEFINE_bool("debug", False, "Show tracebacks of all errors.", flag_values=values)
-        absl_flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-        for name, text in (flags or {}).items():
-            absl_flags.DEFINE_string(name, None, text, flag_values=values)
         rest = values(argv)[1:]
-    except (absl_flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(_flag_sentence(error, argv, values)) from error
+    except Exception as error:  # the config file runs in here, so that anything may come
+        raise UsageError(_flag_sentence(error, argv)) from error
     if values.help:
         print(f"{description or ''}\n{values.get_help()}")
         sys.exit(_DONE)
@@ -198,6 +185,23 @@ def is_user_error(error: BaseException) -> bool:
     return last.f_globals.get("__name__", "").partition(".")[0] in (*_OURS, "__main__")
 
 
+def _define_flags(argv: Sequence[str], default_workdir: str | None, flags: Mapping[str, str]):
+    """Flags of our own, so that nothing is global and tests and notebooks may parse often."""
+    from absl import flags as absl_flags
+    from ml_collections import config_flags
+
+    values = absl_flags.FlagValues()
+    text = "Config file, or its name in experiments/configs, and :preset."
+    config_flags.DEFINE_config_file("config", None, text, lock_config=True, flag_values=values, sys_argv=argv)
+    absl_flags.DEFINE_string("workdir", default_workdir, "Directory of the run.", flag_values=values)
+    absl_flags.DEFINE_bool("fresh", False, "Delete what an earlier run left there.", flag_values=values)
+    absl_flags.DEFINE_bool("debug", False, "Show the tracebacks of all errors.", flag_values=values)
+    absl_flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    for name, text in flags.items():
+        absl_flags.DEFINE_string(name, None, text, flag_values=values)
+    return values
+
+
 def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
     """Replaces the config by the path of an existing file, or puts in the default."""
     for i, argument in enumerate(arguments):
@@ -209,30 +213,33 @@ def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
     return [f"--config={find_config(default)}", *arguments] if default else arguments
 
 
-def _flag_sentence(error: Exception, argv: Sequence[str], values) -> str:
+def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:
     """What went wrong with the flags, in one sentence."""
-    config = values["config"].value if "config" in values else None
-    if isinstance(error, AttributeError | KeyError) and config is not None:
-        known = list(_config_keys(config))
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    if "Traceback (most recent call last):" in lines:  # an error in `get_config`: the last line says what
+        return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
+    file = next((a.partition("=")[2] for a in argv if a.startswith("--config=")), None)
+    if file and isinstance(error, AttributeError | KeyError):
+        known = list(_config_keys(parse([argv[0], f"--config={file}", "--workdir="])["config"].to_dict()))
         for argument in argv[1:]:
-            match = re.match(r"--(?:no)?config\.([\w.\[\]]+)", argument)
+            match = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
             if match and match[1] not in known:
                 near = difflib.get_close_matches(match[1], known, n=1)
                 guess = f"Did you mean {near[0]!r}? " if near else ""
-                return f"The config has no key {match[1]!r}. {guess}Known: {', '.join(known)}."
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if (
-        "Traceback (most recent call last):" in lines
-    ):  # an error inside the config file: its last line says what
-        return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
-    return f"{' '.join(lines).rstrip('.')}. --help lists the flags."
+                group = match[1].rpartition(".")[0]
+                siblings = [key for key in known if key.rpartition(".")[0] == group] or known
+                return f"The config has no key {match[1]!r}. {guess}Known: {', '.join(siblings)}."
+    if type(error).__module__.startswith("absl."):
+        return f"{' '.join(lines).rstrip('.')}. --help lists the flags."
+    return f"The config {file} does not load: {type(error).__name__}: {' '.join(lines)}."
 
 
 def _config_keys(config: Mapping[str, Any], prefix: str = ""):
     for key in config:
         if isinstance(config[key], Mapping):
             yield from _config_keys(config[key], f"{prefix}{key}.")
-        yield f"{prefix}{key}"
+        else:
+            yield f"{prefix}{key}"
 
 
 def _complain(error: BaseException, hint: str = "") -> int:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from experiments import video
+from experiments.files import write_atomically
 
 _MAX_SHOWN = 8
 
@@ -177,9 +178,10 @@ def to_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     Floats below double precision become the shortest decimal that reads back as the same number.
     """
+    values = list(metrics.values())
     if "jax" in sys.modules:
-        metrics = sys.modules["jax"].device_get(dict(metrics))
-    return {name: _plain(value) for name, value in metrics.items()}
+        values = sys.modules["jax"].device_get(values)
+    return {name: _plain(value) for name, value in zip(metrics, values, strict=True)}
 
 
 def check_finite(metrics: Mapping[str, Any], update: int) -> None:
@@ -211,12 +213,7 @@ def _open_rows(path: pathlib.Path, start_update: int):
         lines = [line for line, row in _parse(path) if start_update and row.get("update", 0) <= start_update]
         kept = "".join(lines)
         if len(kept.encode()) != path.stat().st_size:
-            temporary = path.with_name(f".{path.name}.writing")
-            with open(temporary, "w") as file:
-                file.write(kept)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            write_atomically(path, kept)
     return open(path, "a")
 
 

@@ -22,6 +22,8 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.files import write_atomically
+
 # Config keys that may change when a run continues: they say how long and how loudly, not what.
 FREE_TO_CHANGE = (
     "num_updates",
@@ -227,13 +229,7 @@ def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 
 def write_json(path: str | os.PathLike, value: Any) -> None:
     """Writes a JSON file atomically; NumPy and JAX numbers and arrays become numbers and lists."""
-    path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.name}.writing")
-    with open(temporary, "w") as file:
-        file.write(_dumps(value, indent=2) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    write_atomically(path, _dumps(value, indent=2) + "\n")
 
 
 def describe_session() -> dict[str, Any]:

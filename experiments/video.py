@@ -3,9 +3,13 @@
 import io
 import os
 import pathlib
+import shutil
+import subprocess
 from collections.abc import Sequence
 
 import numpy as np
+
+from experiments.files import write_atomically
 
 
 class VideoError(ValueError):
@@ -25,62 +29,50 @@ def write_mp4(path: str | os.PathLike, frames: np.ndarray, fps: float) -> pathli
     """
     frames = _checked(frames)
     path = pathlib.Path(path)
-    temporary = path.with_name(f".{path.stem}.writing.mp4")
     frames = np.pad(frames, ((0, 0), (0, frames.shape[1] % 2), (0, frames.shape[2] % 2), (0, 0)), mode="edge")
+    size = f"{frames.shape[2]}x{frames.shape[1]}"
+    temporary = path.with_name(f".{path.stem}.writing.mp4")
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", size, "-r", str(fps), "-i", "-"]
+    encoding = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "18", "-movflags", "+faststart"]
     try:
-        import imageio_ffmpeg
-
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer = imageio_ffmpeg.write_frames(
-            str(temporary),
-            (frames.shape[2], frames.shape[1]),
-            fps=fps,
-            codec="libx264",
-            quality=None,
-            output_params=["-crf", "18", "-movflags", "+faststart"],
-            macro_block_size=2,
-            ffmpeg_log_level="error",
-        )
-        writer.send(None)
-        for frame in frames:
-            writer.send(np.ascontiguousarray(frame))
-        writer.close()
-        os.replace(temporary, path)
-    except (ImportError, OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
+        command = [ffmpeg(), "-y", "-loglevel", "error", *source, *encoding, str(temporary)]
+        try:
+            subprocess.run(command, input=frames.tobytes(), capture_output=True, check=True)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except subprocess.CalledProcessError as error:
         raise VideoError(
-            f"{path} cannot be written ({_first_line(error)}). "
-            "Check free disk space, and that `pip install imageio-ffmpeg` has brought an ffmpeg."
+            f"{path} cannot be written: ffmpeg says {error.stderr.decode().strip()!r}."
+        ) from error
+    except OSError as error:
+        raise VideoError(
+            f"{path} cannot be written: {error.strerror}. Check space and permissions."
         ) from error
     return path
 
 
-def read_mp4(path: str | os.PathLike) -> tuple[np.ndarray, float]:
-    """Reads a video: frames [T, H, W, 3] uint8 and frames per second."""
-    import imageio_ffmpeg
-
+def ffmpeg() -> str:
+    """Path of the ffmpeg program that comes with imageio-ffmpeg, or of that of the system."""
     try:
-        reader = imageio_ffmpeg.read_frames(str(path))
-        header = next(reader)
-        width, height = header["size"]
-        frames = [np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]
-    except (OSError, RuntimeError, StopIteration) as error:
-        raise VideoError(f"{path} is not a video that ffmpeg reads ({_first_line(error)}).") from error
-    return np.stack(frames), float(header["fps"])
+        import imageio_ffmpeg
+
+        return imageio_ffmpeg.get_ffmpeg_exe()
+    except (ImportError, RuntimeError):
+        found = shutil.which("ffmpeg")
+    if found is None:
+        raise VideoError("There is no ffmpeg to write videos with. `pip install imageio-ffmpeg` brings one.")
+    return found
 
 
 def write_gif(path: str | os.PathLike, frames: np.ndarray, fps: float) -> pathlib.Path:
     """Writes an endless GIF; frames [T, H, W, 3] uint8."""
-    path = pathlib.Path(path)
     encoded = gif_bytes(frames, fps)
-    temporary = path.with_name(f".{path.name}.writing")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(encoded)
-        os.replace(temporary, path)
+        return write_atomically(path, encoded)
     except OSError as error:
         raise VideoError(f"{path} cannot be written ({error.strerror}). Check free disk space.") from error
-    return path
 
 
 def gif_bytes(frames: np.ndarray, fps: float) -> bytes:
@@ -159,8 +151,3 @@ def _checked(frames: np.ndarray) -> np.ndarray:
             f"A video is uint8 [T, H, W, 3] with at least one frame, not {frames.dtype}{list(frames.shape)}."
         )
     return frames
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".")
