@@ -1,7 +1,8 @@
 """Actors that do not learn: uniform and coloured noise, and noise on top of a policy.
 
-The noise of episode k of environment i depends on (seed, i, k) alone, so that a collection that was interrupted
-continues with the episodes it would have had. Actors are told of new episodes by `is_first` in the records.
+The noise of episode k of environment i depends on (seed, i, k) alone, so that a collection that was
+interrupted continues with the episodes it would have had. Actors learn of new episodes by `is_first` in the
+records.
 """
 
 from __future__ import annotations
@@ -26,21 +27,15 @@ class EpisodeRandom:
 
     def __init__(self, num_envs: int, seed: int, first_episode: int = 0):
         self._seed = seed
-        self._episode = np.full(num_envs, first_episode)
-        self._ended = np.zeros(num_envs, bool)
-        self.generators: list[np.random.Generator | None] = [None] * num_envs
+        self._next_episode = np.full(num_envs, first_episode)
+        self.generators = [np.random.default_rng([seed, env, first_episode]) for env in range(num_envs)]
 
     def started(self, records: Records) -> np.ndarray:
-        """Takes in the records of a step; returns the indices of the environments where an episode starts.
-
-        An episode that starts again before its end was lost with a worker process and gets the same noise again.
-        """
+        """Takes in the records of a step; returns the indices of the environments where an episode starts."""
         starts = np.flatnonzero(records["is_first"])
-        self._episode[starts] += self._ended[starts]
-        self._ended[starts] = False
         for env in starts:
-            self.generators[env] = np.random.default_rng([self._seed, env, self._episode[env]])
-        self._ended |= records["is_last"]
+            self.generators[env] = np.random.default_rng([self._seed, env, self._next_episode[env]])
+        self._next_episode[starts] += 1
         return starts
 
 
@@ -54,13 +49,14 @@ class UniformActor:
     def __call__(self, records: Records) -> np.ndarray:
         """Records {name: [N, ...]} -> actions [N, A] float32."""
         self._random.started(records)
-        return np.stack([rng.uniform(-1, 1, self._action_size) for rng in self._random.generators]).astype(np.float32)
+        actions = [rng.uniform(-1, 1, self._action_size) for rng in self._random.generators]
+        return np.stack(actions).astype(np.float32)
 
 
 class ColouredActor:
     """Smooth flailing: first-order autoregressive noise, different in every joint and episode.
 
-    An episode draws for each joint d a correlation rho_d, for all of them a scale, and, in `wave_share` of the
+    An episode draws for each joint a correlation rho, for all of them a scale, and, in `wave_share` of the
     episodes, for each joint a sinusoid of random amplitude, period and phase:
 
         x_t = rho x_{t-1} + sqrt(1 - rho^2) noise_t,   action_t = clip(scale * x_t + wave_t, -1, 1).
@@ -94,7 +90,9 @@ class ColouredActor:
         self._time = np.zeros(num_envs)
         self._scale = np.zeros((num_envs, 1))
         shape = (num_envs, action_size)
-        self._rho, self._noise, self._amplitude, self._frequency, self._phase = (np.zeros(shape) for _ in range(5))
+        self._rho, self._noise, self._amplitude, self._frequency, self._phase = (
+            np.zeros(shape) for _ in range(5)
+        )
 
     def __call__(self, records: Records) -> np.ndarray:
         """Records {name: [N, ...]} -> actions [N, A] float32."""

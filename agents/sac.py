@@ -1,8 +1,8 @@
-"""Soft actor-critic from state (Haarnoja et al. 2018, arXiv 1812.05905): where experts and embodiment data come from.
+"""Soft actor-critic from state (Haarnoja et al. 2018, arXiv 1812.05905), a source of experts and replays.
 
-Pure functions on `SACState`. A transition carries its own discount, `gamma^n` or 0 after a termination, so that the
-target of the critic is always `reward + discount * V(next_observation)`: the end of an episode by its time limit is
-not the end of the world, and learning bootstraps through it.
+Pure functions on `SACState`. A transition carries its own discount, `gamma^n` or 0 after a termination, so
+that the target of the critic is always `reward + discount * V(next_observation)`: the end of an episode by
+its time limit is not the end of the world, and learning bootstraps through it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ LOG_STD_MAX = 2.0
 class Actor(nnx.Module):
     """Observation [..., O] -> mean and log standard deviation [..., A] of a Gaussian, squashed by tanh."""
 
-    def __init__(self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs):
-        sizes = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
+    def __init__(
+        self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs
+    ):
+        sizes = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
         self.net = MLP(observation_size, 2 * action_size, activation="relu", **sizes, rngs=rngs)
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
@@ -40,9 +42,13 @@ class Actor(nnx.Module):
 class Critic(nnx.Module):
     """Two independent action values, [..., O] and [..., A] -> ([...], [...])."""
 
-    def __init__(self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs):
-        sizes = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
-        make = functools.partial(MLP, observation_size + action_size, 1, activation="relu", norm="ln", **sizes)
+    def __init__(
+        self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs
+    ):
+        sizes = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
+        make = functools.partial(
+            MLP, observation_size + action_size, 1, activation="relu", norm="ln", **sizes
+        )
         self.first = make(rngs=rngs)
         self.second = make(rngs=rngs)
 
@@ -88,10 +94,21 @@ def sample_action(mean: Array, log_std: Array, key: Array) -> tuple[Array, Array
 
 
 def critic_loss(critic, target_critic, actor, log_temperature: Array, batch: Transitions, key: Array):
-    """Half the squared error of both critics to y = r + discount * (min Q'(s', a') - alpha log pi(a' | s'))."""
+    """Half the squared error of both critics to y = r + discount (min Q'(s', a') - alpha log pi(a' | s')).
+
+    Args:
+      critic, target_critic: the pair that learns, and its slow copy.
+      actor: proposes a' where the transition ends.
+      log_temperature: [] log alpha.
+      batch: leaves [B, ...].
+      key: PRNG key, consumed.
+
+    Returns:
+      Scalar loss, sum over the pair and mean over B; metrics.
+    """
     action, log_prob = sample_action(*actor(batch.next_observation), key)
-    next_value = jnp.minimum(*target_critic(batch.next_observation, action)) - jnp.exp(log_temperature) * log_prob
-    target = jax.lax.stop_gradient(batch.reward + batch.discount * next_value)  # [B]
+    value = jnp.minimum(*target_critic(batch.next_observation, action)) - jnp.exp(log_temperature) * log_prob
+    target = jax.lax.stop_gradient(batch.reward + batch.discount * value)  # [B]
     first, second = critic(batch.observation, batch.action)
     loss = 0.5 * ((first - target) ** 2 + (second - target) ** 2).mean()
     return loss, {"loss": loss, "value": first.mean()}
@@ -106,7 +123,7 @@ def actor_loss(actor, critic, log_temperature: Array, batch: Transitions, key: A
 
 
 def temperature_loss(log_temperature: Array, entropy: Array, key: Array, *, target_entropy: float):
-    """alpha * (entropy - target): the temperature rises while the policy's entropy (nats) is below its target."""
+    """alpha (entropy - target): alpha rises while the policy's entropy, in nats, is below its target."""
     loss = jnp.exp(log_temperature) * jax.lax.stop_gradient(entropy - target_entropy)
     return loss, {"temperature": jnp.exp(log_temperature)}
 
@@ -139,7 +156,7 @@ class SACSettings:
 def create_sac(observation_size: int, action_size: int, settings: SACSettings, key: Array) -> SACState:
     """State of SAC before the first update; `key` is consumed."""
     actor_key, critic_key, temperature_key = jax.random.split(key, 3)
-    sizes = dict(hidden_size=settings.hidden_size, hidden_layers=settings.hidden_layers)
+    sizes = {"hidden_size": settings.hidden_size, "hidden_layers": settings.hidden_layers}
     actor = Actor(observation_size, action_size, **sizes, rngs=nnx.Rngs(jax.random.fold_in(actor_key, 0)))
     critic = Critic(observation_size, action_size, **sizes, rngs=nnx.Rngs(jax.random.fold_in(critic_key, 0)))
     log_temperature = jnp.log(jnp.asarray(settings.initial_temperature, jnp.float32))
@@ -153,12 +170,14 @@ def create_sac(observation_size: int, action_size: int, settings: SACSettings, k
 
 
 def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
-    """Returns the pure function `update(state, batch) -> (state, metrics)`: critics, their targets, actor, temperature."""
+    """Returns the pure function `update(state, batch) -> (state, metrics)` of everything in `SACState`."""
     optimizer = make_optimizer(settings.learning_rate)
     update_critic = make_update(critic_loss, optimizer)
     update_actor = make_update(actor_loss, optimizer)
     target_entropy = settings.target_entropy * action_size
-    update_temperature = make_update(functools.partial(temperature_loss, target_entropy=target_entropy), optimizer)
+    update_temperature = make_update(
+        functools.partial(temperature_loss, target_entropy=target_entropy), optimizer
+    )
 
     def update(state: SACState, batch: Transitions) -> tuple[SACState, Metrics]:
         log_temperature = state.temperature.model
@@ -171,7 +190,9 @@ def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
         metrics = {f"critic/{name}": value for name, value in critic_metrics.items()}
         metrics |= {f"policy/{name}": value for name, value in actor_metrics.items()}
         metrics["policy/temperature"] = temperature_metrics["temperature"]
-        return SACState(actor=actor, critic=critic, target_critic=target_critic, temperature=temperature), metrics
+        return SACState(
+            actor=actor, critic=critic, target_critic=target_critic, temperature=temperature
+        ), metrics
 
     return update
 

@@ -1,10 +1,10 @@
 """SAC with several environments at once: play, remember, learn, in rounds of one episode per environment.
 
-Between rounds everything is at rest: no episode is open, no transition waits, no update is under way. There a run can
-stop, and continues from `SACState`, `Progress` and the episodes on disk as if it had never stopped.
+Between rounds everything is at rest: no episode is open, no transition waits, no update is under way. There a
+run can stop, and continues from `SACState`, `Progress` and the episodes on disk as if it had never stopped.
 
-Learning overlaps with playing: while one dispatch of updates is computed, the environments are stepped with the policy
-of the dispatch before. With a second core this is nearly twice as fast, and it is just as deterministic.
+Learning overlaps with playing: while one dispatch of updates is computed, the environments are stepped with
+the policy of the dispatch before. A second core makes this faster, and it is just as deterministic.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from collections.abc import Callable, Iterable, Sequence
 import jax
 import numpy as np
 
-from agents.rounds import Records, concatenate, play_round
-from agents.sac import NumpyPolicy, SACSettings, create_sac, make_learn
+from agents.loop import Records, collect_episodes
+from agents.sac import NumpyPolicy, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay, TransitionQueue, insert, replay_transitions
+from worldmodels.episodes import Episode
 from worldmodels.training import Metrics
 
 _INSERT_SIZE = 512  # transitions that go to the device in one call
@@ -45,7 +46,7 @@ class RoundSettings:
     """How SAC plays and when it learns.
 
     Attributes:
-      random_steps: agent steps, all environments together, with uniformly random actions before learning starts.
+      random_steps: agent steps, all environments together, of uniform actions before learning starts.
       updates_per_step: updates per agent step; 0.25 is one update for four steps.
       updates_per_dispatch: updates that are computed in one go.
       num_steps: n of n-step returns.
@@ -101,40 +102,44 @@ class SACRun:
         self._queue = TransitionQueue(envs.num_envs, num_steps=rounds.num_steps, discount=rounds.discount)
         self._metrics: Metrics = {}
 
-    def play_round(self) -> tuple[list[Records], Metrics]:
+    def play_round(self) -> tuple[list[Episode], Metrics]:
         """Plays one episode in every environment and learns meanwhile.
 
         Returns:
-          For each environment the records {name: [T, ...]} of its episode; and the metrics of the latest updates, on
-          the device ({} before there are any).
+          The episodes; and the metrics of the latest updates, on the device ({} before there are any).
         """
         self._rng = np.random.default_rng([self._seed, self.progress.rounds])
         self._policy = NumpyPolicy(self.state.actor.model)
-        episodes = play_round(self._envs, self._act, self._on_step)
+        self._over = np.zeros(self._envs.num_envs, bool)
+        episodes = collect_episodes(self._envs, self, self._envs.num_envs)
+        ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
+        self._observe({name: np.stack([end[name] for end in ends]) for name in ends[0]})
         self._remember()
         self.progress.rounds += 1
         return episodes, self._metrics
 
-    def restore(self, state, progress: Progress, rounds: Iterable[Sequence[Records]]):
-        """Continues after `progress.rounds` rounds, whose episodes, one list per round, fill the replay again."""
+    def restore(self, state: SACState, progress: Progress, rounds: Iterable[Sequence[Episode]]):
+        """Continues after `progress.rounds` rounds; their episodes, a list per round, refill the replay."""
         self.state, self.progress = state, progress
         for episodes in rounds:
-            replay_transitions(self._queue, [self._steps(records) for records in episodes])
+            replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
             self._remember()
 
-    def _act(self, records: Records) -> np.ndarray:
-        self._observation = concatenate(records, self._sensors)
+    def __call__(self, records: Records) -> np.ndarray:
+        """Learns from the records {name: [N, ...]} that the last actions led to; returns the next, [N, A]."""
+        self._observe(records)
         if self.progress.agent_steps < self._settings.random_steps:
             return self._rng.uniform(-1, 1, (self._envs.num_envs, self._action_size)).astype(np.float32)
         actions = self._policy(self._observation, self._rng)
         return actions if self._disturb is None else self._disturb(records, actions)
 
-    def _on_step(self, records: Records, active: np.ndarray):
+    def _observe(self, records: Records):
+        """Queues the steps that end in these records; where an episode is over the last one is repeated."""
         observation = concatenate(records, self._sensors)
-        for env in np.flatnonzero(active):
-            if records["is_first"][env]:
-                self._queue.forget(env)
-                continue
+        moved = ~self._over & ~records["is_first"]
+        for env in np.flatnonzero(records["is_first"]):
+            self._queue.forget(env)  # empty, unless the episode was lost and begins again
+        for env in np.flatnonzero(moved):
             self._queue.add(
                 env,
                 self._observation[env],
@@ -144,7 +149,9 @@ class SACRun:
                 terminal=records["is_terminal"][env],
                 last=records["is_last"][env],
             )
-        self._earn(int(active.sum()))
+        self._over |= records["is_last"]
+        self._observation = observation
+        self._earn(int(moved.sum()))
 
     def _earn(self, num_steps: int):
         """Counts steps and makes the updates that they have earned."""
@@ -169,3 +176,23 @@ class SACRun:
         """(observation [T, O], prev_action [T, A], reward [T], terminal) of one episode."""
         terminal = bool(records["is_terminal"][-1])
         return concatenate(records, self._sensors), records["pre_action"], records["reward"], terminal
+
+
+def concatenate(records: Records, sensors: Sequence[str]) -> np.ndarray:
+    """[..., O] float32: the named vector sensors of records side by side."""
+    return np.concatenate([records[name] for name in sensors], axis=-1).astype(np.float32, copy=False)
+
+
+class SACActor:
+    """A learnt policy as an actor: records {name: [N, ...]} -> actions [N, A]; the mode if `rng` is None."""
+
+    def __init__(self, policy: NumpyPolicy, sensors: Sequence[str], rng: np.random.Generator | None = None):
+        self._policy, self._sensors, self._rng = policy, tuple(sensors), rng
+
+    def __call__(self, records: Records) -> np.ndarray:
+        return self._policy(concatenate(records, self._sensors), self._rng)
+
+
+def vector_sensors(observation_spec) -> tuple[str, ...]:
+    """Names of all sensors that are vectors, sorted: what SAC sees."""
+    return tuple(sorted(name for name, spec in observation_spec.items() if len(spec.shape) == 1))

@@ -1,7 +1,8 @@
 """Transitions for off-policy learning: from the records of several environments to a replay on the device.
 
-The replay is a function of the episodes alone: `TransitionQueue` turns records into transitions in one fixed order,
-whether they come live from the environments or from the disk, so that a resumed run learns from the same replay.
+The replay is a function of the episodes alone: `TransitionQueue` turns records into transitions in one fixed
+order, whether they come live from the environments or from the disk, so that a resumed run learns from the
+same replay.
 """
 
 from __future__ import annotations
@@ -64,10 +65,11 @@ class Replay:
 
 @functools.partial(jax.jit, donate_argnums=0)
 def insert(replay: Replay, new: Transitions, num_new: Array) -> Replay:
-    """Writes the first `num_new` of the transitions `new`, leaves [M, ...], after the latest. Donates `replay`."""
+    """Writes the first `num_new` of `new`, leaves [M, ...], after the latest; donates `replay`."""
     capacity = replay.transitions.reward.shape[0]
     offset = jnp.arange(new.reward.shape[0])
-    index = jnp.where(offset < num_new, (replay.num_inserted + offset) % capacity, capacity)  # capacity: dropped
+    # Index C is out of bounds, so that the padding of `new` is dropped.
+    index = jnp.where(offset < num_new, (replay.num_inserted + offset) % capacity, capacity)
     transitions = jax.tree.map(lambda ring, x: ring.at[index].set(x, mode="drop"), replay.transitions, new)
     return Replay(transitions=transitions, num_inserted=replay.num_inserted + num_new)
 
@@ -84,9 +86,10 @@ class TransitionQueue:
 
     The transition of step t is
 
-        reward = sum_{k<m} gamma^k r_{t+k+1},  discount = gamma^m (0 if terminal),  m = min(n, steps to the end).
+        reward = sum_{k<m} gamma^k r_{t+k+1},  discount = gamma^m, 0 if terminal,  m = min(n, steps left).
 
-    A time limit cuts the sum short but keeps the discount: the value of the last observation stands for the rest.
+    A time limit cuts the sum short but keeps the discount: the value of the last observation stands for the
+    rest.
     """
 
     def __init__(self, num_envs: int, *, num_steps: int = 1, discount: float = 0.99):
@@ -100,7 +103,9 @@ class TransitionQueue:
     def __len__(self) -> int:
         return len(self._complete)
 
-    def add(self, env: int, observation, action, reward: float, next_observation, *, terminal: bool, last: bool):
+    def add(
+        self, env: int, observation, action, reward: float, next_observation, *, terminal: bool, last: bool
+    ):
         """Adds one step of environment `env`: observation [O], action [A] -> reward, next_observation [O]."""
         pending = self._pending[env]
         pending.append([observation, action, 0.0, 1.0])
@@ -117,7 +122,7 @@ class TransitionQueue:
         self._pending[env].clear()
 
     def pop(self, size: int) -> tuple[Transitions, int]:
-        """Takes up to `size` complete transitions: leaves [size, ...] with zeros behind, and how many there are."""
+        """Takes up to `size` complete transitions: leaves [size, ...], zeros behind, and their number."""
         taken, self._complete = self._complete[:size], self._complete[size:]
         if not taken:
             raise ValueError("There is no complete transition to take.")
@@ -144,5 +149,11 @@ def replay_transitions(queue: TransitionQueue, episodes: Sequence[tuple]):
             if t < len(observation):
                 last = t == len(observation) - 1
                 queue.add(
-                    env, observation[t - 1], prev_action[t], reward[t], observation[t], terminal=terminal and last, last=last
+                    env,
+                    observation[t - 1],
+                    prev_action[t],
+                    reward[t],
+                    observation[t],
+                    terminal=terminal and last,
+                    last=last,
                 )

@@ -1,0 +1,183 @@
+"""Collects episodes: by SAC and its final policy, by flailing, by a trained policy, or from other folders."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import nullcontext
+from pathlib import Path
+
+import numpy as np
+
+from agents.loop import Actor
+from agents.noise import ColouredActor, UniformActor
+from agents.sac_rounds import SACActor
+from experiments.collect_sac import best_policy, load_policy, train_agents
+from experiments.collection import (
+    environment_choice,
+    make_envs,
+    num_complete,
+    play_rounds,
+    remove_episodes,
+    write_round,
+)
+from experiments.main import launch
+from experiments.metrics_writer import MetricsWriter
+from experiments.progress import Progress
+from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
+from worldmodels.episode_folders import mix_folders, summarise_folder
+from worldmodels.episodes import Episode
+
+_DEMONSTRATION_SEED = 2_000_000  # added to the seed, so that demonstrations start where nothing was trained
+_EPISODE_METRICS = (("return", "return_"), ("length", "length"))
+_MAY_GROW = ("num_episodes", "*.num_episodes", "agent_steps", "num_agents")
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Collects the episodes of a config (experiments/configs/collect.py) into `workdir/episodes`.
+
+    Continues what an earlier call left unfinished, and ends with the same files.
+
+    Returns:
+      Statistics of the episodes (`summarise_folder`), and with SAC "policy_return" (mean of the best policy's
+      last evaluation) and "demonstrations" (their statistics).
+    """
+    if config.method not in _METHODS:
+        raise ValueError(f"Unknown method {config.method!r}. Known: {', '.join(_METHODS)}.")
+    with RunDirectory(workdir, config, fresh, allow_changes=(*FREE_TO_CHANGE, *_MAY_GROW)) as directory:
+        if directory.done:
+            return directory.result
+        result = _METHODS[config.method](config, directory)
+        return directory.mark_done(summarise_folder(directory / "episodes") | result)
+
+
+def _collect_sac(config, directory: RunDirectory) -> dict:
+    """Trains agents, keeps their episodes, and lets the best one demonstrate."""
+    position = train_agents(config, directory)
+    best = best_policy(directory)
+    result = {"policy_return": max(float(np.mean(agent["returns"])) for agent in position.finished)}
+    if config.demonstrations.num_episodes:
+        _demonstrate(config, directory, best, "demonstrations", **config.demonstrations)
+        result["demonstrations"] = summarise_folder(directory / "demonstrations")
+    return result
+
+
+def _collect_noise(config, directory: RunDirectory) -> dict:
+    """Actions without any policy."""
+    make_noise = {"uniform": UniformActor, "coloured": ColouredActor}[config.method]
+    environment = environment_choice(config)
+    with make_envs(environment, 1, seed=config.seed) as probe:
+        action_size = probe.action_spec.shape[0]
+
+    def make_actor(round_number: int) -> Actor:
+        return make_noise(config.num_envs, action_size, seed=config.seed, first_episode=round_number)
+
+    write = functools.partial(write_round, metadata={"policy": config.method})
+    _fill(config, directory, "episodes", environment, make_actor, config.num_episodes, config.seed, write)
+    return {}
+
+
+def _collect_demonstrations(config, directory: RunDirectory) -> dict:
+    """Episodes of the best policy of a run of SAC."""
+    if not config.source:
+        raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run of SAC.")
+    options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
+    _demonstrate(config, directory, best_policy(config.source), "episodes", **options)
+    return {}
+
+
+def _collect_mix(config, directory: RunDirectory) -> dict:
+    """Copies of the episodes of other runs or folders."""
+    if not config.sources:
+        raise ValueError("A mix needs folders: --config.sources=\"('DIR', 'DIR')\".")
+    sources = [
+        Path(path) / "episodes" if (Path(path) / "episodes").is_dir() else path for path in config.sources
+    ]
+    mix_folders(sources, directory / "episodes", limit=config.limit, mode=config.mode, seed=config.seed)
+    return {}
+
+
+def _demonstrate(
+    config,
+    directory: RunDirectory,
+    policy_path: Path,
+    folder: str,
+    *,
+    num_episodes: int,
+    with_actions: bool,
+    sample: bool = False,
+):
+    """Lets a saved policy play in the environment it was trained in."""
+    policy, facts = load_policy(policy_path)
+    seed = config.seed + _DEMONSTRATION_SEED
+
+    def make_actor(round_number: int) -> SACActor:
+        rng = np.random.default_rng([seed, round_number]) if sample else None
+        return SACActor(policy, facts["sensors"], rng)
+
+    write = functools.partial(
+        write_round, metadata={"policy": "sac-sampled" if sample else "sac-mode"}, with_actions=with_actions
+    )
+    _fill(config, directory, folder, facts["environment"], make_actor, num_episodes, seed, write)
+
+
+def _fill(
+    config,
+    directory: RunDirectory,
+    folder: str,
+    environment: dict,
+    make_actor,
+    num_episodes: int,
+    seed: int,
+    write,
+):
+    """Collects rounds into a folder of the run, after those that it holds already.
+
+    Metrics are kept for `episodes` only: where a policy was trained those are of the training.
+    """
+    num_envs = config.num_envs
+    complete = num_complete(directory / folder)
+    first = num_episodes if complete >= num_episodes else complete // num_envs * num_envs
+    remove_episodes(directory / folder, first)
+    if first == num_episodes:
+        return
+    start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
+    with (
+        make_envs(environment, num_envs, **start) as envs,
+        Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,
+        MetricsWriter(directory.path, start_update=first)
+        if folder == "episodes"
+        else nullcontext() as writer,
+    ):
+        for number, episodes in play_rounds(envs, make_actor, first, num_episodes):
+            if writer is not None:
+                _write_metrics(writer, number, episodes)
+            write(directory / folder, number, episodes)
+            bar.update(len(episodes), **{"return": float(np.mean([episode.return_ for episode in episodes]))})
+            directory.stop_if_interrupted()
+
+
+def _write_metrics(writer: MetricsWriter, number: int, episodes: list[Episode]):
+    """One row for a round that begins with episode `number`."""
+    done = number + len(episodes)
+    row = {
+        f"episode/{name}": [getattr(e, attribute) for e in episodes] for name, attribute in _EPISODE_METRICS
+    }
+    writer.write(row, update=done, episode=done)
+
+
+_METHODS = {
+    "sac": _collect_sac,
+    "uniform": _collect_noise,
+    "coloured": _collect_noise,
+    "demonstrations": _collect_demonstrations,
+    "mix": _collect_mix,
+}
+
+
+def main():
+    """`python -m experiments.collect --config=experiments/configs/collect.py:sac --workdir=DIR`."""
+    launch(run, default_config="collect")
+
+
+if __name__ == "__main__":
+    main()

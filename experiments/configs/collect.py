@@ -1,0 +1,102 @@
+"""Where data comes from: an expert and its replay, flailing, demonstrations of a trained policy, mixtures."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+PRESETS = ("sac", "uniform", "coloured", "demonstrations", "mix")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Collects episodes into WORKDIR/episodes, in the published format.
+
+    Run:  python -m experiments.collect --config=experiments/configs/collect.py:sac \\
+              --config.env=walker-walk --workdir=runs/walker-walk
+    Tiny: python -m experiments.collect --config=experiments/configs/collect.py:tiny --workdir=runs/tiny
+    Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
+    coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
+    """
+    method, _, size = ("sac-tiny" if preset == "tiny" else preset or "sac").partition("-")
+    if method not in PRESETS or size not in ("", "tiny"):
+        raise ValueError(
+            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; tiny."
+        )
+    config = ml_collections.ConfigDict()
+    config.method = method
+    config.seed = 0
+    if method == "mix":
+        _mix(config)
+    else:
+        config.num_envs = 4  # environments that step together
+        config.workers = 0  # processes they run in; 0 is this one
+        {"sac": _sac, "demonstrations": _demonstrations}.get(method, _noise)(config)
+    if size == "tiny":
+        _shrink(config)
+    return config.lock()
+
+
+def _environment(config):
+    config.env = "walker-walk"
+    config.action_repeat = placeholder(int)  # None: the published one
+    config.reward_version = "v1"
+    config.episode_length = placeholder(int)  # agent steps; None: the environment's own limit
+
+
+def _sac(config):
+    _environment(config)
+    config.agent_steps = 60_000  # per agent, all environments together
+    config.num_agents = 1  # trained one after the other, with seeds seed, seed + 1, ...
+    config.sac = {
+        "hidden_size": 128,
+        "hidden_layers": 2,
+        "learning_rate": 1e-3,
+        "batch_size": 128,
+        "target_rate": 0.005,
+        "target_entropy": -0.5,  # nats per action dimension
+        "initial_temperature": 1.0,
+    }
+    config.rounds = {
+        "random_steps": 1000,
+        "updates_per_step": 1.0,
+        "updates_per_dispatch": 50,
+        "num_steps": 1,
+        "discount": 0.99,
+        "replay_capacity": 500_000,
+    }
+    config.disturbed_share = 0.0  # share of the episodes with coloured noise on top of the policy
+    config.evaluate_every = 10_000  # agent steps
+    config.evaluation_episodes = 4
+    config.checkpoint_every = 5  # rounds of one episode per environment
+    config.demonstrations = {"num_episodes": 20, "with_actions": True}
+
+
+def _noise(config):
+    _environment(config)
+    config.num_episodes = 100
+
+
+def _demonstrations(config):
+    config.source = ""  # a run of the preset sac
+    config.num_episodes = 20
+    config.with_actions = True  # False: observation only
+    config.sample = False  # sampled actions instead of the mode
+
+
+def _mix(config):
+    config.sources = ()  # runs or folders of episodes
+    config.limit = placeholder(int)  # episodes per source; None: all
+    config.mode = "forward"  # which of them: forward, backward, random, uniform
+
+
+def _shrink(config):
+    if "env" in config:
+        config.env = "fake-pointmass"
+    if config.method == "sac":
+        config.num_envs = 2
+        config.agent_steps = 400
+        config.sac.update({"hidden_size": 16, "batch_size": 16})
+        config.rounds.update({"random_steps": 100, "updates_per_dispatch": 10, "replay_capacity": 1000})
+        config.evaluate_every, config.evaluation_episodes = 200, 2
+        config.checkpoint_every = 2
+        config.demonstrations.num_episodes = 3
+    elif config.method != "mix":
+        config.num_envs, config.num_episodes = 2, 5
