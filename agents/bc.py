@@ -1,0 +1,40 @@
+"""Behaviour cloning (BC): regress the true actions of demonstrations; the oracle of the imitation baselines.
+
+A window has one record more than the policy's stack of F frames: the policy sees records 0..F-1 and predicts the
+action that led to record F.
+"""
+
+from __future__ import annotations
+
+from agents.fitting import FitSettings
+from agents.frame_stack import FrameStackNet, policy_frames
+from worldmodels.training import Metrics
+from worldmodels.types import Array, SequenceBatch
+
+PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs
+
+
+def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:
+    """Mean squared error of the policy's action to the true one.
+
+    Args:
+      policy: of F frames.
+      batch: windows [B, F + 1, ...] with actions.
+      key: unused; a loss takes one.
+
+    Raises:
+      ValueError: the demonstrations have no actions.
+    """
+    target = last_action(batch, "Behaviour cloning")
+    loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
+    return loss, {"loss": loss}
+
+
+def last_action(batch: SequenceBatch, who: str) -> Array:
+    """[B, A] the action that led to the last record of each window."""
+    if batch.prev_action is None or batch.prev_action.shape[-1] == 0:
+        raise ValueError(
+            f"{who} needs the true actions, but these windows have none; "
+            "use BCO, which infers them from embodiment data, or data with actions."
+        )
+    return batch.prev_action[:, -1]

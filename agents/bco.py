@@ -1,0 +1,49 @@
+"""BCO(0): behaviour cloning from observation (Torabi et al. 2018, without interaction, alpha = 0).
+
+First an inverse dynamics model (IDM) learns on embodiment data which action led from F frames to the next one; then
+a policy of F frames regresses the actions that the IDM infers from demonstrations. The true actions of the
+demonstrations are never used.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from agents.bc import last_action
+from agents.fitting import FitSettings
+from agents.frame_stack import FrameStackNet, policy_frames
+from worldmodels.training import Metrics
+from worldmodels.types import Array, SequenceBatch
+
+PUBLISHED = FitSettings(min_updates=5000)  # patience 3 after at least 50 epochs and 5000 updates, of both networks
+
+
+def inverse_dynamics_loss(
+    idm: FrameStackNet, batch: SequenceBatch, key: Array | None = None
+) -> tuple[Array, Metrics]:
+    """Mean squared error of the IDM's action to the true one, on embodiment data.
+
+    Args:
+      idm: of F + 1 frames.
+      batch: windows [B, F + 1, ...] with actions.
+      key: unused; a loss takes one.
+    """
+    target = last_action(batch, "An inverse dynamics model")
+    loss = ((idm(batch.observation) - target) ** 2).mean()
+    return loss, {"loss": loss}
+
+
+def bco_loss(
+    policy: FrameStackNet, batch: SequenceBatch, idm: FrameStackNet, key: Array | None = None
+) -> tuple[Array, Metrics]:
+    """Mean squared error of the policy's action to the one that the frozen IDM infers, on demonstrations.
+
+    Args:
+      policy: of F frames.
+      batch: windows [B, F + 1, ...]; their actions, if any, are not looked at.
+      idm: of F + 1 frames, frozen.
+      key: unused; a loss takes one.
+    """
+    target = jax.lax.stop_gradient(idm(batch.observation))
+    loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
+    return loss, {"loss": loss}

@@ -1,0 +1,254 @@
+"""Supervised learning with early stopping: how BC, BCO and their relatives are trained.
+
+An epoch is a pass over a random 70% of the windows; after it the loss on the other 30% decides. Training stops when
+that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and `min_updates`; the weights
+with the lowest validation loss are the result. One epoch is one dispatch. Several seeds are trained in one program:
+each has its own split, order and weights, and one that has stopped keeps its state while the others go on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from worldmodels.dataset import SequenceDataset, windows
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
+from worldmodels.types import Array
+
+VALIDATION_CHUNK = 1024  # windows at a time
+_SPLIT, _SHUFFLE = 1, 2  # streams of random numbers beside the updates' own
+
+
+@dataclasses.dataclass(frozen=True)
+class FitSettings:
+    """How to train, by default as published for BC.
+
+    Attributes:
+      batch_size: B, windows per update.
+      training_fraction: share of the windows, drawn at random, that is trained on.
+      patience: epochs in a row without improvement after which training stops; None means never.
+      min_epochs, min_updates: do not stop before (BCO: 5000 updates).
+      max_updates: stop at the end of the first epoch that reaches it, whatever the losses; None means no limit.
+      updates_per_epoch: None for a pass over the training windows; a number makes an epoch of so many updates, of
+        windows drawn with replacement.
+    """
+
+    learning_rate: float = 1e-3
+    batch_size: int = 50
+    training_fraction: float = 0.7
+    patience: int | None = 3
+    min_epochs: int = 50
+    min_updates: int = 0
+    max_updates: int | None = None
+    updates_per_epoch: int | None = None
+
+    def __post_init__(self):
+        if self.patience is None and self.max_updates is None:
+            raise ValueError("Training without patience would never stop; set patience or max_updates.")
+        for name in ("batch_size", "patience", "max_updates", "updates_per_epoch"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; give at least 1.")
+
+
+@struct.dataclass
+class FitState:
+    """Everything that changes while one network is fitted.
+
+    Attributes:
+      train: weights being trained, their optimizer, and the number of updates made.
+      best_model: weights after the epoch with the lowest validation loss; the result.
+      best_loss: [] float32, that loss; infinite before the first epoch.
+      stale_epochs: [] int32, epochs in a row without improvement.
+      epoch: [] int32, epochs made.
+      stopped: [] bool; from then on the state does not change.
+    """
+
+    train: TrainState
+    best_model: object
+    best_loss: Array
+    stale_epochs: Array
+    epoch: Array
+    stopped: Array
+
+    @classmethod
+    def create(cls, model, settings: FitSettings, key: Array) -> FitState:
+        """State before the first epoch; `key` decides the split, the order of the windows and the updates."""
+        return cls(
+            train=TrainState.create(model, make_optimizer(settings.learning_rate), key),
+            best_model=jax.tree.map(jnp.copy, model),
+            best_loss=jnp.full((), jnp.inf, jnp.float32),
+            stale_epochs=jnp.zeros((), jnp.int32),
+            epoch=jnp.zeros((), jnp.int32),
+            stopped=jnp.zeros((), bool),
+        )
+
+
+@struct.dataclass
+class Split:
+    """Numbers of the windows of a dataset that are trained on, [V] int32, and validated on, [W - V] int32."""
+
+    training: Array
+    validation: Array
+
+
+def split_windows(num_windows: int, fraction: float, key: Array) -> Split:
+    """Random split of the windows 0..W-1, a share `fraction` of them for training.
+
+    Windows, not episodes, are split, as published: the two parts overlap in their records.
+
+    Raises:
+      ValueError: a part would be empty.
+    """
+    num_training = round(fraction * num_windows)
+    if not 0 < num_training < num_windows:
+        raise ValueError(
+            f"A split of {num_windows} windows at {fraction:g} leaves one part empty; use more data."
+        )
+    order = jax.random.permutation(jax.random.fold_in(key, _SPLIT), num_windows).astype(jnp.int32)
+    return Split(training=order[:num_training], validation=order[num_training:])
+
+
+def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
+    """The split that the state's key decides, always the same; for stacked seeds, leaves have a leading axis [N]."""
+
+    def split(key):
+        return split_windows(dataset.num_windows, settings.training_fraction, key)
+
+    return split(state.train.key) if state.stopped.ndim == 0 else jax.vmap(split)(state.train.key)
+
+
+def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
+    """Window numbers of an epoch's batches, [U, B]: all training windows [V] in a fresh random order.
+
+    What is missing to a full last batch is filled up with the first windows of that order. With `updates_per_epoch`
+    the windows are drawn with replacement.
+    """
+    num_windows, batch_size = training.shape[0], settings.batch_size
+    if settings.updates_per_epoch is not None:
+        return training[jax.random.randint(key, (settings.updates_per_epoch, batch_size), 0, num_windows)]
+    num_updates = math.ceil(num_windows / batch_size)
+    order = jax.random.permutation(key, training)
+    return order[jnp.arange(num_updates * batch_size) % num_windows].reshape(num_updates, batch_size)
+
+
+def make_mean_loss(loss_fn: Callable) -> Callable:
+    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over the given windows."""
+
+    def mean_loss(model, dataset: SequenceDataset, indices: Array, *frozen) -> Array:
+        key = jax.random.key(0)  # these losses draw nothing
+
+        def of_window(index):
+            return loss_fn(model, windows(dataset, index[None]), *frozen, key)[0]
+
+        return jax.lax.map(of_window, indices, batch_size=VALIDATION_CHUNK).mean()
+
+    return mean_loss
+
+
+def end_epoch(state: FitState, validation_loss: Array, settings: FitSettings) -> FitState:
+    """The bookkeeping after an epoch: best weights, patience, and whether to stop.
+
+    Args:
+      state: with the weights that the epoch has trained.
+      validation_loss: [] of those weights.
+      settings: the stopping rule.
+    """
+    improved = validation_loss < state.best_loss
+    epoch, stale_epochs = state.epoch + 1, jnp.where(improved, 0, state.stale_epochs + 1)
+    updates = state.train.step
+    stopped = jnp.zeros((), bool)
+    if settings.patience is not None:
+        stopped = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
+        stopped &= updates >= settings.min_updates
+    if settings.max_updates is not None:
+        stopped |= updates >= settings.max_updates
+    return state.replace(
+        best_model=_where(improved, state.train.model, state.best_model),
+        best_loss=jnp.where(improved, validation_loss, state.best_loss),
+        stale_epochs=stale_epochs,
+        epoch=epoch,
+        stopped=stopped,
+    )
+
+
+def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | None = None) -> Callable:
+    """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`: one epoch in one dispatch.
+
+    Args:
+      loss_fn: (model, batch, *frozen, key) -> (scalar loss, metrics), a mean over the batch.
+      settings: the same as of `FitState.create`.
+      num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis [N],
+        `dataset` is shared, metrics are [N].
+
+    Returns:
+      The epoch. Metrics are those of the loss, averaged over the epoch, and `validation_loss`,
+      `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was discarded,
+      but for the last three.
+    """
+    update = make_update(loss_fn, make_optimizer(settings.learning_rate))
+    mean_loss = make_mean_loss(loss_fn)
+
+    def epoch(state: FitState, split: Split, dataset: SequenceDataset, frozen) -> tuple[FitState, Metrics]:
+        shuffle_key = jax.random.fold_in(jax.random.fold_in(state.train.key, _SHUFFLE), state.epoch)
+        batches = epoch_batches(split.training, settings, shuffle_key)
+
+        def one_update(train, indices):
+            return update(train, windows(dataset, indices), *frozen)
+
+        train, metrics = jax.lax.scan(one_update, state.train, batches)
+        validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
+        ended = end_epoch(state.replace(train=train), validation_loss, settings)
+        state = _where(state.stopped, state, ended)
+        metrics = jax.tree.map(jnp.mean, metrics) | {
+            "validation_loss": validation_loss,
+            "best_validation_loss": state.best_loss,
+            "epoch": state.epoch,
+            "stopped": state.stopped,
+        }
+        return state, metrics
+
+    if num_seeds is not None:
+        epoch = jax.vmap(epoch, in_axes=(0, 0, None, 0), axis_size=num_seeds)
+    return jax.jit(lambda state, split, dataset, *frozen: epoch(state, split, dataset, frozen))
+
+
+def fit(
+    state: FitState,
+    dataset: SequenceDataset,
+    loss_fn: Callable,
+    settings: FitSettings,
+    *frozen,
+    on_epoch: Callable | None = None,
+) -> FitState:
+    """Runs epochs until every seed has stopped, and returns the last state; `best_model` in it is the result.
+
+    Args:
+      state: of `FitState.create`, or a later one to go on with; for several seeds, stacked.
+      dataset, loss_fn, settings, frozen: as of `make_epoch`.
+      on_epoch: (state, metrics) -> None, called after each epoch, to log and to save.
+    """
+    num_seeds = None if state.stopped.ndim == 0 else state.stopped.shape[0]
+    run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds)
+    split = split_of(state, dataset, settings)
+    while not bool(state.stopped.all()):
+        state, metrics = run_epoch(state, split, dataset, *frozen)
+        if on_epoch is not None:
+            on_epoch(state, metrics)
+    return state
+
+
+def _where(condition: Array, this, other):
+    """Leaf by leaf `this` where the scalar condition holds, else `other`; keys are never changed and are taken from
+    `this`."""
+
+    def choose(x, y):
+        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
+
+    return jax.tree.map(choose, this, other)

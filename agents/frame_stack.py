@@ -1,0 +1,129 @@
+"""Networks that read a few successive observations: the policies and inverse models of the imitation baselines.
+
+`FrameStackNet` is encoder per frame -> merger of the frames -> MLP -> tanh (AIME, baselines). With the frames up to
+now it is a deterministic policy; with one more frame, the future, it is an inverse dynamics model.
+
+The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: a set-up with images needs nothing
+here but the options of an image encoder in `encoder`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from worldmodels.encoders import ObservationEncoder, Standardizer, require
+from worldmodels.nets import MLP, layer_norm, linear
+from worldmodels.types import Array
+
+
+class ConcatMerger(nnx.Module):
+    """[..., F, E] -> [..., F * E]: embeddings one after the other, oldest first."""
+
+    def __init__(self, num_frames: int, embed_size: int, *, rngs: nnx.Rngs):
+        self.out_size = num_frames * embed_size
+
+    def __call__(self, embed: Array) -> Array:
+        return embed.reshape(*embed.shape[:-2], self.out_size)
+
+
+class FlareMerger(nnx.Module):
+    """[..., F, E] -> [..., E]: embeddings and their flow (Shang et al. 2021, "Reinforcement learning with latent flow").
+
+    flow_i = x_{i+1} - sg(x_i); all flows and x_2 ... x_F, then Linear and LayerNorm.
+    """
+
+    def __init__(self, num_frames: int, embed_size: int, *, rngs: nnx.Rngs):
+        self.layer = linear(2 * (num_frames - 1) * embed_size, embed_size, rngs=rngs)
+        self.norm = layer_norm(embed_size, rngs=rngs)
+        self.out_size = embed_size
+
+    def __call__(self, embed: Array) -> Array:
+        later = embed[..., 1:, :]
+        flow = later - jax.lax.stop_gradient(embed[..., :-1, :])
+        merged = jnp.concatenate([flow, later], axis=-2)  # [..., 2 (F - 1), E]
+        return self.norm(self.layer(merged.reshape(*merged.shape[:-2], -1)))
+
+
+MERGERS = {"concat": ConcatMerger, "flare": FlareMerger}
+
+
+def make_merger(name: str, num_frames: int, embed_size: int, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The merger registered as `name`; a single frame has no flow and is always concatenated, as published."""
+    if name not in MERGERS:
+        raise ValueError(f"Unknown merger {name!r}. Known: {', '.join(sorted(MERGERS))}.")
+    merger = MERGERS[name] if num_frames > 1 else ConcatMerger
+    return merger(num_frames, embed_size, rngs=rngs)
+
+
+class FrameStackNet(nnx.Module):
+    """Observations of F successive records -> action in [-1, 1].
+
+    Args:
+      sizes: {sensor: d} of the inputs, in the published sensor order.
+      action_size: A.
+      num_frames: F.
+      merger: "concat" or "flare".
+      encoder: options of the encoder of one frame with its `name`; the published one for vectors is the identity.
+      statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as they are.
+      hidden_size, hidden_layers: of the MLP; ELU.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping[str, int],
+        action_size: int,
+        *,
+        num_frames: int,
+        merger: str = "concat",
+        encoder: Mapping | None = None,
+        statistics: Mapping[str, tuple] | None = None,
+        hidden_size: int = 128,
+        hidden_layers: int = 2,
+        rngs: nnx.Rngs,
+    ):
+        if num_frames < 1:
+            raise ValueError(f"A stack of {num_frames} frames is empty; give at least 1.")
+        self.standardizer = Standardizer(sizes, statistics)
+        self.encoder = ObservationEncoder(sizes, encoder=encoder or {"name": "identity"}, rngs=rngs)
+        self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
+        self.head = MLP(
+            self.merger.out_size,
+            action_size,
+            hidden_size=hidden_size,
+            hidden_layers=hidden_layers,
+            output_activation="tanh",
+            rngs=rngs,
+        )
+        self.names = tuple(sizes)
+        self.num_frames = num_frames
+
+    def __call__(self, observation: Mapping[str, Array]) -> Array:
+        """{sensor: [..., F, d]}, oldest first -> [..., A]."""
+        frames = dict(zip(self.names, require(observation, self.names), strict=True))
+        num_frames = frames[self.names[0]].shape[-2]
+        if num_frames != self.num_frames:
+            raise ValueError(
+                f"The network reads {self.num_frames} frames and was given {num_frames}; "
+                "sample windows of one record more than the policy's stack."
+            )
+        embed = self.encoder({name: self.standardizer(name, value) for name, value in frames.items()})
+        return self.head(self.merger(embed))
+
+
+def policy_frames(observation: Mapping[str, Array], num_frames: int) -> dict[str, Array]:
+    """What a policy sees of windows {sensor: [B, T, d]} before it takes the action that leads to record `num_frames`."""
+    return {name: value[:, :num_frames] for name, value in observation.items()}
+
+
+def with_encoder_of(policy: FrameStackNet, source: FrameStackNet) -> FrameStackNet:
+    """The policy with a copy of the frame encoder of another network (its head and merger stay).
+
+    BCO(0) starts its policy from the encoder of the inverse model; the identity encoder has nothing to copy.
+    """
+    graph, encoder, rest = nnx.split(policy, nnx.PathContains("encoder"), ...)
+    _, trained, _ = nnx.split(source, nnx.PathContains("encoder"), ...)
+    return nnx.merge(graph, jax.tree.map(lambda _, new: jnp.copy(new), encoder, trained), rest)

@@ -1,0 +1,95 @@
+"""Acting with a policy that reads the last F records; the first record of an episode is repeated to fill the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.frame_stack import FrameStackNet
+from worldmodels.types import Array
+
+Frames = dict[str, Array]
+
+
+def initial_frames(observation: Mapping[str, Array], num_frames: int) -> Frames:
+    """{sensor: [N, ...]} -> stacks {sensor: [N, F, ...]} filled with it."""
+    return {name: jnp.repeat(value[:, None], num_frames, axis=1) for name, value in observation.items()}
+
+
+def push(frames: Frames, observation: Mapping[str, Array], is_first: Array) -> Frames:
+    """Appends the newest observation and drops the oldest.
+
+    Args:
+      frames: {sensor: [N, F, ...]}, oldest first.
+      observation: {sensor: [N, ...]}.
+      is_first: [N] bool, where an episode begins: its first observation fills the stack.
+    """
+
+    def push_one(stack, newest):
+        newest = jnp.broadcast_to(newest[:, None], stack.shape)
+        shifted = jnp.concatenate([stack[:, 1:], newest[:, -1:]], axis=1)
+        return jnp.where(is_first.reshape(-1, *(1,) * (stack.ndim - 1)), newest, shifted)
+
+    return {name: push_one(stack, observation[name]) for name, stack in frames.items()}
+
+
+def act(
+    policy: FrameStackNet, frames: Frames, observation: Mapping[str, Array], is_first: Array
+) -> tuple[Array, Frames]:
+    """One step of N environments: observation {sensor: [N, ...]} -> action [N, A] in [-1, 1] and the new stacks.
+
+    For several seeds, `jax.vmap(act)` acts with policies [S] in environments [S, N].
+    """
+    frames = push(frames, observation, is_first)
+    return policy(frames), frames
+
+
+class FrameStackActor:
+    """Remembers the stacks between environment steps; an `agents.loop.Actor`.
+
+    Args:
+      policy: one network; with `num_seeds` those of S seeds, stacked to leaves [S, ...]. The N environments are then
+        S blocks of N / S, one per seed.
+    """
+
+    def __init__(self, policy: FrameStackNet, *, num_seeds: int | None = None):
+        self._num_seeds = num_seeds or 1
+        self._names, self._num_frames = policy.names, policy.num_frames
+        # The module is split once: to flatten it at every call costs more than the network.
+        leaves, structure = jax.tree.flatten(policy)
+        self._leaves = leaves if num_seeds else [leaf[None] for leaf in leaves]
+        self._frames: Frames | None = None
+
+        def act_with(leaves, *args):
+            return jax.vmap(act)(jax.tree.unflatten(structure, leaves), *args)
+
+        self._act = jax.jit(act_with, donate_argnums=1)
+
+    def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Records {name: [N, ...]} -> actions [N, A] float32."""
+        observation = {name: self._blocked(value) for name, value in self._inputs(records).items()}
+        if self._frames is None:
+            fill = jax.vmap(initial_frames, in_axes=(0, None))
+            self._frames = fill({name: jnp.asarray(x) for name, x in observation.items()}, self._num_frames)
+        is_first = self._blocked(np.asarray(records["is_first"], bool))
+        action, self._frames = self._act(self._leaves, self._frames, observation, is_first)
+        action = np.asarray(action)  # [S, N / S, A]
+        return action.reshape(-1, action.shape[-1])
+
+    def _inputs(self, records: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        missing = [name for name in self._names if name not in records]
+        if missing:
+            raise ValueError(
+                f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
+                "Act in the environment that the policy was trained for."
+            )
+        return {name: np.asarray(records[name]) for name in self._names}
+
+    def _blocked(self, values: np.ndarray) -> np.ndarray:
+        """[N, ...] -> [S, N / S, ...]."""
+        if len(values) % self._num_seeds:
+            raise ValueError(f"{len(values)} environments cannot be shared equally by {self._num_seeds} seeds.")
+        return values.reshape(self._num_seeds, -1, *values.shape[1:])
