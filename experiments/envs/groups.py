@@ -155,8 +155,8 @@ class WorkerGroup:
         self.wait_until_ready()
 
     def abandon(self) -> None:
-        """Has the next request find a dead process, which replaces it."""
-        self._process.kill()
+        """Drops the process, and with it an answer that may be under way; the next request replaces it."""
+        self.close()
 
     def close(self) -> None:
         """Ends the process."""

@@ -1,7 +1,9 @@
 """Gymnasium environments behind the one interface: `make("gymnasium:Pendulum-v1")`."""
 
+import atexit
 import importlib.metadata
 import os
+import weakref
 from typing import Any
 
 import numpy as np
@@ -64,6 +66,7 @@ class GymnasiumEnvironment:
         episode_length: int | None = None,
     ):
         """Wraps a `gymnasium.Env`."""
+        self._close = weakref.finalize(self, _close, environment)
         self.name = name
         self._environment = environment
         self._seed: int | None = checked_seed(seed)
@@ -79,6 +82,7 @@ class GymnasiumEnvironment:
         frames_per_second = environment.metadata.get("render_fps") or 20
         self.control_seconds = self.action_repeat / float(frames_per_second)
         self._steps, self._running, self._success_key = 0, False, None
+        self._close_at_exit = False
 
     def reset(self, seed: int | None = None) -> Record:
         """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
@@ -129,7 +133,11 @@ class GymnasiumEnvironment:
         del camera
         if self._environment.render_mode != "rgb_array":
             raise ValueError(f"{self.name!r} was made without images; pass render_size to make it with them.")
-        return _resized(np.asarray(self._environment.render(), np.uint8), height, width)
+        image = np.asarray(self._environment.render(), np.uint8)
+        if not self._close_at_exit:
+            self._close_at_exit = True
+            atexit.register(self._close)  # registered after the driver's own, so called before it
+        return _resized(image, height, width)
 
     def physics_state(self) -> None:
         """Gymnasium has no common physics state."""
@@ -151,7 +159,7 @@ class GymnasiumEnvironment:
 
     def close(self) -> None:
         """Closes the wrapped environment."""
-        self._environment.close()
+        self._close()
 
     def _sensors(self, observation: Any) -> Record:
         """The sensors of an observation: vectors float32 [d], images uint8."""
@@ -166,6 +174,13 @@ class GymnasiumEnvironment:
         if self._image_size is not None:
             record["image"] = self.render(*self._image_size)
         return record
+
+
+def _close(environment: Any) -> None:
+    """Closes a Gymnasium environment, and has those on MuJoCo free their renderer while OpenGL is alive."""
+    environment.close()
+    if hasattr(environment.unwrapped, "mujoco_renderer"):
+        environment.unwrapped.mujoco_renderer = None
 
 
 def _action_bounds(space: Any, name: str) -> tuple[np.ndarray, np.ndarray]:

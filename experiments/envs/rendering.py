@@ -4,6 +4,7 @@ OpenGL is touched only when an image is asked for. A backend is first tried in a
 broken driver can hang or crash; what was found is left in the environment variables for child processes.
 """
 
+import atexit
 import contextlib
 import os
 import subprocess
@@ -131,6 +132,7 @@ class Renderer:
         self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = False  # as dm_control draws
         self._rectangle = mujoco.MjrRect(0, 0, width, height)
         self._close = weakref.finalize(self, _free, self._gl, self._context)
+        atexit.register(self._close)  # registered after the driver's own, so called before it
 
     def render(self, data: Any, camera: int | str) -> np.ndarray:
         """Returns uint8 [height, width, 3], the first row at the top.

@@ -6,6 +6,7 @@ Names, order of derivative and type are those of the published configurations; s
 import dataclasses
 from collections.abc import Mapping
 
+from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 
 
@@ -89,10 +90,9 @@ def sensor_layout(env_name: str) -> list[Sensor]:
     For names outside the tables (`gymnasium:Id`, `my.module:make_env`) the environment is made once and
     its specs decide: vectors are tabular of second order (they may hold velocities), images visual.
     """
+    registry.entry_point(env_name)  # raises for unknown names
     domain = env_name.split("-", 1)[0]
     if ":" in env_name or domain not in LAYOUTS:
-        from experiments.envs import registry  # here, because the registry's adapters know this module
-
         environment = registry.make(env_name)
         try:
             return layout_from_specs(environment.observation_spec)

@@ -9,7 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.envs import registry
+from experiments.envs import registry, rendering
 from experiments.envs.groups import CONTINUE, SKIP, LocalGroup, WorkerGroup, episode_seed
 from experiments.envs.interface import EnvironmentFailure, Record, checked_positive
 
@@ -93,6 +93,8 @@ class VectorEnvironment:
             for part in parts
         ]
         if workers:
+            if options.get("render_size") is not None:
+                rendering.find_backend()  # once, for all workers
             self._groups = [WorkerGroup(setup, timeout) for setup in setups]
         else:
             self._groups = [LocalGroup(setup) for setup in setups]
@@ -183,12 +185,13 @@ class VectorEnvironment:
         return actions
 
     def _run(self, plan: np.ndarray, actions: np.ndarray) -> dict[str, np.ndarray]:
-        """Carries a plan out in all groups and merges the results."""
+        """Carries a plan out in all groups and merges the results; after an error all begin again."""
         if not self._close.alive:
             raise ValueError(f"The environments {self.name!r} are closed; make new ones.")
         try:
             rows, plan, records, physics = self._collect(plan, actions)
-        except BaseException:  # also Ctrl-C: answers that are under way must not be taken for later ones
+        except BaseException:  # also Ctrl-C: some environments have moved, and answers may be under way
+            self._plan = np.where(self._plan == CONTINUE, self._episodes, self._plan)
             for group in self._groups:
                 group.abandon()
             raise

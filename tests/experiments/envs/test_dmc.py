@@ -5,6 +5,7 @@ import pytest
 
 from experiments.envs import registry
 from experiments.envs.dmc import DMCEnvironment
+from experiments.envs.interface import EnvironmentFailure
 
 # One per domain, and those whose task draws the model at random.
 STATEFUL = [
@@ -200,6 +201,14 @@ def test_a_bad_action_is_refused(action, message):
     environment.reset()
     with pytest.raises(ValueError, match=message):
         environment.step(action)
+
+
+def test_a_diverged_simulation_says_so():
+    environment = registry.make("cheetah-run")
+    environment.reset()
+    environment._physics.data.qvel[:] = np.nan
+    with pytest.raises(EnvironmentFailure, match="The simulation of 'cheetah-run' diverged"):
+        environment.step(np.zeros(6))
 
 
 def test_stepping_before_a_reset_is_refused():

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.envs import registry, rendering
+from experiments.envs import registry, rendering, vector
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +40,12 @@ def test_the_image_sensor_is_the_rendered_state(backend):
     assert record["image"].std() > 5
     np.testing.assert_array_equal(record["image"], environment.render(32, 48))
     environment.close()
+
+
+def test_workers_draw_too(backend):
+    with vector.make_vector("reacher-easy", 1, seed=0, workers=1, render_size=16) as env:
+        images = env.reset()["image"]
+    assert images.shape == (1, 16, 16, 3) and images.std() > 5
 
 
 def test_images_are_those_of_dm_control(backend):

@@ -47,6 +47,11 @@ def test_an_unknown_set_up_lists_the_known_ones():
         observation_setup("walker-walk", "pixels")
 
 
+def test_an_unknown_environment_is_refused():
+    with pytest.raises(ValueError, match="Unknown task 'wlak' of 'walker'"):
+        sensor_layout("walker-wlak")
+
+
 def test_a_set_up_without_inputs_is_refused():
     with pytest.raises(ValueError, match="leaves no input"):
         observation_setup("experiments.envs.fake:FakePointMass", "lpomdp")

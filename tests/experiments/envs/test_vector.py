@@ -201,6 +201,19 @@ def test_an_error_in_a_worker_is_raised_here_with_its_traceback(module):
         assert env.reset()["is_first"].all()  # and it can go on
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_after_an_interrupt_the_episodes_begin_again(workers, monkeypatch):
+    with vector.make_vector("fake-pointmass", 2, seed=0, workers=workers) as env:
+        expected = rollout(env, actions_for(2, 3))
+    with vector.make_vector("fake-pointmass", 2, seed=0, workers=workers) as env:
+        rollout(env, actions_for(2, 2))
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(env, "_merge", lambda *unused: None)
+            patch.setattr(env._groups[-1], "receive", lambda: exec("raise KeyboardInterrupt"))
+            env.step(np.ones((2, 2)))
+        assert_same([env.step(action) for action in [np.ones((2, 2)), *actions_for(2, 3)]], expected)
+
+
 def test_workers_do_not_import_jax(module):
     module("""
         import sys
