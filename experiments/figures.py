@@ -107,27 +107,30 @@ def learning_curves(
     references = dict(references or {})
     ends = [max(curve.x) for curve in curves.values()]
     separate = max(ends) > _SHARE_AXIS_UP_TO * min(ends)
-    figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
-    panels = figure.subplots(1, len(curves) if separate else 1, sharey=True, squeeze=False)[0]
+    figure, rows = _panels(len(curves) if separate else 1)
+    panels = [axes for row in rows for axes in row]
     styles = method_styles(curves)
-    axes_of = dict(zip(curves, panels if separate else [panels[0]] * len(curves), strict=True))
-    for method, curve in curves.items():
-        _draw_curve(axes_of[method], curve, styles[method], crowded=len(curves) > 3 and not separate)
+    for index, (method, curve) in enumerate(curves.items()):
+        axes = panels[index if separate else 0]
+        _draw_curve(axes, curve, styles[method], crowded=len(curves) > 3 and not separate)
         if separate:
-            axes_of[method].set_title(method, color=styles[method].colour, loc="left")
+            axes.set_title(method, color=styles[method].colour, fontsize=8.5)
     levels = [*references.values(), *(v for c in curves.values() for v in np.ravel(c.seeds))]
     bounds = [b for c in curves.values() for column in np.transpose(c.seeds) for b in _interval(column)]
     panels[0].set_ylim(_limits(levels, bounds))
-    panels[0].set_ylabel(y_label)
     for axes in panels:
-        axes.set_xlabel(x_label)
         axes.margins(x=0.025)
         for level in references.values():
             axes.axhline(level, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
     labels = [(level, name, MUTED) for name, level in references.items()]
     if not separate:
         labels += [(_last(c), method, styles[method].colour) for method, c in curves.items()]
-    label_lines(panels[-1], labels)
+    for row in rows:
+        row[0].set_ylabel(y_label)
+        if len(row) == len(rows[0]):  # a shorter row has no margin to write in
+            label_lines(row[-1], labels, gap=0.062 if len(rows) == 1 else 0.09)
+    for axes in panels[-len(rows[0]) :]:  # those with nothing below
+        axes.set_xlabel(x_label)
     describe(figure, title, note)
     return figure
 
@@ -251,6 +254,19 @@ def score_curve(
 def _refuse_empty(series: Mapping, name: str) -> None:
     if not series or any(not len(s.x) or not len(s.seeds) for s in series.values()):
         raise ValueError(f"{name} needs at least one method, each with at least one point and one seed.")
+
+
+def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
+    """A figure and its panels, row by row, with a common y axis; the last row may be shorter."""
+    rows = 1 if count <= 4 else math.ceil(count / 3)
+    columns = math.ceil(count / rows)
+    figure = Figure(figsize=(WIDTH, 3.2 if rows == 1 else 2.1 * rows + 0.7), layout="constrained")
+    grid = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    for unused in grid.flat[count:]:
+        unused.remove()
+    return figure, [
+        list(grid.flat[start : min(start + columns, count)]) for start in range(0, count, columns)
+    ]
 
 
 def _limits(

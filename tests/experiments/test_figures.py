@@ -55,6 +55,9 @@ DRAWINGS = {
     "panels": lambda: figures.learning_curves(
         {**make_curves(), "AIME": Curve([0, 20, 40], [[9, 80, 96]])}, title="Title", references=REFERENCES
     ),
+    "rows of panels": lambda: figures.learning_curves(
+        {f"Method {n}": Curve([0, 10**n], [[9, 80]]) for n in range(5)}, title="Title", references=REFERENCES
+    ),
     "bars": lambda: figures.comparison_bars(make_bars(), title="Title", note="Source."),
     "scaling": lambda: figures.score_curve(
         {"AIME": Points([20e3, 70e3], [[2, 3], [5]]), "BCO(0)": Points([20e3, 70e3], [[2], [4, 5]])},
@@ -84,6 +87,16 @@ def test_curves_show_every_seed_and_the_mean():
 
 def test_methods_with_very_different_numbers_of_updates_get_panels_of_their_own():
     assert len(DRAWINGS["panels"]().axes) == 3 and len(DRAWINGS["curves"]().axes) == 1
+
+
+def test_many_panels_stand_in_rows_of_three():
+    assert [axes.get_subplotspec().rowspan.start for axes in DRAWINGS["rows of panels"]().axes] == [
+        0,
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_curves_of_one_seed_have_no_band():
