@@ -1,0 +1,1 @@
+"""Published results as data; `experiments.published_results` reads them."""
