@@ -1,0 +1,63 @@
+"""Installs the packages of this repository: `pip install -c constraints.txt -e ".[dmc,dev]"`."""
+
+import pathlib
+
+from setuptools import find_packages, setup
+
+# The core runs without a simulator. Versions that were tested together are in constraints.txt.
+CORE = [
+    "absl-py",
+    "chex",
+    "distrax>=0.1.9",
+    "flax>=0.12.8",
+    "h5py",
+    "imageio-ffmpeg",
+    "jax>=0.10",
+    "matplotlib",
+    "ml_collections>=1.1",
+    "numpy>=2",
+    "optax>=0.2.8",
+    "orbax-checkpoint>=0.12,<0.13",
+    "pillow",
+    "psutil",
+    "rich>=14.1",  # bars inside bars
+    "tensorboardX>=2.6.5",
+]
+
+# dm_control 1.0.50 with mujoco 4 does not load a model, and no metaworld does from mujoco 3.17 on. Without the
+# lower bound, pip answers a missing wheel of labmaze with a dm_control of 2020.
+DMC = ["mujoco>=3.3,<3.17", "dm_control>=1.0.27,<1.0.50"]
+METAWORLD = [
+    "metaworld==3.1.1",
+    "mujoco==3.3.0",
+    "dm_control>=1.0.27,<1.0.30",
+    "gymnasium>=1.1,<2",
+    "packaging",  # gymnasium needs it and does not say so
+]
+
+EXTRAS = {
+    "dmc": DMC,
+    "metaworld": METAWORLD,
+    "published": ["torch>=2"],  # only to read checkpoints of the authors' PyTorch code
+    "slurm": ["submitit>=1.5"],
+    "notebook": ["jupyterlab", "mediapy"],
+    "dev": ["pytest>=8", "ruff"],
+    "cuda12": ["jax[cuda12]"],
+    "cuda13": ["jax[cuda13]"],
+}
+
+PACKAGES = ["worldmodels", "agents", "aime", "experiments", "launch"]
+README = pathlib.Path(__file__).with_name("README.md")
+
+setup(
+    name="aime-jax",
+    version="0.1.0",
+    description="Imitation from observation with world models, in JAX: AIME and what it is compared with",
+    long_description=README.read_text() if README.exists() else "",
+    long_description_content_type="text/markdown",
+    python_requires=">=3.11,<3.13",
+    packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
+    package_data={"": ["py.typed", "*.json", "*.html", "*.csv"]},
+    install_requires=CORE,
+    extras_require=EXTRAS,
+)

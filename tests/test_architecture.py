@@ -1,0 +1,169 @@
+"""The architecture, tested: who may import what, what an import may do, how long a function may be."""
+
+import ast
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+LAYERS = ("worldmodels", "agents", "aime", "experiments", "launch")  # imports go from right to left
+SIMULATORS = {"dm_control", "metaworld", "gymnasium", "mujoco"}
+MAX_LINES = 70
+
+# Third-party package: where it may be imported, as beginnings of paths.
+CONFINED = {
+    "distrax": ("worldmodels/distributions.py",),
+    "tensorflow_probability": ("worldmodels/distributions.py",),
+    "orbax": ("worldmodels/checkpoints.py",),
+    "torch": ("worldmodels/published.py",),
+    "absl": ("experiments/", "launch/"),
+    "ml_collections": ("experiments/", "launch/"),
+    "submitit": ("launch/",),
+    "tensorflow": (),
+    "clu": (),
+    **{name: ("experiments/envs/",) for name in SIMULATORS},
+}
+# These take seconds to import or bring a display along: only inside the function that needs them.
+ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax"}
+# Environment workers import these, and never JAX.
+WITHOUT_JAX = ("experiments.envs", "worldmodels.episodes")
+
+
+def sources() -> list[pathlib.Path]:
+    return sorted(path for layer in LAYERS for path in (ROOT / layer).rglob("*.py"))
+
+
+def imports(tree: ast.AST, inside_function: bool = False) -> Iterator[tuple[str, bool]]:
+    """(dotted name of an imported module, whether the import is inside a function)."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, inside_function) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from ((f"{node.module}.{alias.name}", inside_function) for alias in node.names)
+        is_function = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        yield from imports(node, inside_function or is_function)
+
+
+def violations(path: str, code: str) -> list[str]:
+    """What a file, given by its path below the root, imports and should not."""
+    layer = path.split("/")[0]
+    found = []
+    for name, inside_function in imports(ast.parse(code)):
+        package = name.split(".")[0]
+        if package in LAYERS and LAYERS.index(package) > LAYERS.index(layer):
+            found.append(f"{path} imports {name}, which is above it")
+        if layer == "launch" and package in LAYERS[:3]:
+            found.append(f"{path} imports {name}; launch knows only experiments.configs")
+        if package in CONFINED and not path.startswith(CONFINED[package] or ("nowhere",)):
+            found.append(
+                f"{path} imports {name}, which belongs to {' or '.join(CONFINED[package]) or 'no file'}"
+            )
+        if package in ONLY_INSIDE_FUNCTIONS and not inside_function:
+            found.append(f"{path} imports {name} at the top; only the function that needs it may")
+    return found
+
+
+def long_functions(path: str, code: str) -> list[str]:
+    return [
+        f"{path}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines"
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno + 1 > MAX_LINES
+    ]
+
+
+def all_of(check) -> list[str]:
+    return [
+        found for path in sources() for found in check(path.relative_to(ROOT).as_posix(), path.read_text())
+    ]
+
+
+def test_imports_go_down_and_stay_where_they_belong():
+    assert all_of(violations) == []
+
+
+def test_functions_fit_a_screen():
+    assert all_of(long_functions) == []
+
+
+def test_every_module_says_what_it_is():
+    assert [str(path) for path in sources() if not ast.get_docstring(ast.parse(path.read_text()))] == []
+
+
+def test_packages_are_marked_as_typed():
+    packages = [layer for layer in LAYERS if (ROOT / layer / "__init__.py").is_file()]
+    assert [layer for layer in packages if not (ROOT / layer / "py.typed").is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("worldmodels/rssm.py", "from agents import policies"),
+        ("agents/sac.py", "import experiments.main"),
+        ("agents/sac.py", "from absl import flags"),
+        ("worldmodels/rssm.py", "import distrax"),
+        ("worldmodels/published.py", "import torch"),
+        ("experiments/pretrain.py", "def f():\n    import mujoco"),
+        ("experiments/envs/dmc.py", "from dm_control import suite"),
+        ("launch/slurm.py", "import worldmodels.rssm"),
+        ("experiments/metrics_writer.py", "import tensorflow as tf"),
+    ],
+)
+def test_the_checker_finds_a_wrong_import(path, code):
+    assert len(violations(path, code)) == 1
+
+
+def test_the_checker_allows_what_is_allowed():
+    assert violations("experiments/envs/dmc.py", "def f():\n    from dm_control import suite") == []
+    assert (
+        violations("aime/losses.py", "import jax\nfrom worldmodels import losses\nfrom agents import bc")
+        == []
+    )
+
+
+def in_a_fresh_interpreter(code: str) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert result.returncode == 0, result.stderr
+
+
+EVERY_MODULE = """
+import importlib, pkgutil, sys
+def every_module(*names):
+    for name in names:
+        module = importlib.import_module(name)
+        for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
+            importlib.import_module(found.name)
+"""
+
+
+def test_importing_the_library_touches_no_device_and_defines_no_flags():
+    in_a_fresh_interpreter(
+        EVERY_MODULE
+        + """
+every_module("worldmodels", "agents", "aime")
+from absl import flags
+from jax._src import xla_bridge
+layers = ("worldmodels", "agents", "aime")
+ours = [name for name in flags.FLAGS.flags_by_module_dict() if name.startswith(layers)]
+assert not ours, f"flags are defined by {ours}"
+assert not xla_bridge._backends, "a JAX backend was started"
+late = ("torch", "orbax", "mujoco", "dm_control", "metaworld", "ml_collections")
+loaded = [name for name in late if name in sys.modules]
+assert not loaded, f"{loaded} were imported"
+"""
+    )
+
+
+def test_importing_the_packages_alone_is_cheap():
+    in_a_fresh_interpreter(
+        "import sys, worldmodels, agents, aime, experiments\nassert 'jax' not in sys.modules"
+    )
+
+
+def test_what_environment_workers_import_does_not_import_jax():
+    in_a_fresh_interpreter(EVERY_MODULE + f"every_module(*{WITHOUT_JAX!r})\nassert 'jax' not in sys.modules")
