@@ -24,7 +24,7 @@ CORE = [
     "tensorboardX>=2.6.5",
 ]
 
-# dm_control 1.0.50 with mujoco 4 does not load a model, and no metaworld does from mujoco 3.17 on. Without the
+# dm_control 1.0.50 with mujoco 4 loads no model, and neither does metaworld from mujoco 3.17 on. Without the
 # lower bound, pip answers a missing wheel of labmaze with a dm_control of 2020.
 DMC = ["mujoco>=3.3,<3.17", "dm_control>=1.0.27,<1.0.50"]
 METAWORLD = [
