@@ -21,6 +21,7 @@ from worldmodels.world_model import WorldModel
 
 Policy = Callable[[Array], TanhNormal]
 ACTION_SOURCES = ("policy", "idm")
+FIRST_ACTIONS = ("policy", "zero")
 
 
 @struct.dataclass
@@ -47,6 +48,7 @@ def infer_actions(
     *,
     use_idm: bool = False,
     action_source: str = "policy",
+    first_action: str = "policy",
 ) -> InferenceOutput:
     """Infers states and actions of observations without actions.
 
@@ -60,7 +62,11 @@ def infer_actions(
       key: PRNG key, consumed; None takes modes of actions and posteriors.
       use_idm: also evaluates `model.idm` at each step.
       action_source: whose actions drive the unroll, "policy" or "idm".
+      first_action: what led to a record with `is_first`. "policy": inferred like any other, as published. "zero":
+        nothing led there, so the action is the zero that data and actors have in its place.
     """
+    if first_action not in FIRST_ACTIONS:
+        raise ValueError(f"Unknown first_action {first_action!r}. Known: {', '.join(FIRST_ACTIONS)}.")
     if action_source not in ACTION_SOURCES:
         raise ValueError(f"Unknown action_source {action_source!r}. Known: {', '.join(ACTION_SOURCES)}.")
     use_idm = use_idm or action_source == "idm"
@@ -77,6 +83,8 @@ def infer_actions(
         policy_dist = policy(state.features)
         idm_dist = model.idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
         action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
+        if first_action == "zero":
+            action = action * (1.0 - first)[:, None]
         state, posterior = model.rssm.observe(state, action, projected, latent_noise)
         return state, (state, posterior, action, policy_dist, idm_dist)
 

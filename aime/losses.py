@@ -26,6 +26,7 @@ def action_inference_loss(
     kl_only: bool = False,
     nll_reweight: str = "none",
     idm_mode: str = "none",
+    first_action: str = "policy",
     entropy_scale: float = 0.0,
 ) -> tuple[Array, Metrics]:
     """Negative evidence lower bound of observations alone (AIME, phase 2), minimised over the policy.
@@ -46,13 +47,22 @@ def action_inference_loss(
       idm_mode: "none", or how the model's inverse dynamics model takes part (AIME, appendix C): "posterior": the IDM
         acts, plus KL(idm || policy); "prior": the policy acts, plus KL(policy || idm); "regularizer": the sum of the
         "posterior" and the "none" loss.
+      first_action: what led to the first record of an episode, "policy" (published) or "zero"; see `infer_actions`.
       entropy_scale: weight of the policy's entropy bonus (AIME-v2: 1e-4, mean over records).
 
     Returns:
       Scalar loss in nats per sequence, and metrics.
     """
     per_step, inference, terms, metrics = action_inference_terms(
-        policy, batch, model, key, kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight, idm_mode=idm_mode
+        policy,
+        batch,
+        model,
+        key,
+        kl_scale=kl_scale,
+        kl_only=kl_only,
+        nll_reweight=nll_reweight,
+        idm_mode=idm_mode,
+        first_action=first_action,
     )
     loss = sum_time_mean_batch(per_step)
     # Probes see stopped inputs: they report on the inferred states and give the policy no gradient.
@@ -81,18 +91,22 @@ def action_inference_terms(
     kl_only: bool = False,
     nll_reweight: str = "none",
     idm_mode: str = "none",
+    first_action: str = "policy",
 ) -> tuple[Array, InferenceOutput, EvidenceTerms, Metrics]:
     """The loss of AIME per record, [B, T], with the inference and the evidence it is made of."""
     if idm_mode not in IDM_MODES:
         raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
-    options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight)
+    options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight, first_action=first_action)
     if idm_mode == "regularizer":
         idm_key, policy_key = (None, None) if key is None else jax.random.split(key)
         guided, *_, metrics = action_inference_terms(policy, batch, model, idm_key, idm_mode="posterior", **options)
         plain, inference, terms, _ = action_inference_terms(policy, batch, model, policy_key, **options)
         return guided + plain, inference, terms, metrics
     source = "idm" if idm_mode == "posterior" else "policy"
-    inference = infer_actions(model, policy, batch, key, use_idm=idm_mode != "none", action_source=source)
+    use_idm = idm_mode != "none"
+    inference = infer_actions(
+        model, policy, batch, key, use_idm=use_idm, action_source=source, first_action=first_action
+    )
     action_kl, metrics = action_divergence(inference, idm_mode)
     output = inference.output
     kl = balanced_kl(output.posterior, output.prior)

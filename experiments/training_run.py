@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import jax
 import numpy as np
 
 from experiments.metrics_writer import MetricsWriter, check_finite
@@ -56,10 +57,10 @@ def train(
             size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
             began = time.perf_counter()
             state, metrics = make_loop(size)(state, *args)
+            jax.block_until_ready(metrics)
+            speed = {"fps/updates": size / (time.perf_counter() - began)}
             update += size
-            row = writer.write({prefix + name: value for name, value in metrics.items()}, update=update)
-            seconds = time.perf_counter() - began
-            writer.write({"fps/updates": size / seconds}, update=update)
+            row = writer.write({prefix + name: value for name, value in metrics.items()} | speed, update=update)
             check_finite(row, update)
             progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):

@@ -33,7 +33,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.model_optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
-    config.loss = dict(kl_scale=1.0, kl_only=False, idm_mode="none", entropy_scale=0.0)
+    config.loss = dict(kl_scale=1.0, kl_only=False, idm_mode="none", first_action="policy", entropy_scale=0.0)
     config.evaluation = dict(
         every=5000,
         episodes=10,
@@ -53,6 +53,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.batch_size = 32
     config.save_every = 150
     config.first_fraction = 0.25
+    config.loss.first_action = "zero"
     config.policy = dict(hidden_size=64, hidden_layers=2)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
     config.evaluation.update(every=150, final_episodes=10)

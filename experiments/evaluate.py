@@ -1,0 +1,86 @@
+"""Evaluates a finished run in its environment.
+
+    python -m experiments.evaluate --run=DIR
+    python -m experiments.evaluate --run=DIR --config.episodes=100 --config.video=True
+
+Works on runs of `experiments.imitate`, `experiments.baseline` and `experiments.collect` with SAC. Writes
+`DIR/evaluation.json`, and with `video` `DIR/videos/evaluation.mp4` of the first episode of every seed.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+import sys
+
+import numpy as np
+
+from experiments import rendered_video, tables, video
+from experiments.evaluation import evaluate_seeds, scores
+from experiments.main import launch
+from experiments.run_directory import write_json
+from experiments.runs import LoadedRun, load_run
+from worldmodels.episodes import Episode
+
+MAX_CLIPS = 4
+
+
+def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
+    """Plays `config.episodes` episodes with every policy of the run in directory `run`.
+
+    Returns:
+      {"return": [num_seeds][episodes], "return_mean", "by_expert", ...}; also written to `run/evaluation.json`.
+    """
+    if not run:
+        raise ValueError("Which run? Pass its directory: --run=DIR.")
+    loaded = load_run(run)
+    episodes: list[Episode] = []
+    result = evaluate_seeds(
+        functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed),
+        loaded.env_name,
+        loaded.env_options,
+        num_seeds=loaded.num_seeds,
+        num_episodes=config.episodes,
+        seed=config.seed,
+        workers=config.workers,
+        on_episode=episodes.append if config.video else None,
+    )
+    result |= scores(result["return"], loaded.expert, None)
+    folder = pathlib.Path(workdir or run).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "evaluation.json", result | {"config": config.to_dict()})
+    table = tables.results_table(
+        [tables.MethodScores(pathlib.Path(run).name, result["return"])], random=None, expert=loaded.expert
+    )
+    print(table.markdown(), table.caption, sep="\n")
+    if config.video:
+        write_video(folder / "videos" / "evaluation.mp4", loaded, episodes)
+    return result
+
+
+def write_video(path: pathlib.Path, loaded: LoadedRun, episodes: list[Episode]) -> None:
+    """One episode of each of the first seeds, side by side; says why where nothing can be rendered."""
+    per_seed = max(1, len(episodes) // loaded.num_seeds)
+    chosen = sorted(episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"]))
+    chosen = chosen[::per_seed][: min(loaded.num_seeds, MAX_CLIPS)]
+    if any("physics_state" not in episode.records for episode in chosen):
+        print(f"No video: {loaded.env_name} has no physics state to render from.", file=sys.stderr)
+        return
+    clips = [
+        rendered_video.Clip(f"seed {i}", e.records["physics_state"], np.ravel(e.records["reward"]))
+        for i, e in enumerate(chosen)
+    ]
+    rendered = rendered_video.render_side_by_side(loaded.env_name, clips, env_options=loaded.env_options)
+    if rendered.frames is None:
+        print(f"No video: {rendered.why_not}", file=sys.stderr)
+        return
+    print(f"Video: {video.write_mp4(path, rendered.frames, rendered.fps)}")
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="evaluate", default_workdir="", flags={"run": "Directory of the run to evaluate."})
+
+
+if __name__ == "__main__":
+    main()
