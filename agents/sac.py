@@ -153,6 +153,7 @@ class SACSettings:
     actor_every: int = 1
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one program, so that it is kept on disk
 def create_sac(observation_size: int, action_size: int, settings: SACSettings, key: Array) -> SACState:
     """State of SAC before the first update; `key` is consumed."""
     actor_key, critic_key, temperature_key = jax.random.split(key, 3)
@@ -197,6 +198,7 @@ def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
     return update
 
 
+@functools.cache  # agents with the same settings share one program
 def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Callable:
     """Returns the jitted `learn(state, replay) -> (state, metrics)`: `num_updates` updates in one dispatch.
 

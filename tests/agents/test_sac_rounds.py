@@ -1,0 +1,67 @@
+"""SAC in rounds: it learns, and a restored run is the uninterrupted one."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from agents.loop import evaluate
+from agents.sac import NumpyPolicy, SACSettings
+from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
+from experiments.envs.vector import make_vector
+
+SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_temperature=0.1)
+ROUNDS = RoundSettings(random_steps=50, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
+
+
+def _run(num_rounds=0, first_episode=0, rounds=ROUNDS):
+    envs = make_vector("fake-pointmass", 4, seed=0, first_episode=first_episode)
+    run = SACRun(envs, vector_sensors(envs.observation_spec), sac=SAC, rounds=rounds, seed=0)
+    return run, [run.play_round()[0] for _ in range(num_rounds)]
+
+
+def _mean_return(policy):
+    with make_vector("fake-pointmass", 8, seed=1) as envs:
+        return np.mean(evaluate(envs, SACActor(policy, vector_sensors(envs.observation_spec)), 8)["return"])
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return _run(25)
+
+
+def test_it_learns_the_point_mass_in_seconds(trained):
+    run, _ = trained
+    before = NumpyPolicy(_run()[0].state.actor.model)
+    assert _mean_return(NumpyPolicy(run.state.actor.model)) > max(_mean_return(before) + 2, 20)
+
+
+def test_it_makes_the_updates_that_the_steps_have_earned(trained):
+    progress = trained[0].progress
+    earned = (progress.agent_steps - 100) * ROUNDS.updates_per_step  # the first 100: until random_steps is passed
+    assert progress.agent_steps == 25 * 4 * 25
+    assert progress.updates == pytest.approx(earned, abs=ROUNDS.updates_per_dispatch + 50)
+    assert progress.updates % ROUNDS.updates_per_dispatch == 0
+
+
+def test_a_fraction_of_an_update_per_step_is_possible():
+    run, _ = _run(4, rounds=dataclasses.replace(ROUNDS, updates_per_step=0.25))
+    assert 60 <= run.progress.updates <= 90
+
+
+def test_a_restored_run_continues_bit_identically(trained):
+    whole, episodes = trained
+    half, first_half = _run(12)
+    restored, _ = _run(first_episode=12)
+    restored.restore(half.state, Progress(**dataclasses.asdict(half.progress)), first_half)
+    later = [restored.play_round()[0] for _ in range(13)]
+    for old, new in zip(episodes[12:], later, strict=True):
+        np.testing.assert_array_equal(old[0].records["pre_action"], new[0].records["pre_action"])
+    leaves = (jax.tree.leaves(jax.tree.map(_bits, run.state)) for run in (whole, restored))
+    for old, new in zip(*leaves, strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def _bits(leaf):
+    return jax.random.key_data(leaf) if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf
