@@ -12,6 +12,8 @@ from worldmodels import dataset as dataset_module
 from worldmodels.dataset import SequenceDataset, iterate_windows, sample, split, statistics, windows
 from worldmodels.episodes import Episode
 
+draw = jax.jit(sample, static_argnames=("batch_size", "first_fraction"))
+
 
 def make_episode(number, num_records, *, terminal=False):
     """Sensor `time` is (episode number, record number), so that a window tells where it is from."""
@@ -39,7 +41,7 @@ def identities(batch):
 
 
 def all_windows(dataset):
-    return windows(dataset, np.arange(dataset.num_windows))
+    return jax.jit(windows)(dataset, np.arange(dataset.num_windows))
 
 
 def test_windows_begin_at_every_record_that_leaves_room():
@@ -57,7 +59,7 @@ def test_an_episode_as_long_as_a_window_gives_one_window():
 
 
 def test_shapes_and_dtypes_of_a_batch():
-    batch = sample(make_dataset(sensors=("time", "image")), jax.random.key(0), 7)
+    batch = draw(make_dataset(sensors=("time", "image")), jax.random.key(0), 7)
     shapes = jax.tree.map(lambda x: (x.shape, x.dtype.name), batch)
     assert shapes.observation == {"time": ((7, 3, 2), "float32"), "image": ((7, 3, 2, 2, 3), "uint8")}
     assert shapes.prev_action == ((7, 3, 2), "float32")
@@ -67,7 +69,7 @@ def test_shapes_and_dtypes_of_a_batch():
 
 
 def test_windows_never_cross_episodes_and_stay_aligned():
-    batch = sample(make_dataset(num_records=(6, 9, 5), sensors=("time", "image")), jax.random.key(0), 500)
+    batch = draw(make_dataset(num_records=(6, 9, 5), sensors=("time", "image")), jax.random.key(0), 500)
     number, step = np.moveaxis(np.asarray(batch.observation["time"]), -1, 0)
     assert (number == number[:, :1]).all()
     np.testing.assert_array_equal(step, step[:, :1] + np.arange(3))
@@ -99,7 +101,7 @@ def chi_square(counts):
 
 def test_windows_are_drawn_uniformly():
     dataset = make_dataset(num_records=(6, 2, 20), length=3)
-    drawn = identities(sample(dataset, jax.random.key(0), 20_000))
+    drawn = identities(draw(dataset, jax.random.key(0), 20_000))
     counts = np.array([drawn.count(window) for window in identities(all_windows(dataset))])
     assert counts.sum() == 20_000
     assert chi_square(counts) < 2, counts
@@ -107,40 +109,40 @@ def test_windows_are_drawn_uniformly():
 
 def test_first_fraction_is_the_share_of_windows_at_record_zero_of_a_uniform_episode():
     dataset = make_dataset(num_records=(3, 30, 300), length=3)
-    drawn = identities(sample(dataset, jax.random.key(0), 10_000, first_fraction=0.6))
+    drawn = identities(draw(dataset, jax.random.key(0), 10_000, first_fraction=0.6))
     firsts = np.array([drawn.count((number, 0)) for number in range(3)])
     expected = 0.6 / 3 + 0.4 / dataset.num_windows
     np.testing.assert_allclose(firsts / 10_000, expected, atol=0.015)
 
 
 def test_first_fraction_one_always_starts_at_record_zero():
-    batch = sample(make_dataset(), jax.random.key(0), 64, first_fraction=1.0)
+    batch = draw(make_dataset(), jax.random.key(0), 64, first_fraction=1.0)
     assert (batch.is_first[:, 0] == 1).all()
 
 
 def test_sampling_inside_jit_compiles_once_and_equals_sampling_outside():
     dataset, drawn = make_dataset(), []
-    draw = jax.jit(sample, static_argnames="batch_size")
+    jitted = jax.jit(lambda dataset, key: sample(dataset, key, 8))
     for seed in range(3):
         key = jax.random.key(seed)
-        drawn.append(draw(dataset, key, batch_size=8))
+        drawn.append(jitted(dataset, key))
         chex.assert_trees_all_equal(drawn[-1], sample(dataset, key, 8))
-    assert draw._cache_size() == 1
+    assert jitted._cache_size() == 1
     assert identities(drawn[0]) != identities(drawn[1])
 
 
 def test_sampling_under_vmap_equals_one_call_per_key():
     dataset, keys = make_dataset(), jax.random.split(jax.random.key(0), 3)
-    draw = functools.partial(sample, dataset, batch_size=4, first_fraction=0.5)
-    together = jax.vmap(draw)(keys)
+    sample_half = functools.partial(draw, dataset, batch_size=4, first_fraction=0.5)
+    together = jax.vmap(sample_half)(keys)
     for index, key in enumerate(keys):
-        chex.assert_trees_all_equal(jax.tree.map(lambda x, i=index: x[i], together), draw(key))
+        chex.assert_trees_all_equal(jax.tree.map(lambda x, i=index: x[i], together), sample_half(key))
 
 
 def test_demonstrations_have_neither_actions_nor_rewards():
     dataset = make_dataset(with_actions=False)
     assert dataset.prev_action is None and dataset.reward is None
-    batch = sample(dataset, jax.random.key(0), 2)
+    batch = draw(dataset, jax.random.key(0), 2)
     assert batch.prev_action is None and batch.reward is None
     assert make_dataset(with_actions=False, with_reward=True).reward is not None
     assert make_dataset(with_reward=False).reward is None
@@ -178,7 +180,7 @@ def test_a_split_is_random_and_repeatable():
 
 def test_a_split_keeps_first_windows_in_their_part():
     train, _ = split(make_dataset(num_records=(4,) * 20, length=3), 0.5, jax.random.key(0))
-    drawn = set(identities(sample(train, jax.random.key(1), 500, first_fraction=1.0)))
+    drawn = set(identities(draw(train, jax.random.key(1), 500, first_fraction=1.0)))
     assert drawn == {window for window in identities(all_windows(train)) if window[1] == 0}
 
 
@@ -189,7 +191,7 @@ def test_an_empty_part_and_a_part_without_first_windows_are_refused():
     parts = split(dataset, 0.5, jax.random.key(0))
     (without,) = [part for part in parts if not part.num_episodes]
     with pytest.raises(ValueError, match="first_fraction needs"):
-        sample(without, jax.random.key(0), 2, first_fraction=0.5)
+        draw(without, jax.random.key(0), 2, first_fraction=0.5)
 
 
 def test_num_bytes_counts_the_records_in_their_dtypes():
@@ -266,6 +268,6 @@ def test_scalar_records_can_be_sensors():
     episode = make_episode(0, 5)
     episode.records["task_id"] = np.full(5, 3)
     dataset = SequenceDataset.create([episode], length=3, sensors=("task_id",))
-    batch = sample(dataset, jax.random.key(0), 2)
+    batch = draw(dataset, jax.random.key(0), 2)
     assert batch.observation["task_id"].shape == (2, 3, 1)
     assert batch.observation["task_id"].dtype == jnp.float32
