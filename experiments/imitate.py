@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import functools
-import json
 
 import jax
 
@@ -41,12 +40,15 @@ def imitate(directory: RunDirectory) -> dict:
     """The run in an opened directory."""
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
+    for name, main in (("model", "--workdir of experiments.pretrain"), ("demonstrations", "folder of episodes")):
+        if not config[name]:
+            raise ValueError(f"AIME needs a {main}; pass --config.{name}=DIR.")
     models = models_for_seeds(config["model"], num_seeds)
     episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
     env_name, env_options = environment_of(config["env"], episodes)
-    expert = expert_return(load_episodes(config["demonstrations"]))
+    expert = expert_return(load_episodes(config["demonstrations"], keys=()))
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
-    with_actions = all("pre_action" in episode.records for episode in episodes)
+    with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     sensors = sensors_for(models, episodes)
     data = SequenceDataset.create(
         episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
@@ -140,7 +142,7 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
 def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str]):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
-    model_loss = json.loads((world_models.pathlib.Path(config["model"]).expanduser() / "config.json").read_text())["loss"]
+    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])

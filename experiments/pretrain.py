@@ -40,6 +40,8 @@ def pretrain(directory: RunDirectory) -> dict:
     """The run in an opened directory."""
     config = directory.config
     num_seeds = config["num_seeds"]
+    if not config["embodiment"]:
+        raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
     episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
@@ -68,7 +70,8 @@ def pretrain(directory: RunDirectory) -> dict:
     )
     Checkpoints(directory / "model", keep=1).save(int(state.step[0]), state.model)
     batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])
-    errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=CONTEXT), in_axes=(0, None)))
+    context = min(CONTEXT, config["length"] // 2)
+    errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
     result = {
         "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
         "num_updates": config["num_updates"],

@@ -49,14 +49,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU, after pretraining with the preset of the same name."""
-    config.num_updates = 450
+    config.num_updates = 900
     config.batch_size = 32
-    config.save_every = 150
-    config.first_fraction = 0.25
+    config.save_every = 300
+    config.first_fraction = 0.5
     config.loss.first_action = "zero"
     config.policy = dict(hidden_size=64, hidden_layers=2)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
-    config.evaluation.update(every=150, final_episodes=10)
+    config.evaluation.update(every=300, final_episodes=10)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

@@ -1,0 +1,70 @@
+"""The main job: zero-shot imitation from observation, end to end, from nothing."""
+
+import ml_collections
+
+from experiments.configs import baseline, collect, imitate, pretrain
+
+PRESETS = ("", "walker", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
+
+    Run:     python -m experiments.demo --config=experiments/configs/demo.py --workdir=runs/demo
+    Harder:  ...demo.py:walker --workdir=runs/demo-walker     transfer from standing to walking
+    In CI:   ...demo.py:tiny   the same pipeline on a fake environment
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
+    config = ml_collections.ConfigDict()
+    config.title = ""
+    config.env = ""
+    config.setup = "lpomdp"
+    config.published_data = ""  # name of the embodiment data in the published table, to compare with
+    config.num_seeds = 4  # trained in one program
+    config.num_demonstrations = 20
+    config.few_demonstrations = 1  # the same methods again with so few; 0: not
+    config.video = True
+    size = "tiny" if preset == "tiny" else "small"
+    config.expert = collect.get_config("sac")
+    config.random = collect.get_config("uniform")  # the random policy, and embodiment data
+    config.pretrain = pretrain.get_config(size)
+    config.imitate = imitate.get_config(size)
+    config.bco = baseline.get_config(f"bco-{size}")
+    config.bc = baseline.get_config(f"bc-{size}")
+    {"": cheetah, "walker": walker, "tiny": tiny}[preset](config)
+    return config.lock()
+
+
+def cheetah(config: ml_collections.ConfigDict) -> None:
+    """Running backwards, learnt by a robot that has only flailed."""
+    config.title = "Cheetah: running backwards from flailing"
+    config.env = "cheetah-runbackward"
+    config.published_data = "random"
+    config.expert.agent_steps = 60_000
+    config.random.num_episodes = 100
+    # Further embodiment data, one collection each; the world model learns from these and the random ones.
+    config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured")})
+    config.body.coloured.num_episodes = 100
+    config.body.coloured.seed = 1
+
+
+def walker(config: ml_collections.ConfigDict) -> None:
+    """Walking, learnt by a robot that has only practised to stand."""
+    config.title = "Walker: walking from standing"
+    config.env = "walker-walk"
+    config.published_data = "stand"
+    config.random.num_episodes = 20
+    config.body = ml_collections.ConfigDict({"stand": collect.get_config("sac")})
+    config.body.stand.env = "walker-stand"
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """Under two minutes on any machine, nothing learnt."""
+    config.title = "Point mass: a test of the pipeline"
+    config.env = "fake-pointmass"
+    config.num_seeds = 2
+    config.num_demonstrations = 3
+    config.expert = collect.get_config("sac-tiny")
+    config.random = collect.get_config("uniform-tiny")
+    config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured-tiny")})
