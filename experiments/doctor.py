@@ -212,7 +212,7 @@ def check_disk() -> Finding:
 
 def check_cache() -> Finding:
     """Where compiled programs are kept."""
-    from experiments.main import set_compilation_cache
+    from experiments.compilation_cache import set_compilation_cache
 
     folder = set_compilation_cache()
     if folder is None:

@@ -13,7 +13,6 @@ which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--work
 """
 
 import difflib
-import hashlib
 import inspect
 import os
 import pathlib
@@ -24,6 +23,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from experiments.compilation_cache import set_compilation_cache
 from experiments.run_directory import Interrupted
 
 _PROJECT = pathlib.Path(__file__).resolve().parent.parent
@@ -137,27 +137,6 @@ def set_up_process() -> None:
     set_compilation_cache()
 
 
-def set_compilation_cache() -> pathlib.Path | None:
-    """Makes JAX keep compiled programs on disk; returns where, or None if that cannot be written.
-
-    `$JAX_COMPILATION_CACHE_DIR`, or `~/.cache/aime-jax/jax/<processor>`: programs compiled for one processor
-    may not run on another that shares the home directory.
-    """
-    import jax
-
-    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = pathlib.Path(chosen or f"~/.cache/aime-jax/jax/{_processor()}").expanduser()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        print(f"Compiled programs are not kept: {folder}: {error.strerror}.", file=sys.stderr)
-        return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    return folder
-
-
 def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
     """Starts this program again with huge pages for freed and allocated memory, unless it runs so already.
 
@@ -250,13 +229,3 @@ def _complain(error: BaseException, hint: str = "") -> int:
         text = " ".join(str(error).split()) or type(error).__name__
     print(f"Error: {text}{hint}", file=sys.stderr)
     return _USER_ERROR
-
-
-def _processor() -> str:
-    """Eight hexadecimal digits that stand for the features of this processor."""
-    try:
-        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    features = next((line for line in lines if line.startswith(("flags", "Features"))), os.uname().machine)
-    return hashlib.sha256(features.encode()).hexdigest()[:8]
