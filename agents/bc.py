@@ -1,7 +1,7 @@
 """Behaviour cloning (BC): regress the true actions of demonstrations; the oracle of the imitation baselines.
 
-A window has one record more than the policy's stack of F frames: the policy sees records 0..F-1 and predicts the
-action that led to record F.
+A window has one record more than the policy's stack of F frames: the policy sees records 0..F-1 and predicts
+the action that led to record F.
 """
 
 from __future__ import annotations

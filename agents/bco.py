@@ -1,8 +1,8 @@
 """BCO(0): behaviour cloning from observation (Torabi et al. 2018, without interaction, alpha = 0).
 
-First an inverse dynamics model (IDM) learns on embodiment data which action led from F frames to the next one; then
-a policy of F frames regresses the actions that the IDM infers from demonstrations. The true actions of the
-demonstrations are never used.
+First an inverse dynamics model (IDM) learns on embodiment data which action led from F frames to the next
+one; then a policy of F frames regresses the actions that the IDM infers from demonstrations. The true actions
+of the demonstrations are never used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agents.frame_stack import FrameStackNet, policy_frames
 from worldmodels.training import Metrics
 from worldmodels.types import Array, SequenceBatch
 
-PUBLISHED = FitSettings(min_updates=5000)  # patience 3 after at least 50 epochs and 5000 updates, of both networks
+PUBLISHED = FitSettings(min_updates=5000)  # of both networks, and as BC otherwise
 
 
 def inverse_dynamics_loss(

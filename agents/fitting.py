@@ -1,20 +1,21 @@
 """Supervised learning with early stopping: how BC, BCO and their relatives are trained.
 
-An epoch is a pass over a random 70% of the windows; after it the loss on the other 30% decides. Training stops when
-that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and `min_updates`; the weights
-with the lowest validation loss are the result. One epoch is one dispatch. Several seeds are trained in one program:
-each has its own split, order and weights, and one that has stopped keeps its state while the others go on.
+An epoch is a pass over a random 70% of the windows; after it the loss on the other 30% decides. Training
+stops when that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and
+`min_updates`; the weights with the lowest validation loss are the result. One epoch is one dispatch. Several
+seeds are trained in one program: each has its own split, order and weights, and one that has stopped keeps
+its state while the others go on.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
 from worldmodels.dataset import SequenceDataset, windows
@@ -34,9 +35,10 @@ class FitSettings:
       training_fraction: share of the windows, drawn at random, that is trained on.
       patience: epochs in a row without improvement after which training stops; None means never.
       min_epochs, min_updates: do not stop before (BCO: 5000 updates).
-      max_updates: stop at the end of the first epoch that reaches it, whatever the losses; None means no limit.
-      updates_per_epoch: None for a pass over the training windows; a number makes an epoch of so many updates, of
-        windows drawn with replacement.
+      max_updates: stop at the end of the first epoch that reaches it, whatever the losses; None means no
+        limit.
+      updates_per_epoch: None for a pass over the training windows; a number makes an epoch of so many
+        updates, of windows drawn with replacement.
     """
 
     learning_rate: float = 1e-3
@@ -116,19 +118,19 @@ def split_windows(num_windows: int, fraction: float, key: Array) -> Split:
 
 
 def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
-    """The split that the state's key decides, always the same; for stacked seeds, leaves have a leading axis [N]."""
+    """The split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
 
     def split(key):
         return split_windows(dataset.num_windows, settings.training_fraction, key)
 
-    return split(state.train.key) if state.stopped.ndim == 0 else jax.vmap(split)(state.train.key)
+    return jax.jit(split if state.stopped.ndim == 0 else jax.vmap(split))(state.train.key)
 
 
 def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
     """Window numbers of an epoch's batches, [U, B]: all training windows [V] in a fresh random order.
 
-    What is missing to a full last batch is filled up with the first windows of that order. With `updates_per_epoch`
-    the windows are drawn with replacement.
+    What is missing to a full last batch is filled up with the first windows of that order. With
+    `updates_per_epoch` the windows are drawn with replacement.
     """
     num_windows, batch_size = training.shape[0], settings.batch_size
     if settings.updates_per_epoch is not None:
@@ -139,7 +141,7 @@ def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
 
 
 def make_mean_loss(loss_fn: Callable) -> Callable:
-    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over the given windows."""
+    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over windows."""
 
     def mean_loss(model, dataset: SequenceDataset, indices: Array, *frozen) -> Array:
         key = jax.random.key(0)  # these losses draw nothing
@@ -178,19 +180,20 @@ def end_epoch(state: FitState, validation_loss: Array, settings: FitSettings) ->
     )
 
 
+@functools.lru_cache(maxsize=8)  # so that a fit that goes on does not compile again
 def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | None = None) -> Callable:
-    """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`: one epoch in one dispatch.
+    """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`, one dispatch.
 
     Args:
       loss_fn: (model, batch, *frozen, key) -> (scalar loss, metrics), a mean over the batch.
       settings: the same as of `FitState.create`.
-      num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis [N],
-        `dataset` is shared, metrics are [N].
+      num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis
+        [N], `dataset` is shared, metrics are [N].
 
     Returns:
       The epoch. Metrics are those of the loss, averaged over the epoch, and `validation_loss`,
-      `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was discarded,
-      but for the last three.
+      `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was
+      discarded, but for the last three.
     """
     update = make_update(loss_fn, make_optimizer(settings.learning_rate))
     mean_loss = make_mean_loss(loss_fn)
@@ -245,8 +248,7 @@ def fit(
 
 
 def _where(condition: Array, this, other):
-    """Leaf by leaf `this` where the scalar condition holds, else `other`; keys are never changed and are taken from
-    `this`."""
+    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
 
     def choose(x, y):
         return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)

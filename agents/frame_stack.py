@@ -1,10 +1,10 @@
-"""Networks that read a few successive observations: the policies and inverse models of the imitation baselines.
+"""Networks that read a few successive observations: policies and inverse models of the imitation baselines.
 
-`FrameStackNet` is encoder per frame -> merger of the frames -> MLP -> tanh (AIME, baselines). With the frames up to
-now it is a deterministic policy; with one more frame, the future, it is an inverse dynamics model.
+`FrameStackNet` is encoder per frame -> merger of the frames -> MLP -> tanh (AIME, baselines). With the frames
+up to now it is a deterministic policy; with one more frame, the future, it is an inverse dynamics model.
 
-The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: a set-up with images needs nothing
-here but the options of an image encoder in `encoder`.
+The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: a set-up with images needs
+nothing here but the options of an image encoder in `encoder`.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ class ConcatMerger(nnx.Module):
 
 
 class FlareMerger(nnx.Module):
-    """[..., F, E] -> [..., E]: embeddings and their flow (Shang et al. 2021, "Reinforcement learning with latent flow").
+    """[..., F, E] -> [..., E]: embeddings and their flow.
 
-    flow_i = x_{i+1} - sg(x_i); all flows and x_2 ... x_F, then Linear and LayerNorm.
+    flow_i = x_{i+1} - sg(x_i); all flows and x_2 ... x_F, then Linear and LayerNorm (Shang et al. 2021,
+    "Reinforcement learning with latent flow").
     """
 
     def __init__(self, num_frames: int, embed_size: int, *, rngs: nnx.Rngs):
@@ -52,7 +53,7 @@ MERGERS = {"concat": ConcatMerger, "flare": FlareMerger}
 
 
 def make_merger(name: str, num_frames: int, embed_size: int, *, rngs: nnx.Rngs) -> nnx.Module:
-    """The merger registered as `name`; a single frame has no flow and is always concatenated, as published."""
+    """The merger registered as `name`; a single frame has no flow and is concatenated, as published."""
     if name not in MERGERS:
         raise ValueError(f"Unknown merger {name!r}. Known: {', '.join(sorted(MERGERS))}.")
     merger = MERGERS[name] if num_frames > 1 else ConcatMerger
@@ -67,8 +68,10 @@ class FrameStackNet(nnx.Module):
       action_size: A.
       num_frames: F.
       merger: "concat" or "flare".
-      encoder: options of the encoder of one frame with its `name`; the published one for vectors is the identity.
-      statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as they are.
+      encoder: options of the encoder of one frame with its `name`; the published one for vectors is the
+        identity.
+      statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as
+        they are.
       hidden_size, hidden_layers: of the MLP; ELU.
     """
 
@@ -115,7 +118,7 @@ class FrameStackNet(nnx.Module):
 
 
 def policy_frames(observation: Mapping[str, Array], num_frames: int) -> dict[str, Array]:
-    """What a policy sees of windows {sensor: [B, T, d]} before it takes the action that leads to record `num_frames`."""
+    """What a policy sees of windows {sensor: [B, T, d]} before the action that leads to record F."""
     return {name: value[:, :num_frames] for name, value in observation.items()}
 
 

@@ -1,4 +1,4 @@
-"""Acting with a policy that reads the last F records; the first record of an episode is repeated to fill the stack."""
+"""Acting with a policy that reads the last F records; before there are F the first is repeated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def push(frames: Frames, observation: Mapping[str, Array], is_first: Array) -> F
 def act(
     policy: FrameStackNet, frames: Frames, observation: Mapping[str, Array], is_first: Array
 ) -> tuple[Array, Frames]:
-    """One step of N environments: observation {sensor: [N, ...]} -> action [N, A] in [-1, 1] and the new stacks.
+    """One step of N environments: {sensor: [N, ...]} -> action [N, A] in [-1, 1] and the new stacks.
 
     For several seeds, `jax.vmap(act)` acts with policies [S] in environments [S, N].
     """
@@ -51,8 +51,8 @@ class FrameStackActor:
     """Remembers the stacks between environment steps; an `agents.loop.Actor`.
 
     Args:
-      policy: one network; with `num_seeds` those of S seeds, stacked to leaves [S, ...]. The N environments are then
-        S blocks of N / S, one per seed.
+      policy: one network; with `num_seeds` those of S seeds, stacked to leaves [S, ...]. The N environments
+        are then S blocks of N / S, one per seed.
     """
 
     def __init__(self, policy: FrameStackNet, *, num_seeds: int | None = None):
@@ -91,5 +91,7 @@ class FrameStackActor:
     def _blocked(self, values: np.ndarray) -> np.ndarray:
         """[N, ...] -> [S, N / S, ...]."""
         if len(values) % self._num_seeds:
-            raise ValueError(f"{len(values)} environments cannot be shared equally by {self._num_seeds} seeds.")
+            raise ValueError(
+                f"{len(values)} environments cannot be shared equally by {self._num_seeds} seeds."
+            )
         return values.reshape(self._num_seeds, -1, *values.shape[1:])
