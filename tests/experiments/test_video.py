@@ -1,6 +1,7 @@
+import re
+import subprocess
 import sys
 
-import imageio_ffmpeg
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,6 +9,7 @@ from PIL import Image
 from experiments.video import (
     VideoError,
     enlarged,
+    ffmpeg,
     labelled,
     side_by_side,
     write_gif,
@@ -23,12 +25,10 @@ def gradient(length=6, height=32, width=48):
 
 def read_mp4(path):
     """Frames and frames per second of a video, decoded by ffmpeg."""
-    reader = imageio_ffmpeg.read_frames(str(path))
-    header = next(reader)
-    width, height = header["size"]
-    return np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader]), header[
-        "fps"
-    ]
+    command = [ffmpeg(), "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    result = subprocess.run(command, capture_output=True, check=True)
+    width, height, fps = re.search(r"Video: .* (\d+)x(\d+).* (\d+) fps", result.stderr.decode()).groups()
+    return np.frombuffer(result.stdout, np.uint8).reshape(-1, int(height), int(width), 3), int(fps)
 
 
 def test_an_mp4_reads_back_nearly_the_same(tmp_path):
