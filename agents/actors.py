@@ -102,7 +102,13 @@ class FilterActor:
         def step(leaves, state, observation, is_first):
             model, policy = jax.tree.unflatten(treedef, leaves)
             return act(
-                model, policy, state, observation, is_first, sample_state=sample_state, sample_action=sample_action
+                model,
+                policy,
+                state,
+                observation,
+                is_first,
+                sample_state=sample_state,
+                sample_action=sample_action,
             )
 
         def initial(leaves, key):

@@ -31,7 +31,8 @@ def action_inference_loss(
 ) -> tuple[Array, Metrics]:
     """Negative evidence lower bound of observations alone (AIME, phase 2), minimised over the policy.
 
-        J(psi) = E_{s ~ q, a ~ pi_psi} sum_t [ log p(o_t | s_t) - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) ) ]
+        J(psi) = E_{s ~ q, a ~ pi_psi} sum_t [ log p(o_t | s_t)
+                                               - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) ) ]
 
     `model` is frozen because it is not the argument we differentiate; nothing is stopped, the gradient reaches the
     policy through the model. No free nats and no KL balance here, as published.
@@ -66,7 +67,9 @@ def action_inference_loss(
     )
     loss = sum_time_mean_batch(per_step)
     # Probes see stopped inputs: they report on the inferred states and give the policy no gradient.
-    probe_loss, probe_metrics = probe_losses(model, batch, inference.output.states.features, model.encode(batch.observation))
+    probe_loss, probe_metrics = probe_losses(
+        model, batch, inference.output.states.features, model.encode(batch.observation)
+    )
     entropy = inference.policy.entropy().sum(axis=-1).mean()
     metrics |= terms.metrics() | probe_metrics
     metrics |= {
@@ -99,7 +102,9 @@ def action_inference_terms(
     options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight, first_action=first_action)
     if idm_mode == "regularizer":
         idm_key, policy_key = (None, None) if key is None else jax.random.split(key)
-        guided, *_, metrics = action_inference_terms(policy, batch, model, idm_key, idm_mode="posterior", **options)
+        guided, *_, metrics = action_inference_terms(
+            policy, batch, model, idm_key, idm_mode="posterior", **options
+        )
         plain, inference, terms, _ = action_inference_terms(policy, batch, model, policy_key, **options)
         return guided + plain, inference, terms, metrics
     source = "idm" if idm_mode == "posterior" else "policy"

@@ -27,7 +27,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"aime": mean return in % of the expert, "bco": ..., "report": path, "seconds": {stage: seconds}}.
     """
-    with RunDirectory(workdir, config, fresh=fresh, allow_changes=(*FREE_TO_CHANGE, "video", "title")) as directory:
+    with RunDirectory(
+        workdir, config, fresh=fresh, allow_changes=(*FREE_TO_CHANGE, "video", "title")
+    ) as directory:
         stages = Stages(directory.path)
         results = run_stages(config, stages)
         with stages.timed("report"):
@@ -103,9 +105,7 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
     for suffix, number in demonstration_counts(config).items():
         counts = dict(num_seeds=config.num_seeds, num_demonstrations=number)
         aime = changed(config.imitate, model=str(stages.path("pretrain")), demonstrations=observed, **counts)
-        bco = changed(
-            config.bco, setup=config.setup, embodiment=str(body), demonstrations=observed, **counts
-        )
+        bco = changed(config.bco, setup=config.setup, embodiment=str(body), demonstrations=observed, **counts)
         bc = changed(config.bc, setup=config.setup, demonstrations=oracle, **counts)
         results[f"aime{suffix}"] = stages.run(f"aime{suffix}", imitate.run, aime)
         results[f"bco{suffix}"] = stages.run(f"bco{suffix}", baseline.run, bco)

@@ -34,7 +34,11 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
     random = [episode.return_ for episode in load_episodes(workdir / "random" / "episodes", keys=())]
     rows, references = method_rows(config, results, [e.return_ for e in expert], random)
     expert_return, random_return = (float(np.mean(x)) for x in ([e.return_ for e in expert], random))
-    published = published_results.cells_of(config.env, config.published_data, config.setup) if config.published_data else {}
+    published = (
+        published_results.cells_of(config.env, config.published_data, config.setup)
+        if config.published_data
+        else {}
+    )
     source = published_results.source().caption if published else ""
     table = tables.results_table(rows, random=random_return, expert=expert_return, source=source)
     tables.write_table(table, workdir / "table")
@@ -50,23 +54,38 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
         )
         plot_style.save_figure(bars, folder / "comparison")
     plot_style.save_figure(open_loop_figure(config, workdir), folder / "open_loop")
-    clip, why_not = side_by_side(config, workdir, results, expert[0]) if config.video else (None, "Switched off.")
+    clip, why_not = (
+        side_by_side(config, workdir, results, expert[0]) if config.video else (None, "Switched off.")
+    )
     sections = page_sections(report_page, config, workdir, table, clip, why_not, seconds)
     report_page.write_report(
         workdir / "report.html", title=config.title, lead=lead(config), sections=sections
     )
-    scores = {name: statistics.by_expert(np.mean(r["return"]), expert_return) for name, r in scored(results).items()} if expert_return > 0 else {}
+    scores = (
+        {
+            name: statistics.by_expert(np.mean(r["return"]), expert_return)
+            for name, r in scored(results).items()
+        }
+        if expert_return > 0
+        else {}
+    )
     return {"table": table.markdown(), "seconds": dict(seconds), **scores}
 
 
 def scored(results: Mapping[str, dict]) -> dict[str, dict]:
     """The stages that evaluated policies."""
-    return {name: result for name, result in results.items() if "return" in result and "return_by_seed" in result}
+    return {
+        name: result for name, result in results.items() if "return" in result and "return_by_seed" in result
+    }
 
 
 def method_rows(config, results, expert: list[float], random: list[float]):
     """Rows of the table, and the reference lines of the learning curves in % of the expert."""
-    published = published_results.cells_of(config.env, config.published_data, config.setup) if config.published_data else {}
+    published = (
+        published_results.cells_of(config.env, config.published_data, config.setup)
+        if config.published_data
+        else {}
+    )
     rows = [tables.MethodScores("Random", [random])]
     for suffix, number in counts(config).items():
         for method, stage in METHODS:
@@ -100,7 +119,9 @@ def learning_curves(config, workdir: Path) -> dict:
         rows = [row for row in read_rows(workdir / f"aime{suffix}" / "eval.jsonl")]
         if rows and all("by_expert" in row for row in rows):
             name = "AIME" if not suffix else f"AIME, {number} demonstration{'s' * (number != 1)}"
-            curves[name] = Curve([row["update"] for row in rows], np.transpose([row["by_expert"] for row in rows]))
+            curves[name] = Curve(
+                [row["update"] for row in rows], np.transpose([row["by_expert"] for row in rows])
+            )
     return curves or {"AIME": Curve([0], [[0.0]])}
 
 
@@ -113,9 +134,15 @@ def open_loop_figure(config, workdir: Path):
     length = config.pretrain.length
     data = SequenceDataset.create(episodes, length=length, sensors=[*model.inputs, *model.probes])
     batch = sample(data, jax.random.key(0), WINDOWS)
-    truth, prediction = jax.device_get(jax.jit(lambda m, b: report.open_loop(m, b, min(CONTEXT, length // 2)))(model, batch))
+    truth, prediction = jax.device_get(
+        jax.jit(lambda m, b: report.open_loop(m, b, min(CONTEXT, length // 2)))(model, batch)
+    )
     sensors = [name for name in truth if name in model.inputs]
-    names = [f"{name}[{i}]" if truth[name].shape[-1] > 1 else name for name in sensors for i in range(truth[name].shape[-1])]
+    names = [
+        f"{name}[{i}]" if truth[name].shape[-1] > 1 else name
+        for name in sensors
+        for i in range(truth[name].shape[-1])
+    ]
     return prediction_figure.open_loop(
         np.concatenate([truth[name] for name in sensors], axis=-1),
         np.concatenate([prediction[name] for name in sensors], axis=-1),
@@ -138,7 +165,11 @@ def side_by_side(config, workdir: Path, results, demonstration: Episode) -> tupl
         with make_vector(loaded.env_name, 1, seed=7, **loaded.env_options) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(clip(f"{label} (median seed)", episode))
-    options = {key: demonstration.metadata[key] for key in ("action_repeat", "reward_version") if key in demonstration.metadata}
+    options = {
+        key: demonstration.metadata[key]
+        for key in ("action_repeat", "reward_version")
+        if key in demonstration.metadata
+    }
     rendered = rendered_video.render_side_by_side(config.env, clips, seconds=SECONDS, env_options=options)
     if rendered.frames is None:
         return None, rendered.why_not
@@ -156,8 +187,8 @@ def clip(label: str, episode: Episode) -> rendered_video.Clip:
 def lead(config) -> str:
     """What the page shows, in two sentences."""
     return (
-        f"AIME imitates {config.env} from {config.num_demonstrations} demonstrations without actions, with a world model "
-        f"of the body that was pretrained on other data ({', '.join(['random', *config.body])}). "
+        f"AIME imitates {config.env} from {config.num_demonstrations} demonstrations without actions, with a world "
+        f"model of the body that was pretrained on other data ({', '.join(['random', *config.body])}). "
         f"Set-up {config.setup}; {config.num_seeds} seeds, trained in one program."
     )
 
@@ -168,18 +199,28 @@ def page_sections(report_page, config, workdir: Path, table, clip_path, why_not:
     return [
         report_page.TableSection.of("Scores", table),
         report_page.VideoSection(
-            "Expert and imitators", clip_path, alt="Expert, AIME and BCO(0) side by side", why_not=why_not,
-            caption="Left the expert, then the imitators with the seed of median score. None of them has seen an action of the expert.",
+            "Expert and imitators",
+            clip_path,
+            alt="Expert, AIME and BCO(0) side by side",
+            why_not=why_not,
+            caption="Left the expert, then the imitators with the seed of median score. "
+            "None of them has seen an action of the expert.",
         ),
         report_page.FigureSection(
-            "Against the published figures", figures / "comparison.png", alt="Bars of scores per method, ours and published",
+            "Against the published figures",
+            figures / "comparison.png",
+            alt="Bars of scores per method, ours and published",
         ),
         report_page.FigureSection(
-            "During training", figures / "learning_curves.png", alt="Score of AIME against updates",
+            "During training",
+            figures / "learning_curves.png",
+            alt="Score of AIME against updates",
             caption="Evaluated in the environment for this figure only; training does not see it.",
         ),
         report_page.FigureSection(
-            "What the world model foresees", figures / "open_loop.png", alt="Truth and open-loop prediction per dimension",
+            "What the world model foresees",
+            figures / "open_loop.png",
+            alt="Truth and open-loop prediction per dimension",
             caption=f"After {CONTEXT} records the model predicts from actions alone.",
         ),
         report_page.TimesSection("Time", seconds),

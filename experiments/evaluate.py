@@ -61,7 +61,9 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
 def write_video(path: pathlib.Path, loaded: LoadedRun, episodes: list[Episode]) -> None:
     """One episode of each of the first seeds, side by side; says why where nothing can be rendered."""
     per_seed = max(1, len(episodes) // loaded.num_seeds)
-    chosen = sorted(episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"]))
+    chosen = sorted(
+        episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"])
+    )
     chosen = chosen[::per_seed][: min(loaded.num_seeds, MAX_CLIPS)]
     if any("physics_state" not in episode.records for episode in chosen):
         print(f"No video: {loaded.env_name} has no physics state to render from.", file=sys.stderr)
@@ -79,7 +81,9 @@ def write_video(path: pathlib.Path, loaded: LoadedRun, episodes: list[Episode]) 
 
 def main() -> None:
     """Command line."""
-    launch(run, default_config="evaluate", default_workdir="", flags={"run": "Directory of the run to evaluate."})
+    launch(
+        run, default_config="evaluate", default_workdir="", flags={"run": "Directory of the run to evaluate."}
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,11 @@ def environment_of(name: str, episodes: Sequence[Episode]) -> tuple[str, dict]:
     name = name or metadata.get("environment", "")
     if not name:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    options = {key: metadata[key] for key in RECORDED_OPTIONS if metadata.get("environment") == name and key in metadata}
+    options = {
+        key: metadata[key]
+        for key in RECORDED_OPTIONS
+        if metadata.get("environment") == name and key in metadata
+    }
     return name, options
 
 
@@ -62,7 +66,10 @@ def evaluate_seeds(
         )
     # Rows are ordered by round, then environment: [rounds, seeds, per_seed] -> [seeds, rounds * per_seed].
     return {
-        key: np.reshape(values, (rounds, num_seeds, per_seed)).swapaxes(0, 1).reshape(num_seeds, -1)[:, :num_episodes].tolist()
+        key: np.reshape(values, (rounds, num_seeds, per_seed))
+        .swapaxes(0, 1)
+        .reshape(num_seeds, -1)[:, :num_episodes]
+        .tolist()
         for key, values in rows.items()
     }
 

@@ -40,7 +40,10 @@ def imitate(directory: RunDirectory) -> dict:
     """The run in an opened directory."""
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
-    for name, main in (("model", "--workdir of experiments.pretrain"), ("demonstrations", "folder of episodes")):
+    for name, main in (
+        ("model", "--workdir of experiments.pretrain"),
+        ("demonstrations", "folder of episodes"),
+    ):
         if not config[name]:
             raise ValueError(f"AIME needs a {main}; pass --config.{name}=DIR.")
     models = models_for_seeds(config["model"], num_seeds)
@@ -90,7 +93,9 @@ def imitate(directory: RunDirectory) -> dict:
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
         arch = world_models.read_architecture(config["model"], world_models.ARCHITECTURE)
-        world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+        world_models.save_architecture(
+            directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds}
+        )
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
     return directory.mark_done(evaluate(state, step, evaluation["final_episodes"], evaluation["seed"] + 1))
 
@@ -131,10 +136,14 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
         policies, available = world_models.load_policies(config["policy_from"])
         arch = world_models.read_architecture(config["policy_from"], world_models.POLICY)
         if available != num_seeds:
-            raise ValueError(f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}.")
+            raise ValueError(
+                f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}."
+            )
     else:
         arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
-        policies = world_models.stacked(lambda key: world_models.build_policy(arch, key), num_seeds, config["seed"])
+        policies = world_models.stacked(
+            lambda key: world_models.build_policy(arch, key), num_seeds, config["seed"]
+        )
     world_models.save_architecture(directory.path, world_models.POLICY, arch | {"num_seeds": num_seeds})
     return policies
 
@@ -149,22 +158,34 @@ def training(config: dict, models, policies, data: SequenceDataset, sensors: lis
     policy = create_states(policies, optimizer, seed, num_seeds)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, **loss)
-        return policy, functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)), (data, models)
+        return (
+            policy,
+            functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+            (data, models),
+        )
 
     body = load_episodes(config["embodiment"])
     body = SequenceDataset.create(body, length=config["length"], sensors=sensors)
     model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
-    state = JointState(policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds))
+    state = JointState(
+        policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
+    )
     update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
 
     def draw_both(datasets, key):
         demonstration_key, body_key = jax.random.split(key)
         return draw(datasets[0], demonstration_key), draw(datasets[1], body_key)
 
-    return state, functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)), ((data, body),)
+    return (
+        state,
+        functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)),
+        ((data, body),),
+    )
 
 
-def actor_of_seeds(models, policies, num_seeds: int, sample_action: bool, seed: int, num_envs: int) -> FilterActor:
+def actor_of_seeds(
+    models, policies, num_seeds: int, sample_action: bool, seed: int, num_envs: int
+) -> FilterActor:
     """An actor whose blocks of environments belong to one seed each."""
     return FilterActor(
         models, policies, num_envs, jax.random.key(seed), sample_action=sample_action, num_seeds=num_seeds

@@ -1,6 +1,6 @@
 """AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
 
-    python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ def pretrain(directory: RunDirectory) -> dict:
     data = SequenceDataset.create(episodes, length=config["length"], sensors=sensors, with_reward=with_reward)
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    models = world_models.stacked(lambda key: world_models.build(arch, key, episodes), num_seeds, config["seed"])
+    models = world_models.stacked(
+        lambda key: world_models.build(arch, key, episodes), num_seeds, config["seed"]
+    )
     state = create_states(models, optimizer, config["seed"], num_seeds)
     update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
-    draw = functools.partial(
-        sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"]
-    )
+    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
     state = train(
         directory,
         state,

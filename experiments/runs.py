@@ -1,8 +1,8 @@
 """Finished runs, loaded with one call: to evaluate them, and to act, filter and imagine in a notebook.
 
-    run = load_run("runs/demo/aime")
-    model, policy = run.world_model(seed=0), run.policy(seed=0)
-    actor = run.actor(num_envs=1, seed=0)            # records {name: [1, ...]} -> actions [1, A]
+run = load_run("runs/demo/aime")
+model, policy = run.world_model(seed=0), run.policy(seed=0)
+actor = run.actor(num_envs=1, seed=0)            # records {name: [1, ...]} -> actions [1, A]
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class LoadedRun:
         """An actor with the policy of one seed."""
         if self.kind == "aime":
             key = jax.random.key(seed)
-            return FilterActor(self.world_model(seed), self.policy(seed), num_envs, key, sample_action=sample_action)
+            return FilterActor(
+                self.world_model(seed), self.policy(seed), num_envs, key, sample_action=sample_action
+            )
         if self.kind == "baseline":
             return FrameStackActor(self.policy(seed))
         return self.make_actor(num_envs)
@@ -88,7 +90,9 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
     if (path / "policies").is_dir():
         return _load_sac(path, config)
     if (path / world_models.ARCHITECTURE).is_file():
-        raise ValueError(f"{path} is a pretraining run and has no policy; load its models with load_world_model.")
+        raise ValueError(
+            f"{path} is a pretraining run and has no policy; load its models with load_world_model."
+        )
     raise ValueError(f"{path} holds no finished policy. Run its command again to finish it.")
 
 
@@ -130,7 +134,9 @@ def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
 
 def _load_sac(path: pathlib.Path, config: dict) -> LoadedRun:
     policy, facts = load_policy(best_policy(path))
-    options = {key: value for key, value in facts["environment"].items() if key != "env" and value is not None}
+    options = {
+        key: value for key, value in facts["environment"].items() if key != "env" and value is not None
+    }
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> SACActor:
         return SACActor(policy, facts["sensors"])

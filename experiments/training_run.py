@@ -60,7 +60,9 @@ def train(
             jax.block_until_ready(metrics)
             speed = {"fps/updates": size / (time.perf_counter() - began)}
             update += size
-            row = writer.write({prefix + name: value for name, value in metrics.items()} | speed, update=update)
+            row = writer.write(
+                {prefix + name: value for name, value in metrics.items()} | speed, update=update
+            )
             check_finite(row, update)
             progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):

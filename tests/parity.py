@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import values
-from aime.losses import action_inference_terms, action_inference_loss
+from aime.losses import action_inference_loss, action_inference_terms
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import elbo_loss, elbo_loss_and_states, per_step_evidence
@@ -45,7 +45,9 @@ def load_case(folder: pathlib.Path) -> Case:
     inputs = {key: np.swapaxes(value, 0, 1) for key, value in np.load(folder / "inputs.npz").items()}
     flags = {key: inputs.pop(key)[..., 0] if key in inputs else None for key in FLAGS}
     zeros = np.zeros_like(flags["is_terminal"])
-    masks = {key.removesuffix("_mask"): inputs.pop(key)[..., 0] for key in list(inputs) if key.endswith("_mask")}
+    masks = {
+        key.removesuffix("_mask"): inputs.pop(key)[..., 0] for key in list(inputs) if key.endswith("_mask")
+    }
     reward = inputs.pop("reward")[..., 0] if "reward" in inputs else None
     batch = SequenceBatch(
         prev_action=inputs.pop("pre_action", None),
@@ -88,7 +90,9 @@ def train_outputs(case: Case) -> dict:
     _, metrics, output = elbo_loss_and_states(model, batch, None, **options)
     features = output.states.features
     means = {name: dist.mean() for name, dist in model.decode(features).items()}
-    means |= {name: model.baseline_probes[name](model.encode(batch.observation)).mean() for name in model.probes}
+    means |= {
+        name: model.baseline_probes[name](model.encode(batch.observation)).mean() for name in model.probes
+    }
     return (
         {"train/deter": output.states.deter, "train/stoch": output.states.stoch}
         | {f"train/mean/{name}": mean for name, mean in means.items()}
@@ -152,7 +156,9 @@ def imagine_outputs(case: Case) -> dict:
     model, policy, batch = case.checkpoint.world_model, case.checkpoint.policy, case.batch
     ((reward_name, (critic, target_critic)),) = case.checkpoint.vnet.items()
     # Starts in the recorded order, time-major.
-    starts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), model.filter(batch).states)
+    starts = jax.tree.map(
+        lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), model.filter(batch).states
+    )
 
     def policy_loss(policy):
         imagined = model.rssm.imagine(starts, policy, HORIZON)

@@ -36,7 +36,9 @@ def our_outputs(folder):
 
 def relative_error(expected: np.ndarray, ours: np.ndarray) -> float:
     """Largest deviation relative to the largest magnitude."""
-    return float(np.max(np.abs(expected - ours), initial=0.0) / (np.max(np.abs(expected), initial=0.0) + 1e-8))
+    return float(
+        np.max(np.abs(expected - ours), initial=0.0) / (np.max(np.abs(expected), initial=0.0) + 1e-8)
+    )
 
 
 def test_every_recorded_key_agrees(golden_case):

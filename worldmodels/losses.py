@@ -156,7 +156,14 @@ def elbo_loss(
 
 
 def elbo_loss_and_states(
-    model: WorldModel, batch: SequenceBatch, key: Array | None, *, kl_scale, kl_balance, free_nats, nll_reweight
+    model: WorldModel,
+    batch: SequenceBatch,
+    key: Array | None,
+    *,
+    kl_scale,
+    kl_balance,
+    free_nats,
+    nll_reweight,
 ) -> tuple[Array, Metrics, FilterOutput]:
     """`elbo_loss` with the inferred states, leaves [B, T, ...], from which imagination starts."""
     embed = model.encode(batch.observation)
@@ -232,7 +239,8 @@ def disagreement_loss(
 def per_step_evidence(model: WorldModel, batch: SequenceBatch) -> Array:
     """[B, T] log p(o_t | s_t) - KL(q || p) in nats, along the deterministic posterior.
 
-    Constants of the Normal are left out and masks ignored; this is VIPER's likelihood in AIME-v2 (symlog of it is the reward).
+    Constants of the Normal are left out and masks ignored; this is VIPER's likelihood in AIME-v2, whose symlog is the
+    reward.
     """
     output = model.filter(batch, None)
     kl = balanced_kl(output.posterior, output.prior)

@@ -186,7 +186,9 @@ class EnsembleMLP(nnx.Module):
         act = activation(self.activation)
         x = x[..., None, :]  # [..., 1, in_size] broadcasts against the members
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            x = jnp.einsum("...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel[...])
+            x = jnp.einsum(
+                "...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel[...]
+            )
             x = x + bias[...].reshape((1,) * (x.ndim - 2) + bias.shape)
             x = act(x) if i < len(self.kernels) - 1 else x
         return x

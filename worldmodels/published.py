@@ -61,10 +61,14 @@ def read_config(path: pathlib.Path) -> dict:
     import yaml
 
     if not path.exists():
-        raise ValueError(f"{path} does not exist; a published checkpoint folder has config.yaml beside model.pt.")
+        raise ValueError(
+            f"{path} does not exist; a published checkpoint folder has config.yaml beside model.pt."
+        )
     config = yaml.safe_load(path.read_text())
     if not isinstance(config, dict) or "world_model" not in config:
-        raise ValueError(f"{path} has no 'world_model' section; it is not the configuration of a published run.")
+        raise ValueError(
+            f"{path} has no 'world_model' section; it is not the configuration of a published run."
+        )
     return config
 
 
@@ -80,7 +84,9 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float().numpy() for name, tensor in state.items()}
     except Exception as error:
-        raise ValueError(f"{path} is not a PyTorch state dict that can be opened safely: {error}".split("\n")[0]) from error
+        raise ValueError(
+            f"{path} is not a PyTorch state dict that can be opened safely: {error}".split("\n")[0]
+        ) from error
 
 
 def loss_options(config: Mapping) -> dict:
@@ -243,7 +249,9 @@ def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tu
             f"{prefix}.std_net", (*path, "std_net"), decoder.std_net
         )
     if kind == "GlobalStdDecoder":
-        return mlp_names(f"{prefix}.mu_net", (*path, "net"), decoder.net) | {f"{prefix}.log_std": (*path, "log_std")}
+        return mlp_names(f"{prefix}.mu_net", (*path, "net"), decoder.net) | {
+            f"{prefix}.log_std": (*path, "log_std")
+        }
     part = "prob_net" if kind == "BinaryDecoder" else "net"
     return mlp_names(f"{prefix}.{part}", (*path, "net"), decoder.net)
 
@@ -294,7 +302,9 @@ def world_model_names(model: WorldModel) -> dict[str, tuple]:
 def lookup(module, path: tuple) -> nnx.Variable:
     """The variable at `path` of attribute names and list indices."""
     for part in path:
-        module = module[part] if isinstance(part, int) or isinstance(module, nnx.Dict) else getattr(module, part)
+        module = (
+            module[part] if isinstance(part, int) or isinstance(module, nnx.Dict) else getattr(module, part)
+        )
     return module
 
 

@@ -49,7 +49,13 @@ class JointHead(nnx.Module):
 
     def __init__(self, in_size, out_size, *, hidden_size, norm, rngs: nnx.Rngs):
         self.net = MLP(
-            in_size, out_size, hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm, rngs=rngs
+            in_size,
+            out_size,
+            hidden_size=hidden_size,
+            hidden_layers=1,
+            activation="swish",
+            norm=norm,
+            rngs=rngs,
         )
 
     def project(self, x: Array, start: int) -> Array:
@@ -150,7 +156,9 @@ class RSSM(nnx.Module):
             head, options = CategoricalHead, dict(norm=norm, num_classes=num_classes)
         out_size = stoch_size if num_classes is None else flat_stoch
         self.prior_head = head(deter_size, out_size, hidden_size=hidden_size, rngs=rngs, **options)
-        self.posterior_head = head(deter_size + embed_size, out_size, hidden_size=hidden_size, rngs=rngs, **options)
+        self.posterior_head = head(
+            deter_size + embed_size, out_size, hidden_size=hidden_size, rngs=rngs, **options
+        )
         self.num_classes = num_classes
 
     @property
@@ -160,7 +168,9 @@ class RSSM(nnx.Module):
 
     def initial(self, *batch_shape: int) -> RSSMState:
         """The state before the first observation: zeros, not learned."""
-        return RSSMState(jnp.zeros((*batch_shape, self.deter_size)), jnp.zeros((*batch_shape, self.stoch_size)))
+        return RSSMState(
+            jnp.zeros((*batch_shape, self.deter_size)), jnp.zeros((*batch_shape, self.stoch_size))
+        )
 
     def noise(self, key: Array | None, *batch_shape: int) -> Array | None:
         """Noise that turns latent parameters [*batch_shape, ...] into a sample; None (the mode) if `key` is None."""
@@ -259,7 +269,9 @@ class RSSM(nnx.Module):
 
         return scan_time(step, state, (actions, self.noise(key, *actions.shape[:2])))[1]
 
-    def imagine(self, state: RSSMState, policy: Callable, horizon: int, key: Array | None = None) -> ImagineOutput:
+    def imagine(
+        self, state: RSSMState, policy: Callable, horizon: int, key: Array | None = None
+    ) -> ImagineOutput:
         """Lets a policy act in the model (Dreamer). The policy reads stopped features, as published.
 
         Args:

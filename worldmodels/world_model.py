@@ -98,7 +98,10 @@ class WorldModel(nnx.Module):
         heads += [("reward", decoder)] if predict_reward else []
         heads += [("is_terminal", binary)] if predict_terminal else []
         self.decoders = nnx.Dict(
-            {name: make_decoder(feature_size, sizes.get(name, 1), rngs=rngs, **options) for name, options in heads}
+            {
+                name: make_decoder(feature_size, sizes.get(name, 1), rngs=rngs, **options)
+                for name, options in heads
+            }
         )
         self.targets = tuple(name for name, _ in heads)
         probe = probe or decoder
@@ -114,7 +117,9 @@ class WorldModel(nnx.Module):
             else None
         )
         self.ensemble = (
-            EnsembleMLP(feature_size + action_size, embed_size, rngs=rngs, **ensemble) if ensemble is not None else None
+            EnsembleMLP(feature_size + action_size, embed_size, rngs=rngs, **ensemble)
+            if ensemble is not None
+            else None
         )
 
     @property
@@ -124,11 +129,13 @@ class WorldModel(nnx.Module):
 
     def encode(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., d]} in raw units -> embedding [..., E]."""
-        known = {name: self.standardizer(name, observation[name]) for name in self.inputs if name in observation}
+        known = {
+            name: self.standardizer(name, observation[name]) for name in self.inputs if name in observation
+        }
         return self.encoder(known)
 
     def actions_for_filter(self, batch: SequenceBatch) -> Array:
-        """[B, T, A] actions of the batch; empty for an action-free model. Demonstrations without actions are refused."""
+        """[B, T, A] actions of the batch; empty for an action-free model; an error for demonstrations without any."""
         if self.action_size == 0:
             return jnp.zeros((*batch.batch_shape, 0))
         if batch.prev_action is None:
@@ -143,7 +150,9 @@ class WorldModel(nnx.Module):
             )
         return batch.prev_action
 
-    def filter(self, batch: SequenceBatch, key: Array | None = None, embed: Array | None = None) -> FilterOutput:
+    def filter(
+        self, batch: SequenceBatch, key: Array | None = None, embed: Array | None = None
+    ) -> FilterOutput:
         """Infers the states of `batch` given its actions; `key=None` takes modes. Leaves [B, T, ...]."""
         embed = self.encode(batch.observation) if embed is None else embed
         return self.rssm.filter(embed, self.actions_for_filter(batch), batch.is_first, key)
@@ -159,7 +168,10 @@ class WorldModel(nnx.Module):
 
     def predict(self, features: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
         """[..., F] -> {target or probe: mean prediction [..., d] in raw units}."""
-        heads = {**{name: self.probes[name] for name in self.probes}, **{n: self.decoders[n] for n in self.targets}}
+        heads = {
+            **{name: self.probes[name] for name in self.probes},
+            **{n: self.decoders[n] for n in self.targets},
+        }
         names = tuple(heads) if names is None else names
         return {name: self.standardizer.inverse(name, heads[name](features).mean()) for name in names}
 

@@ -17,14 +17,18 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
-    config.num_seeds = 1  # policies trained in one program; world model i goes with policy i, one model with all
+    config.num_seeds = (
+        1  # policies trained in one program; world model i goes with policy i, one model with all
+    )
     config.model = ""  # --workdir of a pretraining run
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2)
-    config.policy_from = ""  # "": random policy (published); --workdir of an imitation run: start from its policies
+    config.policy_from = (
+        ""  # "": random policy (published); --workdir of an imitation run: start from its policies
+    )
     config.num_updates = 50_000
     config.batch_size = 50
     config.length = 50

@@ -8,7 +8,8 @@ PRESETS = ("", "rssm", "small", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Pretrains the world model on embodiment data.
 
-    Published:  python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+    Published:  python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR
+                --workdir=DIR
     AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     For a test: ...pretrain.py:tiny
@@ -54,7 +55,13 @@ def rssm(config: ml_collections.ConfigDict) -> None:
     config.num_updates = 100_000
     config.loss = dict(kl_scale=1.0, kl_balance=None, free_nats=0.0, nll_reweight="dim_wise")
     config.world_model.rssm = dict(
-        family="rssm", deter_size=512, stoch_size=128, hidden_size=128, hidden_layers=2, norm=None, min_std=1e-6
+        family="rssm",
+        deter_size=512,
+        stoch_size=128,
+        hidden_size=128,
+        hidden_layers=2,
+        norm=None,
+        min_std=1e-6,
     )
     config.world_model.encoder = dict(name="identity")
     config.world_model.decoder = dict(name="smlp", **mlp)

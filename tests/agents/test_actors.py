@@ -1,0 +1,74 @@
+"""Acting step by step equals filtering the same episode in one sweep."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from models import ACTION_SIZE, make_batch, make_model
+
+from agents.actors import FilterActor, act, initial_actor_state
+from agents.policies import TanhGaussianPolicy
+
+
+def make_policy(model, seed: int = 1) -> TanhGaussianPolicy:
+    return TanhGaussianPolicy(
+        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
+    )
+
+
+def records_at(batch, t: int, first: bool) -> dict:
+    observation = {name: np.asarray(value[:, t]) for name, value in batch.observation.items()}
+    return observation | {"is_first": np.full(len(observation["position"]), first)}
+
+
+def test_acting_equals_filtering_the_episode():
+    model, batch = make_model(), make_batch(actions=False)
+    policy = make_policy(model)
+    step = jax.jit(act, static_argnames=("sample_state",))
+    state, actions, features = initial_actor_state(model, 3, jax.random.key(0)), [], []
+    for t in range(batch.batch_shape[1]):
+        observation = {name: value[:, t] for name, value in batch.observation.items()}
+        action, state = step(model, policy, state, observation, batch.is_first[:, t], sample_state=False)
+        actions.append(action)
+        features.append(state.latent.features)
+    prev_action = jnp.stack([jnp.zeros_like(actions[0]), *actions[:-1]], axis=1)
+    filtered = jax.jit(type(model).filter)(model, batch.replace(prev_action=prev_action))
+    np.testing.assert_allclose(jnp.stack(features, axis=1), filtered.states.features, rtol=1e-4, atol=1e-5)
+
+
+def test_a_new_episode_forgets_the_old_one():
+    model, batch = make_model(), make_batch()
+    actor = FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_state=False)
+    begin = actor(records_at(batch, 0, first=True))
+    actor(records_at(batch, 1, first=False))
+    np.testing.assert_allclose(actor(records_at(batch, 0, first=True)), begin, rtol=1e-6)
+
+
+def test_seeds_act_in_blocks_as_they_would_alone():
+    models, batch = [make_model(seed=i) for i in range(2)], make_batch(4)
+    policies = [make_policy(model, seed=5) for model in models]
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
+    records = records_at(batch, 0, first=True)
+    together = FilterActor(
+        stack(models), stack(policies), 4, jax.random.key(0), sample_state=False, num_seeds=2
+    )
+    actions = together(records)
+    for i in range(2):
+        alone = FilterActor(models[i], policies[i], 2, jax.random.key(0), sample_state=False)
+        expected = alone({name: value[2 * i : 2 * i + 2] for name, value in records.items()})
+        np.testing.assert_allclose(actions[2 * i : 2 * i + 2], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_actions_are_float32_within_the_bounds():
+    model = make_model()
+    actor = FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_action=True)
+    actions = actor(records_at(make_batch(), 0, first=True))
+    assert actions.dtype == np.float32 and actions.shape == (3, ACTION_SIZE) and np.abs(actions).max() <= 1
+
+
+def test_a_missing_sensor_is_named():
+    model = make_model()
+    actor = FilterActor(model, make_policy(model), 1, jax.random.key(0))
+    with pytest.raises(ValueError, match="does not give velocity; it gives is_first, position"):
+        actor({"position": np.zeros((1, 3)), "is_first": np.ones(1)})

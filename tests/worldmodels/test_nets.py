@@ -1,0 +1,70 @@
+"""Cells and layers against slow, obvious references."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from worldmodels import nets
+
+
+def sigmoid(x):
+    return 1.0 / (1.0 + np.exp(-x))
+
+
+def test_layer_norm_gru_is_the_published_cell():
+    cell = nets.LayerNormGRUCell(3, 4, rngs=nnx.Rngs(0))
+    x, h = np.random.default_rng(0).normal(size=(2, 3)), np.random.default_rng(1).normal(size=(2, 4))
+    u = np.concatenate([x, h], -1) @ np.asarray(cell.input_layer.kernel[...]) + np.asarray(
+        cell.input_layer.bias[...]
+    )
+    u = (u - u.mean(-1, keepdims=True)) / np.sqrt(u.var(-1, keepdims=True) + 1e-5)
+    keep, reset, candidate = np.split(u, 3, -1)
+    expected = (1 - sigmoid(keep)) * np.tanh(sigmoid(reset) * candidate) + sigmoid(keep) * h
+    np.testing.assert_allclose(cell(jnp.asarray(x), jnp.asarray(h)), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_gru_cell_matches_pytorch():
+    torch = pytest.importorskip("torch")
+    cell, reference = nets.GRUCell(3, 4, rngs=nnx.Rngs(0)), torch.nn.GRUCell(3, 4)
+    for ours, suffix in ((cell.input_layer, "ih"), (cell.memory_layer, "hh")):
+        getattr(reference, f"weight_{suffix}").data = torch.tensor(np.array(ours.kernel[...]).T)
+        getattr(reference, f"bias_{suffix}").data = torch.tensor(np.array(ours.bias[...]))
+    x, h = np.ones((2, 3), np.float32), np.full((2, 4), 0.5, np.float32)
+    expected = reference(torch.tensor(x), torch.tensor(h)).detach().numpy()
+    np.testing.assert_allclose(cell(jnp.asarray(x), jnp.asarray(h)), expected, rtol=1e-5)
+
+
+def test_initialisation_is_uniform_within_the_fan_in_bound_for_weights_and_biases():
+    layer = nets.linear(100, 400, rngs=nnx.Rngs(0))
+    for values in (layer.kernel[...], layer.bias[...]):
+        assert np.abs(values).max() <= 0.1
+        assert np.std(values) == pytest.approx(0.1 / np.sqrt(3), rel=0.1)
+
+
+def test_a_split_first_layer_gives_what_the_whole_one_gives():
+    mlp = nets.MLP(5, 2, hidden_size=8, norm="ln", rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (7, 5))
+    split = mlp.finish(mlp.project(x[:, :3], 0) + mlp.project(x[:, 3:], 3))
+    np.testing.assert_allclose(split, mlp(x), rtol=1e-5, atol=1e-6)
+
+
+def test_an_mlp_without_hidden_layers_is_linear():
+    mlp = nets.MLP(3, 2, hidden_layers=0, rngs=nnx.Rngs(0))
+    x = jnp.ones((1, 3))
+    np.testing.assert_allclose(2 * mlp(x) - mlp(0 * x), mlp(2 * x), rtol=1e-5)
+
+
+def test_ensemble_members_are_independent_mlps():
+    ensemble = nets.EnsembleMLP(3, 2, num_members=4, hidden_size=5, hidden_layers=1, rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (6, 3))
+    for member in range(4):
+        hidden = jax.nn.elu(x @ ensemble.kernels[0][...][member] + ensemble.biases[0][...][member][None])
+        expected = hidden @ ensemble.kernels[1][...][member] + ensemble.biases[1][...][member][None]
+        np.testing.assert_allclose(ensemble(x)[:, member], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_unknown_activation_lists_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown activation 'gelo'. Known: elu"):
+        nets.activation("gelo")
