@@ -18,6 +18,7 @@ import os
 import pathlib
 import platform
 import re
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -55,20 +56,28 @@ def launch(
       flags: more flags, {name: help}; strings, passed on as keyword arguments (None if absent).
       argv: command line, `sys.argv` by default.
     """
-    if argv is None:
-        argv = sys.argv
-        use_huge_pages()
     try:
-        arguments = parse(argv, default_config, default_workdir, flags or {}, inspect.getmodule(run).__doc__)
+        arguments = parse(
+            sys.argv if argv is None else argv,
+            default_config,
+            default_workdir,
+            flags or {},
+            getattr(inspect.getmodule(run), "__doc__", None),
+        )
     except UsageError as error:
         sys.exit(_complain(error))
     debug = arguments.pop("debug")
+    if argv is None:
+        use_huge_pages()
     set_up_process()
     try:
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
         print(error, file=sys.stderr)
         sys.exit(128 + error.signal_number)
+    except KeyboardInterrupt:
+        print("Stopped at once; what came after the last checkpoint is lost.", file=sys.stderr)
+        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if debug or not is_user_error(error):
             raise
@@ -156,7 +165,7 @@ def is_user_error(error: BaseException) -> bool:
 
     Those are our own exceptions, and a ValueError or OSError that our code, not a library, has raised.
     """
-    if type(error).__module__.partition(".")[0] in _OURS and isinstance(error, ValueError):
+    if type(error).__module__.partition(".")[0] in _OURS:
         return True
     if not isinstance(error, ValueError | OSError) or error.__traceback__ is None:
         return False

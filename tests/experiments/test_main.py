@@ -165,3 +165,9 @@ def test_a_program_starts_again_once_with_huge_pages(tmp_path):
     assert lines[0] == lines[1]
     assert lines[0].endswith("['--a', 'b c']")
     assert lines[2] == "glibc.malloc.hugetlb=1"
+
+
+def test_missing_opengl_is_an_error_of_the_user():
+    from experiments.envs.rendering import RenderingError
+
+    assert is_user_error(RenderingError("Images cannot be rendered."))
