@@ -96,7 +96,7 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
         with_actions=False,
     )
     stages.run("demonstrations", collect.run, demonstrations)
-    body = embodiment_data(config, stages)
+    body, random_return = embodiment_data(config, stages)
     with_body = dict(setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body))
     results["pretrain"] = stages.run("pretrain", pretrain.run, changed(config.pretrain, **with_body))
 
@@ -107,22 +107,24 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
         aime = changed(config.imitate, model=str(stages.path("pretrain")), demonstrations=observed, **counts)
         bco = changed(config.bco, setup=config.setup, embodiment=str(body), demonstrations=observed, **counts)
         bc = changed(config.bc, setup=config.setup, demonstrations=oracle, **counts)
+        for method in (aime, bco, bc):
+            method.evaluation.random_return = random_return
         results[f"aime{suffix}"] = stages.run(f"aime{suffix}", imitate.run, aime)
         results[f"bco{suffix}"] = stages.run(f"bco{suffix}", baseline.run, bco)
         results[f"bc{suffix}"] = stages.run(f"bc{suffix}", baseline.run, bc)
     return results
 
 
-def embodiment_data(config, stages: Stages) -> Path:
-    """Collects what the world model learns from; returns the folder."""
-    stages.run("random", collect.run, changed(config.random, env=config.env))
+def embodiment_data(config, stages: Stages) -> tuple[Path, float]:
+    """Collects what the world model learns from; returns the folder, and the return of the random policy."""
+    random = stages.run("random", collect.run, changed(config.random, env=config.env))
     sources = [stages.path("random")]
     for name, body in config.body.items():
         stages.run(name, collect.run, body if body.method == "sac" else changed(body, env=config.env))
         sources.append(stages.path(name))
     mix = changed(collect_config.get_config("mix"), sources=tuple(str(path) for path in sources))
     stages.run("embodiment", collect.run, mix)
-    return stages.path("embodiment") / "episodes"
+    return stages.path("embodiment") / "episodes", random["return_mean"]
 
 
 def demonstration_counts(config) -> dict[str, int]:

@@ -5,19 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 
 from agents.loop import collect_episodes
-from experiments import published_results, rendered_video, statistics, tables, video
+from experiments import published_results, run_video, statistics, tables
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import read_rows
-from experiments.runs import load_run, load_world_model
-from worldmodels import report
-from worldmodels.dataset import SequenceDataset, sample
+from experiments.runs import load_run
 from worldmodels.episodes import Episode, load_episodes
 
-CONTEXT, WINDOWS = 10, 64
 METHODS = (("BCO(0)", "bco"), ("AIME", "aime"), ("BC oracle", "bc"))
 SECONDS = 10.0  # of the video
 
@@ -53,7 +49,6 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
             figures.bars_of(rows, expert=expert_return), title="Ours and the published figures", note=note
         )
         plot_style.save_figure(bars, folder / "comparison")
-    plot_style.save_figure(open_loop_figure(config, workdir), folder / "open_loop")
     clip, why_not = (
         side_by_side(config, workdir, results, expert[0]) if config.video else (None, "Switched off.")
     )
@@ -125,63 +120,22 @@ def learning_curves(config, workdir: Path) -> dict:
     return curves or {"AIME": Curve([0], [[0.0]])}
 
 
-def open_loop_figure(config, workdir: Path):
-    """What the first world model foresees on embodiment data."""
-    from experiments import prediction_figure
-
-    model = load_world_model(workdir / "pretrain")
-    episodes = load_episodes(workdir / "embodiment" / "episodes", limit=50, mode="uniform")
-    length = config.pretrain.length
-    data = SequenceDataset.create(episodes, length=length, sensors=[*model.inputs, *model.probes])
-    batch = sample(data, jax.random.key(0), WINDOWS)
-    truth, prediction = jax.device_get(
-        jax.jit(lambda m, b: report.open_loop(m, b, min(CONTEXT, length // 2)))(model, batch)
-    )
-    sensors = [name for name in truth if name in model.inputs]
-    names = [
-        f"{name}[{i}]" if truth[name].shape[-1] > 1 else name
-        for name in sensors
-        for i in range(truth[name].shape[-1])
-    ]
-    return prediction_figure.open_loop(
-        np.concatenate([truth[name] for name in sensors], axis=-1),
-        np.concatenate([prediction[name] for name in sensors], axis=-1),
-        context=min(CONTEXT, length // 2),
-        names=names,
-        seconds_per_step=episodes[0].metadata.get("control_seconds"),
-        title="Open-loop prediction on embodiment data",
-    )
-
-
 def side_by_side(config, workdir: Path, results, demonstration: Episode) -> tuple[Path | None, str]:
     """Expert, AIME and BCO(0), each imitator with the seed whose score is the median; path, or why there is none."""
     if "physics_state" not in demonstration.records:
         return None, f"{config.env} has no physics state to render from."
-    clips = [clip("Expert", demonstration)]
+    clips = [run_video.clip("Expert", demonstration)]
     for label, stage in (("AIME", "aime"), ("BCO(0)", "bco")):
         by_seed = results[stage]["return_by_seed"]
         seed = int(np.argsort(by_seed)[len(by_seed) // 2])
         loaded = load_run(workdir / stage)
         with make_vector(loaded.env_name, 1, seed=7, **loaded.env_options) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
-        clips.append(clip(f"{label} (median seed)", episode))
-    options = {
-        key: demonstration.metadata[key]
-        for key in ("action_repeat", "reward_version")
-        if key in demonstration.metadata
-    }
-    rendered = rendered_video.render_side_by_side(config.env, clips, seconds=SECONDS, env_options=options)
-    if rendered.frames is None:
-        return None, rendered.why_not
-    try:
-        return video.write_mp4(workdir / "videos" / "side_by_side.mp4", rendered.frames, rendered.fps), ""
-    except video.VideoError as error:
-        return None, str(error)
-
-
-def clip(label: str, episode: Episode) -> rendered_video.Clip:
-    """An episode as a column of the video."""
-    return rendered_video.Clip(label, episode.records["physics_state"], np.ravel(episode.records["reward"]))
+        clips.append(run_video.clip(f"{label} (median seed)", episode))
+    recorded = demonstration.metadata
+    options = {key: recorded[key] for key in ("action_repeat", "reward_version") if key in recorded}
+    path = workdir / "videos" / "side_by_side.mp4"
+    return run_video.write(path, config.env, options, clips, seconds=SECONDS)
 
 
 def lead(config) -> str:
@@ -219,9 +173,9 @@ def page_sections(report_page, config, workdir: Path, table, clip_path, why_not:
         ),
         report_page.FigureSection(
             "What the world model foresees",
-            figures / "open_loop.png",
+            workdir / "pretrain" / "figures" / "open_loop.png",
             alt="Truth and open-loop prediction per dimension",
-            caption=f"After {CONTEXT} records the model predicts from actions alone.",
+            caption="Truth and prediction of the first world model; the shaded records were shown to it.",
         ),
         report_page.TimesSection("Time", seconds),
         *report_page.run_sections(workdir),

@@ -13,16 +13,12 @@ import functools
 import pathlib
 import sys
 
-import numpy as np
-
-from experiments import rendered_video, tables, video
+from experiments import run_video, tables
 from experiments.evaluation import evaluate_seeds, scores
 from experiments.main import launch
 from experiments.run_directory import write_json
-from experiments.runs import LoadedRun, load_run
+from experiments.runs import load_run
 from worldmodels.episodes import Episode
-
-MAX_CLIPS = 4
 
 
 def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
@@ -54,29 +50,15 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     )
     print(table.markdown(), table.caption, sep="\n")
     if config.video:
-        write_video(folder / "videos" / "evaluation.mp4", loaded, episodes)
+        path, why_not = run_video.seeds_side_by_side(
+            folder / "videos" / "evaluation.mp4",
+            loaded.env_name,
+            loaded.env_options,
+            episodes,
+            loaded.num_seeds,
+        )
+        print(f"Video: {path}" if path else f"No video: {why_not}", file=sys.stdout if path else sys.stderr)
     return result
-
-
-def write_video(path: pathlib.Path, loaded: LoadedRun, episodes: list[Episode]) -> None:
-    """One episode of each of the first seeds, side by side; says why where nothing can be rendered."""
-    per_seed = max(1, len(episodes) // loaded.num_seeds)
-    chosen = sorted(
-        episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"])
-    )
-    chosen = chosen[::per_seed][: min(loaded.num_seeds, MAX_CLIPS)]
-    if any("physics_state" not in episode.records for episode in chosen):
-        print(f"No video: {loaded.env_name} has no physics state to render from.", file=sys.stderr)
-        return
-    clips = [
-        rendered_video.Clip(f"seed {i}", e.records["physics_state"], np.ravel(e.records["reward"]))
-        for i, e in enumerate(chosen)
-    ]
-    rendered = rendered_video.render_side_by_side(loaded.env_name, clips, env_options=loaded.env_options)
-    if rendered.frames is None:
-        print(f"No video: {rendered.why_not}", file=sys.stderr)
-        return
-    print(f"Video: {video.write_mp4(path, rendered.frames, rendered.fps)}")
 
 
 def main() -> None:

@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import jax
 
 from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
-from experiments import world_models
+from experiments import run_video, world_models
 from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
@@ -20,7 +21,7 @@ from experiments.run_directory import RunDirectory
 from experiments.training_run import train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
-from worldmodels.episodes import load_episodes
+from worldmodels.episodes import Episode, load_episodes
 from worldmodels.training import make_train_loop
 
 
@@ -60,7 +61,9 @@ def imitate(directory: RunDirectory) -> dict:
     policies = initial_policies(directory, config, models, num_seeds)
     state, make_loop, args = training(config, models, policies, data, sensors)
 
-    def evaluate(state, update, num_episodes=evaluation["episodes"], seed=evaluation["seed"]):
+    def evaluate(
+        state, update, num_episodes=evaluation["episodes"], seed=evaluation["seed"], on_episode=None
+    ):
         model = state.model.model if isinstance(state, JointState) else models
         make_actor = functools.partial(
             actor_of_seeds, model, policy_state(state).model, num_seeds, evaluation["sample_action"], seed
@@ -73,6 +76,7 @@ def imitate(directory: RunDirectory) -> dict:
             num_episodes=num_episodes,
             seed=seed,
             workers=evaluation["workers"],
+            on_episode=on_episode,
         )
         return episodes | scores(episodes["return"], expert, evaluation["random_return"])
 
@@ -97,7 +101,15 @@ def imitate(directory: RunDirectory) -> dict:
             directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds}
         )
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
-    return directory.mark_done(evaluate(state, step, evaluation["final_episodes"], evaluation["seed"] + 1))
+    played: list[Episode] = []
+    on_episode = played.append if evaluation["video"] else None
+    result = evaluate(state, step, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
+    if played:
+        path = directory / "videos" / "evaluation.mp4"
+        _, why_not = run_video.seeds_side_by_side(path, env_name, env_options, played, num_seeds)
+        if why_not:
+            print(f"No video: {why_not}", file=sys.stderr)
+    return directory.mark_done(result)
 
 
 def policy_state(state):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 
 import jax
+import numpy as np
 
 from experiments import world_models
 from experiments.evaluation import environment_of
@@ -19,7 +20,14 @@ from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import load_episodes
 from worldmodels.losses import elbo_loss
-from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_train_loop, make_update
+from worldmodels.training import (
+    TrainState,
+    cosine_schedule,
+    make_optimizer,
+    make_train_loop,
+    make_update,
+    select_seed,
+)
 
 CONTEXT = 10  # records that open-loop predictions see
 
@@ -77,7 +85,26 @@ def pretrain(directory: RunDirectory) -> dict:
         "num_updates": config["num_updates"],
         "num_episodes": len(episodes),
     }
+    write_open_loop(directory, select_seed(state.model, 0), batch, context, episodes[0].metadata)
     return directory.mark_done(result)
+
+
+def write_open_loop(directory: RunDirectory, model, batch, context: int, metadata: dict) -> None:
+    """Writes figures/open_loop.{png,pdf}: what the first model foresees of some windows."""
+    from experiments import plot_style, prediction_figure  # matplotlib is slow to import
+
+    truth, prediction = jax.device_get(jax.jit(report.open_loop, static_argnums=2)(model, batch, context))
+    names = [name for name in truth if name in model.inputs] or list(truth)
+    figure = prediction_figure.open_loop(
+        np.concatenate([truth[name] for name in names], axis=-1),
+        np.concatenate([prediction[name] for name in names], axis=-1),
+        context=context,
+        names=[f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])],
+        seconds_per_step=metadata.get("control_seconds"),
+        title="Open-loop prediction on embodiment data",
+        note=f"After {context} records the model predicts from actions alone.",
+    )
+    plot_style.save_figure(figure, directory / "figures" / "open_loop")
 
 
 def optimizer_from(config: dict, num_updates: int):

@@ -66,7 +66,9 @@ def train(
             check_finite(row, update)
             progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):
-                writer.write_eval({"update": update, **evaluate(state, update)})
+                result = evaluate(state, update)
+                writer.write_eval({"update": update, **result})
+                writer.write(evaluation_metrics(result), update=update)
             if update % save_every == 0 or update == num_updates or run.interrupted():
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
@@ -78,3 +80,9 @@ def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: in
     ends = [num_updates, (update // per_dispatch + 1) * per_dispatch]
     ends += [(update // period + 1) * period for period in periods if period]
     return min(ends) - update
+
+
+def evaluation_metrics(result: dict) -> dict:
+    """What TensorBoard shows of an evaluation: one value per seed."""
+    shown = {"return_by_seed": "eval/return", "by_expert": "eval/return_by_expert"}
+    return {name: result[key] for key, name in shown.items() if key in result}

@@ -53,6 +53,7 @@ def _sac(config):
         "target_rate": 0.005,
         "target_entropy": -0.5,  # nats per action dimension
         "initial_temperature": 1.0,
+        "actor_every": 1,  # updates of the critics per update of the actor
     }
     config.rounds = {
         "random_steps": 1000,

@@ -45,6 +45,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         sample_action=False,  # False: the policy's mode
         seed=100,
         workers=0,
+        video=True,  # of the final evaluation, where something can be rendered
         random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
     )
     {"": lambda c: None, "small": small, "tiny": tiny}[preset](config)
@@ -60,7 +61,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.loss.first_action = "zero"
     config.policy = dict(hidden_size=64, hidden_layers=2)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
-    config.evaluation.update(every=300, final_episodes=10)
+    config.evaluation.update(every=300, final_episodes=10, video=False)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

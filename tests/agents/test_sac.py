@@ -15,8 +15,9 @@ from agents.sac import (
     actor_loss,
     create_sac,
     critic_loss,
+    make_critic_update,
     make_learn,
-    make_sac_update,
+    make_policy_update,
     sample_action,
     soft_update,
     temperature_loss,
@@ -31,7 +32,8 @@ KEY = jax.random.key(0)
 def before_and_after():
     """States before and after one update."""
     before = create_sac(3, 2, SETTINGS, KEY)
-    after, _ = jax.jit(make_sac_update(2, SETTINGS))(before, _batch())
+    between, _ = jax.jit(make_critic_update(SETTINGS))(before, _batch())
+    after, _ = jax.jit(make_policy_update(2, SETTINGS))(between, _batch())
     return before, after
 
 
@@ -77,7 +79,12 @@ def test_the_critic_loss_is_half_the_squared_error_to_the_soft_target():
 
 def test_after_a_termination_the_target_is_the_reward():
     loss, _ = critic_loss(
-        _constant_critic(2.0, 2.0), _constant_critic(9.0, 9.0), _standard_actor, 0.0, _batch(discount=0.0), KEY
+        _constant_critic(2.0, 2.0),
+        _constant_critic(9.0, 9.0),
+        _standard_actor,
+        0.0,
+        _batch(discount=0.0),
+        KEY,
     )
     np.testing.assert_allclose(loss, 0.0, atol=1e-6)
 
@@ -122,6 +129,19 @@ def test_the_critic_learns_the_reward_without_recompiling():
         state, metrics = learn(state, replay)
     assert float(metrics["critic/loss"]) < 0.05
     assert learn._cache_size() == 1
+
+
+def test_the_actor_may_learn_less_often():
+    settings = dataclasses.replace(SETTINGS, actor_every=3)
+    state, _ = make_learn(2, settings, 6)(
+        create_sac(3, 2, settings, KEY), insert(Replay.create(8, 3, 2), _batch(), 4)
+    )
+    assert (int(state.critic.step), int(state.actor.step), int(state.temperature.step)) == (6, 2, 2)
+
+
+def test_updates_that_leave_the_actor_behind_are_refused():
+    with pytest.raises(ValueError, match="multiple of actor_every"):
+        make_learn(2, dataclasses.replace(SETTINGS, actor_every=3), 50)
 
 
 def test_the_numpy_policy_is_the_actor():

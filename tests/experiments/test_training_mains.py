@@ -1,0 +1,158 @@
+"""Pretraining, imitation, evaluation: as users run them, interrupted and resumed, and with what users get wrong."""
+
+import jax
+import numpy as np
+import pytest
+from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
+
+from experiments import collect, evaluate, imitate, pretrain
+from experiments.configs import collect as collect_config
+from experiments.configs import evaluate as evaluate_config
+from experiments.configs import imitate as imitate_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.runs import load_run, load_world_model
+
+
+def config_of(module, preset="tiny", **changes):
+    config = module.get_config(preset)
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    collect.run(config_of(collect_config, "uniform-tiny"), folder / "data")
+    return str(folder / "data" / "episodes")
+
+
+@pytest.fixture(scope="module")
+def model(folder, data):
+    pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def policy(folder, data, model):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
+    imitate.run(config, folder / "policy")
+    return folder / "policy"
+
+
+def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, folder):
+    flags = (
+        "--config=experiments/configs/pretrain.py:tiny",
+        f"--config.embodiment={data}",
+        "--config.num_seeds=2",
+        f"--workdir={folder / 'again'}",
+    )
+    metrics = folder / "again" / "metrics.jsonl"
+    assert stop_after_rows(start("experiments.pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("experiments.pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
+    pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "again")
+    assert_same_run(folder / "again", model, ("checkpoints", "model"))
+
+
+def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
+    flags = (
+        "--config=experiments/configs/imitate.py:tiny",
+        f"--config.demonstrations={data}",
+        f"--config.model={model}",
+        "--config.num_seeds=2",
+        f"--workdir={folder / 'policy-again'}",
+    )
+    metrics = folder / "policy-again" / "metrics.jsonl"
+    assert stop_after_rows(start("experiments.imitate", *flags), metrics, 1, SIGKILL) == -SIGKILL
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
+    imitate.run(config, folder / "policy-again")
+    assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
+
+
+def test_seeds_in_one_program_equal_the_run_with_one_seed(data, model, folder):
+    pretrain.run(config_of(pretrain_config, embodiment=data, seed=1), folder / "alone")
+    together, alone = load_world_model(model, seed=1), load_world_model(folder / "alone")
+    for ours, expected in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
+    result = imitate.run(
+        config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2), policy
+    )
+    assert np.shape(result["return"]) == (2, 2)
+    assert len(result["by_expert"]) == 2
+
+
+def test_the_model_can_go_on_training_beside_the_policy(data, model, folder):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, embodiment=data, num_seeds=2)
+    imitate.run(config, folder / "joint")
+    before, after = load_world_model(model), load_run(folder / "joint").world_model()
+    deltas = [np.abs(x - y).max() for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+    assert max(deltas) > 0
+
+
+def test_imitation_can_start_from_earlier_policies(policy, data, model, folder):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2, num_updates=0)
+    config.update(policy_from=str(policy))
+    imitate.run(config, folder / "continued")
+    for ours, expected in zip(
+        *map(jax.tree.leaves, (load_run(folder / "continued").policies, load_run(policy).policies)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_evaluate_needs_only_the_run(policy):
+    result = evaluate.run(config_of(evaluate_config), "", run=str(policy))
+    assert np.shape(result["return"]) == (2, 2) and (policy / "evaluation.json").is_file()
+
+
+def test_a_loaded_run_acts(policy):
+    run = load_run(policy)
+    records = {"position": np.zeros((1, 2), np.float32), "is_first": np.ones(1, bool)}
+    assert run.actor(num_envs=1, seed=1)(records).shape == (1, 2)
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        pretrain.run(config_of(pretrain_config, embodiment=str(tmp_path / "nowhere")), tmp_path / "run")
+
+
+def test_no_folder_says_which_flag(tmp_path):
+    with pytest.raises(ValueError, match="--config.embodiment=DIR"):
+        pretrain.run(config_of(pretrain_config), tmp_path / "run")
+    with pytest.raises(ValueError, match="--config.model=DIR"):
+        imitate.run(config_of(imitate_config), tmp_path / "other")
+
+
+def test_data_of_another_environment_lacks_sensors(data, tmp_path):
+    with pytest.raises(ValueError, match="lacks orientations, height, velocity|lacks orientations, height"):
+        pretrain.run(config_of(pretrain_config, embodiment=data, env="walker-walk"), tmp_path / "run")
+
+
+def test_a_run_that_is_no_pretraining_says_so(data, tmp_path):
+    with pytest.raises(
+        ValueError,
+        match="pass the --workdir of a run of experiments.pretrain",
+    ):
+        imitate.run(config_of(imitate_config, model=str(tmp_path), demonstrations=data), tmp_path / "run")
+
+
+def test_more_policies_than_models_are_refused(data, model, tmp_path):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=3)
+    with pytest.raises(ValueError, match="holds 2 world models, the run asks for 3 policies"):
+        imitate.run(config, tmp_path / "run")
+
+
+def test_evaluating_nothing_says_what_to_pass(tmp_path):
+    with pytest.raises(ValueError, match="--run=DIR"):
+        evaluate.run(config_of(evaluate_config), "")
+    with pytest.raises(ValueError, match="has no config.json"):
+        evaluate.run(config_of(evaluate_config), "", run=str(tmp_path))

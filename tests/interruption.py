@@ -1,0 +1,57 @@
+"""Mains as subprocesses that are killed, and runs compared to the bit."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+
+from experiments.metrics_writer import read_rows
+from worldmodels.checkpoints import Checkpoints
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+def start(module: str, *flags) -> subprocess.Popen:
+    """`python -m module flags`."""
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, "-m", module, *map(str, flags)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def stop_after_rows(process: subprocess.Popen, metrics: pathlib.Path, rows: int, number: int) -> int:
+    """Sends a signal once the metrics file has so many rows; returns the exit code."""
+    while process.poll() is None:
+        if metrics.is_file() and metrics.read_bytes().count(b"\n") >= rows:
+            process.send_signal(number)
+            break
+        time.sleep(0.005)
+    process.communicate(timeout=240)
+    return process.returncode
+
+
+def without_clock(rows: list[dict]) -> list[dict]:
+    """Rows without what depends on the clock."""
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "fps/"))} for row in rows]
+
+
+def assert_same_run(workdir: pathlib.Path, reference: pathlib.Path, checkpoints=("checkpoints",)) -> None:
+    """Equal results, metrics and parameters, to the bit."""
+    assert (workdir / "DONE").read_text() == (reference / "DONE").read_text()
+    for name in ("metrics.jsonl", "eval.jsonl"):
+        assert without_clock(read_rows(workdir / name)) == without_clock(read_rows(reference / name))
+    for folder in checkpoints:
+        (step, arrays, _), (expected_step, expected, _) = (
+            Checkpoints(d / folder).read() for d in (workdir, reference)
+        )
+        assert step == expected_step and arrays.keys() == expected.keys()
+        for key in arrays:
+            np.testing.assert_array_equal(arrays[key], expected[key], err_msg=key)
+
+
+SIGKILL, SIGTERM = signal.SIGKILL, signal.SIGTERM
