@@ -59,8 +59,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 def small(config: ml_collections.ConfigDict) -> None:
     """Seconds per network on a CPU: of 6000 updates, the best of each 500 on 10% of the windows.
 
-    On cheetah-runbackward (lpomdp, from noise), standardising lifts BCO(0) from 67 to 71% of the expert and BC from
-    94 to 100% (means of 4 seeds).
+    On cheetah-runbackward (lpomdp, from noise), standardising lifts BCO(0) from 67 to 71% of the expert and
+    BC from 94 to 100% (means of 4 seeds).
     """
     config.standardize = True
     config.fit.update(training_fraction=0.9, updates_per_epoch=500, max_updates=6000)
