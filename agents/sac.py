@@ -170,10 +170,23 @@ def create_sac(observation_size: int, action_size: int, settings: SACSettings, k
     )
 
 
-def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
-    """Returns the pure function `update(state, batch) -> (state, metrics)` of everything in `SACState`."""
+def make_critic_update(settings: SACSettings) -> Callable:
+    """Returns the pure function `update(state, batch) -> (state, metrics)` of the critics, then their targets."""
+    update_critic = make_update(critic_loss, make_optimizer(settings.learning_rate))
+
+    def update(state: SACState, batch: Transitions) -> tuple[SACState, Metrics]:
+        frozen = state.target_critic, state.actor.model, state.temperature.model
+        critic, metrics = update_critic(state.critic, *frozen, batch)
+        target_critic = soft_update(state.target_critic, critic.model, settings.target_rate)
+        metrics = {f"critic/{name}": value for name, value in metrics.items()}
+        return state.replace(critic=critic, target_critic=target_critic), metrics
+
+    return update
+
+
+def make_policy_update(action_size: int, settings: SACSettings) -> Callable:
+    """Returns the pure function `update(state, batch) -> (state, metrics)` of the actor and the temperature."""
     optimizer = make_optimizer(settings.learning_rate)
-    update_critic = make_update(critic_loss, optimizer)
     update_actor = make_update(actor_loss, optimizer)
     target_entropy = settings.target_entropy * action_size
     update_temperature = make_update(
@@ -181,19 +194,11 @@ def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
     )
 
     def update(state: SACState, batch: Transitions) -> tuple[SACState, Metrics]:
-        log_temperature = state.temperature.model
-        critic, critic_metrics = update_critic(
-            state.critic, state.target_critic, state.actor.model, log_temperature, batch
-        )
-        target_critic = soft_update(state.target_critic, critic.model, settings.target_rate)
-        actor, actor_metrics = update_actor(state.actor, critic.model, log_temperature, batch)
-        temperature, temperature_metrics = update_temperature(state.temperature, actor_metrics["entropy"])
-        metrics = {f"critic/{name}": value for name, value in critic_metrics.items()}
-        metrics |= {f"policy/{name}": value for name, value in actor_metrics.items()}
-        metrics["policy/temperature"] = temperature_metrics["temperature"]
-        return SACState(
-            actor=actor, critic=critic, target_critic=target_critic, temperature=temperature
-        ), metrics
+        actor, metrics = update_actor(state.actor, state.critic.model, state.temperature.model, batch)
+        temperature, more = update_temperature(state.temperature, metrics["entropy"])
+        metrics = {f"policy/{name}": value for name, value in metrics.items()}
+        metrics["policy/temperature"] = more["temperature"]
+        return state.replace(actor=actor, temperature=temperature), metrics
 
     return update
 
@@ -202,16 +207,31 @@ def make_sac_update(action_size: int, settings: SACSettings) -> Callable:
 def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Callable:
     """Returns the jitted `learn(state, replay) -> (state, metrics)`: `num_updates` updates in one dispatch.
 
-    It donates `state`; metrics are averaged over the updates.
+    An update is one of the critics; every `actor_every`-th is followed by one of the actor and the temperature,
+    on the same batch. It donates `state`; metrics are averaged.
     """
-    update = make_sac_update(action_size, settings)
+    if num_updates % settings.actor_every:
+        raise ValueError(
+            f"{num_updates} updates per dispatch are no multiple of actor_every={settings.actor_every}."
+        )
+    update_critic = make_critic_update(settings)
+    update_policy = make_policy_update(action_size, settings)
 
     def one_update(state: SACState, replay: Replay):
         sample_key = jax.random.fold_in(jax.random.fold_in(state.critic.key, state.critic.step), 1)
-        return update(state, sample(replay, sample_key, settings.batch_size))
+        batch = sample(replay, sample_key, settings.batch_size)
+        state, metrics = update_critic(state, batch)
+        return state, (batch, metrics)
+
+    def updates(state: SACState, replay: Replay):
+        for _ in range(settings.actor_every):
+            state, (batch, critic_metrics) = one_update(state, replay)
+        state, policy_metrics = update_policy(state, batch)
+        return state, critic_metrics | policy_metrics
 
     def learn(state: SACState, replay: Replay):
-        state, metrics = jax.lax.scan(lambda s, _: one_update(s, replay), state, None, num_updates)
+        length = num_updates // settings.actor_every
+        state, metrics = jax.lax.scan(lambda s, _: updates(s, replay), state, None, length)
         return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
     return jax.jit(learn, donate_argnums=0)

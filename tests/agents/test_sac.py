@@ -24,7 +24,7 @@ from agents.sac import (
 )
 from agents.transitions import Replay, Transitions, insert
 
-SETTINGS = SACSettings(hidden_size=8, batch_size=4, initial_temperature=0.5)
+SETTINGS = SACSettings(hidden_size=8, hidden_layers=1, batch_size=4, initial_temperature=0.5)
 KEY = jax.random.key(0)
 
 
@@ -132,11 +132,11 @@ def test_the_critic_learns_the_reward_without_recompiling():
 
 
 def test_the_actor_may_learn_less_often():
-    settings = dataclasses.replace(SETTINGS, actor_every=3)
-    state, _ = make_learn(2, settings, 6)(
+    settings = dataclasses.replace(SETTINGS, actor_every=2)
+    state, _ = make_learn(2, settings, 4)(
         create_sac(3, 2, settings, KEY), insert(Replay.create(8, 3, 2), _batch(), 4)
     )
-    assert (int(state.critic.step), int(state.actor.step), int(state.temperature.step)) == (6, 2, 2)
+    assert (int(state.critic.step), int(state.actor.step), int(state.temperature.step)) == (4, 2, 2)
 
 
 def test_updates_that_leave_the_actor_behind_are_refused():
