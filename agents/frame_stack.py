@@ -106,14 +106,13 @@ class FrameStackNet(nnx.Module):
 
     def __call__(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., F, d]}, oldest first -> [..., A]."""
-        frames = dict(zip(self.names, require(observation, self.names), strict=True))
-        num_frames = frames[self.names[0]].shape[-2]
-        if num_frames != self.num_frames:
+        require(observation, self.names)
+        embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
+        if embed.shape[-2] != self.num_frames:
             raise ValueError(
-                f"The network reads {self.num_frames} frames and was given {num_frames}; "
+                f"The network reads {self.num_frames} frames and was given {embed.shape[-2]}; "
                 "sample windows of one record more than the policy's stack."
             )
-        embed = self.encoder({name: self.standardizer(name, value) for name, value in frames.items()})
         return self.head(self.merger(embed))
 
 
