@@ -44,13 +44,18 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         options,
-        sizes={name: int(records[name].shape[-1]) for name in names},
+        sizes={name: sensor_size(records[name]) for name in names},
         inputs=list(roles.inputs),
         targets=list(roles.targets),
         probes=list(roles.probes) if use_probes else [],
         action_size=int(records["pre_action"].shape[-1]),
         standardized=[name for name in names if records[name].ndim == 2] if standardize else [],
     )
+
+
+def sensor_size(values: np.ndarray) -> int | list[int]:
+    """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3]."""
+    return int(values.shape[-1]) if values.ndim == 2 else [int(n) for n in values.shape[1:3]]
 
 
 def build(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:

@@ -1,16 +1,18 @@
 """From features to predictive distributions of targets: one class per published decoder, and a registry.
 
-Names are the published ones: `dmlp` fixed std, `smlp` learned std, `ssmlp` one global std, `binary` Bernoulli.
+Names are the published ones: `dmlp` fixed std, `smlp` learned std, `ssmlp` one global std, `binary` Bernoulli,
+`cnn_ha` images.
 """
 
 from __future__ import annotations
 
 import distrax
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.distributions import Bernoulli, Normal
-from worldmodels.nets import MLP
+from worldmodels.nets import MLP, conv_transpose, linear
 from worldmodels.types import Array
 
 MIN_STD = 1e-6
@@ -111,15 +113,46 @@ class BinaryDecoder(nnx.Module):
         return Bernoulli(logits=self.net(features))
 
 
+class CNNDecoder(nnx.Module):
+    """`cnn_ha`: a linear layer and four transposed convolutions, ReLU between them; Normal(mean, 1).
+
+    [..., in_size] -> distribution over [..., 64, 64, 3] in 0..1.
+
+    Args:
+      sigmoid: the mean is a sigmoid (AIME v1) instead of shifted by 0.5 (AIME-v2).
+    """
+
+    SIZE = 64
+
+    def __init__(self, in_size: int, size: tuple[int, int], *, width: int = 32, sigmoid: bool = False, rngs: nnx.Rngs):
+        if tuple(size) != (self.SIZE, self.SIZE):
+            raise ValueError(f"cnn_ha draws images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}.")
+        channels, kernels = (32 * width, 4 * width, 2 * width, width, 3), (5, 5, 6, 6)
+        self.input_layer = linear(in_size, channels[0], rngs=rngs)
+        self.layers = nnx.List(
+            [conv_transpose(channels[i], channels[i + 1], kernels[i], 2, rngs=rngs) for i in range(4)]
+        )
+        self.sigmoid = sigmoid
+
+    def __call__(self, features: Array) -> distrax.Distribution:
+        x = self.input_layer(features).reshape(-1, 1, 1, self.input_layer.out_features)
+        for i, layer in enumerate(self.layers):
+            x = layer(jax.nn.relu(x) if i else x)
+        mean = jax.nn.sigmoid(x) if self.sigmoid else x + 0.5
+        mean = mean.reshape(*features.shape[:-1], *mean.shape[1:])
+        return Normal(mean, jnp.ones_like(mean))
+
+
 DECODERS = {
     "dmlp": FixedStdDecoder,
     "smlp": LearnedStdDecoder,
     "ssmlp": GlobalStdDecoder,
     "binary": BinaryDecoder,
+    "cnn_ha": CNNDecoder,
 }
 
 
-def make_decoder(in_size: int, out_size: int, *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
+def make_decoder(in_size: int, out_size: int | tuple[int, int], *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
     """The decoder registered as `name`: features [..., in_size] -> distribution over [..., out_size]."""
     if name not in DECODERS:
         raise ValueError(f"Unknown decoder {name!r}. Known: {', '.join(sorted(DECODERS))}.")

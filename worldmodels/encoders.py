@@ -1,6 +1,6 @@
 """From observations to embeddings.
 
-A vector encoder is registered in `VECTOR_ENCODERS`. Image encoders will be registered beside it, one per sensor.
+Vector encoders are registered in `VECTOR_ENCODERS`, image encoders in `IMAGE_ENCODERS`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.nets import MLP
+from worldmodels.nets import MLP, conv
 from worldmodels.types import Array
 
 
@@ -63,6 +63,46 @@ def make_vector_encoder(in_size: int, *, name: str, rngs: nnx.Rngs, **options) -
     return VECTOR_ENCODERS[name](in_size, rngs=rngs, **options)
 
 
+class CNNEncoder(nnx.Module):
+    """`cnn_ha`: four strided convolutions, ReLU between them (Ha & Schmidhuber 2018).
+
+    [..., 64, 64, 3] uint8 -> [..., 32 * width]. The output is flattened channel-first, as in the published weights.
+    """
+
+    SIZE = 64
+
+    def __init__(self, size: tuple[int, int], *, width: int = 32, rngs: nnx.Rngs):
+        if tuple(size) != (self.SIZE, self.SIZE):
+            raise ValueError(f"cnn_ha reads images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}.")
+        channels = (3, width, 2 * width, 4 * width, 8 * width)
+        self.layers = nnx.List([conv(i, o, 4, 2, rngs=rngs) for i, o in zip(channels[:-1], channels[1:], strict=True)])
+        self.out_size = 2 * 2 * channels[-1]
+
+    def __call__(self, image: Array) -> Array:
+        x = scaled_image(image)
+        x = x.reshape(-1, *x.shape[-3:])
+        for i, layer in enumerate(self.layers):
+            x = layer(jax.nn.relu(x) if i else x)
+        return jnp.moveaxis(x, -1, -3).reshape(*image.shape[:-3], self.out_size)
+
+
+IMAGE_ENCODERS = {"cnn_ha": CNNEncoder}
+
+
+def make_image_encoder(size: tuple[int, int], *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
+    """The image encoder registered as `name`."""
+    if name not in IMAGE_ENCODERS:
+        raise ValueError(f"Unknown image encoder {name!r}. Known: {', '.join(sorted(IMAGE_ENCODERS))}.")
+    return IMAGE_ENCODERS[name](size, rngs=rngs, **options)
+
+
+def scaled_image(image: Array) -> Array:
+    """[..., y, x, 3] uint8 -> float32 in 0..1."""
+    if image.dtype != jnp.uint8:
+        raise ValueError(f"Images are uint8 in 0..255 until the encoder, these are {image.dtype}; convert the data.")
+    return image.astype(jnp.float32) / 255.0
+
+
 class Standardizer(nnx.Module):
     """Fixed affine map to zero mean and unit variance; identity unless statistics are given.
 
@@ -106,32 +146,47 @@ class Standardizer(nnx.Module):
 
 
 class ObservationEncoder(nnx.Module):
-    """Embeds an observation dict.
+    """Embeds an observation dict: images first, each with an encoder of its own, then all vectors through one.
 
-    All vector sensors are concatenated in the order of `inputs` and go through one encoder (for "identity" that is
-    the concatenation itself, as in `rssm`).
+    For "identity" the vector part is the concatenation itself, as in `rssm`.
 
     Args:
-      sizes: {sensor: d} of the inputs, in the published sensor order.
+      sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
       encoder: options of the vector encoder with its `name`.
+      image_encoder: options of the image encoders with their `name`.
     """
 
-    def __init__(self, sizes: Mapping[str, int], *, encoder: Mapping, rngs: nnx.Rngs):
-        self.names = tuple(sizes)
-        self.vector = make_vector_encoder(sum(sizes.values()), rngs=rngs, **encoder)
-        self.out_size = self.vector.out_size
+    def __init__(self, sizes: Mapping, *, encoder: Mapping, image_encoder: Mapping | None = None, rngs: nnx.Rngs):
+        images, vectors = split_sizes(sizes)
+        self.vector_names = tuple(vectors)
+        self.images = nnx.Dict(
+            {name: make_image_encoder(images[name], rngs=rngs, **(image_encoder or {})) for name in images}
+        )
+        self.image_names = tuple(images)
+        self.vector = make_vector_encoder(sum(vectors.values()), rngs=rngs, **encoder) if vectors else None
+        self.out_size = sum(self.images[name].out_size for name in images)
+        self.out_size += self.vector.out_size if vectors else 0
 
     def __call__(self, observation: Mapping[str, Array]) -> Array:
-        """{sensor: [..., d]} -> [..., E]."""
-        return self.vector(jnp.concatenate(require(observation, self.names), axis=-1))
+        """{sensor: [..., d] or [..., y, x, 3]} -> [..., E]."""
+        require(observation, (*self.image_names, *self.vector_names))
+        parts = [self.images[name](observation[name]) for name in self.image_names]
+        if self.vector is not None:
+            parts.append(self.vector(jnp.concatenate([observation[name] for name in self.vector_names], axis=-1)))
+        return jnp.concatenate(parts, axis=-1)
 
 
-def require(observation: Mapping[str, Array], names: Sequence[str]) -> list[Array]:
-    """The named sensors; a missing one is an error that says which there are."""
+def split_sizes(sizes: Mapping) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+    """Sizes of images, (y, x), and of vectors, d."""
+    images = {name: tuple(size) for name, size in sizes.items() if not isinstance(size, int)}
+    return images, {name: size for name, size in sizes.items() if name not in images}
+
+
+def require(observation: Mapping[str, Array], names: Sequence[str]) -> None:
+    """A missing sensor is an error that says which there are."""
     missing = [name for name in names if name not in observation]
     if missing:
         raise ValueError(
             f"The observation lacks {', '.join(missing)}; it has {', '.join(sorted(observation)) or 'nothing'}. "
             "Use data and an environment with the sensors that the model was built for."
         )
-    return [observation[name] for name in names]

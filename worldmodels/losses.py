@@ -214,8 +214,10 @@ def inverse_dynamics_loss(
     model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
 ) -> tuple[Array, Metrics]:
     """-log p(a_{t-1} | f_{t-1}, e_t); mean over time and *sum* over the batch, the published reduction."""
-    if model.idm is None or model.action_size == 0:
+    if model.idm is None:
         return jnp.zeros(()), {}
+    if model.action_size == 0:  # an action-free model: nothing to infer
+        return jnp.zeros(()), {"idm_loss": jnp.zeros(())}
     inputs = jnp.concatenate([features[:, :-1], embed[:, 1:]], axis=-1)
     if model.idm_mode == "detach":
         inputs = jax.lax.stop_gradient(inputs)

@@ -120,6 +120,20 @@ class MLP(nnx.Module):
         return activation(self.output_activation)(self.head(x)) if self.head is not None else x
 
 
+def conv(in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Conv:
+    """Convolution [N, y, x, in_size] -> [N, y', x', out_size] without padding, initialised as PyTorch's."""
+    init = uniform_init(1.0 / (in_size * kernel**2) ** 0.5)
+    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding="VALID")
+    return nnx.Conv(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
+
+
+def conv_transpose(in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs) -> nnx.ConvTranspose:
+    """Transposed convolution, size n -> (n - 1) * stride + kernel; PyTorch's fan-in counts the *output* channels."""
+    init = uniform_init(1.0 / (out_size * kernel**2) ** 0.5)
+    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding="VALID")
+    return nnx.ConvTranspose(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
+
+
 class GRUCell(nnx.Module):
     """PyTorch's GRU cell: `n = tanh(W_in x + b_in + r * (W_hn h + b_hn))`, `h' = (1 - z) * n + z * h`.
 

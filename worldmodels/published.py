@@ -105,8 +105,6 @@ def build_world_model(config: Mapping, tensors: Mapping[str, np.ndarray]) -> Wor
     """A world model of the architecture that the tensors have, freshly initialised."""
     options = config["world_model"]
     inputs, targets, probes = sensor_roles(config, tensors)
-    if any(".image." in name for name in tensors):
-        raise ValueError("This checkpoint has image encoders or decoders, which are not supported yet.")
     family = options.get("name", "rssmo").removesuffix("-discrete")
     plain_gru = "memory_cell.weight_ih" in tensors
     family = "rssmo-v1" if family == "rssmo" and plain_gru else family
@@ -134,6 +132,8 @@ def build_world_model(config: Mapping, tensors: Mapping[str, np.ndarray]) -> Wor
         decoder=module_options(options["decoders"]["tabular"]),
         probe=module_options(options["probes"]["tabular"]),
         binary=module_options(options["decoders"].get("binary", {"name": "binary"})),
+        image_encoder=image_options(options["encoders"]["visual"], "width"),
+        image_decoder=image_options({"sigmoid": True} | options["decoders"]["visual"], "width", "sigmoid"),
         predict_terminal=terminal,
         predict_reward=False,
         idm_mode=options.get("idm_mode", "detach") if "idm.mean_net.net.0.weight" in tensors else "none",
@@ -151,6 +151,13 @@ def module_options(options: Mapping) -> dict:
     # The published MLPs default to ELU without normalisation; ours to what the class is mostly used with.
     defaults = {} if published["name"] == "identity" else {"activation": "elu", "norm": None}
     return defaults | published
+
+
+def image_options(options: Mapping, *names: str) -> dict:
+    """Published options of an image encoder or decoder; without `sigmoid`, AIME v1's sigmoid."""
+    if options["name"] != "cnn_ha":
+        raise ValueError(f"Image networks of the kind {options['name']!r} are not supported yet; known: cnn_ha.")
+    return {"name": options["name"]} | {name: options[name] for name in names if name in options}
 
 
 def ensemble_options(options: Mapping | None) -> dict | None:
@@ -189,13 +196,15 @@ def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str
     return inputs[setup], [name for name in decoded if name != "is_terminal"], probes
 
 
-def sensor_sizes(tensors: Mapping[str, np.ndarray], config: Mapping) -> dict[str, int]:
-    """{sensor: d} from the last layers of the decoders and probes."""
+def sensor_sizes(tensors: Mapping[str, np.ndarray], config: Mapping) -> dict[str, int | tuple[int, int]]:
+    """{sensor: d} from the last layers of the decoders and probes, {image: (y, x)} from the configuration."""
     sizes = {}
+    images = [name for name, sensor in config["env"]["sensors"].items() if sensor["modility"] == "visual"]
     for name in tensors:
         parts = name.split(".")
         if parts[0] in ("decoders", "probes") and parts[-1] == "bias":
             sizes[parts[1]] = tensors[name].shape[0]  # layers come in order: the last one stays
+    sizes |= {name: tuple(config["env"].get("size", (64, 64))) for name in images}
     return sizes
 
 
@@ -248,6 +257,11 @@ def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tu
         return mlp_names(f"{prefix}.mu_net", (*path, "mean_net"), decoder.mean_net) | mlp_names(
             f"{prefix}.std_net", (*path, "std_net"), decoder.std_net
         )
+    if kind == "CNNDecoder":
+        names = linear_names(f"{prefix}.net.0", (*path, "input_layer"))
+        for i in range(len(decoder.layers)):
+            names |= linear_names(f"{prefix}.net.{2 * i + 2}", (*path, "layers", i))
+        return names
     if kind == "GlobalStdDecoder":
         return mlp_names(f"{prefix}.mu_net", (*path, "net"), decoder.net) | {
             f"{prefix}.log_std": (*path, "log_std")
@@ -282,6 +296,9 @@ def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
 def world_model_names(model: WorldModel) -> dict[str, tuple]:
     """{published tensor name: our parameter path} of a whole world model."""
     names = rssm_names(model.rssm)
+    for name in model.encoder.image_names:
+        for i in range(len(model.encoder.images[name].layers)):
+            names |= linear_names(f"encoders.{name}.net.{2 * i}", ("encoder", "images", name, "layers", i))
     if hasattr(model.encoder.vector, "net"):
         names |= mlp_names("encoders.tabular", ("encoder", "vector", "net"), model.encoder.vector.net)
     for group in ("decoders", "probes", "baseline_probes"):
@@ -326,12 +343,26 @@ def fill(module, tensors: Mapping[str, np.ndarray], names: Mapping[str, tuple], 
         )
     for name, place in names.items():
         variable, value = lookup(module, place), tensors[name]
-        if value.ndim >= 2:  # kernels, [.., out, in] -> [.., in, out]; ensembles of biases are [K, out]
-            value = value if place[-2:-1] == ("biases",) else np.swapaxes(value, -1, -2)
+        value = in_our_layout(value, place)
         if variable.shape != value.shape:
             raise ValueError(f"{path}: {name} has shape {value.shape}, the model expects {variable.shape}.")
         variable.set_value(jnp.asarray(value))
     return dict(names)
+
+
+def in_our_layout(value: np.ndarray, place: tuple) -> np.ndarray:
+    """A published tensor as we store it.
+
+    Linear [.., out, in] -> [.., in, out]; convolutions [out, in, y, x] -> [y, x, in, out]; transposed convolutions
+    [in, out, y, x] -> [y, x, in, out], spatially flipped because ours correlate.
+    """
+    if value.ndim == 4:
+        if "decoders" in place:
+            return np.flip(value.transpose(2, 3, 0, 1), (0, 1))
+        return value.transpose(2, 3, 1, 0)
+    if value.ndim < 2 or place[-2:-1] == ("biases",):  # biases of ensembles are [K, out]
+        return value
+    return np.swapaxes(value, -1, -2)
 
 
 def load_policy(path: str | pathlib.Path) -> TanhGaussianHead:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from worldmodels.decoders import make_decoder
 from worldmodels.distributions import TanhNormal
-from worldmodels.encoders import ObservationEncoder, Standardizer
+from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
 from worldmodels.nets import MLP, EnsembleMLP
 from worldmodels.rssm import RSSM
 from worldmodels.types import Array, FilterOutput, SequenceBatch
@@ -46,7 +46,7 @@ class WorldModel(nnx.Module):
     """A latent-variable model of observations given actions.
 
     Args:
-      sizes: {sensor: d} of every sensor that the model may read or predict.
+      sizes: {sensor: d, or (y, x) of an image} of every sensor that the model may read or predict.
       inputs: sensors that are encoded, in the published order of the sensor layout.
       targets: sensors that are decoded; "reward" and "is_terminal" are switched by `predict_reward` and
         `predict_terminal`, further heads (size 1 unless in `sizes`) by naming them here.
@@ -54,6 +54,7 @@ class WorldModel(nnx.Module):
       action_size: A; 0 makes the model action-free (VIPER).
       rssm: options of `RSSM`.
       encoder, decoder, probe, binary: options of the vector encoder and of the decoders, each with its `name`.
+      image_encoder, image_decoder: the same for images; `cnn_ha` by default.
       predict_terminal, predict_reward: adds these heads.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
@@ -64,7 +65,7 @@ class WorldModel(nnx.Module):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        sizes: Mapping[str, int | tuple[int, int]],
         *,
         inputs: Sequence[str],
         targets: Sequence[str],
@@ -75,6 +76,8 @@ class WorldModel(nnx.Module):
         decoder: Mapping,
         probe: Mapping | None = None,
         binary: Mapping | None = None,
+        image_encoder: Mapping | None = None,
+        image_decoder: Mapping | None = None,
         predict_terminal: bool = True,
         predict_reward: bool = False,
         idm_mode: str = "detach",
@@ -88,13 +91,16 @@ class WorldModel(nnx.Module):
         check_sensors(sizes, (*inputs, *probes))
         self.inputs, self.idm_mode, self.action_size = tuple(inputs), idm_mode, action_size
         self.standardizer = Standardizer(sizes, statistics)
-        self.encoder = ObservationEncoder({name: sizes[name] for name in inputs}, encoder=encoder, rngs=rngs)
+        input_sizes = {name: sizes[name] for name in inputs}
+        image_encoder, image_decoder = image_encoder or dict(name="cnn_ha"), image_decoder or dict(name="cnn_ha")
+        self.encoder = ObservationEncoder(input_sizes, encoder=encoder, image_encoder=image_encoder, rngs=rngs)
         embed_size = self.encoder.out_size
         self.rssm = RSSM(embed_size, action_size, rngs=rngs, **rssm)
         feature_size = self.rssm.feature_size
 
         binary = binary or dict(name="binary")
-        heads = [(name, decoder) for name in targets]
+        images, _ = split_sizes(sizes)
+        heads = [(name, image_decoder if name in images else decoder) for name in targets]
         heads += [("reward", decoder)] if predict_reward else []
         heads += [("is_terminal", binary)] if predict_terminal else []
         self.decoders = nnx.Dict(
@@ -162,8 +168,10 @@ class WorldModel(nnx.Module):
         return {name: self.decoders[name](features) for name in self.targets}
 
     def target(self, batch: SequenceBatch, name: str) -> Array | None:
-        """What the decoder or probe `name` is scored on: standardised, [B, T, d]; None if the batch lacks it."""
+        """What the decoder or probe `name` is scored on: standardised [B, T, d], images in 0..1; or None."""
         value = batch.target(name)
+        if value is not None and value.ndim == 5:
+            return scaled_image(value)
         return None if value is None else self.standardizer(name, value)
 
     def predict(self, features: Array, names: Sequence[str] | None = None) -> dict[str, Array]:
