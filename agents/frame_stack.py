@@ -3,8 +3,8 @@
 `FrameStackNet` is encoder per frame -> merger of the frames -> MLP -> tanh (AIME, baselines). With the frames
 up to now it is a deterministic policy; with one more frame, the future, it is an inverse dynamics model.
 
-The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: a set-up with images needs
-nothing here but the options of an image encoder in `encoder`.
+The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: for images nothing is needed
+here but to pass on the options of its image encoders.
 """
 
 from __future__ import annotations
