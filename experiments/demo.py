@@ -30,13 +30,19 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     with RunDirectory(
         workdir, config, fresh=fresh, allow_changes=(*FREE_TO_CHANGE, "video", "title")
     ) as directory:
-        stages = Stages(directory.path)
-        results = run_stages(config, stages)
-        with stages.timed("report"):
-            summary = demo_report.write(config, directory.path, results, stages.seconds)
+        summary = directory.result or run_everything(config, directory)
         print(summary["table"], flush=True)
         print(f"Report: {directory / 'report.html'}", flush=True)
-        return directory.mark_done(summary)
+        return summary
+
+
+def run_everything(config, directory: RunDirectory) -> dict:
+    """All stages and the report, in an opened directory."""
+    stages = Stages(directory.path)
+    results = run_stages(config, stages)
+    with stages.timed("report"):
+        summary = demo_report.write(config, directory.path, results, stages.seconds)
+    return directory.mark_done(summary)
 
 
 class Stages:

@@ -32,6 +32,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.imitate = imitate.get_config(size)
     config.bco = baseline.get_config(f"bco-{size}")
     config.bc = baseline.get_config(f"bc-{size}")
+    for name in ("bco", "bc"):  # not published; without it they are worse, and AIME's model has it too
+        config[name].standardize = True
     {"": cheetah, "walker": walker, "tiny": tiny}[preset](config)
     return config.lock()
 

@@ -61,7 +61,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.loss.first_action = "zero"
     config.policy = dict(hidden_size=64, hidden_layers=2)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
-    config.evaluation.update(every=300, final_episodes=10, video=False)
+    config.evaluation.update(every=150, final_episodes=10, video=False)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
