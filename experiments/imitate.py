@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import sys
 
@@ -41,45 +42,23 @@ def imitate(directory: RunDirectory) -> dict:
     """The run in an opened directory."""
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
-    for name, main in (
+    for name, what in (
         ("model", "--workdir of experiments.pretrain"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
-            raise ValueError(f"AIME needs a {main}; pass --config.{name}=DIR.")
+            raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
     models = models_for_seeds(config["model"], num_seeds)
     episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
-    env_name, env_options = environment_of(config["env"], episodes)
-    expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+    evaluator = Evaluator.create(config, models, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     sensors = sensors_for(models, episodes)
     data = SequenceDataset.create(
         episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
     )
-
     policies = initial_policies(directory, config, models, num_seeds)
     state, make_loop, args = training(config, models, policies, data, sensors)
-
-    def evaluate(
-        state, update, num_episodes=evaluation["episodes"], seed=evaluation["seed"], on_episode=None
-    ):
-        model = state.model.model if isinstance(state, JointState) else models
-        make_actor = functools.partial(
-            actor_of_seeds, model, policy_state(state).model, num_seeds, evaluation["sample_action"], seed
-        )
-        episodes = evaluate_seeds(
-            make_actor,
-            env_name,
-            env_options,
-            num_seeds=num_seeds,
-            num_episodes=num_episodes,
-            seed=seed,
-            workers=evaluation["workers"],
-            on_episode=on_episode,
-        )
-        return episodes | scores(episodes["return"], expert, evaluation["random_return"])
-
     state = train(
         directory,
         state,
@@ -91,25 +70,78 @@ def imitate(directory: RunDirectory) -> dict:
         prefix="train/policy/",
         description="policy",
         evaluate_every=evaluation["every"],
-        evaluate=evaluate,
+        evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
     )
+    save(directory, state, num_seeds)
+    played: list[Episode] = []
+    on_episode = played.append if evaluation["video"] else None
+    result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
+    if played:
+        evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
+    return directory.mark_done(result)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Plays with the policies of all seeds.
+
+    Attributes:
+      config: of the run. models: world models of all seeds, leaves [num_seeds, ...].
+      env_name, env_options: where. expert: mean return of the demonstrations, or None.
+    """
+
+    config: dict
+    models: object
+    env_name: str
+    env_options: dict
+    expert: float | None
+
+    @classmethod
+    def create(cls, config: dict, models, episodes: list[Episode]) -> Evaluator:
+        """In the environment that the demonstrations come from."""
+        env_name, env_options = environment_of(config["env"], episodes)
+        expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+        return cls(config, models, env_name, env_options, expert)
+
+    def __call__(self, state, num_episodes: int, seed: int, on_episode=None) -> dict:
+        """What `evaluate_seeds` and `scores` say."""
+        evaluation, num_seeds = self.config["evaluation"], self.config["num_seeds"]
+        models = state.model.model if isinstance(state, JointState) else self.models
+        policies = policy_state(state).model
+
+        def make_actor(num_envs: int) -> FilterActor:
+            options = dict(sample_action=evaluation["sample_action"], num_seeds=num_seeds)
+            return FilterActor(models, policies, num_envs, jax.random.key(seed), **options)
+
+        episodes = evaluate_seeds(
+            make_actor,
+            self.env_name,
+            self.env_options,
+            num_seeds=num_seeds,
+            num_episodes=num_episodes,
+            seed=seed,
+            workers=evaluation["workers"],
+            on_episode=on_episode,
+        )
+        return episodes | scores(episodes["return"], self.expert, evaluation["random_return"])
+
+    def write_video(self, path, played: list[Episode]) -> None:
+        """One episode of each of the first seeds; says why where nothing can be rendered."""
+        num_seeds = self.config["num_seeds"]
+        _, why_not = run_video.seeds_side_by_side(path, self.env_name, self.env_options, played, num_seeds)
+        if why_not:
+            print(f"No video: {why_not}", file=sys.stderr)
+
+
+def save(directory: RunDirectory, state, num_seeds: int) -> None:
+    """Keeps the trained policies, and the world models if they went on training."""
     step = int(policy_state(state).step[0])
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
-        arch = world_models.read_architecture(config["model"], world_models.ARCHITECTURE)
-        world_models.save_architecture(
-            directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds}
-        )
+        arch = world_models.read_architecture(directory.config["model"], world_models.ARCHITECTURE)
+        arch |= {"num_seeds": num_seeds}
+        world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
-    played: list[Episode] = []
-    on_episode = played.append if evaluation["video"] else None
-    result = evaluate(state, step, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
-    if played:
-        path = directory / "videos" / "evaluation.mp4"
-        _, why_not = run_video.seeds_side_by_side(path, env_name, env_options, played, num_seeds)
-        if why_not:
-            print(f"No video: {why_not}", file=sys.stderr)
-    return directory.mark_done(result)
 
 
 def policy_state(state):
@@ -192,15 +224,6 @@ def training(config: dict, models, policies, data: SequenceDataset, sensors: lis
         state,
         functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)),
         ((data, body),),
-    )
-
-
-def actor_of_seeds(
-    models, policies, num_seeds: int, sample_action: bool, seed: int, num_envs: int
-) -> FilterActor:
-    """An actor whose blocks of environments belong to one seed each."""
-    return FilterActor(
-        models, policies, num_envs, jax.random.key(seed), sample_action=sample_action, num_seeds=num_seeds
     )
 
 

@@ -6,12 +6,11 @@ Names are the published ones: `dmlp` fixed std, `smlp` learned std, `ssmlp` one 
 
 from __future__ import annotations
 
-import distrax
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.distributions import Bernoulli, Normal
+from worldmodels.distributions import Bernoulli, Distribution, Normal
 from worldmodels.nets import MLP, conv_transpose, linear
 from worldmodels.types import Array
 
@@ -37,7 +36,7 @@ class FixedStdDecoder(nnx.Module):
         self.net = MLP(in_size, out_size, rngs=rngs, **options)
         self.std = std
 
-    def __call__(self, features: Array) -> distrax.Distribution:
+    def __call__(self, features: Array) -> Distribution:
         mean = self.net(features)
         return Normal(mean, jnp.full_like(mean, self.std))
 
@@ -62,7 +61,7 @@ class LearnedStdDecoder(nnx.Module):
         self.std_net = MLP(in_size, out_size, output_activation="softplus", rngs=rngs, **options)
         self.min_std = min_std
 
-    def __call__(self, features: Array) -> distrax.Distribution:
+    def __call__(self, features: Array) -> Distribution:
         return Normal(self.mean_net(features), self.std_net(features) + self.min_std)
 
 
@@ -86,7 +85,7 @@ class GlobalStdDecoder(nnx.Module):
         self.log_std = nnx.Param(jnp.zeros(out_size))
         self.min_std = min_std
 
-    def __call__(self, features: Array) -> distrax.Distribution:
+    def __call__(self, features: Array) -> Distribution:
         mean = self.net(features)
         std = jnp.exp(self.log_std[...]) + self.min_std
         return Normal(mean, jnp.broadcast_to(std, mean.shape))
@@ -109,7 +108,7 @@ class BinaryDecoder(nnx.Module):
         options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
         self.net = MLP(in_size, out_size, rngs=rngs, **options)
 
-    def __call__(self, features: Array) -> distrax.Distribution:
+    def __call__(self, features: Array) -> Distribution:
         return Bernoulli(logits=self.net(features))
 
 
@@ -124,9 +123,13 @@ class CNNDecoder(nnx.Module):
 
     SIZE = 64
 
-    def __init__(self, in_size: int, size: tuple[int, int], *, width: int = 32, sigmoid: bool = False, rngs: nnx.Rngs):
+    def __init__(
+        self, in_size: int, size: tuple[int, int], *, width: int = 32, sigmoid: bool = False, rngs: nnx.Rngs
+    ):
         if tuple(size) != (self.SIZE, self.SIZE):
-            raise ValueError(f"cnn_ha draws images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}.")
+            raise ValueError(
+                f"cnn_ha draws images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}."
+            )
         channels, kernels = (32 * width, 4 * width, 2 * width, width, 3), (5, 5, 6, 6)
         self.input_layer = linear(in_size, channels[0], rngs=rngs)
         self.layers = nnx.List(
@@ -134,7 +137,7 @@ class CNNDecoder(nnx.Module):
         )
         self.sigmoid = sigmoid
 
-    def __call__(self, features: Array) -> distrax.Distribution:
+    def __call__(self, features: Array) -> Distribution:
         x = self.input_layer(features).reshape(-1, 1, 1, self.input_layer.out_features)
         for i, layer in enumerate(self.layers):
             x = layer(jax.nn.relu(x) if i else x)
@@ -152,7 +155,9 @@ DECODERS = {
 }
 
 
-def make_decoder(in_size: int, out_size: int | tuple[int, int], *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
+def make_decoder(
+    in_size: int, out_size: int | tuple[int, int], *, name: str, rngs: nnx.Rngs, **options
+) -> nnx.Module:
     """The decoder registered as `name`: features [..., in_size] -> distribution over [..., out_size]."""
     if name not in DECODERS:
         raise ValueError(f"Unknown decoder {name!r}. Known: {', '.join(sorted(DECODERS))}.")

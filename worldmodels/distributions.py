@@ -16,6 +16,7 @@ from flax import struct
 
 from worldmodels.types import Array
 
+Distribution = distrax.Distribution
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 TANH_CLIP = 0.999  # actions are clipped to this before atanh
 MAX_ENTROPY_STD = 0.8742  # base std of the tanh-Normal nearest to uniform (AIME-v2 implementation)

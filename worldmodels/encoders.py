@@ -73,9 +73,13 @@ class CNNEncoder(nnx.Module):
 
     def __init__(self, size: tuple[int, int], *, width: int = 32, rngs: nnx.Rngs):
         if tuple(size) != (self.SIZE, self.SIZE):
-            raise ValueError(f"cnn_ha reads images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}.")
+            raise ValueError(
+                f"cnn_ha reads images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}."
+            )
         channels = (3, width, 2 * width, 4 * width, 8 * width)
-        self.layers = nnx.List([conv(i, o, 4, 2, rngs=rngs) for i, o in zip(channels[:-1], channels[1:], strict=True)])
+        self.layers = nnx.List(
+            [conv(i, o, 4, 2, rngs=rngs) for i, o in zip(channels[:-1], channels[1:], strict=True)]
+        )
         self.out_size = 2 * 2 * channels[-1]
 
     def __call__(self, image: Array) -> Array:
@@ -99,7 +103,9 @@ def make_image_encoder(size: tuple[int, int], *, name: str, rngs: nnx.Rngs, **op
 def scaled_image(image: Array) -> Array:
     """[..., y, x, 3] uint8 -> float32 in 0..1."""
     if image.dtype != jnp.uint8:
-        raise ValueError(f"Images are uint8 in 0..255 until the encoder, these are {image.dtype}; convert the data.")
+        raise ValueError(
+            f"Images are uint8 in 0..255 until the encoder, these are {image.dtype}; convert the data."
+        )
     return image.astype(jnp.float32) / 255.0
 
 
@@ -156,7 +162,9 @@ class ObservationEncoder(nnx.Module):
       image_encoder: options of the image encoders with their `name`.
     """
 
-    def __init__(self, sizes: Mapping, *, encoder: Mapping, image_encoder: Mapping | None = None, rngs: nnx.Rngs):
+    def __init__(
+        self, sizes: Mapping, *, encoder: Mapping, image_encoder: Mapping | None = None, rngs: nnx.Rngs
+    ):
         images, vectors = split_sizes(sizes)
         self.vector_names = tuple(vectors)
         self.images = nnx.Dict(
@@ -172,7 +180,9 @@ class ObservationEncoder(nnx.Module):
         require(observation, (*self.image_names, *self.vector_names))
         parts = [self.images[name](observation[name]) for name in self.image_names]
         if self.vector is not None:
-            parts.append(self.vector(jnp.concatenate([observation[name] for name in self.vector_names], axis=-1)))
+            parts.append(
+                self.vector(jnp.concatenate([observation[name] for name in self.vector_names], axis=-1))
+            )
         return jnp.concatenate(parts, axis=-1)
 
 

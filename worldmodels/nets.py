@@ -127,7 +127,9 @@ def conv(in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rng
     return nnx.Conv(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
 
 
-def conv_transpose(in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs) -> nnx.ConvTranspose:
+def conv_transpose(
+    in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs
+) -> nnx.ConvTranspose:
     """Transposed convolution, size n -> (n - 1) * stride + kernel; PyTorch's fan-in counts the *output* channels."""
     init = uniform_init(1.0 / (out_size * kernel**2) ** 0.5)
     options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding="VALID")

@@ -156,7 +156,9 @@ def module_options(options: Mapping) -> dict:
 def image_options(options: Mapping, *names: str) -> dict:
     """Published options of an image encoder or decoder; without `sigmoid`, AIME v1's sigmoid."""
     if options["name"] != "cnn_ha":
-        raise ValueError(f"Image networks of the kind {options['name']!r} are not supported yet; known: cnn_ha.")
+        raise ValueError(
+            f"Image networks of the kind {options['name']!r} are not supported yet; known: cnn_ha."
+        )
     return {"name": options["name"]} | {name: options[name] for name in names if name in options}
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import distrax
 import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.decoders import make_decoder
-from worldmodels.distributions import TanhNormal
+from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
 from worldmodels.nets import MLP, EnsembleMLP
 from worldmodels.rssm import RSSM
@@ -92,8 +91,13 @@ class WorldModel(nnx.Module):
         self.inputs, self.idm_mode, self.action_size = tuple(inputs), idm_mode, action_size
         self.standardizer = Standardizer(sizes, statistics)
         input_sizes = {name: sizes[name] for name in inputs}
-        image_encoder, image_decoder = image_encoder or dict(name="cnn_ha"), image_decoder or dict(name="cnn_ha")
-        self.encoder = ObservationEncoder(input_sizes, encoder=encoder, image_encoder=image_encoder, rngs=rngs)
+        image_encoder, image_decoder = (
+            image_encoder or dict(name="cnn_ha"),
+            image_decoder or dict(name="cnn_ha"),
+        )
+        self.encoder = ObservationEncoder(
+            input_sizes, encoder=encoder, image_encoder=image_encoder, rngs=rngs
+        )
         embed_size = self.encoder.out_size
         self.rssm = RSSM(embed_size, action_size, rngs=rngs, **rssm)
         feature_size = self.rssm.feature_size
@@ -163,7 +167,7 @@ class WorldModel(nnx.Module):
         embed = self.encode(batch.observation) if embed is None else embed
         return self.rssm.filter(embed, self.actions_for_filter(batch), batch.is_first, key)
 
-    def decode(self, features: Array) -> dict[str, distrax.Distribution]:
+    def decode(self, features: Array) -> dict[str, Distribution]:
         """[..., F] -> {target: distribution over its (standardised) value}, in the published order."""
         return {name: self.decoders[name](features) for name in self.targets}
 
