@@ -21,6 +21,7 @@ CORE = [
     "pillow",
     "psutil",
     "rich>=14.1",  # bars inside bars
+    "scipy",
     "tensorboardX>=2.6.5",
 ]
 
@@ -38,7 +39,7 @@ METAWORLD = [
 EXTRAS = {
     "dmc": DMC,
     "metaworld": METAWORLD,
-    "published": ["torch>=2"],  # only to read checkpoints of the authors' PyTorch code
+    "published": ["torch>=2", "pyyaml"],  # only to read checkpoints of the authors' PyTorch code
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
     "dev": ["pytest>=8", "ruff"],
