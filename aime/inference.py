@@ -49,6 +49,7 @@ def infer_actions(
     use_idm: bool = False,
     action_source: str = "policy",
     first_action: str = "policy",
+    observation_noise: float = 0.0,
 ) -> InferenceOutput:
     """Infers states and actions of observations without actions.
 
@@ -64,6 +65,8 @@ def infer_actions(
       action_source: whose actions drive the unroll, "policy" or "idm".
       first_action: what led to a record with `is_first`. "policy": inferred like any other, as published. "zero":
         nothing led there, so the action is the zero that data and actors have in its place.
+      observation_noise: std, in standardised units, of noise on the vectors that the encoder sees; 0 as published. The
+        states are then a little off the demonstration and the actions that explain what follows lead back to it.
     """
     if first_action not in FIRST_ACTIONS:
         raise ValueError(f"Unknown first_action {first_action!r}. Known: {', '.join(FIRST_ACTIONS)}.")
@@ -74,7 +77,10 @@ def infer_actions(
         raise ValueError("This world model has no inverse dynamics model; pretrain with idm_mode='detach'.")
     action_key, latent_key = (None, None) if key is None else jax.random.split(key)
     shape = batch.batch_shape
-    embed = model.encode(batch.observation)
+    observation = batch.observation
+    if observation_noise and key is not None:
+        observation = perturbed(model, observation, observation_noise, jax.random.fold_in(key, 2))
+    embed = model.encode(observation)
     action_noise = None if key is None else jax.random.normal(action_key, (*shape, model.action_size))
 
     def step(state: RSSMState, xs):
@@ -94,3 +100,14 @@ def infer_actions(
     _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, rssm.initial(shape[0]), xs)
     output = FilterOutput(states=states, prior=rssm.prior(states.deter), posterior=posterior)
     return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)
+
+
+def perturbed(model: WorldModel, observation: dict[str, Array], scale: float, key: Array) -> dict[str, Array]:
+    """The observation with Gaussian noise of std `scale` (standardised units) on its vectors."""
+    vectors = sorted(model.encoder.vector_names)
+    noisy = dict(observation)
+    for name, name_key in zip(vectors, jax.random.split(key, len(vectors)), strict=True):
+        value = observation[name]
+        unit = jnp.broadcast_to(model.standardizer.unit(name), value.shape)
+        noisy[name] = value + scale * unit * jax.random.normal(name_key, value.shape)
+    return noisy

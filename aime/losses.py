@@ -27,6 +27,7 @@ def action_inference_loss(
     nll_reweight: str = "none",
     idm_mode: str = "none",
     first_action: str = "policy",
+    observation_noise: float = 0.0,
     entropy_scale: float = 0.0,
 ) -> tuple[Array, Metrics]:
     """Negative evidence lower bound of observations alone (AIME, phase 2), minimised over the policy.
@@ -49,6 +50,7 @@ def action_inference_loss(
         acts, plus KL(idm || policy); "prior": the policy acts, plus KL(policy || idm); "regularizer": the sum of the
         "posterior" and the "none" loss.
       first_action: what led to the first record of an episode, "policy" (published) or "zero"; see `infer_actions`.
+      observation_noise: std of noise on what the encoder sees, published: 0; see `infer_actions`.
       entropy_scale: weight of the policy's entropy bonus (AIME-v2: 1e-4, mean over records).
 
     Returns:
@@ -64,6 +66,7 @@ def action_inference_loss(
         nll_reweight=nll_reweight,
         idm_mode=idm_mode,
         first_action=first_action,
+        observation_noise=observation_noise,
     )
     loss = sum_time_mean_batch(per_step)
     # Probes see stopped inputs: they report on the inferred states and give the policy no gradient.
@@ -95,11 +98,14 @@ def action_inference_terms(
     nll_reweight: str = "none",
     idm_mode: str = "none",
     first_action: str = "policy",
+    observation_noise: float = 0.0,
 ) -> tuple[Array, InferenceOutput, EvidenceTerms, Metrics]:
     """The loss of AIME per record, [B, T], with the inference and the evidence it is made of."""
     if idm_mode not in IDM_MODES:
         raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
-    options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight, first_action=first_action)
+    options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight)
+    unroll = dict(first_action=first_action, observation_noise=observation_noise)
+    options |= unroll
     if idm_mode == "regularizer":
         idm_key, policy_key = (None, None) if key is None else jax.random.split(key)
         guided, *_, metrics = action_inference_terms(
@@ -109,9 +115,7 @@ def action_inference_terms(
         return guided + plain, inference, terms, metrics
     source = "idm" if idm_mode == "posterior" else "policy"
     use_idm = idm_mode != "none"
-    inference = infer_actions(
-        model, policy, batch, key, use_idm=use_idm, action_source=source, first_action=first_action
-    )
+    inference = infer_actions(model, policy, batch, key, use_idm=use_idm, action_source=source, **unroll)
     action_kl, metrics = action_divergence(inference, idm_mode)
     output = inference.output
     kl = balanced_kl(output.posterior, output.prior)

@@ -10,14 +10,16 @@ what is done already is not done again.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import multiprocessing
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from experiments import baseline, collect, demo_report, imitate, pretrain
 from experiments.configs import collect as collect_config
-from experiments.main import launch
+from experiments.main import launch, set_up_process
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory, write_json
 
 
@@ -63,6 +65,33 @@ class Stages:
         with self.timed(name):
             return main(config, self.path(name))
 
+    @contextlib.contextmanager
+    def beside(self, name: str, main: Callable, config) -> Iterator[Callable[[], dict]]:
+        """Runs a main in a process of its own while the block goes on; the block gets a function that waits for it.
+
+        What it prints goes to `NAME.log`. It ends with the block: a block that fails or is interrupted stops it,
+        saved, like any run.
+        """
+        log = self._workdir / f"{name}.log"
+        print(f"== {name}, in a process of its own; what it prints is in {log}", flush=True)
+        arguments = (main, config, self.path(name), log)
+        process = multiprocessing.get_context("spawn").Process(target=run_logged, args=arguments)
+        process.start()
+        try:
+            yield lambda: self._wait(name, process, log)
+        finally:
+            process.terminate()  # nothing happens to one that has ended
+            process.join()
+
+    def _wait(self, name: str, process, log: Path) -> dict:
+        if process.is_alive():
+            print(f"== waiting for {name}", flush=True)
+        with self.timed(f"waiting for {name}"):
+            process.join()
+        if process.exitcode:
+            raise ValueError(f"The stage {name!r} failed; {log} says why. The same command tries again.")
+        return json.loads((self.path(name) / "DONE").read_text())
+
     def timed(self, name: str) -> Timer:
         """Context that adds its duration to a stage's."""
         return Timer(self, name)
@@ -71,6 +100,17 @@ class Stages:
         """Adds to the time of a stage, on disk too."""
         self.seconds[name] = self.seconds.get(name, 0.0) + seconds
         write_json(self._file, self.seconds)
+
+
+def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:
+    """Runs a main with what it prints going to a file; in a process of its own."""
+    set_up_process()
+    with (
+        open(log, "a", buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        return main(config, workdir)
 
 
 class Timer:
@@ -91,7 +131,12 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
     results = {}
     expert = changed(config.expert, env=config.env)
     expert.demonstrations.num_episodes = config.num_demonstrations
-    results["expert"] = stages.run("expert", collect.run, expert)
+    # The expert trains on one core while the robot that will imitate it learns its body on another.
+    with stages.beside("expert", collect.run, expert) as wait_for_expert:
+        body, random_return = embodiment_data(config, stages)
+        with_body = dict(setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body))
+        results["pretrain"] = stages.run("pretrain", pretrain.run, changed(config.pretrain, **with_body))
+        results["expert"] = wait_for_expert()
     # The same episodes as expert/demonstrations, without actions: all that AIME and BCO(0) may see.
     demonstrations = changed(
         collect_config.get_config("demonstrations"),
@@ -102,9 +147,6 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
         with_actions=False,
     )
     stages.run("demonstrations", collect.run, demonstrations)
-    body, random_return = embodiment_data(config, stages)
-    with_body = dict(setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body))
-    results["pretrain"] = stages.run("pretrain", pretrain.run, changed(config.pretrain, **with_body))
 
     observed = str(stages.path("demonstrations") / "episodes")
     oracle = str(stages.path("expert") / "demonstrations")

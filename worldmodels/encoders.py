@@ -142,6 +142,10 @@ class Standardizer(nnx.Module):
         mean, std = sg(self.mean[name][...]), sg(self.std[name][...])
         return (x - jnp.broadcast_to(mean, x.shape)) / jnp.broadcast_to(std, x.shape)
 
+    def unit(self, name: str) -> Array:
+        """[d] or [] raw units per standardised unit."""
+        return jax.lax.stop_gradient(self.std[name][...]) if name in self.std else jnp.ones(())
+
     def inverse(self, name: str, x: Array) -> Array:
         """Standardised to raw, [..., d]."""
         if name not in self.mean:

@@ -25,7 +25,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
-    config.policy = dict(hidden_size=128, hidden_layers=2)
+    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.policy_from = (
         ""  # "": random policy (published); --workdir of an imitation run: start from its policies
     )
@@ -37,7 +37,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.model_optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
-    config.loss = dict(kl_scale=1.0, kl_only=False, idm_mode="none", first_action="policy", entropy_scale=0.0)
+    config.loss = dict(
+        kl_scale=1.0,
+        kl_only=False,
+        idm_mode="none",
+        first_action="policy",
+        observation_noise=0.0,
+        entropy_scale=0.0,
+    )
     config.evaluation = dict(
         every=5000,
         episodes=10,
@@ -54,12 +61,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU, after pretraining with the preset of the same name."""
-    config.num_updates = 900
+    config.num_updates = 1200
     config.batch_size = 32
     config.save_every = 300
     config.first_fraction = 0.5
-    config.loss.first_action = "zero"
-    config.policy = dict(hidden_size=64, hidden_layers=2)
+    config.loss.update(first_action="zero", observation_noise=0.08)
+    config.policy.update(hidden_size=64)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
     config.evaluation.update(every=150, final_episodes=10, video=False)
 
@@ -72,5 +79,5 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.length = 8
     config.updates_per_dispatch = 2
     config.save_every = 2
-    config.policy = dict(hidden_size=8, hidden_layers=1)
+    config.policy.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=2, episodes=2, final_episodes=2)

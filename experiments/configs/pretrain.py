@@ -74,7 +74,7 @@ def rssm(config: ml_collections.ConfigDict) -> None:
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU: what is not published is standardisation with a fixed decoder std, and the size."""
     mlp = dict(hidden_size=64, hidden_layers=2, activation="elu", norm=None)
-    config.num_updates = 1500
+    config.num_updates = 2000
     config.batch_size = 32
     config.save_every = 500
     config.first_fraction = 0.25

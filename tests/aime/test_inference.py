@@ -22,7 +22,9 @@ def model():
     return make_model()
 
 
-infer = jax.jit(infer_actions, static_argnames=("use_idm", "action_source", "first_action"))
+infer = jax.jit(
+    infer_actions, static_argnames=("use_idm", "action_source", "first_action", "observation_noise")
+)
 
 
 def test_filtering_the_inferred_actions_gives_the_inferred_states(model):
@@ -57,6 +59,14 @@ def test_the_batchs_actions_are_not_looked_at(model):
     policy, batch = make_policy(model), make_batch()
     with_actions, without = (infer(model, policy, b) for b in (batch, batch.without_actions()))
     np.testing.assert_array_equal(with_actions.actions, without.actions)
+
+
+def test_observation_noise_perturbs_what_the_encoder_sees_only_with_a_key(model):
+    policy, batch, key = make_policy(model), make_batch(actions=False), jax.random.key(0)
+    plain, noisy = (infer(model, policy, batch, key, observation_noise=scale).actions for scale in (0.0, 0.5))
+    assert np.abs(plain[:, 1:] - noisy[:, 1:]).max() > 1e-4
+    without_key = infer(model, policy, batch, observation_noise=0.5).actions
+    np.testing.assert_array_equal(without_key, infer(model, policy, batch).actions)
 
 
 def test_the_idm_can_supply_the_actions(model):
