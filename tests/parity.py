@@ -18,10 +18,11 @@ from agents import values
 from aime.losses import action_inference_loss, action_inference_terms
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
-from worldmodels.losses import elbo_loss, elbo_loss_and_states, per_step_evidence
+from worldmodels.losses import elbo_loss, per_step_evidence
 from worldmodels.types import SequenceBatch
 
 FLAGS = ("is_first", "is_last", "is_terminal")
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,40 +84,54 @@ def grad_norms(grads, names: dict[str, tuple]) -> dict[str, float]:
     return {name: jnp.linalg.norm(published.lookup(grads, path)[...]) for name, path in names.items()}
 
 
+def compiled(function):
+    """`function` jitted, optimised little: these programs take seconds to compile and milliseconds to run."""
+    return jax.jit(function, compiler_options=COMPILER_OPTIONS)
+
+
 def train_outputs(case: Case) -> dict:
     """`train/*`: the world-model loss on the batch and its gradient."""
-    model, batch, options = case.checkpoint.world_model, case.batch, case.checkpoint.loss
-    grads, _ = jax.jit(jax.grad(functools.partial(elbo_loss, **options), has_aux=True))(model, batch, None)
-    _, metrics, output = elbo_loss_and_states(model, batch, None, **options)
-    features = output.states.features
-    means = {name: dist.mean() for name, dist in model.decode(features).items()}
-    means |= {
-        name: model.baseline_probes[name](model.encode(batch.observation)).mean() for name in model.probes
-    }
-    return (
-        {"train/deter": output.states.deter, "train/stoch": output.states.stoch}
-        | {f"train/mean/{name}": mean for name, mean in means.items()}
-        | {f"train/metric/{name}": value for name, value in renamed_metrics(with_probes(metrics)).items()}
-        | {f"train/grad_norm/{n}": v for n, v in grad_norms(grads, case.checkpoint.names).items()}
-    )
+    checkpoint = case.checkpoint
+
+    @compiled
+    def compute(model, batch):
+        loss = functools.partial(elbo_loss, **checkpoint.loss)
+        grads, metrics = jax.grad(loss, has_aux=True)(model, batch, None)
+        states = model.filter(batch).states
+        means = {name: dist.mean() for name, dist in model.decode(states.features).items()}
+        embed = model.encode(batch.observation)
+        means |= {name: model.baseline_probes[name](embed).mean() for name in model.probes}
+        return (
+            {"train/deter": states.deter, "train/stoch": states.stoch}
+            | {f"train/mean/{name}": mean for name, mean in means.items()}
+            | {f"train/metric/{name}": value for name, value in renamed_metrics(with_probes(metrics)).items()}
+            | {f"train/grad_norm/{n}": v for n, v in grad_norms(grads, checkpoint.names).items()}
+        )
+
+    return compute(checkpoint.world_model, case.batch)
 
 
 def filter_outputs(case: Case) -> dict:
     """`filter/*`, `rollout/*`, `likelihood/*`."""
-    model, batch = case.checkpoint.world_model, case.batch
-    output = model.filter(batch)
-    kl = balanced_kl(output.posterior, output.prior, case.checkpoint.loss["kl_balance"])
-    # Open loop from the third filtered state.
-    third = jax.tree.map(lambda x: x[:, 2], output.states)
-    rollout = model.rssm.rollout(third, model.actions_for_filter(batch)[:, 3:])
-    elbo = per_step_evidence(model, jax.tree.map(lambda x: x[:1], batch))[0]
-    return {
-        "filter/kl": kl,
-        "rollout/deter": rollout.deter,
-        "rollout/stoch": rollout.stoch,
-        "likelihood/elbo": elbo,
-        "likelihood/symlog": jnp.sign(elbo) * jnp.log1p(jnp.abs(elbo)),
-    }
+    checkpoint = case.checkpoint
+
+    @compiled
+    def compute(model, batch):
+        output = model.filter(batch)
+        kl = balanced_kl(output.posterior, output.prior, checkpoint.loss["kl_balance"])
+        # Open loop from the third filtered state.
+        third = jax.tree.map(lambda x: x[:, 2], output.states)
+        rollout = model.rssm.rollout(third, model.actions_for_filter(batch)[:, 3:])
+        elbo = per_step_evidence(model, jax.tree.map(lambda x: x[:1], batch))[0]
+        return {
+            "filter/kl": kl,
+            "rollout/deter": rollout.deter,
+            "rollout/stoch": rollout.stoch,
+            "likelihood/elbo": elbo,
+            "likelihood/symlog": jnp.sign(elbo) * jnp.log1p(jnp.abs(elbo)),
+        }
+
+    return compute(checkpoint.world_model, case.batch)
 
 
 AIME_VARIANTS = {
@@ -132,20 +147,24 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     """`aime*/`: the action-inference loss with the recorded policy, and its gradient."""
     checkpoint = case.checkpoint
     options = {key: checkpoint.loss[key] for key in ("kl_scale", "nll_reweight")} | AIME_VARIANTS[prefix]
-    args = (case.batch.without_actions(), checkpoint.world_model, None)
-    loss = functools.partial(action_inference_loss, **options)
-    grads, metrics = jax.jit(jax.grad(loss, has_aux=True))(checkpoint.policy, *args)
-    per_step, inference, _, _ = action_inference_terms(checkpoint.policy, *args, **options)
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
-    return (
-        {
-            f"{prefix}/actions": inference.actions,
-            f"{prefix}/action_entropy": inference.policy.entropy(),
-            f"{prefix}/per_step_elbo": -per_step[..., None],
-        }
-        | {f"{prefix}/metric/{name}": value for name, value in renamed_metrics(metrics).items()}
-        | {f"{prefix}/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
-    )
+
+    @compiled
+    def compute(policy, batch, model):
+        loss = functools.partial(action_inference_loss, **options)
+        grads, metrics = jax.grad(loss, has_aux=True)(policy, batch, model, None)
+        per_step, inference, _, _ = action_inference_terms(policy, batch, model, None, **options)
+        return (
+            {
+                f"{prefix}/actions": inference.actions,
+                f"{prefix}/action_entropy": inference.policy.entropy(),
+                f"{prefix}/per_step_elbo": -per_step[..., None],
+            }
+            | {f"{prefix}/metric/{name}": value for name, value in renamed_metrics(metrics).items()}
+            | {f"{prefix}/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
+        )
+
+    return compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
 
 
 GAMMA, LAMBDA, HORIZON = 0.99, 0.95, 5  # of the recorded imagination
@@ -153,42 +172,50 @@ GAMMA, LAMBDA, HORIZON = 0.99, 0.95, 5  # of the recorded imagination
 
 def imagine_outputs(case: Case) -> dict:
     """`imagine/*`: actor and critic losses in imagination from every filtered state."""
-    model, policy, batch = case.checkpoint.world_model, case.checkpoint.policy, case.batch
-    ((reward_name, (critic, target_critic)),) = case.checkpoint.vnet.items()
-    # Starts in the recorded order, time-major.
-    starts = jax.tree.map(
-        lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), model.filter(batch).states
-    )
+    checkpoint = case.checkpoint
+    ((reward_name, (critic, target_critic)),) = checkpoint.vnet.items()
+    names = published.tanh_gaussian_names("", (), checkpoint.policy)
+    critic_names = published.mlp_names(f"vnets.{reward_name}.vnet", (), critic)
 
-    def policy_loss(policy):
-        imagined = model.rssm.imagine(starts, policy, HORIZON)
-        features = imagined.states.features
-        reward = model.decoders[reward_name](features).mean()[..., 0]
-        terminal = model.decoders["is_terminal"](features).mode()[..., 0]
-        value, discount = target_critic(features)[..., 0], GAMMA * (1.0 - terminal)
-        weight = values.cumulative_discount(discount)
-        returns = values.lambda_returns(reward[:, :-1], value[:, :-1], discount[:, :-1], value[:, -1], LAMBDA)
-        outputs = {
-            "actions": imagined.actions,
-            reward_name: reward[..., None],
-            "is_terminal": terminal[..., None],
-            "target_value": value[..., None],
-            "lambda_return": returns[..., None],
-            "cum_discount": weight[..., None],
-            "action_entropy": imagined.policy.entropy(),
-        }
-        return values.value_gradient_loss(returns, weight), (outputs, features, returns, weight)
+    @compiled
+    def compute(policy, critic, model, target_critic, batch):
+        # Starts in the recorded order, time-major.
+        states = model.filter(batch).states
+        starts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), states)
+        policy_loss = functools.partial(imagined_policy_loss, reward_name, model, target_critic, starts)
+        (loss, (outputs, *rest)), grads = jax.value_and_grad(policy_loss, has_aux=True)(policy)
+        critic_loss, critic_grads = jax.value_and_grad(imagined_value_loss)(critic, *rest)
+        return (
+            {f"imagine/{name}": value for name, value in outputs.items()}
+            | {"imagine/policy_loss": loss, "imagine/value_loss": critic_loss}
+            | {f"imagine/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
+            | {f"imagine/vnet_grad_norm/{n}": v for n, v in grad_norms(critic_grads, critic_names).items()}
+        )
 
-    def value_loss(critic, features, returns, weight):
-        return values.value_loss(critic(features[:, :-1])[..., 0], returns, weight[:, :-1])
+    return compute(checkpoint.policy, critic, checkpoint.world_model, target_critic, case.batch)
 
-    (loss, (outputs, *rest)), grads = jax.value_and_grad(policy_loss, has_aux=True)(policy)
-    critic_loss, critic_grads = jax.value_and_grad(value_loss)(critic, *rest)
-    norms = grad_norms(grads, published.tanh_gaussian_names("", (), policy))
-    critic_norms = grad_norms(critic_grads, published.mlp_names(f"vnets.{reward_name}.vnet", (), critic))
-    return (
-        {f"imagine/{name}": value for name, value in outputs.items()}
-        | {"imagine/policy_loss": loss, "imagine/value_loss": critic_loss}
-        | {f"imagine/grad_norm/{name}": value for name, value in norms.items()}
-        | {f"imagine/vnet_grad_norm/{name}": value for name, value in critic_norms.items()}
-    )
+
+def imagined_policy_loss(reward_name: str, model, target_critic, starts, policy):
+    """Loss of the policy, and (recorded outputs, features, returns, weight)."""
+    imagined = model.rssm.imagine(starts, policy, HORIZON)
+    features = imagined.states.features
+    reward = model.decoders[reward_name](features).mean()[..., 0]
+    terminal = model.decoders["is_terminal"](features).mode()[..., 0]
+    value, discount = target_critic(features)[..., 0], GAMMA * (1.0 - terminal)
+    weight = values.cumulative_discount(discount)
+    returns = values.lambda_returns(reward[:, :-1], value[:, :-1], discount[:, :-1], value[:, -1], LAMBDA)
+    outputs = {
+        "actions": imagined.actions,
+        reward_name: reward[..., None],
+        "is_terminal": terminal[..., None],
+        "target_value": value[..., None],
+        "lambda_return": returns[..., None],
+        "cum_discount": weight[..., None],
+        "action_entropy": imagined.policy.entropy(),
+    }
+    return values.value_gradient_loss(returns, weight), (outputs, features, returns, weight)
+
+
+def imagined_value_loss(critic, features, returns, weight):
+    """Loss of the critic on what was imagined."""
+    return values.value_loss(critic(features[:, :-1])[..., 0], returns, weight[:, :-1])

@@ -213,9 +213,12 @@ class RSSM(nnx.Module):
 
     def posterior_step(self, state: RSSMState, prev_action: Array, embed: Array, key: Array | None = None):
         """Advances one step with an observation: z_t ~ q(z_t | h_t, e_t). Returns (state, prior, posterior)."""
-        noise = self.noise(key, *state.deter.shape[:-1])
-        state, posterior = self.observe(state, prev_action, self.project_embed(embed), noise)
-        return state, self.prior(state.deter), posterior
+        deter = self.advance(state, prev_action)
+        # In one product: halves of the weights, as in `observe`, would be copied out at every acting step.
+        inputs = jnp.concatenate([deter, embed], axis=-1)
+        posterior = self.posterior_head.finish(self.posterior_head.project(inputs, 0))
+        stoch = posterior.sample(self.noise(key, *deter.shape[:-1]))
+        return RSSMState(deter, stoch), self.prior(deter), posterior
 
     def filter(
         self,
