@@ -79,7 +79,7 @@ def infer_actions(
     shape = batch.batch_shape
     observation = batch.observation
     if observation_noise and key is not None:
-        observation = perturbed(model, observation, observation_noise, jax.random.fold_in(key, 2))
+        observation = model.perturb(observation, observation_noise, jax.random.fold_in(key, 2))
     embed = model.encode(observation)
     action_noise = None if key is None else jax.random.normal(action_key, (*shape, model.action_size))
 
@@ -100,14 +100,3 @@ def infer_actions(
     _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, rssm.initial(shape[0]), xs)
     output = FilterOutput(states=states, prior=rssm.prior(states.deter), posterior=posterior)
     return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)
-
-
-def perturbed(model: WorldModel, observation: dict[str, Array], scale: float, key: Array) -> dict[str, Array]:
-    """The observation with Gaussian noise of std `scale` (standardised units) on its vectors."""
-    vectors = sorted(model.encoder.vector_names)
-    noisy = dict(observation)
-    for name, name_key in zip(vectors, jax.random.split(key, len(vectors)), strict=True):
-        value = observation[name]
-        unit = jnp.broadcast_to(model.standardizer.unit(name), value.shape)
-        noisy[name] = value + scale * unit * jax.random.normal(name_key, value.shape)
-    return noisy

@@ -18,8 +18,9 @@ from experiments.training_run import train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
-from worldmodels.episodes import load_episodes
+from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
+from worldmodels.relevance import weighted_windows
 from worldmodels.training import (
     TrainState,
     cosine_schedule,
@@ -54,9 +55,7 @@ def pretrain(directory: RunDirectory) -> dict:
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
-    with_reward = config["world_model"]["predict_reward"]
-    sensors = list(arch["sizes"])
-    data = SequenceDataset.create(episodes, length=config["length"], sensors=sensors, with_reward=with_reward)
+    data = embodiment_windows(config, arch, episodes)
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     models = world_models.stacked(
@@ -87,6 +86,27 @@ def pretrain(directory: RunDirectory) -> dict:
     }
     write_open_loop(directory, select_seed(state.model, 0), batch, context, episodes[0].metadata)
     return directory.mark_done(result)
+
+
+def embodiment_windows(config: dict, arch: dict, episodes: list[Episode]) -> SequenceDataset:
+    """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
+    with_reward = config["world_model"]["predict_reward"]
+    options = dict(length=config["length"])
+    data = SequenceDataset.create(episodes, sensors=list(arch["sizes"]), with_reward=with_reward, **options)
+    relevance = dict(config["relevance"])
+    folder = relevance.pop("demonstrations")
+    if not folder:
+        return data
+    sensors = tuple(name for name in arch["inputs"] if episodes[0].records[name].ndim == 2)
+    if not sensors:
+        raise ValueError(
+            "Windows are weighted by vectors, and this set-up reads none; leave relevance.demonstrations empty."
+        )
+    shown = SequenceDataset.create(
+        load_episodes(folder, keys=sensors), sensors=sensors, with_actions=False, **options
+    )
+    key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
+    return weighted_windows(data, shown, key, sensors=sensors, **relevance)
 
 
 def write_open_loop(directory: RunDirectory, model, batch, context: int, metadata: dict) -> None:

@@ -160,10 +160,10 @@ def elbo_loss_and_states(
     batch: SequenceBatch,
     key: Array | None,
     *,
-    kl_scale,
-    kl_balance,
-    free_nats,
-    nll_reweight,
+    kl_scale: float,
+    kl_balance: float | None,
+    free_nats: float,
+    nll_reweight: str,
 ) -> tuple[Array, Metrics, FilterOutput]:
     """`elbo_loss` with the inferred states, leaves [B, T, ...], from which imagination starts."""
     embed = model.encode(batch.observation)

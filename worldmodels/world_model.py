@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 
@@ -143,6 +144,16 @@ class WorldModel(nnx.Module):
             name: self.standardizer(name, observation[name]) for name in self.inputs if name in observation
         }
         return self.encoder(known)
+
+    def perturb(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
+        """The observation with Gaussian noise of std `scale` (standardised units) on the vectors that are encoded."""
+        names = sorted(self.encoder.vector_names)
+        noisy = dict(observation)
+        for name, name_key in zip(names, jax.random.split(key, len(names)), strict=True):
+            value = observation[name]
+            unit = jnp.broadcast_to(self.standardizer.unit(name), value.shape)
+            noisy[name] = value + scale * unit * jax.random.normal(name_key, value.shape)
+        return noisy
 
     def actions_for_filter(self, batch: SequenceBatch) -> Array:
         """[B, T, A] actions of the batch; empty for an action-free model; an error for demonstrations without any."""

@@ -47,7 +47,7 @@ def cheetah(config: ml_collections.ConfigDict) -> None:
     config.random.num_episodes = 100
     # Further embodiment data, one collection each; the world model learns from these and the random ones.
     config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured")})
-    config.body.coloured.num_episodes = 200
+    config.body.coloured.num_episodes = 100
     config.body.coloured.seed = 1
 
 

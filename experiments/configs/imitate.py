@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "small", "tiny")
+PRESETS = ("", "small", "walker", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -11,6 +11,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Published:  python -m experiments.imitate --config=experiments/configs/imitate.py --config.model=DIR
                 --config.demonstrations=DIR --workdir=DIR
     On a CPU:   ...imitate.py:small
+    Walker:     ...imitate.py:walker     after pretraining with the preset of that name
     For a test: ...imitate.py:tiny
     """
     if preset not in PRESETS:
@@ -55,20 +56,33 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         video=True,  # of the final evaluation, where something can be rendered
         random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
     )
-    {"": lambda c: None, "small": small, "tiny": tiny}[preset](config)
+    {"": lambda c: None, "small": small, "walker": walker, "tiny": tiny}[preset](config)
     return config.lock()
 
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU, after pretraining with the preset of the same name."""
-    config.num_updates = 1200
+    config.num_updates = 900
     config.batch_size = 32
     config.save_every = 300
     config.first_fraction = 0.5
-    config.loss.update(first_action="zero", observation_noise=0.08)
+    config.loss.first_action = "zero"
     config.policy.update(hidden_size=64)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
     config.evaluation.update(every=150, final_episodes=10, video=False)
+
+
+def walker(config: ml_collections.ConfigDict) -> None:
+    """From standing to walking, from demonstrations with the noise of a stochastic expert."""
+    small(config)
+    config.num_updates = 1500
+    config.batch_size = 48
+    config.length = 24
+    config.save_every = 500
+    config.first_fraction = 0.25
+    config.loss.update(observation_noise=0.0)  # a walker answers noise with violence
+    config.policy.update(hidden_size=128)
+    config.evaluation.update(every=500)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

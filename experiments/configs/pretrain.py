@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "rssm", "small", "tiny")
+PRESETS = ("", "rssm", "small", "walker", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -12,6 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --workdir=DIR
     AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
+    Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     For a test: ...pretrain.py:tiny
     """
     if preset not in PRESETS:
@@ -27,6 +28,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.batch_size = 50
     config.length = 50  # records per window
     config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
+    config.relevance = dict(
+        demonstrations="",  # "": all windows alike (published); a folder: by their likeness to its observations
+        num_updates=1500,  # of the classifier that estimates the density ratio
+        temperature=2.0,
+        floor=0.3,  # share of the weight that all windows have alike
+        ceiling=20.0,  # greatest ratio of a window to the mean
+    )
     config.updates_per_dispatch = 50
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
@@ -45,7 +53,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         idm=dict(hidden_size=512, hidden_layers=2),
         standardize=False,  # published: raw observations
     )
-    {"": lambda c: None, "rssm": rssm, "small": small, "tiny": tiny}[preset](config)
+    {"": lambda c: None, "rssm": rssm, "small": small, "walker": walker, "tiny": tiny}[preset](config)
     return config.lock()
 
 
@@ -53,7 +61,7 @@ def rssm(config: ml_collections.ConfigDict) -> None:
     """The `rssm` of AIME v1, used for its walker models."""
     mlp = dict(hidden_size=128, hidden_layers=2, activation="elu", norm=None)
     config.num_updates = 100_000
-    config.loss = dict(kl_scale=1.0, kl_balance=None, free_nats=0.0, nll_reweight="dim_wise")
+    config.loss.update(kl_balance=None, free_nats=0.0, nll_reweight="dim_wise")
     config.world_model.rssm = dict(
         family="rssm",
         deter_size=512,
@@ -74,12 +82,12 @@ def rssm(config: ml_collections.ConfigDict) -> None:
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU: what is not published is standardisation with a fixed decoder std, and the size."""
     mlp = dict(hidden_size=64, hidden_layers=2, activation="elu", norm=None)
-    config.num_updates = 2000
+    config.num_updates = 1500
     config.batch_size = 32
     config.save_every = 500
     config.first_fraction = 0.25
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
-    config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none")
+    config.loss.update(free_nats=0.0)
     config.world_model.update(
         rssm=dict(family="rssmo", deter_size=64, stoch_size=16, hidden_size=64, norm="ln", min_std=0.05),
         encoder=dict(name="mlp", **mlp),
@@ -90,6 +98,22 @@ def small(config: ml_collections.ConfigDict) -> None:
         idm=dict(hidden_size=64, hidden_layers=2),
         standardize=True,
     )
+
+
+def walker(config: ml_collections.ConfigDict) -> None:
+    """From standing to walking: a larger model, shorter windows, more updates. Set `relevance.demonstrations` too."""
+    small(config)
+    mlp = dict(hidden_size=160, hidden_layers=2, activation="elu", norm=None)
+    config.num_updates = 20_000
+    config.batch_size = 48
+    config.length = 24
+    config.save_every = 2000
+    config.first_fraction = 0.1
+    config.optimizer = dict(learning_rate=1.5e-3, final_fraction=0.05, grad_clip=100.0)
+    config.world_model.rssm.update(deter_size=160, stoch_size=32, hidden_size=160)
+    config.world_model.encoder.update(mlp)
+    config.world_model.decoder.update(mlp)
+    config.world_model.probe.update(mlp)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
