@@ -66,7 +66,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.batch_size = 32
     config.save_every = 300
     config.first_fraction = 0.5
-    config.loss.first_action = "zero"
+    config.loss.update(first_action="zero", observation_noise=0.04)
     config.policy.update(hidden_size=64)
     config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
     config.evaluation.update(every=150, final_episodes=10, video=False)
