@@ -4,6 +4,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 PRESETS = ("sac", "uniform", "coloured", "demonstrations", "mix")
+SIZES = ("", "walk", "stand", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -14,11 +15,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Tiny: python -m experiments.collect --config=experiments/configs/collect.py:tiny --workdir=runs/tiny
     Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
     coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
+    From standing to walking (results/walker-transfer.md): sac-walk is the expert, sac-stand the embodiment data.
     """
     method, _, size = ("sac-tiny" if preset == "tiny" else preset or "sac").partition("-")
-    if method not in PRESETS or size not in ("", "tiny"):
+    if method not in PRESETS or size not in (SIZES if method == "sac" else ("", "tiny")):
         raise ValueError(
-            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; tiny."
+            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; sac-walk, sac-stand, tiny."
         )
     config = ml_collections.ConfigDict()
     config.method = method
@@ -29,8 +31,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.num_envs = 4  # environments that step together
         config.workers = 0  # processes they run in; 0 is this one
         {"sac": _sac, "demonstrations": _demonstrations}.get(method, _noise)(config)
-    if size == "tiny":
-        _shrink(config)
+    {"": lambda c: None, "walk": _walk, "stand": _stand, "tiny": _shrink}[size](config)
     return config.lock()
 
 
@@ -67,7 +68,25 @@ def _sac(config):
     config.evaluate_every = 10_000  # agent steps
     config.evaluation_episodes = 4
     config.checkpoint_every = 5  # rounds of one episode per environment
-    config.demonstrations = {"num_episodes": 20, "with_actions": True}
+    config.demonstrations = {"num_episodes": 20, "with_actions": True, "sample": False}
+
+
+def _walk(config):
+    """An expert that has learnt to walk amid its own noise, and shows how it recovers from it."""
+    config.env = "walker-walk"
+    config.sac.target_entropy = 0.0
+    config.demonstrations.update({"num_episodes": 150, "sample": True})
+
+
+def _stand(config):
+    """Four robots that are rewarded for standing only, half of the time disturbed; few updates, many steps."""
+    config.env = "walker-stand"
+    config.num_agents, config.agent_steps, config.num_envs = 4, 120_000, 8
+    config.sac.target_entropy = 0.0
+    config.rounds.updates_per_step = 0.25
+    config.disturbed_share = 0.5
+    config.evaluate_every = 40_000
+    config.demonstrations.num_episodes = 0
 
 
 def _noise(config):

@@ -87,6 +87,14 @@ def test_a_finished_run_returns_its_result_at_once(sac):
     assert (workdir / "metrics.jsonl").stat().st_mtime_ns == before
 
 
+def test_a_stochastic_expert_shows_other_actions_than_its_mode(sac, tmp_path):
+    run(tiny("demonstrations", source=str(sac[0]), num_episodes=3, sample=True), tmp_path / "run")
+    sampled = load_episodes(tmp_path / "run" / "episodes")
+    assert {e.metadata["policy"] for e in sampled} == {"sac-sampled"}
+    mode = load_episodes(sac[0] / "demonstrations")
+    assert not np.allclose(sampled[0].records["pre_action"], mode[0].records["pre_action"])
+
+
 def test_demonstrations_of_another_run_are_reproducible(sac, tmp_path):
     config = tiny("demonstrations", source=str(sac[0]), num_episodes=3)
     run(config, tmp_path / "run")
