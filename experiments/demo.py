@@ -130,26 +130,19 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
     """Every stage but the report: {stage: what its main returned}."""
     results = {}
     expert = changed(config.expert, env=config.env)
-    expert.demonstrations.num_episodes = config.num_demonstrations
     # The expert trains on one core while the robot that will imitate it learns its body on another.
     with stages.beside("expert", collect.run, expert) as wait_for_expert:
         body, random_return = embodiment_data(config, stages)
-        with_body = dict(setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body))
-        results["pretrain"] = stages.run("pretrain", pretrain.run, changed(config.pretrain, **with_body))
+        if not config.relevance:
+            results["pretrain"] = learn_body(config, stages, body)
         results["expert"] = wait_for_expert()
-    # The same episodes as expert/demonstrations, without actions: all that AIME and BCO(0) may see.
-    demonstrations = changed(
-        collect_config.get_config("demonstrations"),
-        seed=expert.seed,
-        num_envs=expert.num_envs,
-        source=str(stages.path("expert")),
-        num_episodes=config.num_demonstrations,
-        with_actions=False,
-    )
-    stages.run("demonstrations", collect.run, demonstrations)
+    # The same episodes twice: what AIME and BCO(0) may see, and what the oracle and the report know.
+    for name, with_actions in (("demonstrations", False), ("oracle", True)):
+        stages.run(name, collect.run, demonstrations(config, stages, with_actions))
+    observed, oracle = (str(stages.path(name) / "episodes") for name in ("demonstrations", "oracle"))
+    if config.relevance:
+        results["pretrain"] = learn_body(config, stages, body, demonstrations=observed)
 
-    observed = str(stages.path("demonstrations") / "episodes")
-    oracle = str(stages.path("expert") / "demonstrations")
     for suffix, number in demonstration_counts(config).items():
         counts = dict(num_seeds=config.num_seeds, num_demonstrations=number)
         aime = changed(config.imitate, model=str(stages.path("pretrain")), demonstrations=observed, **counts)
@@ -161,6 +154,28 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
         results[f"bco{suffix}"] = stages.run(f"bco{suffix}", baseline.run, bco)
         results[f"bc{suffix}"] = stages.run(f"bc{suffix}", baseline.run, bc)
     return results
+
+
+def demonstrations(config, stages: Stages, with_actions: bool):
+    """Config of the episodes that the expert shows."""
+    return changed(
+        collect_config.get_config("demonstrations"),
+        seed=config.expert.seed,
+        num_envs=config.expert.num_envs,
+        source=str(stages.path("expert")),
+        num_episodes=config.num_demonstrations,
+        sample=config.sample_demonstrations,
+        with_actions=with_actions,
+    )
+
+
+def learn_body(config, stages: Stages, body: Path, demonstrations: str = "") -> dict:
+    """Pretrains the world model; with a folder of demonstrations, on what looks like them."""
+    pretraining = changed(
+        config.pretrain, setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body)
+    )
+    pretraining.relevance.demonstrations = demonstrations
+    return stages.run("pretrain", pretrain.run, pretraining)
 
 
 def embodiment_data(config, stages: Stages) -> tuple[Path, float]:

@@ -26,7 +26,7 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
     """
     from experiments import figures, plot_style, report_page  # matplotlib is slow to import
 
-    expert = load_episodes(workdir / "expert" / "demonstrations")
+    expert = load_episodes(workdir / "oracle" / "episodes")
     random = [episode.return_ for episode in load_episodes(workdir / "random" / "episodes", keys=())]
     rows, references = method_rows(config, results, [e.return_ for e in expert], random)
     expert_return, random_return = (float(np.mean(x)) for x in ([e.return_ for e in expert], random))

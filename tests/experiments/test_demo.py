@@ -36,7 +36,7 @@ def test_demonstrations_for_imitation_hold_no_actions_and_the_oracles_do(finishe
 
     workdir, _ = finished
     observed = load_episodes(workdir / "demonstrations" / "episodes")
-    oracle = load_episodes(workdir / "expert" / "demonstrations")
+    oracle = load_episodes(workdir / "oracle" / "episodes")
     for ours, theirs in zip(observed, oracle, strict=True):
         np.testing.assert_array_equal(ours.records["position"], theirs.records["position"])
         assert ours.records["pre_action"].shape[-1] == 0 and theirs.records["pre_action"].shape[-1] == 2
