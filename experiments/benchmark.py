@@ -1,0 +1,292 @@
+"""How fast this machine trains, acts and collects, beside what its arithmetic would allow.
+
+    python -m experiments.benchmark --workdir=runs/benchmark
+
+Prints a table while it measures and writes `benchmark.{md,csv,json}`: medians over several repetitions, on random
+data. The floor of an update is the time that its products of matrices would take at the rate of one large product.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import resource
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from experiments import benchmark_programs as programs
+from experiments.files import write_atomically
+from experiments.main import launch
+from experiments.run_directory import describe_session, plain_config, write_json
+from experiments.timing import Timing, machine, matmul_rate, measure, product_flops
+
+IMPORTS = {
+    "jax alone": "import jax",
+    "worldmodels and aime": "import aime.offline, worldmodels.dataset, worldmodels.training",
+    "experiments.imitate": "import experiments.imitate",
+}
+HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "Floor", "Memory", "Note")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table.
+
+    Attributes:
+      name: what was measured, of what.
+      seconds, seconds_min: wall time, median and minimum.
+      cpu_seconds: processor time of all threads, median; None for processes that were not this one.
+      gflop: arithmetic of its products of matrices; floor: seconds that they would take at the rate of the machine.
+      memory: bytes of arguments and temporaries.
+      note: what a reader should know.
+    """
+
+    name: str
+    seconds: float | None = None
+    seconds_min: float | None = None
+    cpu_seconds: float | None = None
+    gflop: float | None = None
+    floor: float | None = None
+    memory: int | None = None
+    note: str = ""
+
+    @property
+    def cells(self) -> list[str]:
+        """Rounded text, in the order of `HEADINGS`."""
+        rate = self.gflop / self.seconds if self.gflop and self.seconds else None
+        times = [self.seconds, self.seconds_min, self.cpu_seconds]
+        return [
+            self.name,
+            *map(duration, times),
+            number(self.gflop),
+            number(rate),
+            duration(self.floor),
+            f"{self.memory / 2**20:.0f} MiB" if self.memory else "",
+            self.note,
+        ]
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Measures everything, prints and writes the table; an earlier one is replaced.
+
+    Returns:
+      {"rows": [Row as dict], "machine", "session"}.
+    """
+    config = plain_config(config)
+    before = machine()
+    rows = []
+    for row in measurements(config):
+        rows.append(row)
+        print(" | ".join(cell for cell in row.cells if cell), flush=True)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    facts = before | {"load_after": machine()["load"], "peak_memory": peak}
+    result = {"rows": [asdict(row) for row in rows], "machine": facts, "session": describe_session()}
+    workdir = Path(workdir)
+    write_atomically(workdir / "benchmark.md", markdown(rows, result))
+    write_atomically(workdir / "benchmark.csv", as_csv(rows))
+    write_json(workdir / "benchmark.json", result)
+    print(f"Written: {workdir / 'benchmark.md'}")
+    return result
+
+
+def measurements(config: Mapping) -> Iterator[Row]:
+    """Yields the rows one by one."""
+    rate = matmul_rate(config["matmul_size"], config["repetitions"])
+    size = config["matmul_size"]
+    gflop = 2e-9 * size**3
+    yield Row(
+        f"product of matrices, {size} x {size}", gflop / rate * 1e9, gflop=gflop, note="the rate of floors"
+    )
+    yield from update_rows(config, rate)
+    for num_envs in (1, 10):
+        act = programs.acting_call(config, "published", num_envs)
+        timing = measure(act, config["repetitions"], inner=config["acting_calls"])
+        yield timed(f"acting, {num_envs} environment{'s'[: num_envs > 1]}", timing, note="per call")
+    draw = programs.sampling_call(config, "published", config["batches_per_dispatch"])
+    timing = measure(draw, config["repetitions"], count=config["batches_per_dispatch"])
+    yield timed("sampling a batch", timing)
+    yield collection_row(config["collection"])
+    if config["starts"]:
+        yield from import_rows(config["starts"])
+        yield from start_rows(config)
+
+
+def update_rows(config: Mapping, rate: float) -> Iterator[Row]:
+    """Updates of one run, and of several in one program."""
+    for size, num_seeds in config["updates"]:
+        note = "" if num_seeds is None else f"num_seeds={num_seeds}: one update of each"
+        for name, build in PROGRAMS.items():
+            program = build(config, size, num_seeds)
+            flops = product_flops(program.loop, program.state, *program.args) / program.num_updates
+            timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
+            yield timed(
+                f"{name} update, {size}",
+                timing,
+                gflop=flops / 1e9,
+                floor=flops / rate,
+                memory=program.memory,
+                note=note,
+            )
+
+
+PROGRAMS = {"world-model": programs.world_model_program, "policy": programs.policy_program}
+
+
+def timed(name: str, timing: Timing, **rest) -> Row:
+    """A row of a timing."""
+    return Row(name, timing.wall, timing.wall_min, timing.cpu, **rest)
+
+
+def collection_row(config: Mapping) -> Row:
+    """Agent steps of random actions in vectorised environments."""
+    from agents.loop import collect_episodes
+    from agents.noise import UniformActor
+    from experiments.envs.vector import make_vector
+
+    name, num_envs = config["env"], config["num_envs"]
+    title = f"collection, {name}, {num_envs} environments"
+    try:
+        envs = make_vector(name, num_envs, seed=0, workers=config["workers"])
+    except (ImportError, ValueError) as error:
+        return Row(title, note=f"skipped: {' '.join(str(error).split())}")
+    with envs:
+        actor = UniformActor(num_envs, envs.action_spec.shape[0], seed=0)
+        wall, cpu = time.perf_counter(), time.process_time()
+        episodes = collect_episodes(envs, actor, config["num_episodes"])
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    steps = sum(episode.length for episode in episodes)
+    return Row(title, wall / steps, cpu_seconds=cpu / steps, note=f"per step: {steps / wall:.0f} steps/s")
+
+
+def import_rows(starts: int) -> Iterator[Row]:
+    """Imports in fresh processes, without the start of Python."""
+    for name, code in IMPORTS.items():
+        yield median_row(f"import of {name}", [child(f"pass\n{code}") for _ in range(starts)])
+
+
+def start_rows(config: Mapping) -> Iterator[Row]:
+    """What a newcomer waits for before the first update: once with an empty cache of programs, then from it."""
+    with tempfile.TemporaryDirectory() as cache:
+        for note in ("empty compilation cache", "from the compilation cache"):
+            for name in PROGRAMS:
+                code = START.format(name=name, config=json.dumps(config))
+                seconds = child(code, {"JAX_COMPILATION_CACHE_DIR": cache})
+                yield median_row(f"start to first {name} update", [seconds], note=note)
+
+
+START = """
+import json
+from experiments import benchmark
+from experiments.compilation_cache import set_compilation_cache
+set_compilation_cache()
+config = json.loads({config!r})
+jax_is_imported_before_the_clock = True
+began = clock()
+benchmark.first_update(config, {name!r})
+"""
+
+
+def first_update(config: Mapping, name: str) -> None:
+    """Builds a model of the published size, compiles its updates and makes the first."""
+    import jax
+
+    jax.block_until_ready(PROGRAMS[name](config, "published", 1).compile()())
+
+
+def child(code: str, environment: Mapping[str, str] | None = None) -> tuple[float, float]:
+    """(wall, processor) seconds of Python code in a process of its own, from the last time it sets `began`."""
+    lines = [
+        "import time",
+        "clock = lambda: (time.perf_counter(), time.process_time())",
+        "began = clock()",
+        code,
+    ]
+    lines.append("print(*(now - then for now, then in zip(clock(), began)))")
+    root = str(Path(__file__).resolve().parent.parent)
+    result = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)],
+        env=os.environ
+        | {"PYTHONPATH": os.pathsep.join([root, *filter(None, sys.path)])}
+        | dict(environment or {}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    wall, cpu = result.stdout.splitlines()[-1].split()
+    return float(wall), float(cpu)
+
+
+def median_row(name: str, seconds: list[tuple[float, float]], note: str = "") -> Row:
+    """A row of measurements in other processes."""
+    walls, cpus = zip(*seconds, strict=True)
+    return Row(name, statistics.median(walls), min(walls), statistics.median(cpus), note=note)
+
+
+def markdown(rows: list[Row], result: Mapping) -> str:
+    """The table with the machine, the versions, the commit and the command."""
+    facts, session = result["machine"], result["session"]
+    commit = session["commit"] or {"hash": "unknown", "edited": False}
+    versions = ", ".join(f"{name} {session['versions'][name]}" for name in ("jax", "jaxlib", "flax", "numpy"))
+    settings = " ".join(f"{name}={value}" for name, value in session["environment"].items())
+    lines = [
+        "# Benchmark",
+        "",
+        f"{facts['processor']}, {facts['cpus']} cores, {facts['memory']}, {facts['system']}; {session['devices'][0]}; "
+        f"load {facts['load']} before and {facts['load_after']} after; "
+        f"peak memory {facts['peak_memory'] / 2**30:.1f} GiB.",
+        f"Python {session['python']}, {versions}. "
+        f"Commit {commit['hash'][:12]}{', edited' * commit['edited']}, {session['time']}.",
+        "",
+        f"    {settings} python -m experiments.benchmark {shlex.join(session['argv'][1:])}".rstrip(),
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        f"|{'|'.join(['--'] + ['--:'] * (len(HEADINGS) - 2) + ['--'])}|",
+        *(f"| {' | '.join(row.cells)} |" for row in rows),
+        "",
+        "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
+        "Floor is what they would take at the rate of the first row. Memory is that of arguments and temporaries.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def as_csv(rows: list[Row]) -> str:
+    """All fields of the rows, unrounded."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(asdict(rows[0])), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(row) for row in rows)
+    return buffer.getvalue()
+
+
+def duration(seconds: float | None) -> str:
+    """0.00123 -> "1.23 ms"."""
+    if seconds is None:
+        return ""
+    for unit, scale in (("s", 1.0), ("ms", 1e3)):
+        if seconds * scale >= 1:
+            return f"{seconds * scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} µs"
+
+
+def number(value: float | None) -> str:
+    """Three digits."""
+    return "" if value is None else f"{value:.3g}"
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="benchmark", default_workdir="runs/benchmark")
+
+
+if __name__ == "__main__":
+    main()

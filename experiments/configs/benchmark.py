@@ -1,0 +1,52 @@
+"""What the benchmark measures."""
+
+import ml_collections
+
+from experiments.configs import imitate, pretrain
+
+PRESETS = ("", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Speed at the published size, and of several runs in one program at the size of the main job.
+
+    Run:  python -m experiments.benchmark --workdir=runs/benchmark
+    Tiny: python -m experiments.benchmark --config=experiments/configs/benchmark.py:tiny
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
+    config = ml_collections.ConfigDict()
+    config.env = "walker-walk"
+    config.setup = "mdp"
+    config.sensors = dict(orientations=14, height=1, velocity=9)
+    config.action_size = 6
+    config.num_episodes = 20  # of noise
+    config.episode_length = 500
+    config.published = dict(pretrain=pretrain.get_config(), imitate=imitate.get_config())
+    config.small = dict(pretrain=pretrain.get_config("small"), imitate=imitate.get_config("small"))
+    # Sizes with numbers of runs in one program; None is a single run without an axis of seeds.
+    config.updates = (("published", None), ("published", 1), ("small", None), ("small", 1), ("small", 4))
+    config.repetitions = 7  # of each measurement; medians are reported
+    config.updates_per_dispatch = 2
+    config.batches_per_dispatch = 100  # of sampling alone
+    config.acting_calls = 100  # per repetition
+    config.collection = dict(env="walker-walk", num_envs=4, num_episodes=4, workers=0)
+    config.matmul_size = 2048
+    config.starts = 3  # of fresh processes, to measure imports; 0: leave out, and compilation too
+    {"": lambda c: None, "tiny": tiny}[preset](config)
+    return config.lock()
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: the same rows of the smallest models, without what needs a simulator or a fresh process."""
+    config.num_episodes = 2
+    config.episode_length = 20
+    config.published = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
+    config.small = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
+    config.updates = (("published", None), ("small", 2))
+    config.repetitions = 2
+    config.batches_per_dispatch = 2
+    config.acting_calls = 2
+    config.collection = dict(env="fake-pointmass", num_envs=2, num_episodes=2, workers=0)
+    config.matmul_size = 64
+    config.starts = 0

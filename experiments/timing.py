@@ -1,0 +1,109 @@
+"""Measuring programs: wall and processor time, arithmetic, and what the machine can do."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one call.
+
+    Attributes:
+      wall, wall_min: median and minimum over the repetitions.
+      cpu: median of the time that all threads of this process were computing.
+      repetitions: how many.
+    """
+
+    wall: float
+    wall_min: float
+    cpu: float
+    repetitions: int
+
+
+def measure(call: Callable[[], object], repetitions: int, *, inner: int = 1, count: int = 1) -> Timing:
+    """Times `call`, after one call that does not count.
+
+    Args:
+      call: returns arrays (or anything), which are waited for.
+      repetitions: measurements, of which the median is taken.
+      inner: calls per measurement, for calls too short for the clock of the processor time.
+      count: things that one call does; times are per thing.
+    """
+    jax.block_until_ready(call())
+    walls, cpus = [], []
+    for _ in range(repetitions):
+        wall, cpu = time.perf_counter(), time.process_time()
+        for _ in range(inner):
+            jax.block_until_ready(call())
+        walls.append((time.perf_counter() - wall) / (inner * count))
+        cpus.append((time.process_time() - cpu) / (inner * count))
+    return Timing(statistics.median(walls), min(walls), statistics.median(cpus), repetitions)
+
+
+def product_flops(function: Callable, *args) -> float:
+    """Floating-point operations in the products of matrices and the convolutions of `function(*args)`.
+
+    Everything else is left out. A loop counts as often as it runs if it is a scan, once if it is a while loop.
+    """
+    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+
+
+def _flops(jaxpr: Jaxpr) -> float:
+    total = 0.0
+    for equation in jaxpr.eqns:
+        out = equation.outvars[0].aval if equation.outvars else None
+        if equation.primitive.name == "dot_general":
+            (contracting, _), _ = equation.params["dimension_numbers"]
+            shape = equation.invars[0].aval.shape
+            total += 2.0 * out.size * _product(shape[axis] for axis in contracting)
+        elif equation.primitive.name == "conv_general_dilated":
+            kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
+            total += 2.0 * out.size * _product(kernel) / kernel[numbers.rhs_spec[0]]
+        times = equation.params["length"] if equation.primitive.name == "scan" else 1
+        total += times * sum(_flops(inner) for inner in _inner(equation.params))
+    return total
+
+
+def _inner(params: dict) -> list[Jaxpr]:
+    """The programs inside an equation: bodies of loops, branches, jitted functions."""
+    values = [v for value in params.values() for v in (value if isinstance(value, tuple) else (value,))]
+    return [v.jaxpr if isinstance(v, ClosedJaxpr) else v for v in values if isinstance(v, ClosedJaxpr | Jaxpr)]
+
+
+def _product(numbers) -> float:
+    result = 1.0
+    for number in numbers:
+        result *= number
+    return result
+
+
+def matmul_rate(size: int, repetitions: int) -> float:
+    """Floating-point operations per second of a float32 product [size, size] x [size, size], the fastest of several."""
+    x = jnp.full((size, size), 1.0 / size)
+    product = jax.jit(lambda x: x @ x)
+    return 2.0 * size**3 / measure(lambda: product(x), repetitions).wall_min
+
+
+def machine() -> dict:
+    """Processor, memory, load."""
+    info = {"system": platform.platform(), "cpus": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+    for key, file, name in (
+        ("processor", "/proc/cpuinfo", "model name"),
+        ("memory", "/proc/meminfo", "MemTotal"),
+    ):
+        path = pathlib.Path(file)
+        lines = path.read_text().splitlines() if path.is_file() else []
+        value = next((line.partition(":")[2].strip() for line in lines if line.startswith(name)), "unknown")
+        info[key] = f"{int(value.split()[0]) / 2**20:.0f} GiB" if value.endswith("kB") else value
+    return info
