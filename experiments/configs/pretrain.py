@@ -45,8 +45,19 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
+    config.world_model = world_model()
+    changes = dict(rssm=rssm, small=small, walker=walker, tiny=tiny)
+    changes |= {"rssmo-v1": rssmo_v1, "rssmo-discrete": discrete}
+    changes |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    if preset:
+        changes[preset](config)
+    return config.lock()
+
+
+def world_model() -> dict:
+    """The published `rssmo` of AIME-v2, size S."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
-    config.world_model = dict(
+    return dict(
         rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
         encoder=dict(name="mlp", **mlp),
         decoder=dict(name="dmlp", **mlp),
@@ -64,24 +75,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         image_encoder=dict(name="cnn_ha", width=32),
         image_decoder=dict(name="cnn_ha", width=32, sigmoid=False),
         image_probe=dict(name="cnn_ha", width=32, sigmoid=False),
-        ensemble=dict(
-            num_members=0, hidden_size=1024, hidden_layers=2, variant="std"
-        ),  # published: 5 members
+        # Plan2Explore has 5 members; a reward_probe's target is "disagreement" or "surprise".
+        ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
         reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
         intrinsic_scale=0.1,
         compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
-    change = {
-        "rssm": rssm,
-        "rssmo-v1": rssmo_v1,
-        "rssmo-discrete": discrete,
-        "small": small,
-        "walker": walker,
-    }
-    change |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
-    change.get(preset, tiny if preset == "tiny" else lambda c: None)(config)
-    return config.lock()
 
 
 def rssm(config: ml_collections.ConfigDict) -> None:
