@@ -128,8 +128,8 @@ def find_config(path: str) -> str:
     for candidate in (
         pathlib.Path(file),
         _PROJECT / file,
-        configs.parent / file,
         configs / file,
+        configs.parent / file,
         configs / named,
     ):
         if candidate.is_file():

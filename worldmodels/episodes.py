@@ -196,7 +196,7 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
       episode: what to write; checked first.
 
     Raises:
-      EpisodeError: unknown suffix, or an episode that could not be read back.
+      EpisodeError: unknown suffix, an episode that could not be read back, or a disk that cannot be written.
     """
     path = Path(path)
     _check_suffix(path)
@@ -214,7 +214,13 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
             f"{source} has {len(metadata)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}."
         )
     write = _write_npz if path.suffix == ".npz" else _write_hdf5
-    write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+    try:
+        write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+    except (OSError, RuntimeError) as error:  # a full disk: HDF5 raises either
+        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+        raise EpisodeError(
+            f"Cannot write episode {path}: {reason}. Check free space and permissions; the same command continues."
+        ) from error
 
 
 def _plain(value: object) -> object:
