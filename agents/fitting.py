@@ -254,4 +254,3 @@ def fit(
         if on_epoch is not None:
             on_epoch(state, metrics)
     return state
-

@@ -151,9 +151,12 @@ class MetricsWriter:
 
             # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
             purge = self._start_update + 1 if self._start_update else 0
-            self._tensorboard = tensorboardX.SummaryWriter(
-                str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
-            )
+            try:
+                self._tensorboard = tensorboardX.SummaryWriter(
+                    str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
+                )
+            except OSError as error:
+                raise _disk_error(self.path, error) from error
         return self._tensorboard
 
     def _to_tensorboard(self, values: Mapping[str, Any], update: int) -> None:

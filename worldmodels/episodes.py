@@ -216,10 +216,9 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
     write = _write_npz if path.suffix == ".npz" else _write_hdf5
     try:
         write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
-    except (OSError, RuntimeError) as error:  # a full disk: HDF5 raises either
-        reason = (getattr(error, "strerror", None) or str(error)).splitlines()[0]
+    except OSError as error:
         raise EpisodeError(
-            f"Cannot write episode {path}: {reason}. Check free space and permissions; the same command continues."
+            f"Cannot write episode {path}: {error.strerror}. Check free space and permissions."
         ) from error
 
 
@@ -241,7 +240,8 @@ def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> N
 
 
 def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    with h5py.File(path, "w") as file:
+    # In memory first: HDF5 that meets a full disk on the way leaves the process in no state to go on.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         for name, value in arrays.items():
             if value.size == 0:  # a robot without actions: HDF5 has no empty chunks
                 file.create_dataset(name, data=value)
@@ -250,6 +250,8 @@ def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> 
             chunks = (min(max(rows, 1), len(value)), *value.shape[1:])
             file.create_dataset(name, data=value, compression="lzf", chunks=chunks)
         file.attrs[_METADATA] = metadata
+        file.flush()
+        path.write_bytes(file.id.get_file_image())
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
