@@ -4,7 +4,7 @@ An epoch is a pass over a random 70% of the windows; after it the loss on the ot
 stops when that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and
 `min_updates`; the weights with the lowest validation loss are the result. One epoch is one dispatch. Several
 seeds are trained in one program: each has its own split, order and weights, and one that has stopped keeps
-its state while the others go on.
+its state while the others go on. One that diverges (a loss or a gradient is not finite) stops there.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
 from worldmodels.types import Array
 
 VALIDATION_CHUNK = 1024  # windows at a time
@@ -70,6 +70,7 @@ class FitState:
       stale_epochs: [] int32, epochs in a row without improvement.
       epoch: [] int32, epochs made.
       stopped: [] bool; from then on the state does not change.
+      diverged: [] bool, whether it stopped because something was not finite.
     """
 
     train: TrainState
@@ -78,6 +79,7 @@ class FitState:
     stale_epochs: Array
     epoch: Array
     stopped: Array
+    diverged: Array
 
     @classmethod
     def create(cls, model, settings: FitSettings, key: Array) -> FitState:
@@ -89,6 +91,7 @@ class FitState:
             stale_epochs=jnp.zeros((), jnp.int32),
             epoch=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), bool),
+            diverged=jnp.zeros((), bool),
         )
 
 
@@ -154,29 +157,34 @@ def make_mean_loss(loss_fn: Callable) -> Callable:
     return mean_loss
 
 
-def end_epoch(state: FitState, validation_loss: Array, settings: FitSettings) -> FitState:
+def end_epoch(
+    state: FitState, validation_loss: Array, settings: FitSettings, *, finite: Array | bool = True
+) -> FitState:
     """The bookkeeping after an epoch: best weights, patience, and whether to stop.
 
     Args:
       state: with the weights that the epoch has trained.
       validation_loss: [] of those weights.
       settings: the stopping rule.
+      finite: [] bool, whether all updates of the epoch were.
     """
+    diverged = ~(finite & jnp.isfinite(validation_loss))
     improved = validation_loss < state.best_loss
     epoch, stale_epochs = state.epoch + 1, jnp.where(improved, 0, state.stale_epochs + 1)
     updates = state.train.step
-    stopped = jnp.zeros((), bool)
+    stopped = diverged
     if settings.patience is not None:
-        stopped = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
-        stopped &= updates >= settings.min_updates
+        stale = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
+        stopped |= stale & (updates >= settings.min_updates)
     if settings.max_updates is not None:
         stopped |= updates >= settings.max_updates
     return state.replace(
-        best_model=_where(improved, state.train.model, state.best_model),
+        best_model=where(improved, state.train.model, state.best_model),
         best_loss=jnp.where(improved, validation_loss, state.best_loss),
         stale_epochs=stale_epochs,
         epoch=epoch,
         stopped=stopped,
+        diverged=diverged,
     )
 
 
@@ -195,7 +203,7 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
       `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was
       discarded, but for the last three.
     """
-    update = make_update(loss_fn, make_optimizer(settings.learning_rate))
+    update = only_finite(make_update(loss_fn, make_optimizer(settings.learning_rate)))
     mean_loss = make_mean_loss(loss_fn)
 
     def epoch(state: FitState, split: Split, dataset: SequenceDataset, frozen) -> tuple[FitState, Metrics]:
@@ -207,8 +215,9 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
 
         train, metrics = jax.lax.scan(one_update, state.train, batches)
         validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
-        ended = end_epoch(state.replace(train=train), validation_loss, settings)
-        state = _where(state.stopped, state, ended)
+        finite = metrics["finite"].all()
+        ended = end_epoch(state.replace(train=train), validation_loss, settings, finite=finite)
+        state = where(state.stopped, state, ended)
         metrics = jax.tree.map(jnp.mean, metrics) | {
             "validation_loss": validation_loss,
             "best_validation_loss": state.best_loss,
@@ -245,12 +254,3 @@ def fit(
         if on_epoch is not None:
             on_epoch(state, metrics)
     return state
-
-
-def _where(condition: Array, this, other):
-    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
-
-    def choose(x, y):
-        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
-
-    return jax.tree.map(choose, this, other)

@@ -20,9 +20,10 @@ from agents.fitting import FitSettings, FitState, fit, make_mean_loss
 from agents.frame_stack import with_encoder_of
 from agents.frame_stack_actor import FrameStackActor
 from experiments import frame_stacks
+from experiments.divergence import DivergenceWatch, diverged_result
 from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
-from experiments.metrics_writer import MetricsWriter, check_finite, to_numbers
+from experiments.metrics_writer import MetricsWriter, finite_mean, to_numbers
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from experiments.world_models import stacked
@@ -129,6 +130,7 @@ class Baseline:
         self._checkpoints = Checkpoints(run / "checkpoints")
         self._action_mse = jax.jit(jax.vmap(make_mean_loss(bc_loss), in_axes=(0, None, None)))
         self._idm_mse = jax.jit(jax.vmap(make_mean_loss(inverse_dynamics_loss), in_axes=(0, None, None)))
+        self._watch = DivergenceWatch(self._num_seeds)
         self._saved = 0  # updates in the newest checkpoint
         self._result: dict | None = None
         self._state = self._initial_state()
@@ -193,7 +195,7 @@ class Baseline:
             new_updates = self._updates - before
             row = metrics | {"fps/updates": new_updates / (time.perf_counter() - began)}
             self._log(name, row, int(state.epoch.max()))
-            loss = float(np.mean(metrics["validation_loss"]))
+            loss = finite_mean(np.asarray(metrics["validation_loss"]))
             progress.update(1 if epochs else new_updates, validation_loss=loss)
             began = time.perf_counter()
 
@@ -206,7 +208,7 @@ class Baseline:
         state, updates = self._state[name], self._updates
         named = {key if "/" in key else f"train/{name}/{key}": value for key, value in metrics.items()}
         row = self._writer.write(named | self._analysis() if name == "policy" else named, update=updates)
-        check_finite(row, updates)
+        self._watch.check(row, updates)
         stopped = bool(state.stopped.all())
         if name == "policy":
             self._evaluate(state, epoch, stopped)
@@ -222,6 +224,9 @@ class Baseline:
         if stopped:
             result = self._play(state.best_model, evaluation["final_episodes"], evaluation["seed"] + 1)
             self._result = result | to_numbers(self._analysis(final=True)) | {"num_updates": self._updates}
+            networks = self._state.values()
+            diverged = np.any([state.diverged for state in networks], axis=0)
+            self._result |= diverged_result(diverged, sum(state.train.step for state in networks))
             self._writer.write_eval({"update": self._updates, "final": True, **self._result})
         elif evaluation["every"] and epoch % evaluation["every"] == 0:
             result = self._play(state.train.model, evaluation["episodes"], evaluation["seed"])
