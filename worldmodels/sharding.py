@@ -36,6 +36,11 @@ class Placement:
         """How many devices take part."""
         return 1 if self.mesh is None else self.mesh.size
 
+    @property
+    def described(self) -> str:
+        """ " on 4 devices", for a title; nothing for one."""
+        return "" if self.mesh is None else f" on {self.mesh.size} devices"
+
     def put(self, state, args: tuple) -> tuple:
         """(state, args) on the devices of the run: args are data, shared, and then frozen models, as the state."""
         if self.mesh is None:
