@@ -24,6 +24,7 @@ from experiments.training_run import train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import Episode, load_episodes
+from worldmodels.sharding import Placement, place
 from worldmodels.training import make_train_loop
 
 
@@ -50,6 +51,7 @@ def imitate(directory: RunDirectory) -> dict:
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     models = models_for_seeds(config["model"], num_seeds)
     episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
     evaluator = Evaluator.create(config, models, episodes)
@@ -60,7 +62,7 @@ def imitate(directory: RunDirectory) -> dict:
         episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
     )
     policies = initial_policies(directory, config, models, num_seeds)
-    state, make_loop, args = training(config, models, policies, data, sensors)
+    state, make_loop, args = training(config, models, policies, data, sensors, placement)
     state = train(
         directory,
         state,
@@ -73,6 +75,7 @@ def imitate(directory: RunDirectory) -> dict:
         description="policy",
         evaluate_every=evaluation["every"],
         evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
+        placement=placement,
     )
     save(directory, state, num_seeds)
     played: list[Episode] = []
@@ -194,7 +197,7 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
     return policies
 
 
-def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str]):
+def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str], placement: Placement):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
     model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
@@ -202,11 +205,12 @@ def training(config: dict, models, policies, data: SequenceDataset, sensors: lis
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
     policy = create_states(policies, optimizer, seed, num_seeds)
+    options = dict(num_seeds=num_seeds, placement=placement)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, **loss)
         return (
             policy,
-            functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+            functools.cache(lambda n: make_train_loop(update, draw, n, **options)),
             (data, models),
         )
 
@@ -224,7 +228,7 @@ def training(config: dict, models, policies, data: SequenceDataset, sensors: lis
 
     return (
         state,
-        functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)),
+        functools.cache(lambda n: make_train_loop(update, draw_both, n, **options)),
         ((data, body),),
     )
 

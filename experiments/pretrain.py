@@ -22,6 +22,7 @@ from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
 from worldmodels.relevance import weighted_windows
+from worldmodels.sharding import place
 from worldmodels.training import (
     TrainState,
     cosine_schedule,
@@ -52,6 +53,7 @@ def pretrain(directory: RunDirectory) -> dict:
     num_seeds = config["num_seeds"]
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
@@ -68,13 +70,14 @@ def pretrain(directory: RunDirectory) -> dict:
     state = train(
         directory,
         state,
-        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds, placement=placement)),
         (data,),
         num_updates=config["num_updates"],
         updates_per_dispatch=config["updates_per_dispatch"],
         save_every=config["save_every"],
         prefix="train/model/",
         description="world model",
+        placement=placement,
     )
     Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
     batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])

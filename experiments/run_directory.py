@@ -26,6 +26,7 @@ from experiments.files import write_atomically
 
 # Config keys that may change when a run continues: they say how long and how loudly, not what.
 FREE_TO_CHANGE = (
+    "devices",
     "num_updates",
     "*_every",
     "*.num_updates",

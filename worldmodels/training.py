@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from worldmodels.sharding import ONE_DEVICE, Placement
 from worldmodels.types import Array
 
 Metrics = dict[str, Array]
@@ -79,7 +80,12 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
 
 def make_train_loop(
-    update: Callable, sample: Callable, num_updates: int, *, num_seeds: int | None = None
+    update: Callable,
+    sample: Callable,
+    num_updates: int,
+    *,
+    num_seeds: int | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> Callable:
     """Returns a jitted `loop(state, data, *frozen) -> (state, metrics)` of `num_updates` updates.
 
@@ -89,6 +95,7 @@ def make_train_loop(
       num_updates: updates per dispatch.
       num_seeds: None for one run. N trains N runs in one program: leaves of `state` and of `frozen` have a leading
         axis [N], `data` is shared, metrics are [N].
+      placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
       The loop. It donates `state`. Metrics are averaged over the updates of the call, with those of `only_finite`.
@@ -98,8 +105,10 @@ def make_train_loop(
     def one_update(state, data, frozen):
         # A stream of its own: the loss uses fold_in(key, step) itself.
         sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, sample(data, sample_key), *frozen)
+        return update(state, placement.share_batch(sample(data, sample_key)), *frozen)
 
+    if placement.deal_seeds:
+        num_seeds = num_seeds // placement.num_devices  # of each device
     if num_seeds is not None and num_seeds > 1:
         one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
 
@@ -110,7 +119,7 @@ def make_train_loop(
     if num_seeds == 1:
         loop = without_seed_axis(loop)  # a vmap over one seed costs a third of the update on a CPU
 
-    return jax.jit(loop, donate_argnums=0)
+    return placement.compile(loop)
 
 
 def only_finite(update: Callable) -> Callable:

@@ -20,6 +20,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.embodiment = ""  # folder of episodes with actions
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
