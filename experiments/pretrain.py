@@ -14,18 +14,18 @@ from experiments import world_models
 from experiments.evaluation import environment_of
 from experiments.main import launch
 from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.training_run import print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
 from worldmodels.relevance import weighted_windows
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.training import (
     TrainState,
     cosine_schedule,
     make_optimizer,
-    make_train_loop,
     make_update,
     select_seed,
 )
@@ -51,7 +51,8 @@ def pretrain(directory: RunDirectory) -> dict:
     num_seeds = config["num_seeds"]
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
-    episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
+    folders = config["embodiment"].split(",")
+    episodes = load_episodes(folders, limit=config["num_episodes"], images_on_disk=True)
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
@@ -63,11 +64,11 @@ def pretrain(directory: RunDirectory) -> dict:
     )
     state = create_states(models, optimizer, config["seed"], num_seeds)
     update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
-    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,
         state,
-        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+        make_loops(update, data, num_seeds=num_seeds, **draw),
         (data,),
         num_updates=config["num_updates"],
         updates_per_dispatch=config["updates_per_dispatch"],
@@ -88,11 +89,20 @@ def pretrain(directory: RunDirectory) -> dict:
     return directory.mark_done(result)
 
 
-def embodiment_windows(config: dict, arch: dict, episodes: list[Episode]) -> SequenceDataset:
+def embodiment_windows(
+    config: dict, arch: dict, episodes: list[Episode]
+) -> SequenceDataset | StreamedDataset:
     """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
     options = dict(length=config["length"])
-    data = SequenceDataset.create(episodes, sensors=list(arch["sizes"]), with_reward=with_reward, **options)
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        sensors=list(arch["sizes"]),
+        with_reward=with_reward,
+        on_storage=print_storage("Embodiment data"),
+        **options,
+    )
     relevance = dict(config["relevance"])
     folder = relevance.pop("demonstrations")
     if not folder:

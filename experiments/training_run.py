@@ -12,6 +12,7 @@ from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.streaming import Storage
 from worldmodels.training import TrainState
 
 
@@ -73,6 +74,11 @@ def train(
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
     return state
+
+
+def print_storage(what: str) -> Callable[[Storage], None]:
+    """Says where data lie, how many bytes they take and why; for `worldmodels.streaming.open_dataset`."""
+    return lambda storage: print(f"{what}: {storage}", flush=True)
 
 
 def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:

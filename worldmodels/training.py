@@ -91,9 +91,7 @@ def make_train_loop(
     """
 
     def one_update(state, data, frozen):
-        # A stream of its own: the loss uses fold_in(key, step) itself.
-        sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, sample(data, sample_key), *frozen)
+        return update(state, sample(data, sample_key(state.key, state.step)), *frozen)
 
     if num_seeds is not None and num_seeds > 1:
         one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
@@ -106,6 +104,11 @@ def make_train_loop(
         loop = without_seed_axis(loop)  # a vmap over one seed costs a third of the update on a CPU
 
     return jax.jit(loop, donate_argnums=0)
+
+
+def sample_key(key: Array, step: Array) -> Array:
+    """The key that the batch of update `step` is drawn by: another stream than the loss's `fold_in(key, step)`."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
 def without_seed_axis(loop: Callable) -> Callable:
