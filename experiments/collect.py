@@ -14,6 +14,7 @@ from agents.sac_rounds import SACActor
 from experiments.collect_sac import best_policy, load_policy, train_agents
 from experiments.collection import (
     environment_choice,
+    image_choice,
     make_envs,
     num_complete,
     play_rounds,
@@ -141,6 +142,7 @@ def _fill(
     if first == num_episodes:
         return
     start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
+    start["images"] = image_choice(config)
     with (
         make_envs(environment, num_envs, **start) as envs,
         Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,

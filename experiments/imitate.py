@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 
 import jax
@@ -20,12 +19,12 @@ from experiments.evaluation import environment_of, evaluate_seeds, expert_return
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
 from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.training_run import print_storage, train
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.dataset import SequenceDataset, sample
+from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.sharding import Placement, place
-from worldmodels.training import make_train_loop
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -53,13 +52,20 @@ def imitate(directory: RunDirectory) -> dict:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     models = models_for_seeds(config["model"], num_seeds)
-    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
+    limit = config["num_demonstrations"]
+    episodes = load_episodes(config["demonstrations"], limit=limit, images_on_disk=True)
     evaluator = Evaluator.create(config, models, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     sensors = sensors_for(models, episodes)
-    data = SequenceDataset.create(
-        episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        with_actions=with_actions,
+        with_reward=False,
+        on_storage=print_storage("Demonstrations"),
     )
     policies = initial_policies(directory, config, models, num_seeds)
     state, make_loop, args = training(config, models, policies, data, sensors, placement)
@@ -197,40 +203,39 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
     return policies
 
 
-def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str], placement: Placement):
+def training(
+    config: dict,
+    models,
+    policies,
+    data: SequenceDataset | StreamedDataset,
+    sensors: list[str],
+    placement: Placement,
+):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
     model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}
+    options |= {"placement": placement}
     policy = create_states(policies, optimizer, seed, num_seeds)
-    options = dict(num_seeds=num_seeds, placement=placement)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, **loss)
-        return (
-            policy,
-            functools.cache(lambda n: make_train_loop(update, draw, n, **options)),
-            (data, models),
-        )
+        return policy, make_loops(update, data, **options), (data, models)
 
-    body = load_episodes(config["embodiment"])
-    body = SequenceDataset.create(body, length=config["length"], sensors=sensors)
+    body = open_dataset(
+        load_episodes(config["embodiment"].split(","), images_on_disk=True),
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        on_storage=print_storage("Embodiment data"),
+    )
     model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
     state = JointState(
         policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
     )
     update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
-
-    def draw_both(datasets, key):
-        demonstration_key, body_key = jax.random.split(key)
-        return draw(datasets[0], demonstration_key), draw(datasets[1], body_key)
-
-    return (
-        state,
-        functools.cache(lambda n: make_train_loop(update, draw_both, n, **options)),
-        ((data, body),),
-    )
+    return state, make_loops(update, (data, body), **options), ((data, body),)
 
 
 def main() -> None:

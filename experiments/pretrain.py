@@ -15,7 +15,7 @@ from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of
 from experiments.main import launch
 from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.training_run import print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
@@ -23,11 +23,11 @@ from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
 from worldmodels.relevance import weighted_windows
 from worldmodels.sharding import place
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.training import (
     TrainState,
     cosine_schedule,
     make_optimizer,
-    make_train_loop,
     make_update,
     select_seed,
 )
@@ -54,7 +54,8 @@ def pretrain(directory: RunDirectory) -> dict:
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
-    episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
+    folders = config["embodiment"].split(",")
+    episodes = load_episodes(folders, limit=config["num_episodes"], images_on_disk=True)
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
@@ -66,11 +67,11 @@ def pretrain(directory: RunDirectory) -> dict:
     )
     state = create_states(models, optimizer, config["seed"], num_seeds)
     update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
-    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,
         state,
-        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds, placement=placement)),
+        make_loops(update, data, num_seeds=num_seeds, placement=placement, **draw),
         (data,),
         num_updates=config["num_updates"],
         updates_per_dispatch=config["updates_per_dispatch"],
@@ -93,11 +94,20 @@ def pretrain(directory: RunDirectory) -> dict:
     return directory.mark_done(result)
 
 
-def embodiment_windows(config: dict, arch: dict, episodes: list[Episode]) -> SequenceDataset:
+def embodiment_windows(
+    config: dict, arch: dict, episodes: list[Episode]
+) -> SequenceDataset | StreamedDataset:
     """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
     options = dict(length=config["length"])
-    data = SequenceDataset.create(episodes, sensors=list(arch["sizes"]), with_reward=with_reward, **options)
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        sensors=list(arch["sizes"]),
+        with_reward=with_reward,
+        on_storage=print_storage("Embodiment data"),
+        **options,
+    )
     relevance = dict(config["relevance"])
     folder = relevance.pop("demonstrations")
     if not folder:

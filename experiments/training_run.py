@@ -14,6 +14,7 @@ from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.sharding import ONE_DEVICE, Placement
+from worldmodels.streaming import Storage
 from worldmodels.training import TrainState
 
 
@@ -80,6 +81,11 @@ def train(
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
     return placement.fetch(state)
+
+
+def print_storage(what: str) -> Callable[[Storage], None]:
+    """Says where data lie, how many bytes they take and why; for `worldmodels.streaming.open_dataset`."""
+    return lambda storage: print(f"{what}: {storage}", flush=True)
 
 
 def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:

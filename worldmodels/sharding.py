@@ -47,7 +47,10 @@ class Placement:
             return state, args
         by_seed = self._sharding(AXIS) if self.deal_seeds else self._sharding()
         data, *frozen = args
-        data = jax.device_put(data, self._sharding())
+        # Data that stream from the host are no arrays and stay there; their batches come to the devices.
+        data = jax.tree.map(
+            lambda x: jax.device_put(x, self._sharding()) if isinstance(x, jax.Array) else x, data
+        )
         return jax.device_put(state, by_seed), (data, *jax.device_put(tuple(frozen), by_seed))
 
     def fetch(self, tree):

@@ -103,9 +103,8 @@ def make_train_loop(
     update = only_finite(update)
 
     def one_update(state, data, frozen):
-        # A stream of its own: the loss uses fold_in(key, step) itself.
-        sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, placement.share_batch(sample(data, sample_key)), *frozen)
+        batch = placement.share_batch(sample(data, sample_key(state.key, state.step)))
+        return update(state, batch, *frozen)
 
     if placement.deal_seeds:
         num_seeds = num_seeds // placement.num_devices  # of each device
@@ -148,6 +147,11 @@ def where(condition: Array, this, other):
         return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
 
     return jax.tree.map(choose, this, other)
+
+
+def sample_key(key: Array, step: Array) -> Array:
+    """The key that the batch of update `step` is drawn by: another stream than the loss's `fold_in(key, step)`."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
 def without_seed_axis(loop: Callable) -> Callable:

@@ -25,6 +25,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model = ""  # --workdir of a pretraining run
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
+    config.storage = (
+        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
+    )
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)

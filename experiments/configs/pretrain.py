@@ -21,7 +21,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.seed = 0
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
-    config.embodiment = ""  # folder of episodes with actions
+    config.embodiment = ""  # folder of episodes with actions, or several: "DIR,DIR"
+    config.storage = (
+        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
+    )
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real

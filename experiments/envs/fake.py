@@ -43,8 +43,9 @@ class FakePointMass:
         action_repeat: int | None = None,
         reward_version: str = "v1",
         episode_length: int | None = None,
+        render_quality: str = "published",
     ):
-        del camera, reward_version  # one camera, one reward
+        del camera, reward_version, render_quality  # one camera, one reward, no shadows
         self.name = name
         self.action_repeat = 1 if action_repeat is None else checked_positive("action_repeat", action_repeat)
         self.control_seconds = 0.05 * self.action_repeat

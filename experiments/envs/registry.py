@@ -67,7 +67,8 @@ def make(
       action_repeat: simulator steps per agent step; None means the published value.
       reward_version: which published definition of custom tasks and default action repeats, "v1" or "v2".
       episode_length: agent steps after which an episode is cut; None means the environment's own limit.
-      **options: for the environment's own factory.
+      **options: for the environment's own factory; where MuJoCo draws, render_quality="fast" leaves out shadows
+        and reflections.
     """
     if reward_version not in ("v1", "v2"):
         raise ValueError(f"Unknown reward_version {reward_version!r}. Known: v1, v2.")

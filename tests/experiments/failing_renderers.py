@@ -43,3 +43,29 @@ def refusing():
 
 def only_software():
     return OnlySoftware()
+
+
+class OnlyOSMesa(FakePointMass):
+    def render(self, height=64, width=64, camera=None):
+        if os.environ.get("EXPERIMENTS_GL_PROBED") != ":osmesa":
+            os.kill(os.getpid(), signal.SIGABRT)
+        return super().render(height, width, camera)
+
+
+class HangingOnce(FakePointMass):
+    """Hangs until the file that the variable names exists; the process that hangs makes it."""
+
+    def render(self, height=64, width=64, camera=None):
+        try:
+            open(os.environ["HUNG_ONCE"], "x").close()
+        except FileExistsError:
+            return super().render(height, width, camera)
+        time.sleep(60)
+
+
+def only_osmesa(render_size=None, action_repeat=None, episode_length=None, camera=None, seed=0):
+    return OnlyOSMesa(render_size=render_size, episode_length=episode_length)
+
+
+def hanging_once():
+    return HangingOnce()
