@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import Actor, collect_episodes
+from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import SUFFIXES, Episode, write_episode
 
@@ -32,6 +33,13 @@ def image_choice(config) -> dict:
         if config.render_quality == "published"
         else {**options, "render_quality": config.render_quality}
     )
+
+
+def environment_of_setup(config) -> dict:
+    """`environment_choice`, with an image sensor of `image_size` pixels where the set-up of sensors needs one."""
+    roles = observation_setup(config["env"], config["setup"])
+    needs_image = "image" in (*roles.inputs, *roles.targets)
+    return environment_choice(config) | ({"render_size": config["image_size"]} if needs_image else {})
 
 
 def make_envs(

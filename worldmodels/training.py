@@ -69,14 +69,28 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        model = state.model.before_update() if hasattr(state.model, "before_update") else state.model
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(model, *args, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, model)
-        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-        model = optax.apply_updates(model, updates)
-        return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
+        state = before_update(state)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
+        state, grad_norm = apply_gradients(state, grads, optimizer)
+        return state, {**metrics, "grad_norm": grad_norm}
 
     return update
+
+
+def before_update(state: TrainState) -> TrainState:
+    """The state whose model the next loss is taken of: a model may have a part that follows another (momentum)."""
+    follow = getattr(state.model, "before_update", None)
+    return state if follow is None else state.replace(model=follow())
+
+
+def apply_gradients(
+    state: TrainState, grads, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Array]:
+    """The state after one step of the optimizer, and the global norm of the gradients before clipping."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    state = state.replace(model=model, opt_state=opt_state, step=state.step + 1)
+    return state, optax.global_norm(grads)
 
 
 def make_train_loop(
