@@ -125,6 +125,7 @@ def _load_aime(path: pathlib.Path, config: dict) -> LoadedRun:
 def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
     policies, num_seeds = frame_stacks.load_policies(path)
     name, options, expert = _demonstrated(config)
+    options = options | frame_stacks.rendering(frame_stacks.read_architecture(path)["sizes"])
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FrameStackActor:
         return FrameStackActor(policies, num_seeds=num_seeds)
