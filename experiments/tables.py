@@ -19,6 +19,9 @@ _HEADINGS = {
     "return": "Return",
     "by_expert": "% of expert",
     "interval": "95% interval",
+    "iqm": "IQM %",
+    "iqm_interval": "IQM 95% interval",
+    "improvement": "P(AIME better)",
     "lowest_seed": "Lowest seed",
     "by_random_and_expert": "% above random",
     "published": "Published %",
@@ -92,7 +95,7 @@ class Table:
 
     def _shown(self) -> list[str]:
         always = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
-        return [n for n in _HEADINGS if n in always or any(row[n] is not None for row in self.rows)]
+        return [n for n in _HEADINGS if n in always or any(row.get(n) is not None for row in self.rows)]
 
 
 def results_table(
@@ -114,6 +117,38 @@ def results_table(
         raise ValueError("results_table got no rows; pass one MethodScores per method.")
     rows = tuple(_row(s, random, expert) for s in scores)
     return Table(rows=rows, caption=f"{_caption(rows, random, expert)} {source}".strip())
+
+
+def with_comparison(
+    table: Table, scores: Sequence[MethodScores], *, expert: float, reference: str = "AIME"
+) -> Table:
+    """The table of `results_table` with what compares methods (Agarwal et al. 2021).
+
+    Adds interquartile means and their stratified-bootstrap intervals in % of the expert, and the probability that
+    the reference beats each method.
+
+    Args:
+      table, scores: the table, and what it was made of.
+      expert: mean return of the expert, above 0.
+      reference: method that the others are compared with.
+    """
+    ours = {s.method: s.returns for s in scores}[reference]
+    rows = []
+    for row, method in zip(table.rows, scores, strict=True):
+        interval = statistics.stratified_bootstrap_interval([method.returns], "iqm")
+        low, high = (float(statistics.by_expert(x, expert)) for x in (interval.low, interval.high))
+        extra = {"iqm": float(statistics.by_expert(row["return_iqm"], expert)), "iqm_interval": (low, high)}
+        extra["improvement"] = None
+        if method.method != reference:
+            better = statistics.probability_of_improvement([ours], [method.returns])
+            extra["improvement"] = (better.probability, better.interval.low, better.interval.high)
+        rows.append({**row, **extra})
+    caption = (
+        f"{table.caption} IQM: interquartile mean over seeds, with the 95% interval of the stratified bootstrap. "
+        f"P({reference} better): probability that a seed of {reference} scores higher than one of the method, with its "
+        "interval."
+    )
+    return Table(rows=tuple(rows), caption=caption)
 
 
 def write_table(table: Table, stem: str | os.PathLike) -> tuple[Path, Path]:
@@ -190,6 +225,10 @@ def _interval_kinds(rows: Sequence[Mapping[str, object]]) -> str:
 def _text(name: str, row: Mapping[str, object]) -> str:
     """One cell of the readers' table."""
     value = row[name]
+    if name == "iqm_interval":
+        return f"{_rounded(value[0])} to {_rounded(value[1])}"
+    if name == "improvement" and value is not None:
+        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
     if name == "interval":
         prefix = "by_expert" if row["by_expert"] is not None else "return"
         bounds = [row[f"{prefix}_low"], row[f"{prefix}_high"]]
