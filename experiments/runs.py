@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
@@ -113,7 +113,7 @@ def _load_aime(path: pathlib.Path, config: dict) -> LoadedRun:
     policies, num_seeds = world_models.load_policies(path)
     trained_on = path if (path / world_models.ARCHITECTURE).is_file() else config["model"]
     models = models_for_seeds(trained_on, num_seeds)
-    name, options, expert = _demonstrated(config)
+    name, options, expert = _demonstrated(config, models.inputs)
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FilterActor:
         key = jax.random.key(key_seed)
@@ -150,7 +150,8 @@ def _expert(folder: str) -> float | None:
     return expert_return(load_episodes(folder, keys=()))
 
 
-def _demonstrated(config: dict) -> tuple[str, dict, float | None]:
+def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
     """(environment, its options, expert's return) of a run on demonstrations."""
-    name, options = environment_of(config["env"], load_episodes(config["demonstrations"], limit=1))
+    first = load_episodes(config["demonstrations"], limit=1)
+    name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

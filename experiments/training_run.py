@@ -12,6 +12,7 @@ from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.dataset import SequenceDataset
 from worldmodels.training import TrainState
 
 
@@ -73,6 +74,17 @@ def train(
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
     return state
+
+
+def describe_data(what: str, data: SequenceDataset) -> str:
+    """What lies on the device: a line to print before training, because images are large."""
+    where = next(iter(data.starts.devices()))
+    sizes = {name: values.shape[1:3] for name, values in data.observation.items() if values.ndim == 4}
+    images = "".join(f", {name} {y}x{x}" for name, (y, x) in sizes.items())
+    return (
+        f"{what}: {data.num_episodes} episodes, {len(data.is_first)} records{images}; "
+        f"{data.num_bytes / 2**20:.1f} MiB on {where}"
+    )
 
 
 def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:
