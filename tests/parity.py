@@ -58,7 +58,8 @@ def load_case(folder: pathlib.Path) -> Case:
         **{key: zeros if value is None else value for key, value in flags.items()},
     )
     expected = dict(np.load(folder / "expected.npz"))
-    return Case(folder, published.load(folder), jax.tree.map(jnp.asarray, batch), expected)
+    sizes = {name: value.shape[-1] for name, value in inputs.items() if value.ndim == 3}
+    return Case(folder, published.load(folder, sizes=sizes), jax.tree.map(jnp.asarray, batch), expected)
 
 
 def recorded(key: str, value: np.ndarray) -> np.ndarray:

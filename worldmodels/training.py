@@ -58,6 +58,8 @@ def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: floa
 def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
     """Returns the pure function `update(state, *args) -> (state, metrics)`.
 
+    What a model changes beside the gradient (a momentum encoder) it does in its method `before_update`, if it has one.
+
     Args:
       loss_fn: (model, *args, key) -> (scalar loss, metrics).
       optimizer: the one whose state `TrainState.create` made.
@@ -65,10 +67,11 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+        model = state.model.before_update() if hasattr(state.model, "before_update") else state.model
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(model, *args, key)
+        updates, opt_state = optimizer.update(grads, state.opt_state, model)
         metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-        model = optax.apply_updates(state.model, updates)
+        model = optax.apply_updates(model, updates)
         return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
 
     return update
