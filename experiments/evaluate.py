@@ -39,7 +39,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         num_episodes=config.episodes,
         seed=config.seed,
         workers=config.workers,
-        on_episode=episodes.append if config.video else None,
+        on_episode=(lambda episode: episodes.append(run_video.filmed(episode))) if config.video else None,
     )
     result |= scores(result["return"], loaded.expert, None)
     folder = pathlib.Path(workdir or run).expanduser()

@@ -39,7 +39,7 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         config["network"],
-        sizes={name: sensor_size(records[name]) for name in names},
+        sizes={name: sensor_size(name, records[name]) for name in names},
         action_size=int(records["pre_action"].shape[-1]),
         num_frames=config["stack"] or published_stack(setup),
         standardized=[name for name in names if records[name].ndim == 2] if config["standardize"] else [],

@@ -15,7 +15,7 @@ from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments import run_video, world_models
 from experiments.divergence import diverged_result
-from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
+from experiments.evaluation import check_environment, environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
 from experiments.run_directory import RunDirectory
@@ -52,12 +52,10 @@ def imitate(directory: RunDirectory) -> dict:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     models = models_for_seeds(config["model"], num_seeds)
-    limit = config["num_demonstrations"]
-    episodes = load_episodes(config["demonstrations"], limit=limit, images_on_disk=True)
+    episodes, sensors = demonstrations(config, models)
     evaluator = Evaluator.create(config, models, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
-    sensors = sensors_for(models, episodes)
     data = open_dataset(
         episodes,
         storage=config["storage"],
@@ -67,6 +65,7 @@ def imitate(directory: RunDirectory) -> dict:
         with_reward=False,
         on_storage=print_storage("Demonstrations"),
     )
+    del episodes  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
     state, make_loop, args = training(config, models, policies, data, sensors, placement)
     state = train(
@@ -85,11 +84,22 @@ def imitate(directory: RunDirectory) -> dict:
     )
     save(directory, state, num_seeds)
     played: list[Episode] = []
-    on_episode = played.append if evaluation["video"] else None
+    on_episode = (lambda episode: played.append(run_video.filmed(episode))) if evaluation["video"] else None
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
     if played:
         evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
     return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
+
+
+def demonstrations(config: dict, models) -> tuple[list[Episode], list[str]]:
+    """Demonstrations with what is needed of them, and the sensors that the model shares with them."""
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)[0]
+    sensors = sensors_for(models, first)
+    world_models.check_sizes(
+        world_models.read_architecture(config["model"], world_models.ARCHITECTURE), sensors, first
+    )
+    options = dict(keys=(*sensors, "pre_action"), images_on_disk=True)
+    return load_episodes(config["demonstrations"], config["num_demonstrations"], **options), sensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +120,10 @@ class Evaluator:
     @classmethod
     def create(cls, config: dict, models, episodes: list[Episode]) -> Evaluator:
         """In the environment that the demonstrations come from."""
-        env_name, env_options = environment_of(config["env"], episodes)
+        env_name, env_options = environment_of(config["env"], episodes, models.inputs)
+        arch = world_models.read_architecture(config["model"], world_models.ARCHITECTURE)
+        sizes = {name: arch["sizes"][name] for name in models.inputs}
+        check_environment(env_name, env_options, sizes, workers=config["evaluation"]["workers"])
         expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         return cls(config, models, env_name, env_options, expert)
 
@@ -173,16 +186,16 @@ def models_for_seeds(workdir: str, num_seeds: int):
     )
 
 
-def sensors_for(models, episodes) -> list[str]:
+def sensors_for(models, episode: Episode) -> list[str]:
     """Sensors that the demonstrations and the model share; all inputs must be there."""
     wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
-    missing = [name for name in models.inputs if name not in episodes[0].records]
+    missing = [name for name in models.inputs if name not in episode.records]
     if missing:
         raise ValueError(
             f"The demonstrations lack {', '.join(missing)}, which the world model reads; they have "
-            f"{', '.join(sorted(episodes[0].records))}. Use demonstrations with the sensors of the embodiment data."
+            f"{', '.join(sorted(episode.records))}. Use demonstrations with the sensors of the embodiment data."
         )
-    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
+    return [name for name in wanted if name in episode.records and name not in ("reward", "is_terminal")]
 
 
 def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
@@ -223,8 +236,9 @@ def training(
         update = make_imitation_update(optimizer, **loss)
         return policy, make_loops(update, data, **options), (data, models)
 
+    body = load_episodes(config["embodiment"].split(","), keys=(*sensors, "pre_action"), images_on_disk=True)
     body = open_dataset(
-        load_episodes(config["embodiment"].split(","), images_on_disk=True),
+        body,
         storage=config["storage"],
         length=config["length"],
         sensors=sensors,

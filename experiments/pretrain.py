@@ -8,9 +8,8 @@ from __future__ import annotations
 import functools
 
 import jax
-import numpy as np
 
-from experiments import world_models
+from experiments import inspection, world_models
 from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of
 from experiments.main import launch
@@ -55,16 +54,19 @@ def pretrain(directory: RunDirectory) -> dict:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     folders = config["embodiment"].split(",")
-    episodes = load_episodes(folders, limit=config["num_episodes"], images_on_disk=True)
-    env_name, _ = environment_of(config["env"], episodes)
-    arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
+    first = load_episodes(folders, limit=1, images_on_disk=True)
+    env_name, _ = environment_of(config["env"], first)
+    arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+    keys = (*arch["sizes"], "pre_action")
+    episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)
+    build = functools.partial(world_models.build, arch, episodes=episodes)
+    models = world_models.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes)
+    metadata, num_episodes = episodes[0].metadata, len(episodes)
+    del build, episodes  # images are large, and the dataset has them now
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    models = world_models.stacked(
-        lambda key: world_models.build(arch, key, episodes), num_seeds, config["seed"]
-    )
     state = create_states(models, optimizer, config["seed"], num_seeds)
     update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
     draw = {name: config[name] for name in ("batch_size", "first_fraction")}
@@ -87,10 +89,19 @@ def pretrain(directory: RunDirectory) -> dict:
     result = {
         "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
         "num_updates": config["num_updates"],
-        "num_episodes": len(episodes),
+        "num_episodes": num_episodes,
     }
     result |= diverged_result(state.step < config["num_updates"], state.step)
-    write_open_loop(directory, select_seed(state.model, 0), batch, context, episodes[0].metadata)
+    inspection.write(
+        directory.path,
+        select_seed(state.model, 0),
+        batch,
+        env_name=env_name,
+        metadata=metadata,
+        context=context,
+        update=config["num_updates"],
+        title="on embodiment data",
+    )
     return directory.mark_done(result)
 
 
@@ -122,24 +133,6 @@ def embodiment_windows(
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)
-
-
-def write_open_loop(directory: RunDirectory, model, batch, context: int, metadata: dict) -> None:
-    """Writes figures/open_loop.{png,pdf}: what the first model foresees of some windows."""
-    from experiments import plot_style, prediction_figure  # matplotlib is slow to import
-
-    truth, prediction = jax.device_get(jax.jit(report.open_loop, static_argnums=2)(model, batch, context))
-    names = [name for name in truth if name in model.inputs] or list(truth)
-    figure = prediction_figure.open_loop(
-        np.concatenate([truth[name] for name in names], axis=-1),
-        np.concatenate([prediction[name] for name in names], axis=-1),
-        context=context,
-        names=[f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])],
-        seconds_per_step=metadata.get("control_seconds"),
-        title="Open-loop prediction on embodiment data",
-        note=f"After {context} records the model predicts from actions alone.",
-    )
-    plot_style.save_figure(figure, directory / "figures" / "open_loop")
 
 
 def optimizer_from(config: dict, num_updates: int):

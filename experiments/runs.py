@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
@@ -126,7 +126,7 @@ def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:
     trained_on = path if (path / world_models.ARCHITECTURE).is_file() else config["model"]
     models = models_for_seeds(trained_on, num_seeds)
     if "demonstrations" in config:
-        kind, (name, options, expert) = "aime", _demonstrated(config)
+        kind, (name, options, expert) = "aime", _demonstrated(config, models.inputs)
     else:
         kind, (name, options), expert = "dreamer", _configured(config), None
     has_critic = (path / world_models.CRITIC).is_file()
@@ -176,7 +176,8 @@ def _expert(folder: str) -> float | None:
     return expert_return(load_episodes(folder, keys=()))
 
 
-def _demonstrated(config: dict) -> tuple[str, dict, float | None]:
+def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
     """(environment, its options, expert's return) of a run on demonstrations."""
-    name, options = environment_of(config["env"], load_episodes(config["demonstrations"], limit=1))
+    first = load_episodes(config["demonstrations"], limit=1)
+    name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

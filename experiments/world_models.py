@@ -37,7 +37,8 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
     options = dict(config)
     standardize, use_probes = options.pop("standardize"), options.pop("use_probes")
     records = episodes[0].records
-    names = list(dict.fromkeys((*roles.inputs, *roles.targets, *roles.probes)))
+    probes = roles.probes if use_probes else ()
+    names = list(dict.fromkeys((*roles.inputs, *roles.targets, *probes)))
     missing = [name for name in names if name not in records]
     if missing:
         raise ValueError(
@@ -46,10 +47,10 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         options,
-        sizes={name: sensor_size(records[name]) for name in names},
+        sizes={name: sensor_size(name, records[name]) for name in names},
         inputs=list(roles.inputs),
         targets=list(roles.targets),
-        probes=list(roles.probes) if use_probes else [],
+        probes=list(probes),
         action_size=int(records["pre_action"].shape[-1]),
         standardized=[name for name in names if records[name].ndim == 2] if standardize else [],
     )
@@ -58,7 +59,7 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
 def check_records(arch: Mapping, episodes: Sequence[Episode]) -> None:
     """Raises unless episodes have the sensors and the actions that a pretrained world model was built for."""
     records = episodes[0].records
-    found = {name: sensor_size(records[name]) for name in arch["sizes"] if name in records}
+    found = {name: sensor_size(name, records[name]) for name in arch["sizes"] if name in records}
     found["action"] = int(records["pre_action"].shape[-1])
     wanted = dict(arch["sizes"], action=arch["action_size"])
     wrong = [
@@ -77,9 +78,45 @@ def feature_size(arch: Mapping) -> int:
     return jax.eval_shape(lambda: build(arch, jax.random.key(0))).feature_size
 
 
-def sensor_size(values: np.ndarray) -> int | list[int]:
-    """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3]."""
-    return int(values.shape[-1]) if values.ndim == 2 else [int(n) for n in values.shape[1:3]]
+def sensor_size(name: str, values: np.ndarray) -> int | list[int]:
+    """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3] uint8; a ValueError for anything else."""
+    if values.ndim == 2:
+        return int(values.shape[-1])
+    shape = list(values.shape[1:])
+    if values.ndim != 4 or 3 not in (shape[0], shape[-1]):
+        raise ValueError(
+            f"A record of {name!r} has shape {shape}; sensors are vectors [d] or images [y, x, 3]."
+        )
+    if shape[-1] != 3:
+        raise ValueError(
+            f"The images {name!r} have shape {shape}: move the channels to the end, [y, x, 3], with "
+            "np.moveaxis(images, 1, -1)."
+        )
+    if values.dtype != np.uint8:
+        raise ValueError(
+            f"The images {name!r} are {values.dtype}; they must be uint8 from 0 to 255. Convert those in 0..1 with "
+            "np.uint8(255 * images + 0.5)."
+        )
+    return shape[:2]
+
+
+def check_sizes(arch: Mapping, names: Sequence[str], episode: Episode) -> None:
+    """Raises a ValueError if a sensor of a demonstration has another size than the world model was built for."""
+    for name in names:
+        size = sensor_size(name, episode.records[name])
+        expected = arch["sizes"].get(name, size)
+        if size == expected:
+            continue
+        if isinstance(size, int):
+            raise ValueError(
+                f"{name!r} of the demonstrations has size {size}, of the embodiment data {expected}; use "
+                "demonstrations of the same body."
+            )
+        pixels, wanted = ("x".join(map(str, edges)) for edges in (size, expected))
+        raise ValueError(
+            f"The images {name!r} of the demonstrations have {pixels} pixels, the world model knows {wanted}; render "
+            f"the demonstrations with {wanted}, or pretrain on images of {pixels}."
+        )
 
 
 def build(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:
