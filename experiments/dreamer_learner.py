@@ -118,7 +118,7 @@ def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> 
     if config["model"]:
         model = world_models.read_architecture(config["model"], world_models.ARCHITECTURE) | heads
         model.pop("num_seeds")
-        world_models.check_records(model, episodes)
+        world_models.check_body(model, episodes, "episodes")
     else:
         options = config["world_model"] | heads
         model = world_models.architecture(options, config["env"], config["setup"], episodes)

@@ -45,14 +45,15 @@ def imitate(directory: RunDirectory) -> dict:
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
-        ("model", "--workdir of experiments.pretrain"),
+        ("model", "world model, of experiments.pretrain, experiments.export or a published folder"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
-    models = models_for_seeds(config["model"], num_seeds)
-    episodes, sensors = demonstrations(config, models)
+    pretrained = world_models.resolve(config["model"])
+    models = pretrained.for_seeds(num_seeds)
+    episodes, sensors = demonstrations(config, pretrained)
     evaluator = Evaluator.create(config, models, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
@@ -67,7 +68,7 @@ def imitate(directory: RunDirectory) -> dict:
     )
     del episodes  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
-    state, make_loop, args = training(config, models, policies, data, sensors, placement)
+    state, make_loop, args = training(config, models, policies, data, sensors, pretrained.loss, placement)
     state = train(
         directory,
         state,
@@ -82,7 +83,7 @@ def imitate(directory: RunDirectory) -> dict:
         evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
         placement=placement,
     )
-    save(directory, state, num_seeds)
+    save(directory, state, num_seeds, pretrained)
     played: list[Episode] = []
     on_episode = (lambda episode: played.append(run_video.filmed(episode))) if evaluation["video"] else None
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
@@ -91,13 +92,11 @@ def imitate(directory: RunDirectory) -> dict:
     return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
 
 
-def demonstrations(config: dict, models) -> tuple[list[Episode], list[str]]:
+def demonstrations(config: dict, pretrained: world_models.Pretrained) -> tuple[list[Episode], list[str]]:
     """Demonstrations with what is needed of them, and the sensors that the model shares with them."""
-    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)[0]
-    sensors = sensors_for(models, first)
-    world_models.check_sizes(
-        world_models.read_architecture(config["model"], world_models.ARCHITECTURE), sensors, first
-    )
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    world_models.check_body(pretrained.architecture, first, "demonstrations")
+    sensors = sensors_for(pretrained.models, first)
     options = dict(keys=(*sensors, "pre_action"), images_on_disk=True)
     return load_episodes(config["demonstrations"], config["num_demonstrations"], **options), sensors
 
@@ -157,13 +156,12 @@ class Evaluator:
             print(f"No video: {why_not}", file=sys.stderr)
 
 
-def save(directory: RunDirectory, state, num_seeds: int) -> None:
+def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
     """Keeps the trained policies, and the world models if they went on training."""
     step = int(policy_state(state).step.max())
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
-        arch = world_models.read_architecture(directory.config["model"], world_models.ARCHITECTURE)
-        arch |= {"num_seeds": num_seeds}
+        arch = pretrained.architecture | {"num_seeds": num_seeds, "loss": pretrained.loss}
         world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
 
@@ -175,27 +173,13 @@ def policy_state(state):
 
 def models_for_seeds(workdir: str, num_seeds: int):
     """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
-    models, available = world_models.load_world_models(workdir)
-    if available == num_seeds:
-        return models
-    if available == 1:
-        return jax.tree.map(lambda x: jax.numpy.repeat(x, num_seeds, axis=0), models)
-    raise ValueError(
-        f"{workdir} holds {available} world models, the run asks for {num_seeds} policies; "
-        "use as many, or a run with one world model."
-    )
+    return world_models.resolve(workdir).for_seeds(num_seeds)
 
 
-def sensors_for(models, episode: Episode) -> list[str]:
-    """Sensors that the demonstrations and the model share; all inputs must be there."""
+def sensors_for(models, episodes) -> list[str]:
+    """Sensors that the demonstrations and the model share."""
     wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
-    missing = [name for name in models.inputs if name not in episode.records]
-    if missing:
-        raise ValueError(
-            f"The demonstrations lack {', '.join(missing)}, which the world model reads; they have "
-            f"{', '.join(sorted(episode.records))}. Use demonstrations with the sensors of the embodiment data."
-        )
-    return [name for name in wanted if name in episode.records and name not in ("reward", "is_terminal")]
+    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
 
 
 def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
@@ -222,11 +206,11 @@ def training(
     policies,
     data: SequenceDataset | StreamedDataset,
     sensors: list[str],
+    model_loss: dict,
     placement: Placement,
 ):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
-    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}

@@ -163,6 +163,15 @@ def loss_options(config: Mapping) -> dict:
     )
 
 
+def environment(config: Mapping) -> str:
+    """The environment that a published configuration names, with its interpolations resolved."""
+    env = config["env"]
+    name = str(env.get("name", ""))
+    for key in ("embodiment", "task"):
+        name = name.replace(f"${{env.{key}}}", str(env.get(key, "")))
+    return name
+
+
 def is_version_1(config: Mapping, tensors: Mapping) -> bool:
     """AIME v1: a plain GRU, and nothing that only AIME-v2 has or writes."""
     return (

@@ -17,7 +17,7 @@ from worldmodels.types import Array, FilterOutput, SequenceBatch
 
 IDM_MODES = ("none", "end2end", "detach")
 ENSEMBLE_VARIANTS = ("std", "variance")
-REWARD_PROBE_TARGETS = ("disagreement", "surprise")
+REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
 MIN_STD = 1e-6
 EMBEDDING = "emb"  # the published name of the embedding as a target
 
@@ -64,10 +64,10 @@ class WorldModel(nnx.Module):
       momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
-      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers), or None; its `variant`
-        is "std" (AIME-v2) or "variance" (AIME v1).
-      reward_probe: options (hidden_size, hidden_layers) of a network that predicts the intrinsic reward from features,
-        or None; its `target` is "disagreement" or "surprise" (latent Bayesian surprise).
+      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers); None or 0 members: none.
+        Its `variant` is "std" (AIME-v2) or "variance" (AIME v1).
+      reward_probe: options (hidden_size, hidden_layers) of a network that predicts the intrinsic reward from features;
+        its `target` is "disagreement", "surprise" (latent Bayesian surprise) or "none"; None: none.
       intrinsic_scale: factor of the intrinsic reward.
       statistics: {sensor: (mean [d], std [d])}: these sensors are standardised before they are encoded and scored.
       compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
@@ -144,6 +144,8 @@ class WorldModel(nnx.Module):
         ):
             if value not in known:
                 raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
+        ensemble = ensemble if ensemble.get("num_members") else {}
+        reward_probe = reward_probe if self.reward_probe_target != "none" else {}
         if reward_probe and self.reward_probe_target == "disagreement" and not ensemble:
             raise ValueError(
                 "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
