@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "rssm", "small", "walker", "tiny")
+PRESETS = ("", "rssm", "small", "walker", "visual-small", "visual-tiny", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -13,7 +13,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    For a test: ...pretrain.py:tiny
+    Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
+                ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
+    For a test: ...pretrain.py:tiny, visual-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
@@ -46,6 +48,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         decoder=dict(name="dmlp", **mlp),
         probe=dict(name="dmlp", **mlp),
         binary=dict(name="binary", hidden_size=128, hidden_layers=2),
+        image_encoder=dict(name="cnn_ha", width=32),
+        image_decoder=dict(name="cnn_ha", width=32),
         predict_terminal=True,
         predict_reward=False,
         use_probes=False,
@@ -53,7 +57,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         idm=dict(hidden_size=512, hidden_layers=2),
         standardize=False,  # published: raw observations
     )
-    {"": lambda c: None, "rssm": rssm, "small": small, "walker": walker, "tiny": tiny}[preset](config)
+    presets = {"rssm": rssm, "small": small, "walker": walker, "tiny": tiny}
+    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny}
+    presets.get(preset, lambda c: None)(config)
     return config.lock()
 
 
@@ -114,6 +120,29 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.world_model.encoder.update(mlp)
     config.world_model.decoder.update(mlp)
     config.world_model.probe.update(mlp)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU: `small` with image networks of few channels, and probes to look inside."""
+    small(config)
+    config.setup = "visual"
+    config.batch_size = 16
+    config.length = 24
+    # A handful of pixels move: with the published kl_scale of 1 (std 1 per pixel) the state would not note them.
+    config.loss.update(kl_scale=0.03)
+    config.world_model.update(use_probes=True)
+    config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=8)
+
+
+def visual_tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on images of 8x8 or larger."""
+    tiny(config)
+    config.setup = "visual"
+    config.world_model.use_probes = True
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=2, minres=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
