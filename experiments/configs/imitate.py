@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "small", "walker", "tiny")
+PRESETS = ("", "small", "walker", "visual-small", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -12,6 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config.demonstrations=DIR --workdir=DIR
     On a CPU:   ...imitate.py:small
     Walker:     ...imitate.py:walker     after pretraining with the preset of that name
+    Images:     ...imitate.py:visual-small    after pretraining with the preset of that name
     For a test: ...imitate.py:tiny
     """
     if preset not in PRESETS:
@@ -56,11 +57,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         final_episodes=100,
         sample_action=False,  # False: the policy's mode
         seed=100,
-        workers=0,
+        workers=0,  # processes that step environments; 0: this one, or for images one per processor
         video=True,  # of the final evaluation, where something can be rendered
         random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
     )
-    {"": lambda c: None, "small": small, "walker": walker, "tiny": tiny}[preset](config)
+    presets = {"small": small, "walker": walker, "visual-small": visual_small, "tiny": tiny}
+    presets.get(preset, lambda c: None)(config)
     return config.lock()
 
 
@@ -87,6 +89,16 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.loss.update(observation_noise=0.0)  # a walker answers noise with violence
     config.policy.update(hidden_size=128)
     config.evaluation.update(every=500)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU."""
+    small(config)
+    config.batch_size = 16
+    config.length = 24
+    config.loss.update(kl_scale=0.03, observation_noise=0.0)  # kl_scale as in pretraining
+    config.policy.update(hidden_size=128)
+    config.evaluation.update(every=300, episodes=4, final_episodes=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

@@ -6,7 +6,18 @@ import ml_collections
 
 # Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
 SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
-PRESETS = ("", "rssm", "rssmo-v1", "rssmo-discrete", *SIZES, "small", "walker", "tiny")
+PRESETS = (
+    "",
+    "rssm",
+    "rssmo-v1",
+    "rssmo-discrete",
+    *SIZES,
+    "small",
+    "walker",
+    "visual-small",
+    "visual-tiny",
+    "tiny",
+)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -19,7 +30,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     AIME-v2:    ...pretrain.py:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    For a test: ...pretrain.py:tiny
+    Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
+                ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
+    For a test: ...pretrain.py:tiny, visual-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
@@ -76,15 +89,16 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
-    change = {
+    presets = {
         "rssm": rssm,
         "rssmo-v1": rssmo_v1,
         "rssmo-discrete": discrete,
         "small": small,
         "walker": walker,
     }
-    change |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
-    change.get(preset, tiny if preset == "tiny" else lambda c: None)(config)
+    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
+    presets.get(preset, lambda c: None)(config)
     return config.lock()
 
 
@@ -187,6 +201,29 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.world_model.encoder.update(mlp)
     config.world_model.decoder.update(mlp)
     config.world_model.probe.update(mlp)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU: `small` with image networks of few channels, and probes to look inside."""
+    small(config)
+    config.setup = "visual"
+    config.batch_size = 16
+    config.length = 24
+    # A handful of pixels move: with the published kl_scale of 1 (std 1 per pixel) the state would not note them.
+    config.loss.update(kl_scale=0.03)
+    config.world_model.update(use_probes=True)
+    config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=8)
+
+
+def visual_tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on images of 8x8 or larger."""
+    tiny(config)
+    config.setup = "visual"
+    config.world_model.use_probes = True
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=2, minres=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
