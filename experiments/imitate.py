@@ -43,13 +43,15 @@ def imitate(directory: RunDirectory) -> dict:
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
-        ("model", "--workdir of experiments.pretrain"),
+        ("model", "world model, of experiments.pretrain, experiments.export or a published folder"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
-    models = models_for_seeds(config["model"], num_seeds)
+    pretrained = world_models.resolve(config["model"])
+    models = pretrained.for_seeds(num_seeds)
     episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
+    world_models.check_body(pretrained.architecture, episodes, "demonstrations")
     evaluator = Evaluator.create(config, models, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
@@ -58,7 +60,7 @@ def imitate(directory: RunDirectory) -> dict:
         episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
     )
     policies = initial_policies(directory, config, models, num_seeds)
-    state, make_loop, args = training(config, models, policies, data, sensors)
+    state, make_loop, args = training(config, models, policies, data, sensors, pretrained.loss)
     state = train(
         directory,
         state,
@@ -72,7 +74,7 @@ def imitate(directory: RunDirectory) -> dict:
         evaluate_every=evaluation["every"],
         evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
     )
-    save(directory, state, num_seeds)
+    save(directory, state, num_seeds, pretrained)
     played: list[Episode] = []
     on_episode = played.append if evaluation["video"] else None
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
@@ -133,13 +135,12 @@ class Evaluator:
             print(f"No video: {why_not}", file=sys.stderr)
 
 
-def save(directory: RunDirectory, state, num_seeds: int) -> None:
+def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
     """Keeps the trained policies, and the world models if they went on training."""
     step = int(policy_state(state).step[0])
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
-        arch = world_models.read_architecture(directory.config["model"], world_models.ARCHITECTURE)
-        arch |= {"num_seeds": num_seeds}
+        arch = pretrained.architecture | {"num_seeds": num_seeds, "loss": pretrained.loss}
         world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
 
@@ -151,26 +152,12 @@ def policy_state(state):
 
 def models_for_seeds(workdir: str, num_seeds: int):
     """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
-    models, available = world_models.load_world_models(workdir)
-    if available == num_seeds:
-        return models
-    if available == 1:
-        return jax.tree.map(lambda x: jax.numpy.repeat(x, num_seeds, axis=0), models)
-    raise ValueError(
-        f"{workdir} holds {available} world models, the run asks for {num_seeds} policies; "
-        "use as many, or a run with one world model."
-    )
+    return world_models.resolve(workdir).for_seeds(num_seeds)
 
 
 def sensors_for(models, episodes) -> list[str]:
-    """Sensors that the demonstrations and the model share; all inputs must be there."""
+    """Sensors that the demonstrations and the model share."""
     wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
-    missing = [name for name in models.inputs if name not in episodes[0].records]
-    if missing:
-        raise ValueError(
-            f"The demonstrations lack {', '.join(missing)}, which the world model reads; they have "
-            f"{', '.join(sorted(episodes[0].records))}. Use demonstrations with the sensors of the embodiment data."
-        )
     return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
 
 
@@ -192,10 +179,9 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
     return policies
 
 
-def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str]):
+def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str], model_loss: dict):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
-    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import imagination
+from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
@@ -58,7 +59,8 @@ def load_case(folder: pathlib.Path) -> Case:
         **{key: zeros if value is None else value for key, value in flags.items()},
     )
     expected = dict(np.load(folder / "expected.npz"))
-    return Case(folder, published.load(folder), jax.tree.map(jnp.asarray, batch), expected)
+    sizes = {name: value.shape[-1] for name, value in inputs.items() if value.ndim == 3}
+    return Case(folder, published.load(folder, sizes=sizes), jax.tree.map(jnp.asarray, batch), expected)
 
 
 def recorded(key: str, value: np.ndarray) -> np.ndarray:
@@ -93,22 +95,41 @@ def train_outputs(case: Case) -> dict:
     """`train/*`: the world-model loss on the batch and its gradient."""
     checkpoint = case.checkpoint
 
+    follows = any(key.startswith("train/grad_norm/momentum_encoders.") for key in case.expected)
+
     @compiled
     def compute(model, batch):
+        model = model.before_update()
         loss = functools.partial(elbo_loss, **checkpoint.loss)
         grads, metrics = jax.grad(loss, has_aux=True)(model, batch, None)
+        grads = {n: v for n, v in grad_norms(grads, checkpoint.names).items() if "momentum_" not in n}
+        grads |= momentum_grad_norms(loss, model, batch, checkpoint.names) if follows else {}
         states = model.filter(batch).states
         means = {name: dist.mean() for name, dist in model.decode(states.features).items()}
         embed = model.encode(batch.observation)
-        means |= {name: model.baseline_probes[name](embed).mean() for name in model.probes}
+        heads, inputs = (
+            (model.baseline_probes, embed) if model.baseline_probes else (model.probes, states.features)
+        )
+        means |= {name: heads[name](inputs).mean() for name in heads if name not in means}
         return (
             {"train/deter": states.deter, "train/stoch": states.stoch}
             | {f"train/mean/{name}": mean for name, mean in means.items()}
             | {f"train/metric/{name}": value for name, value in renamed_metrics(with_probes(metrics)).items()}
-            | {f"train/grad_norm/{n}": v for n, v in grad_norms(grads, checkpoint.names).items()}
+            | {f"train/grad_norm/{name}": value for name, value in grads.items()}
         )
 
     return compute(checkpoint.world_model, case.batch)
+
+
+def momentum_grad_norms(loss, model, batch, names: dict[str, tuple]) -> dict[str, float]:
+    """Norms of the gradient that the published `rssmo` lets into its momentum encoders; ours stops it."""
+
+    def unstopped(model):
+        embed = model.momentum_encoder(batch.observation)
+        return loss(model, batch.replace(observation={**batch.observation, "emb": embed}), None)[0]
+
+    grads = jax.grad(unstopped)(model)
+    return grad_norms(grads, {n: p for n, p in names.items() if n.startswith("momentum_encoders.")})
 
 
 def filter_outputs(case: Case) -> dict:
@@ -122,7 +143,7 @@ def filter_outputs(case: Case) -> dict:
         # Open loop from the third filtered state.
         third = jax.tree.map(lambda x: x[:, 2], output.states)
         rollout = model.rssm.rollout(third, model.actions_for_filter(batch)[:, 3:])
-        elbo = per_step_evidence(model, jax.tree.map(lambda x: x[:1], batch))[0]
+        elbo = per_step_evidence(model.before_update(), jax.tree.map(lambda x: x[:1], batch))[0]
         return {
             "filter/kl": kl,
             "rollout/deter": rollout.deter,
@@ -148,9 +169,11 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     checkpoint = case.checkpoint
     options = {key: checkpoint.loss[key] for key in ("kl_scale", "nll_reweight")} | AIME_VARIANTS[prefix]
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
+    with_embedding = f"{prefix}/metric/emb_mse" in case.expected
 
     @compiled
     def compute(policy, batch, model):
+        batch = model.before_update().with_embedding(batch) if with_embedding else batch
         loss = functools.partial(action_inference_loss, **options)
         grads, metrics = jax.grad(loss, has_aux=True)(policy, batch, model, None)
         per_step, inference, _, _ = action_inference_terms(policy, batch, model, None, **options)
@@ -171,17 +194,18 @@ IMAGINATION = dict(discount=0.99, lambda_=0.95, horizon=5)  # as recorded
 
 
 def imagine_outputs(case: Case) -> dict:
-    """`imagine/*`: actor and critic losses in imagination from every filtered state."""
+    """`imagine/*`: what the policy does in imagination, and the actor and critic losses if there is a critic."""
     checkpoint = case.checkpoint
+    if checkpoint.vnet is None:
+        return imagined_rewards(case)
     ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
     critic_names = published.mlp_names(f"vnets.{reward}.vnet", (), critic)
-    options = dict(rewards={reward: imagination.head_reward(reward)}, entropy_scale=0.0, **IMAGINATION)
+    options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
 
     @compiled
     def compute(policy, critic, model, target_critic, batch):
-        # Starts in the recorded order, time-major.
-        start = imagination.starts(jax.tree.map(lambda x: x.swapaxes(0, 1), model.filter(batch).states))
+        start = recorded_starts(model, batch)
         policy_loss = jax.value_and_grad(functools.partial(imagination.policy_loss, **options), has_aux=True)
         (loss, (_, imagined)), grads = policy_loss(policy, model, target_critic, start, None)
         value_loss = jax.value_and_grad(imagination.value_loss, has_aux=True)
@@ -209,3 +233,28 @@ def imagine_outputs(case: Case) -> dict:
     return compute(
         checkpoint.policy, {reward: critic}, checkpoint.world_model, {reward: target_critic}, case.batch
     )
+
+
+def recorded_starts(model, batch):
+    """Every filtered state, in the recorded order: time-major."""
+    return imagination.starts(jax.tree.map(lambda x: x.swapaxes(0, 1), model.filter(batch).states))
+
+
+def reward_named(name: str):
+    """What gives the rewards of imagined states: curiosity, or a head of size one."""
+    return curiosity if name == "intrinsic_reward" else imagination.head_reward(name)
+
+
+def imagined_rewards(case: Case) -> dict:
+    """`imagine/*` of a case without critic."""
+
+    @compiled
+    def compute(policy, model, batch):
+        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION["horizon"])
+        outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
+        for name in [*model.targets, "intrinsic_reward"]:
+            if f"imagine/{name}" in case.expected:
+                outputs[name] = reward_named(name)(model, imagined)[..., None]
+        return {f"imagine/{name}": value for name, value in outputs.items()}
+
+    return compute(case.checkpoint.policy, case.checkpoint.world_model, case.batch)

@@ -11,6 +11,7 @@ import parity
 VALUE_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
 
+
 @functools.cache
 def our_outputs(folder):
     """Everything that we compute for a case."""

@@ -58,6 +58,8 @@ def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: floa
 def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
     """Returns the pure function `update(state, *args) -> (state, metrics)`.
 
+    What a model changes beside the gradient (a momentum encoder) it does in its method `before_update`, if it has one.
+
     Args:
       loss_fn: (model, *args, key) -> (scalar loss, metrics).
       optimizer: the one whose state `TrainState.create` made.
@@ -65,11 +67,18 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
+        state = ready_to_update(state)
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
         state, grad_norm = apply_gradients(state, grads, optimizer)
         return state, {**metrics, "grad_norm": grad_norm}
 
     return update
+
+
+def ready_to_update(state: TrainState) -> TrainState:
+    """The state after what its model does itself before every update (`before_update`), if it does anything."""
+    model = state.model
+    return state.replace(model=model.before_update()) if hasattr(model, "before_update") else state
 
 
 def apply_gradients(

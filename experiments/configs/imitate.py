@@ -21,7 +21,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_seeds = (
         1  # policies trained in one program; world model i goes with policy i, one model with all
     )
-    config.model = ""  # --workdir of a pretraining run
+    config.model = ""  # --workdir of a pretraining run, a folder of experiments.export, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data

@@ -1,8 +1,12 @@
 """World-model pretraining (AIME phase 1)."""
 
+import functools
+
 import ml_collections
 
-PRESETS = ("", "rssm", "small", "walker", "tiny")
+# Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
+SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
+PRESETS = ("", "rssm", "rssmo-v1", "rssmo-discrete", *SIZES, "small", "walker", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -10,7 +14,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR
                 --workdir=DIR
-    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
+    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting; its walker models
+                ...pretrain.py:rssmo-v1  rssmo with a plain GRU; its cheetah models
+    AIME-v2:    ...pretrain.py:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     For a test: ...pretrain.py:tiny
@@ -48,12 +54,33 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         binary=dict(name="binary", hidden_size=128, hidden_layers=2),
         predict_terminal=True,
         predict_reward=False,
+        detach_reward=False,  # True: the reward is a probe
         use_probes=False,
+        baseline_probes=True,  # also from the embedding alone
+        predict_emb=False,  # True: the decoder predicts the embedding of a momentum encoder instead of the sensors
+        momentum=0.01,
         idm_mode="detach",
         idm=dict(hidden_size=512, hidden_layers=2),
+        image_encoder=dict(name="cnn_ha", width=32),
+        image_decoder=dict(name="cnn_ha", width=32, sigmoid=False),
+        image_probe=dict(name="cnn_ha", width=32, sigmoid=False),
+        ensemble=dict(
+            num_members=0, hidden_size=1024, hidden_layers=2, variant="std"
+        ),  # published: 5 members
+        reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
+        intrinsic_scale=0.1,
+        compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
-    {"": lambda c: None, "rssm": rssm, "small": small, "walker": walker, "tiny": tiny}[preset](config)
+    change = {
+        "rssm": rssm,
+        "rssmo-v1": rssmo_v1,
+        "rssmo-discrete": discrete,
+        "small": small,
+        "walker": walker,
+    }
+    change |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    change.get(preset, tiny if preset == "tiny" else lambda c: None)(config)
     return config.lock()
 
 
@@ -77,6 +104,48 @@ def rssm(config: ml_collections.ConfigDict) -> None:
     config.world_model.idm = dict(hidden_size=128, hidden_layers=2)
     config.world_model.use_probes = True
     config.world_model.predict_terminal = False
+
+    first_version(config)
+
+
+def rssmo_v1(config: ml_collections.ConfigDict) -> None:
+    """The `rssmo` of AIME v1, used for its cheetah models."""
+    config.num_updates = 100_000
+    config.world_model.rssm.family = "rssmo-v1"
+    config.world_model.use_probes = True
+    config.world_model.predict_terminal = False
+    first_version(config)
+
+
+def first_version(config: ml_collections.ConfigDict) -> None:
+    """What all models of AIME v1 share: sigmoid images, the constant of the Gaussian, no baseline probes."""
+    config.world_model.baseline_probes = False
+    config.world_model.ensemble.variant = "variance"
+    for name in ("decoder", "probe", "image_decoder", "image_probe"):
+        config.world_model[name] = dict(config.world_model[name], constant=True)
+    config.world_model.image_decoder.sigmoid = True
+    config.world_model.image_probe.sigmoid = True
+
+
+def discrete(config: ml_collections.ConfigDict) -> None:
+    """32 categoricals of 32 classes in the place of the Gaussian."""
+    config.world_model.rssm.update(stoch_size=32)
+    config.world_model.rssm = dict(config.world_model.rssm, num_classes=32, estimator="straight_through")
+
+
+def larger(config: ml_collections.ConfigDict, size: tuple[int, int, int, int]) -> None:
+    """The sizes m, l and xl; batch and windows are those of the published Meta-World models."""
+    deter, hidden, layers, width = size
+    mlp = dict(hidden_size=hidden, hidden_layers=layers, activation="swish", norm="ln")
+    config.batch_size, config.length = 16, 64
+    config.world_model.rssm.update(deter_size=deter, hidden_size=hidden)
+    for name in ("encoder", "decoder", "probe"):
+        config.world_model[name].update(mlp)
+    config.world_model.binary = dict(name="binary", **mlp)
+    config.world_model.idm.update(hidden_size=hidden, hidden_layers=layers)
+    config.world_model.image_encoder = dict(name="dreamer_resnet", width=width, blocks=0, minres=4)
+    for name in ("image_decoder", "image_probe"):
+        config.world_model[name] = dict(config.world_model.image_encoder, sigmoid=False)
 
 
 def small(config: ml_collections.ConfigDict) -> None:

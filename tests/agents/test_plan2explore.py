@@ -1,4 +1,4 @@
-"""The disagreement reward against loops, and its limits."""
+"""Curiosity as a reward of imagination: which networks give it, and what it is worth."""
 
 import jax
 import jax.numpy as jnp
@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from models import ACTION_SIZE, make_model
 
-from agents.plan2explore import disagreement_reward
+from agents.plan2explore import REWARDS, curiosity, rewards_of, side_networks
 from worldmodels.rssm import ImagineOutput
 from worldmodels.types import RSSMState
 
-ENSEMBLE = dict(num_members=4, hidden_size=8, hidden_layers=1)
+NET = dict(hidden_size=8, hidden_layers=1)
+ENSEMBLE = dict(num_members=4, **NET)
 
 
 def imagined(num=3, horizon=2):
@@ -24,7 +25,7 @@ def imagined(num=3, horizon=2):
 
 def test_disagreement_is_a_tenth_of_the_mean_log_std_of_the_members():
     model, dreams = make_model(ensemble=ENSEMBLE), imagined()
-    reward = disagreement_reward(model, dreams)
+    reward = rewards_of("disagreement")["intrinsic_reward"](model, dreams)
     features = np.asarray(dreams.states.features)
     for n in range(3):
         for t in range(2):
@@ -35,19 +36,27 @@ def test_disagreement_is_a_tenth_of_the_mean_log_std_of_the_members():
 
 
 def test_the_first_state_copies_the_reward_of_the_first_step():
-    reward = disagreement_reward(make_model(ensemble=ENSEMBLE), imagined())
+    reward = curiosity(make_model(ensemble=ENSEMBLE), imagined())
     assert reward.shape == (3, 3)
     np.testing.assert_array_equal(reward[:, 0], reward[:, 1])
 
 
-def test_members_that_agree_give_a_low_but_finite_reward():
-    model = make_model(ensemble=ENSEMBLE)
-    for parameter in (*model.ensemble.kernels, *model.ensemble.biases):
-        parameter[...] = jnp.zeros_like(parameter[...])
-    reward, different = (disagreement_reward(m, imagined()) for m in (model, make_model(ensemble=ENSEMBLE)))
-    assert jnp.all(jnp.isfinite(reward)) and jnp.all(reward < different)
+def test_surprise_is_read_off_every_state():
+    model, dreams = make_model(reward_probe=dict(target="surprise", **NET)), imagined()
+    expected = 0.1 * model.reward_probe(dreams.states.features)[..., 0]
+    np.testing.assert_allclose(rewards_of("lbs")["intrinsic_reward"](model, dreams), expected, rtol=1e-5)
 
 
-def test_a_model_without_an_ensemble_says_so():
-    with pytest.raises(ValueError, match=r"world_model\.ensemble"):
-        disagreement_reward(make_model(), imagined())
+@pytest.mark.parametrize("name", REWARDS)
+def test_a_model_with_the_side_networks_of_a_reward_gives_it(name):
+    options = side_networks(name, ensemble=ENSEMBLE, reward_probe=dict(target="none", **NET))
+    model = make_model(**options)
+    (reward,) = rewards_of(name).values()
+    assert reward(model, imagined()).shape == (3, 3)
+    assert (model.ensemble is None) == (name != "disagreement")
+    assert ("reward" in model.targets) == (name == "true")
+
+
+def test_disagreement_without_members_says_what_to_set():
+    with pytest.raises(ValueError, match=r"world_model\.ensemble\.num_members"):
+        side_networks("disagreement", ensemble=dict(num_members=0), reward_probe={})
