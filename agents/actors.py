@@ -61,13 +61,8 @@ def act(
     Returns:
       Actions [N, A] in [-1, 1], and the next state.
     """
-    key, latent_key, action_key = jax.random.split(state.key, 3)
-    prev_action = state.prev_action * (1.0 - is_first)[:, None]
-    embed = model.encode(observation)
-    latent, _, _ = model.rssm.posterior_step(
-        forget(state.latent, is_first), prev_action, embed, latent_key if sample_state else None
-    )
-    noise = jax.random.normal(action_key, prev_action.shape) if sample_action else None
+    latent, action_key, key = filter_step(model, state, observation, is_first, sample_state=sample_state)
+    noise = jax.random.normal(action_key, state.prev_action.shape) if sample_action else None
     action = policy(latent.features).sample(noise)
     if epsilon:
         disturbance = epsilon * jax.random.normal(jax.random.fold_in(action_key, 1), action.shape)
@@ -75,64 +70,67 @@ def act(
     return action, ActorState(latent=latent, prev_action=action, key=key)
 
 
-class FilterActor:
-    """An actor for `agents.loop`: remembers the filtered state of N environments.
+def filter_step(
+    model: WorldModel,
+    state: ActorState,
+    observation: Mapping[str, Array],
+    is_first: Array,
+    *,
+    sample_state: bool = True,
+) -> tuple[RSSMState, Array, Array]:
+    """Takes in an observation; arguments as for `act`. Returns the latent state, a key for the action, the next key."""
+    key, latent_key, action_key = jax.random.split(state.key, 3)
+    prev_action = state.prev_action * (1.0 - is_first)[:, None]
+    embed = model.encode(observation)
+    latent, _, _ = model.rssm.posterior_step(
+        forget(state.latent, is_first), prev_action, embed, latent_key if sample_state else None
+    )
+    return latent, action_key, key
+
+
+class ModelActor:
+    """An actor for `agents.loop` that acts by a world model and remembers the state of N environments.
 
     Args:
-      model, policy: modules; with `num_seeds`, leaves have a leading axis [num_seeds] and the N environments are
-        num_seeds blocks of N / num_seeds, one per seed.
+      step: (modules, state, observation, is_first) -> (actions [N, A], state), pure.
+      initial: (modules, N, key) -> the state before the first observation.
+      modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds] and the N
+        environments are num_seeds blocks of N / num_seeds, one per seed.
       num_envs: N.
       key: PRNG key, consumed.
-      sample_state, sample_action, epsilon: see `act`.
     """
 
     def __init__(
         self,
-        model: WorldModel,
-        policy: Callable,
+        step: Callable,
+        initial: Callable,
+        modules: tuple,
         num_envs: int,
         key: Array,
-        *,
-        sample_state: bool = True,
-        sample_action: bool = False,
-        epsilon: float = 0.0,
         num_seeds: int | None = None,
     ):
         blocks = num_seeds or 1
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
-        self.num_envs, self._blocks, self._inputs = num_envs, num_seeds, model.inputs
+        self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
         # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
-        self._leaves, treedef = jax.tree.flatten((model, policy))
+        treedef = jax.tree.structure(modules)
 
-        def step(leaves, state, observation, is_first):
-            model, policy = jax.tree.unflatten(treedef, leaves)
-            return act(
-                model,
-                policy,
-                state,
-                observation,
-                is_first,
-                sample_state=sample_state,
-                sample_action=sample_action,
-                epsilon=epsilon,
-            )
+        def step_leaves(leaves, *args):
+            return step(jax.tree.unflatten(treedef, leaves), *args)
 
-        def initial(leaves, key):
-            model, _ = jax.tree.unflatten(treedef, leaves)
-            return initial_actor_state(model, num_envs // blocks, key)
+        def initial_leaves(leaves, key):
+            return initial(jax.tree.unflatten(treedef, leaves), num_envs // blocks, key)
 
         if num_seeds is not None:
-            step, initial = jax.vmap(step), jax.vmap(initial)
-            key = jax.random.split(key, num_seeds)
-        self._step = jax.jit(step, donate_argnums=1)
-        self._initial = jax.jit(initial)
-        self.state = self._initial(self._leaves, key)
+            step_leaves, initial_leaves = jax.vmap(step_leaves), jax.vmap(initial_leaves)
+        self._step, self._initial = jax.jit(step_leaves, donate_argnums=1), jax.jit(initial_leaves)
+        self.renew(modules, key)
 
-    def renew(self, model: WorldModel, policy: Callable, key: Array) -> None:
+    def renew(self, modules: tuple, key: Array) -> None:
         """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
-        self._leaves = jax.tree.leaves((model, policy))
-        key = key if self._blocks is None else jax.random.split(key, self._blocks)
+        self._leaves = jax.tree.leaves(modules)
+        key = key if self._num_seeds is None else jax.random.split(key, self._num_seeds)
         self.state = self._initial(self._leaves, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -149,4 +147,35 @@ class FilterActor:
         return np.asarray(action).reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:
-        return x if self._blocks is None else x.reshape(self._blocks, -1, *x.shape[1:])
+        return x if self._num_seeds is None else x.reshape(self._num_seeds, -1, *x.shape[1:])
+
+
+class FilterActor(ModelActor):
+    """Filters what is seen and asks the policy.
+
+    Args:
+      model, policy: the modules. num_envs, key, num_seeds: see `ModelActor`.
+      sample_state, sample_action, epsilon: see `act`.
+    """
+
+    def __init__(
+        self,
+        model: WorldModel,
+        policy: Callable,
+        num_envs: int,
+        key: Array,
+        *,
+        sample_state: bool = True,
+        sample_action: bool = False,
+        epsilon: float = 0.0,
+        num_seeds: int | None = None,
+    ):
+        options = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
+
+        def step(modules, state, observation, is_first):
+            return act(*modules, state, observation, is_first, **options)
+
+        def initial(modules, num_envs, key):
+            return initial_actor_state(modules[0], num_envs, key)
+
+        super().__init__(step, initial, (model, policy), num_envs, key, num_seeds)

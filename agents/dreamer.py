@@ -18,7 +18,7 @@ from flax import struct
 from agents import imagination
 from agents.imagination import Critic, Reward
 from worldmodels.losses import elbo_loss_and_states
-from worldmodels.training import Metrics, TrainState, apply_gradients, before_update
+from worldmodels.training import Metrics, TrainState, apply_gradients, ready_to_update
 from worldmodels.types import Array, RSSMState, SequenceBatch
 
 
@@ -147,8 +147,7 @@ def _update_model(
         value, metrics, output = elbo_loss_and_states(model, batch, key, **loss_options)
         return value, (metrics, output.states)
 
-    key = jax.random.fold_in(train.key, train.step)
-    train = before_update(train)
+    train, key = ready_to_update(train), jax.random.fold_in(train.key, train.step)
     grads, (metrics, states) = jax.grad(loss, has_aux=True)(train.model, key)
     train, norm = apply_gradients(train, grads, optimizer)
     return train, states, {**metrics, "grad_norm": norm}

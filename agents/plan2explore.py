@@ -1,35 +1,55 @@
-"""Intrinsic rewards of imagined states: to go where the model can learn (Plan2Explore, Sekar et al. 2020; AIME-v2).
+"""Plan2Explore (Sekar et al. 2020): Dreamer whose policy seeks what the world model has yet to learn.
 
-They take the place of the reward head in `agents/dreamer.py`. The loss of the ensemble is `disagreement_loss` in
-`worldmodels/losses.py`.
+The reward is an intrinsic one (`worldmodels/intrinsic_reward.py`) in place of a reward head; all else is
+`agents/dreamer.py`. Which networks of the world model give it, and learn for it, `side_networks` says.
 """
 
 from __future__ import annotations
 
-import jax.numpy as jnp
+from collections.abc import Mapping
 
-from agents.imagination import Reward
+from agents.imagination import Reward, head_reward
+from worldmodels.intrinsic_reward import intrinsic_reward
 from worldmodels.rssm import ImagineOutput
 from worldmodels.types import Array
 from worldmodels.world_model import WorldModel
 
-SCALE = 0.1  # of all intrinsic rewards (AIME-v2)
-_MIN_STD = 1e-8  # members that agree to the bit are not infinitely boring
+REWARDS = ("true", "disagreement", "lbs")
 
 
-def disagreement_reward(model: WorldModel, imagined: ImagineOutput) -> Array:
-    """[N, H + 1] 0.1 * mean over dimensions of log std over members, of the predicted next embedding.
+def curiosity(model: WorldModel, imagined: ImagineOutput) -> Array:
+    """[N, H + 1] the intrinsic reward of imagined states, to be used as an `agents.imagination.Reward`."""
+    return intrinsic_reward(model, imagined.states.features, imagined.actions)
 
-    Member k predicts e_{t+1} from (f_t, a_t), so that the reward is earned on arrival in s_{t+1}. That of s_0, which no
-    imagined action led to, is a copy of the first, as published.
+
+def rewards_of(name: str) -> dict[str, Reward]:
+    """{key of the critic: what gives the imagined rewards} for one of `REWARDS`.
+
+    "true" is the environment's, as the model predicts it; "disagreement" that of an ensemble; "lbs" latent Bayesian
+    surprise.
     """
-    if model.ensemble is None:
-        raise ValueError("The world model has no disagreement ensemble; build it with world_model.ensemble.")
-    features = imagined.states.features[:, :-1]
-    predictions = model.ensemble(jnp.concatenate([features, imagined.actions], axis=-1))  # [N, H, K, E]
-    std = predictions.std(axis=-2, ddof=1)
-    reward = SCALE * jnp.log(jnp.maximum(std, _MIN_STD)).mean(axis=-1)
-    return jnp.concatenate([reward[:, :1], reward], axis=1)
+    if name not in REWARDS:
+        raise ValueError(f"Unknown reward {name!r}. Known: {', '.join(REWARDS)}.")
+    return {"reward": head_reward("reward")} if name == "true" else {"intrinsic_reward": curiosity}
 
 
-INTRINSIC_REWARDS: dict[str, Reward] = {"disagreement": disagreement_reward}
+def side_networks(name: str, *, ensemble: Mapping, reward_probe: Mapping) -> dict:
+    """Options of the `WorldModel` for one of `REWARDS`.
+
+    Args:
+      ensemble: options of the disagreement ensemble, used for "disagreement" only.
+      reward_probe: options of a network that reads the intrinsic reward off a state. "lbs" always has it, trained on
+        the surprise; "disagreement" only with target="disagreement" (published: without).
+    """
+    if name == "disagreement":
+        if not ensemble.get("num_members"):
+            raise ValueError(
+                "Disagreement needs an ensemble; set world_model.ensemble.num_members (published: 5)."
+            )
+        return dict(predict_reward=False, ensemble=dict(ensemble), reward_probe=dict(reward_probe))
+    target = {"true": "none", "lbs": "surprise"}[name]
+    return dict(
+        predict_reward=name == "true",
+        ensemble=dict(ensemble, num_members=0),
+        reward_probe=dict(reward_probe, target=target),
+    )

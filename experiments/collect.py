@@ -139,7 +139,7 @@ def _demonstrate_run(
     actor = run.actor(config.num_envs, sample_action=sample)
 
     def make_actor(round_number: int) -> Actor:
-        actor.renew(run.world_model(), run.policy(), jax.random.key(seed + round_number))
+        actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
         return actor
 
     label = f"{run.kind}-{'sampled' if sample else 'mode'}"

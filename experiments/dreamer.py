@@ -211,7 +211,7 @@ class DreamerRun:
         """The present policy, at the beginning of `num_envs` episodes; compiled once for each purpose."""
         model, policy, key = self.learner.model, self.learner.policy, jax.random.key(seed)
         if purpose in self._actors and self._actors[purpose].num_envs == num_envs:
-            self._actors[purpose].renew(model, policy, key)
+            self._actors[purpose].renew((model, policy), key)
         else:
             self._actors[purpose] = FilterActor(model, policy, num_envs, key, **options)
         return self._actors[purpose]

@@ -17,8 +17,8 @@ from agents.dreamer import (
     make_dreamer_update,
     make_model_update,
 )
-from agents.imagination import Reward, head_reward, value_networks
-from agents.plan2explore import INTRINSIC_REWARDS
+from agents.imagination import value_networks
+from agents.plan2explore import rewards_of, side_networks
 from experiments import world_models
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode
@@ -100,28 +100,15 @@ class Learner:
             Checkpoints(folder / name, keep=1).save(int(self.state.step), stacked)
 
 
-def rewards_of(name: str) -> dict[str, Reward]:
-    """{key of the critic: what gives the imagined rewards} for a reward's name in a config."""
-    if name == "true":
-        return {"reward": head_reward("reward")}
-    if name not in INTRINSIC_REWARDS:
-        raise ValueError(f"Unknown reward {name!r}. Known: true, {', '.join(INTRINSIC_REWARDS)}.")
-    return {"intrinsic_reward": INTRINSIC_REWARDS[name]}
-
-
 def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:
     """{file name: constructor arguments} of world model, policy and critic."""
-    heads = dict(
-        predict_reward=config["reward"] == "true",
-        ensemble=config["ensemble"] if config["reward"] == "disagreement" else None,
-    )
+    options = config["world_model"]
+    side = side_networks(config["reward"], ensemble=options["ensemble"], reward_probe=options["reward_probe"])
     if config["model"]:
-        model = world_models.read_architecture(config["model"], world_models.ARCHITECTURE) | heads
-        model.pop("num_seeds")
-        world_models.check_body(model, episodes, "episodes")
+        model = world_models.resolve(config["model"]).architecture | side
+        world_models.check_body(model, episodes, f"episodes of {config['env']}")
     else:
-        options = config["world_model"] | heads
-        model = world_models.architecture(options, config["env"], config["setup"], episodes)
+        model = world_models.architecture(options | side, config["env"], config["setup"], episodes)
     in_size = world_models.feature_size(model)
     policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
     critic = dict(config["critic"], rewards=rewards, feature_size=in_size)
@@ -160,8 +147,9 @@ def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
     records = max(config["length"], *(episode.num_records for episode in episodes))
     rounds = -(-config["num_episodes"] // config["num_envs"])
     capacity = config["replay_capacity"] or rounds * config["num_envs"] * records
+    sensors = [name for name in arch["sizes"] if name in episodes[0].records]
     return Replay.create(
-        episodes[0], capacity=max(capacity, records), length=config["length"], sensors=list(arch["sizes"])
+        episodes[0], capacity=max(capacity, records), length=config["length"], sensors=sensors
     )
 
 

@@ -19,6 +19,7 @@ from agents.actors import FilterActor
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
 from agents.observer import Observer
+from agents.planning import Planner, planning_actor
 from agents.sac_rounds import SACActor
 from experiments import frame_stacks, world_models
 from experiments.collect_sac import best_policy, load_policy
@@ -66,6 +67,15 @@ class LoadedRun:
     def policy(self, seed: int = DEFAULT_SEED):
         """The policy of one seed."""
         return world_models.one_seed(self.policies, seed, self.num_seeds)
+
+    def make_planner(self, planner: Planner, num_envs: int, key_seed: int = 0) -> Actor:
+        """An actor of all seeds, as `make_actor`, that plans in the world model instead of asking the policy alone."""
+        if self.world_models is None:
+            raise ValueError(
+                f"{self.path} is a run of kind {self.kind!r}, which has no world model to plan in."
+            )
+        modules = (self.world_models, self.policies, self.critics)
+        return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), num_seeds=self.num_seeds)
 
     def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
         """An actor with the policy of one seed."""

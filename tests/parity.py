@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents import imagination
+from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
-from worldmodels.intrinsic_reward import intrinsic_reward
 from worldmodels.losses import elbo_loss, per_step_evidence
 from worldmodels.types import SequenceBatch
 
@@ -201,7 +201,7 @@ def imagine_outputs(case: Case) -> dict:
     ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
     critic_names = published.mlp_names(f"vnets.{reward}.vnet", (), critic)
-    options = dict(rewards={reward: imagination.head_reward(reward)}, entropy_scale=0.0, **IMAGINATION)
+    options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
 
     @compiled
     def compute(policy, critic, model, target_critic, batch):
@@ -237,8 +237,12 @@ def imagine_outputs(case: Case) -> dict:
 
 def recorded_starts(model, batch):
     """Every filtered state, in the recorded order: time-major."""
-    states = model.filter(batch).states
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), states)
+    return imagination.starts(jax.tree.map(lambda x: x.swapaxes(0, 1), model.filter(batch).states))
+
+
+def reward_named(name: str):
+    """What gives the rewards of imagined states: curiosity, or a head of size one."""
+    return curiosity if name == "intrinsic_reward" else imagination.head_reward(name)
 
 
 def imagined_rewards(case: Case) -> dict:
@@ -250,15 +254,7 @@ def imagined_rewards(case: Case) -> dict:
         outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
         for name in [*model.targets, "intrinsic_reward"]:
             if f"imagine/{name}" in case.expected:
-                outputs[name] = reward_of(model, name, imagined)[..., None]
+                outputs[name] = reward_named(name)(model, imagined)[..., None]
         return {f"imagine/{name}": value for name, value in outputs.items()}
 
     return compute(case.checkpoint.policy, case.checkpoint.world_model, case.batch)
-
-
-def reward_of(model, name: str, imagined):
-    """[N, H + 1] what a head of size one, or curiosity, says of imagined states."""
-    features = imagined.states.features
-    if name == "intrinsic_reward":
-        return intrinsic_reward(model, features, imagined.actions)
-    return model.decoders[name](features).mean()[..., 0]

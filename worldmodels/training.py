@@ -69,7 +69,7 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        state = before_update(state)
+        state = ready_to_update(state)
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
         state, grad_norm = apply_gradients(state, grads, optimizer)
         return state, {**metrics, "grad_norm": grad_norm}
@@ -77,10 +77,10 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
     return update
 
 
-def before_update(state: TrainState) -> TrainState:
-    """The state whose model the next loss is taken of: a model may have a part that follows another (momentum)."""
-    follow = getattr(state.model, "before_update", None)
-    return state if follow is None else state.replace(model=follow())
+def ready_to_update(state: TrainState) -> TrainState:
+    """The state after what its model does itself before every update (`before_update`), if it does anything."""
+    model = state.model
+    return state.replace(model=model.before_update()) if hasattr(model, "before_update") else state
 
 
 def apply_gradients(

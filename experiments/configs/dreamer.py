@@ -3,6 +3,8 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from experiments.configs import pretrain
+
 PRESETS = ("", "p2e", "small", "p2e-small", "tiny", "p2e-tiny")
 
 
@@ -52,20 +54,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.target_rate = 0.01  # share of the critic that goes into its target at every update
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.critic = dict(hidden_size=128, hidden_layers=2)
-    mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
-    config.world_model = dict(
-        rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
-        encoder=dict(name="mlp", **mlp),
-        decoder=dict(name="dmlp", **mlp),
-        probe=dict(name="dmlp", **mlp),
-        binary=dict(name="binary", hidden_size=128, hidden_layers=2),
-        predict_terminal=True,
-        use_probes=False,
-        idm_mode="none",
-        idm=dict(hidden_size=512, hidden_layers=2),
-        standardize=False,  # published: raw observations; True: by the moments of the prefill
-    )
-    config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for reward=disagreement
+    config.world_model = world_model("")
     config.evaluation = dict(
         every=10,  # episodes
         episodes=10,
@@ -80,6 +69,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     return config.lock()
 
 
+def world_model(preset: str) -> ml_collections.ConfigDict:
+    """That of `pretrain.py:preset`, without inverse dynamics; for reward=disagreement it has an ensemble of five."""
+    options = ml_collections.ConfigDict(pretrain.get_config(preset).world_model.to_dict())
+    options.idm_mode = "none"
+    options.ensemble.num_members = 5
+    return options
+
+
 def explore(config: ml_collections.ConfigDict) -> None:
     """Plan2Explore: the policy goes where the members of an ensemble disagree, twice as long as an expert learns."""
     config.reward = "disagreement"
@@ -89,7 +86,6 @@ def explore(config: ml_collections.ConfigDict) -> None:
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU: small networks, higher learning rates, four environments that are played with noise."""
-    mlp = dict(hidden_size=64, hidden_layers=2, activation="elu", norm=None)
     config.env = "cartpole-swingup"
     config.num_episodes = 60
     config.num_envs = 4
@@ -107,15 +103,8 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.target_rate = 0.02
     config.policy.update(hidden_size=64)
     config.critic.update(hidden_size=64)
-    config.world_model.update(
-        rssm=dict(family="rssmo", deter_size=64, stoch_size=16, hidden_size=64, norm="ln", min_std=0.05),
-        encoder=dict(name="mlp", **mlp),
-        decoder=dict(name="dmlp", std=0.1, **mlp),
-        probe=dict(name="dmlp", std=1.0, **mlp),
-        predict_terminal=False,
-        standardize=True,
-    )
-    config.ensemble.update(hidden_size=64)
+    config.world_model = world_model("small")
+    config.world_model.ensemble.hidden_size = 64
     config.evaluation.update(every=20, episodes=4, final_episodes=10)
 
 
@@ -136,9 +125,10 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.imagination.horizon = 3
     config.policy.update(hidden_size=8, hidden_layers=1)
     config.critic.update(hidden_size=8, hidden_layers=1)
-    config.world_model.predict_terminal = True
-    config.world_model.rssm.update(deter_size=8, stoch_size=4, hidden_size=8)
-    for name in ("encoder", "decoder", "probe", "idm", "binary"):
-        config.world_model[name].update(hidden_size=8, hidden_layers=1)
-    config.ensemble.update(num_members=3, hidden_size=8, hidden_layers=1)
+    config.world_model = world_model("tiny")
+    config.world_model.update(
+        predict_terminal=True, binary=dict(name="binary", hidden_size=8, hidden_layers=1)
+    )
+    config.world_model.ensemble.update(num_members=3, hidden_size=8, hidden_layers=1)
+    config.world_model.reward_probe.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=4, episodes=2, final_episodes=3)
