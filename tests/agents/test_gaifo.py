@@ -1,5 +1,7 @@
 """GAIfO: whose reward is learnt from, what the discriminator reads, and that the agent comes to do as demonstrated."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,6 +77,22 @@ def test_the_agent_comes_to_do_what_was_demonstrated(demonstrations):
         for _ in range(20):
             run.play_round()
     assert mean_return(learner.actor(run.state)) > max(before + 2, 19)
+
+
+def test_a_restored_run_continues_bit_identically(demonstrations):
+    rounds = RoundSettings(random_steps=100, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
+
+    def make(first_episode=0):
+        envs = make_vector("fake-pointmass", 4, seed=0, first_episode=first_episode)
+        return SACRun(envs, SENSORS, sac=SAC, rounds=rounds, seed=0, learner=make_learner(demonstrations))
+
+    whole, half, restored = make(), make(), make(first_episode=2)
+    played = [whole.play_round()[0] for _ in range(4)]
+    first = [half.play_round()[0] for _ in range(2)]
+    restored.restore(half.state, dataclasses.replace(half.progress), first)
+    for expected in played[2:]:
+        for old, new in zip(expected, restored.play_round()[0], strict=True):
+            np.testing.assert_array_equal(old.records["pre_action"], new.records["pre_action"])
 
 
 def test_updates_that_do_not_divide_are_refused(demonstrations):
