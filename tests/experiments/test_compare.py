@@ -1,12 +1,14 @@
 """The comparison, end to end on the fake environment: stages, table, figure; what cannot run is left out and said."""
 
 import csv
+import json
 
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 
-from experiments import compare
+from experiments import aggregate, compare
+from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
 
 
@@ -74,3 +76,32 @@ def test_unknown_methods_and_missing_folders_are_named(data, tmp_path):
         compare.run(make_config(get_config("tiny"), data, methods=("dagger",)), tmp_path / "a")
     with pytest.raises(ValueError, match="pass --config.embodiment=DIR"):
         compare.run(make_config(get_config("tiny"), data, embodiment=""), tmp_path / "b")
+
+
+def write_comparison(folder, returns, expert=100.0):
+    folder.mkdir()
+    (folder / "DONE").write_text(json.dumps({"returns": returns, "expert": expert}))
+    return str(folder)
+
+
+def test_cells_are_aggregated_in_percent_of_their_own_expert(tmp_path):
+    first = write_comparison(tmp_path / "a", {"aime": [[50.0], [70.0]], "bco": [[10.0], [20.0]]})
+    second = write_comparison(
+        tmp_path / "b", {"aime": [[5.0], [6.0]], "bco": [[1.0], [7.0]], "bc": [[8.0]]}, 10.0
+    )
+    config = aggregate_config.get_config()
+    config.runs = (first, second)
+    result = aggregate.run(config, tmp_path / "run")
+    # AIME: 50, 70, 50, 60 -> the middle half is 50, 60. BCO(0): 10, 20, 10, 70 -> 10, 20.
+    assert result["iqm"] == {"AIME": 55.0, "BCO(0)": 15.0}
+    rows = list(csv.DictReader(open(tmp_path / "run" / "table.csv")))
+    # AIME wins 4 of 4 pairs in the first cell; in the second 50 and 60 win over 10 and lose to 70.
+    assert rows[1]["improvement"].split()[0] == "0.75"
+    assert (tmp_path / "run" / "figures" / "comparison.png").stat().st_size > 0
+
+
+def test_an_unfinished_comparison_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a finished run of experiments.compare"):
+        aggregate.read_scores([str(tmp_path)])
+    with pytest.raises(ValueError, match="Which comparisons"):
+        aggregate.read_scores([])

@@ -1,15 +1,12 @@
 """The figure of a comparison: what it shows of which numbers."""
 
 from experiments.comparison_figure import comparison_figure
-from experiments.tables import MethodScores
+
+SCORES = {"AIME": [[[80.0], [90.0], [85.0]]], "BCO(0)": [[[40.0], [85.0], [60.0]]]}
 
 
 def test_the_comparison_shows_every_method_once_and_published_figures_below():
-    rows = [
-        MethodScores("AIME", [[80.0], [90.0], [85.0]], published=90.0, published_std=5.0),
-        MethodScores("BCO(0)", [[40.0], [85.0], [60.0]]),
-    ]
-    figure = comparison_figure(rows, expert=100.0, random=10.0)
+    figure = comparison_figure(SCORES, published={"AIME": (90.0, 5.0)}, random=10.0)
     left, right = figure.axes
     assert [label.get_text() for label in left.get_yticklabels()] == ["AIME", "BCO(0)"]
     assert "P(AIME better)" in right.get_xlabel()
@@ -18,6 +15,11 @@ def test_the_comparison_shows_every_method_once_and_published_figures_below():
     assert diamonds[0].get_xdata()[0] == 85.0
 
 
+def test_seeds_of_all_tasks_are_shown():
+    figure = comparison_figure({"AIME": [[[80.0], [90.0]], [[10.0], [20.0], [30.0]]]})
+    (axes,) = figure.axes
+    assert len(axes.lines[0].get_xdata()) == 5
+
+
 def test_a_comparison_without_the_reference_has_one_panel():
-    rows = [MethodScores("BC", [[40.0]]), MethodScores("BCO(0)", [[40.0]])]
-    assert len(comparison_figure(rows, expert=100.0).axes) == 1
+    assert len(comparison_figure({"BC": [[[40.0]]], "BCO(0)": [[[40.0]]]}).axes) == 1

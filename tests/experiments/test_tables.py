@@ -86,12 +86,10 @@ def test_a_table_without_rows_is_refused():
 
 
 def test_a_comparison_adds_iqm_and_the_probability_that_the_reference_is_better():
-    rows = [
-        MethodScores("AIME", [[80.0], [90.0]]),
-        MethodScores("BCO(0)", [[40.0], [85.0]]),
-    ]
-    table = results_table(rows, random=None, expert=200.0)
-    compared = with_comparison(table, rows, expert=200.0)
+    scores = {"AIME": [[[40.0], [45.0]]], "BCO(0)": [[[20.0], [42.5]]]}
+    rows = [MethodScores(name, cells[0]) for name, cells in scores.items()]
+    table = results_table(rows, random=None, expert=100.0)
+    compared = with_comparison(table, scores)
     assert compared.rows[0]["iqm"] == 42.5 and compared.rows[0]["improvement"] is None
     assert compared.rows[0]["iqm_interval"] == (40.0, 45.0)
     assert compared.rows[1]["improvement"][0] == 0.75
