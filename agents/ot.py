@@ -88,20 +88,19 @@ class OTLearner:
     ):
         self._sac, self._settings, self._num_updates = sac, settings, updates_per_dispatch
         self._lengths = [len(episode) for episode in demonstrations]
-        longest, size = max(self._lengths), demonstrations[0].shape[-1]
-        padded = np.zeros((len(demonstrations), longest, size), np.float32)
-        weights = np.zeros((len(demonstrations), longest), np.float32)
-        for row, weight, episode in zip(padded, weights, demonstrations, strict=True):
-            row[: len(episode)], weight[: len(episode)] = episode, 1.0 / len(episode)
-        self._demonstrations, self._weights = jnp.asarray(padded), jnp.asarray(weights)
+        size = max(self._lengths)
+        theirs, weights = zip(*(padded(episode, size) for episode in demonstrations), strict=True)
+        self._demonstrations, self._weights = jnp.asarray(np.stack(theirs)), jnp.asarray(np.stack(weights))
         options = dict(cost=settings.cost, epsilon=settings.epsilon, num_iterations=settings.num_iterations)
-        self._rewards = jax.jit(
-            lambda episode, theirs, weights: optimal_transport.best_transport_rewards(
-                episode, theirs, column_weights=weights, **options
+
+        def rewards(episode, row_weights, theirs, weights):
+            return optimal_transport.best_transport_rewards(
+                episode, theirs, row_weights=row_weights, column_weights=weights, **options
             )[0]
-        )
+
+        self._rewards = jax.jit(rewards)
         self._cost = jax.jit(lambda x, y: optimal_transport.cost_matrix(x, y, settings.cost))
-        self._schedule = self._make_schedule(schedule, demonstrations) if schedule is not None else None
+        self._schedule = self._make_schedule(schedule) if schedule is not None else None
 
     def create(self, observation_size: int, action_size: int, key: Array) -> OTState:
         """State before the first update."""
@@ -144,7 +143,7 @@ class OTLearner:
             state = state.replace(reward_scale=jnp.asarray(scale, jnp.float32))
         if self._schedule is not None:
             costs = [
-                np.asarray(self._cost(episode, theirs))[:, :length]
+                self._costs(episode, len(episode), theirs, length)
                 for episode in episodes
                 for theirs, length in zip(self._demonstrations, self._lengths, strict=True)
             ]
@@ -157,11 +156,31 @@ class OTLearner:
         return float(state.reward_scale) * self._unscaled(episode)
 
     def _unscaled(self, episode: np.ndarray) -> np.ndarray:
-        return np.asarray(self._rewards(episode, self._demonstrations, self._weights))
+        rewards = self._rewards(
+            *padded(episode, full_size(len(episode))), self._demonstrations, self._weights
+        )
+        return np.asarray(rewards)[: len(episode)]
 
-    def _make_schedule(self, settings: ScheduleSettings, demonstrations) -> DiscountSchedule:
+    def _costs(self, x, num_x: int, y, num_y: int) -> np.ndarray:
+        """[num_x, num_y] costs between two episodes, of which the second may be padded."""
+        x, _ = padded(np.asarray(x), full_size(len(x)))
+        return np.asarray(self._cost(x, y))[:num_x, :num_y]
+
+    def _make_schedule(self, settings: ScheduleSettings) -> DiscountSchedule:
+        theirs, lengths = self._demonstrations, self._lengths
         costs = {
-            (i, j): np.asarray(self._cost(demonstrations[i], demonstrations[j]))
-            for i, j in pairs(len(demonstrations))
+            (i, j): self._costs(theirs[i], lengths[i], theirs[j], lengths[j]) for i, j in pairs(len(lengths))
         }
-        return DiscountSchedule(settings, self._lengths, costs)
+        return DiscountSchedule(settings, lengths, costs)
+
+
+def padded(episode: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An episode [T, O] with zeros behind, [size, O], and the weights of its steps in a transport, [size]."""
+    padding = size - len(episode)
+    weights = np.pad(np.full(len(episode), 1.0 / len(episode), np.float32), (0, padding))
+    return np.pad(episode.astype(np.float32, copy=False), ((0, padding), (0, 0))), weights
+
+
+def full_size(length: int, multiple: int = 64) -> int:
+    """`length` rounded up, so that episodes of many lengths share a few programs."""
+    return -(-length // multiple) * multiple

@@ -113,6 +113,7 @@ class Rounds:
         def learn(name, dataset, split, loss_fn, *frozen):
             def on_epoch(state, epoch_metrics):
                 metrics.update({f"train/{name}/{key}": value for key, value in epoch_metrics.items()})
+                self._run.stop_if_interrupted()  # the round is repeated from the last checkpoint
 
             self._state[name] = fit(
                 self._state[name], dataset, loss_fn, settings, *frozen, split=split, on_epoch=on_epoch

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from experiments import baseline, imitate, pretrain, published_results, surrogate, tables
+from experiments import baseline, imitate, pretrain, published_results, statistics, surrogate, tables
 from experiments.baseline_data import has_actions
 from experiments.envs.sensors import observation_setup
 from experiments.evaluation import environment_of, expert_return
@@ -163,13 +163,13 @@ def report(
         rows.append(tables.MethodScores(LABELS[method], result["return"], num, *values))
     source = published_results.source().caption if published else ""
     table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
-    if "aime" in results:
-        table = tables.with_comparison(table, rows, expert=expert)
+    percent = {row.method: [statistics.by_expert(row.returns, expert)] for row in rows}
+    table = tables.with_comparison(table, percent)
     tables.write_table(table, workdir / "table")
     figure = comparison_figure.comparison_figure(
-        rows,
-        expert=expert,
-        random=config.random_return,
+        percent,
+        published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
+        random=None if config.random_return is None else statistics.by_expert(config.random_return, expert),
         title=config.title or f"{env_name}, {config.setup}, {num} demonstrations",
         note=source,
     )

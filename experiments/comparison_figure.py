@@ -1,8 +1,8 @@
-"""One figure that compares methods on one cell: interquartile means, and how probable it is that one beats another."""
+"""One figure that compares methods: interquartile means, and how probable it is that one beats another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -10,15 +10,15 @@ from matplotlib.lines import Line2D
 
 from experiments import statistics
 from experiments.plot_style import DASHED, MUTED, WIDTH, describe, method_styles, styled
-from experiments.tables import MethodScores
+from experiments.statistics import Scores
 
 
 @styled
 def comparison_figure(
-    scores: Sequence[MethodScores],
+    scores: Mapping[str, Sequence[Scores]],
     *,
-    expert: float,
     reference: str = "AIME",
+    published: Mapping[str, tuple[float, float]] | None = None,
     random: float | None = None,
     title: str = "",
     note: str = "",
@@ -28,29 +28,29 @@ def comparison_figure(
     Published figures stand below ours as a grey diamond, with their standard deviation.
 
     Args:
-      scores: a row per method, from the top.
-      expert, random: mean returns; `random` is drawn as a line if it is known.
+      scores: {method: one [N][E] per task, in % of the expert}, from the top.
       reference: method that the others are compared with; without it there is no right panel.
+      published: {method: (mean, std)} in % of the expert.
+      random: the random policy in % of the expert, drawn as a line if it is known.
       note: small print below the figure.
     """
     if not scores:
-        raise ValueError("comparison_figure got no methods; pass one MethodScores per method.")
-    has_reference = any(s.method == reference for s in scores) and len(scores) > 1
+        raise ValueError("comparison_figure got no methods; pass at least one.")
+    published = published or {}
     figure = Figure(figsize=(WIDTH, 0.42 * len(scores) + 1.5), layout="constrained")
-    if has_reference:
+    if reference in scores and len(scores) > 1:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
     else:
         left, right = figure.subplots(), None
-    styles = method_styles([s.method for s in scores])
-    for row, method in enumerate(scores):
-        _draw_method(left, row, method, expert, styles[method.method].colour)
-    for level, name in ((100.0, "expert"), (None if random is None else 100 * random / expert, "random")):
+    styles = method_styles(scores)
+    for row, (method, strata) in enumerate(scores.items()):
+        _draw_method(left, row, strata, published.get(method), styles[method].colour)
+    for level, name in ((100.0, "expert"), (random, "random")):
         if level is not None:
             left.axvline(level, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
-            left.annotate(
-                name, (level, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7
-            )
-    left.set_yticks(range(len(scores)), [s.method for s in scores])
+            place = dict(xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
+            left.annotate(name, (level, 1), **place)
+    left.set_yticks(range(len(scores)), list(scores))
     left.set_ylim(len(scores) - 0.4, -0.6)
     left.set_xlim(left=min(0.0, left.get_xlim()[0]))
     left.set_xlabel("IQM over seeds, % of expert")
@@ -58,38 +58,35 @@ def comparison_figure(
     left.grid(visible=False, axis="y")
     if right is not None:
         _draw_improvements(right, scores, reference, styles)
-    _legend(left, any(s.published is not None for s in scores))
+    _legend(left, bool(published))
     describe(figure, title, note)
     return figure
 
 
-def _draw_method(axes, row: int, method: MethodScores, expert: float, colour: str) -> None:
+def _draw_method(
+    axes, row: int, strata: Sequence[Scores], published: tuple[float, float] | None, colour: str
+) -> None:
     """Seeds as faint dots, the IQM and its interval; the published figure a little below."""
-    values = statistics.by_expert(statistics.seed_scores(method.returns), expert)
-    interval = statistics.stratified_bootstrap_interval([method.returns], "iqm")
-    bounds = [float(statistics.by_expert(x, expert)) for x in (interval.low, interval.high)]
+    values = np.concatenate([statistics.seed_scores(scores) for scores in strata])
+    interval = statistics.stratified_bootstrap_interval(strata, "iqm")
     axes.plot(values, np.full(len(values), row), "o", color=colour, alpha=0.3, markersize=3.5, zorder=2)
+    bounds = [interval.low, interval.high]
     axes.plot(bounds, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
     axes.plot(statistics.interquartile_mean(values), row, "D", color=colour, markersize=5.5, zorder=4)
-    if method.published is not None:
-        std = method.published_std or 0.0
+    if published is not None:
+        mean, std = published
         below = row + 0.28
-        axes.plot(
-            [method.published - std, method.published + std], [below, below], color=MUTED, linewidth=0.8
-        )
-        axes.plot(
-            method.published, below, "D", color="white", markeredgecolor=MUTED, markersize=4.5, zorder=3
-        )
+        axes.plot([mean - std, mean + std], [below, below], color=MUTED, linewidth=0.8)
+        axes.plot(mean, below, "D", color="white", markeredgecolor=MUTED, markersize=4.5, zorder=3)
 
 
-def _draw_improvements(axes, scores: Sequence[MethodScores], reference: str, styles) -> None:
+def _draw_improvements(axes, scores: Mapping[str, Sequence[Scores]], reference: str, styles) -> None:
     """Probability that the reference beats each method, with its interval."""
-    ours = next(s.returns for s in scores if s.method == reference)
-    for row, method in enumerate(scores):
-        if method.method == reference:
+    for row, (method, strata) in enumerate(scores.items()):
+        if method == reference:
             continue
-        better = statistics.probability_of_improvement([ours], [method.returns])
-        colour = styles[method.method].colour
+        better = statistics.probability_of_improvement(scores[reference], strata)
+        colour = styles[method].colour
         axes.plot([better.interval.low, better.interval.high], [row, row], color=colour, linewidth=2.2)
         axes.plot(better.probability, row, "D", color=colour, markersize=5.5)
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)

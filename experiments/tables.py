@@ -25,6 +25,7 @@ _HEADINGS = {
     "lowest_seed": "Lowest seed",
     "by_random_and_expert": "% above random",
     "published": "Published %",
+    "num_tasks": "Cells",
     "num_seeds": "Seeds",
     "num_episodes": "Episodes",
     "num_demonstrations": "Demos",
@@ -95,7 +96,8 @@ class Table:
 
     def _shown(self) -> list[str]:
         always = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
-        return [n for n in _HEADINGS if n in always or any(row.get(n) is not None for row in self.rows)]
+        there = [name for name in _HEADINGS if name in self.rows[0]]
+        return [n for n in there if n in always or any(row[n] is not None for row in self.rows)]
 
 
 def results_table(
@@ -120,35 +122,38 @@ def results_table(
 
 
 def with_comparison(
-    table: Table, scores: Sequence[MethodScores], *, expert: float, reference: str = "AIME"
+    table: Table, scores: Mapping[str, Sequence[statistics.Scores]], *, reference: str = "AIME"
 ) -> Table:
-    """The table of `results_table` with what compares methods (Agarwal et al. 2021).
+    """The table with what compares methods (Agarwal et al. 2021).
 
-    Adds interquartile means and their stratified-bootstrap intervals in % of the expert, and the probability that
-    the reference beats each method.
+    Adds interquartile means with their stratified-bootstrap intervals, and the probability that the reference beats
+    each method.
 
     Args:
-      table, scores: the table, and what it was made of.
-      expert: mean return of the expert, above 0.
-      reference: method that the others are compared with.
+      table: a row per method.
+      scores: {method: one [N][E] per task, in % of the expert}, in the order of the rows.
+      reference: method that the others are compared with; without it that column stays empty.
     """
-    ours = {s.method: s.returns for s in scores}[reference]
     rows = []
-    for row, method in zip(table.rows, scores, strict=True):
-        interval = statistics.stratified_bootstrap_interval([method.returns], "iqm")
-        low, high = (float(statistics.by_expert(x, expert)) for x in (interval.low, interval.high))
-        extra = {"iqm": float(statistics.by_expert(row["return_iqm"], expert)), "iqm_interval": (low, high)}
+    for row, (method, strata) in zip(table.rows, scores.items(), strict=True):
+        interval = statistics.stratified_bootstrap_interval(strata, "iqm")
+        values = [value for task in strata for value in statistics.seed_scores(task)]
+        extra = {
+            "iqm": float(statistics.interquartile_mean(values)),
+            "iqm_interval": (interval.low, interval.high),
+        }
         extra["improvement"] = None
-        if method.method != reference:
-            better = statistics.probability_of_improvement([ours], [method.returns])
+        if reference in scores and method != reference:
+            better = statistics.probability_of_improvement(scores[reference], strata)
             extra["improvement"] = (better.probability, better.interval.low, better.interval.high)
         rows.append({**row, **extra})
-    caption = (
-        f"{table.caption} IQM: interquartile mean over seeds, with the 95% interval of the stratified bootstrap. "
-        f"P({reference} better): probability that a seed of {reference} scores higher than one of the method, with its "
-        "interval."
-    )
-    return Table(rows=tuple(rows), caption=caption)
+    caption = f"{table.caption} IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
+    if reference in scores:
+        caption += (
+            f" P({reference} better): probability that a seed of {reference} scores higher than one of the method, "
+            "with its interval."
+        )
+    return Table(rows=tuple(rows), caption=caption.strip())
 
 
 def write_table(table: Table, stem: str | os.PathLike) -> tuple[Path, Path]:
