@@ -34,7 +34,7 @@ from worldmodels.episodes import episode_paths, read_episode
 
 
 def make_runs(number: int) -> list[Run]:
-    """So many runs: the stages of `walker18:tiny`, 20 runs, if there is room for them, and collections with a worker."""
+    """So many runs: the 20 of a `walker18:tiny`, if there is room for them, and collections with a worker."""
     suite = {"seed": range(4), "method": ["aime", "bco", "bc"]}
     runs = runs_of("walker18:tiny", suite) if number >= 20 else []
     seeds = range(number - len(runs))
