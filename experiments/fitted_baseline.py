@@ -127,10 +127,10 @@ class FittedBaseline:
             result = self._play(state.best_model, evaluation["final_episodes"], evaluation["seed"] + 1)
             best = {name: fitted.best_model for name, fitted in self._state.items()}
             errors = to_numbers(self._recipe.errors(best, final=True))
-            networks = self._state.values()
-            diverged = np.any([state.diverged for state in networks], axis=0)
+            fitted = self._state.values()
+            diverged = np.any([network.diverged for network in fitted], axis=0)
             self._result = result | errors | {"num_updates": self._updates}
-            self._result |= diverged_result(diverged, sum(state.train.step for state in networks))
+            self._result |= diverged_result(diverged, sum(network.train.step for network in fitted))
             self._writer.write_eval({"update": self._updates, "final": True, **self._result})
         elif evaluation["every"] and epoch % evaluation["every"] == 0:
             result = self._play(state.train.model, evaluation["episodes"], evaluation["seed"])

@@ -82,22 +82,46 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub Markdown with padded columns, so that it also reads well in a terminal."""
-        lines = [self.headings, *([cell.replace("|", "\\|") for cell in row] for row in self.cells)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headings))]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        padded = [
-            [
-                line[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-            ]
-            for line in lines
-        ]
-        return "".join(f"| {' | '.join(line)} |\n" for line in (padded[0], rule, *padded[1:]))
+        return markdown(self.headings, self.cells)
 
     def _shown(self) -> list[str]:
         always = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
         there = [name for name in _HEADINGS if name in self.rows[0]]
         return [n for n in there if n in always or any(row[n] is not None for row in self.rows)]
+
+
+def markdown(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A GitHub Markdown table with padded columns; the first is left-aligned."""
+    lines = [list(headings), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        for line in lines
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (padded[0], rule, *padded[1:]))
+
+
+def latex(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> str:
+    """The same table for LaTeX with the package booktabs: `\\input` it."""
+    rows = [r" & ".join(map(_tex, row)) + r" \\" for row in (headings, *cells)]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+        r"\toprule",
+        rows[0],
+        r"\midrule",
+        *rows[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        *([rf"\caption{{{_tex(caption)}}}"] if caption else []),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def results_table(
@@ -241,6 +265,19 @@ def _text(name: str, row: Mapping[str, object]) -> str:
     if value is None:
         return EM_DASH
     return _rounded(value) if isinstance(value, float) else str(value)
+
+
+def _tex(text: str) -> str:
+    """Text with what LaTeX reads as commands escaped."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        EM_DASH: "--",
+        "±": r"$\pm$",
+    }
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return "".join(special.get(letter, letter) for letter in text)
 
 
 def _rounded(value: float) -> str:
