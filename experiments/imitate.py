@@ -15,6 +15,7 @@ import jax
 from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments import run_video, world_models
+from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
@@ -31,7 +32,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates `config.num_seeds` policies in one program.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}.
+      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
+      `diverged_result`.
     """
     with RunDirectory(workdir, config, fresh=fresh) as directory:
         if directory.done:
@@ -81,7 +83,7 @@ def imitate(directory: RunDirectory) -> dict:
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
     if played:
         evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
-    return directory.mark_done(result)
+    return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Evaluator:
 
 def save(directory: RunDirectory, state, num_seeds: int) -> None:
     """Keeps the trained policies, and the world models if they went on training."""
-    step = int(policy_state(state).step[0])
+    step = int(policy_state(state).step.max())
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
         arch = world_models.read_architecture(directory.config["model"], world_models.ARCHITECTURE)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from experiments import world_models
+from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of
 from experiments.main import launch
 from experiments.run_directory import RunDirectory
@@ -38,7 +39,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains `config.num_seeds` world models in one program.
 
     Returns:
-      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}.
+      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}, and "diverged" as of `diverged_result`.
     """
     with RunDirectory(workdir, config, fresh=fresh) as directory:
         if directory.done:
@@ -78,7 +79,7 @@ def pretrain(directory: RunDirectory) -> dict:
         description="world model",
         placement=placement,
     )
-    Checkpoints(directory / "model", keep=1).save(int(state.step[0]), state.model)
+    Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
     batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])
     context = min(CONTEXT, config["length"] // 2)
     errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
@@ -87,6 +88,7 @@ def pretrain(directory: RunDirectory) -> dict:
         "num_updates": config["num_updates"],
         "num_episodes": len(episodes),
     }
+    result |= diverged_result(state.step < config["num_updates"], state.step)
     write_open_loop(directory, select_seed(state.model, 0), batch, context, episodes[0].metadata)
     return directory.mark_done(result)
 

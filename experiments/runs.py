@@ -18,6 +18,7 @@ import jax
 from agents.actors import FilterActor
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
+from agents.observer import Observer
 from agents.sac_rounds import SACActor
 from experiments import frame_stacks, world_models
 from experiments.collect_sac import best_policy, load_policy
@@ -76,7 +77,8 @@ class LoadedRun:
 
 
 def load_run(path: str | pathlib.Path) -> LoadedRun:
-    """Loads a finished run of `experiments.imitate`, `experiments.baseline` or `experiments.collect` with SAC.
+    """Loads a finished run of `experiments.imitate`, `experiments.baseline`, `experiments.surrogate`, or of
+    `experiments.collect` with SAC; of the last two, the best policy.
 
     Raises:
       ValueError: nothing there, or a run of another kind; the sentence says which.
@@ -125,6 +127,7 @@ def _load_aime(path: pathlib.Path, config: dict) -> LoadedRun:
 def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
     policies, num_seeds = frame_stacks.load_policies(path)
     name, options, expert = _demonstrated(config)
+    options = options | frame_stacks.rendering(frame_stacks.read_architecture(path)["sizes"])
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FrameStackActor:
         return FrameStackActor(policies, num_seeds=num_seeds)
@@ -139,7 +142,8 @@ def _load_sac(path: pathlib.Path, config: dict) -> LoadedRun:
     }
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> SACActor:
-        return SACActor(policy, facts["sensors"])
+        observer = Observer(facts["sensors"], facts.get("num_frames", 1), facts.get("statistics"))
+        return SACActor(policy, facts["sensors"], observer=observer)
 
     env_name = facts["environment"]["env"]
     return LoadedRun(path, "sac", config, env_name, options, 1, None, policy, None, make_actor)

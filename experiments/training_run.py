@@ -8,7 +8,8 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from experiments.metrics_writer import MetricsWriter, check_finite
+from experiments.divergence import DivergenceWatch
+from experiments.metrics_writer import MetricsWriter, finite_mean
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
@@ -35,7 +36,8 @@ def train(
     """Trains until `num_updates`, from the newest checkpoint in `run` if there is one.
 
     Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
-    checkpoint, and rows after the restored checkpoint are dropped.
+    checkpoint, and rows after the restored checkpoint are dropped. Of several seeds, one that diverges keeps its last
+    finite state while the others go on; its `step` says how far it came.
 
     Args:
       state: before the first update; leaves may have a leading seed axis.
@@ -51,6 +53,7 @@ def train(
     if restored is not None:
         start, state, _ = restored
     state, args = placement.put(state, args)
+    watch = DivergenceWatch(num_seeds=state.step.size)
     boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
     update = start
     with (
@@ -67,8 +70,8 @@ def train(
             row = writer.write(
                 {prefix + name: value for name, value in metrics.items()} | speed, update=update
             )
-            check_finite(row, update)
-            progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
+            watch.check(row, update)
+            progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):
                 result = evaluate(placement.fetch(state), update)
                 writer.write_eval({"update": update, **result})

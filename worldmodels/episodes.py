@@ -196,7 +196,7 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
       episode: what to write; checked first.
 
     Raises:
-      EpisodeError: unknown suffix, or an episode that could not be read back.
+      EpisodeError: unknown suffix, an episode that could not be read back, or a disk that cannot be written.
     """
     path = Path(path)
     _check_suffix(path)
@@ -214,7 +214,12 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
             f"{source} has {len(metadata)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}."
         )
     write = _write_npz if path.suffix == ".npz" else _write_hdf5
-    write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+    try:
+        write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
+    except OSError as error:
+        raise EpisodeError(
+            f"Cannot write episode {path}: {error.strerror}. Check free space and permissions."
+        ) from error
 
 
 def _plain(value: object) -> object:
@@ -235,7 +240,8 @@ def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> N
 
 
 def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    with h5py.File(path, "w") as file:
+    # In memory first: HDF5 that meets a full disk on the way leaves the process in no state to go on.
+    with h5py.File(path, "w", driver="core", backing_store=False) as file:
         for name, value in arrays.items():
             if value.size == 0:  # a robot without actions: HDF5 has no empty chunks
                 file.create_dataset(name, data=value)
@@ -244,6 +250,8 @@ def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> 
             chunks = (min(max(rows, 1), len(value)), *value.shape[1:])
             file.create_dataset(name, data=value, compression="lzf", chunks=chunks)
         file.attrs[_METADATA] = metadata
+        file.flush()
+        path.write_bytes(file.id.get_file_image())
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:

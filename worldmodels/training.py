@@ -3,7 +3,8 @@
 A loss is a pure function `loss_fn(model, *args, key) -> (scalar, metrics)`. An update differentiates it with
 respect to its first argument only: everything else is frozen by construction. A training loop runs many updates in
 one dispatch, with batches drawn on the device. Update n draws from `fold_in(key, n)`, so that a resumed run is the
-uninterrupted run.
+uninterrupted run. An update that is not finite is not made (`only_finite`): of several seeds in one program, one that
+diverges stands still while the others go on.
 """
 
 from __future__ import annotations
@@ -94,8 +95,9 @@ def make_train_loop(
       placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
-      The loop. It donates `state`. Metrics are averaged over the updates of the call.
+      The loop. It donates `state`. Metrics are averaged over the updates of the call, with those of `only_finite`.
     """
+    update = only_finite(update)
 
     def one_update(state, data, frozen):
         # A stream of its own: the loss uses fold_in(key, step) itself.
@@ -115,6 +117,34 @@ def make_train_loop(
         loop = without_seed_axis(loop)  # a vmap over one seed costs a third of the update on a CPU
 
     return placement.compile(loop)
+
+
+def only_finite(update: Callable) -> Callable:
+    """The same update, but one with a metric that is NaN or infinite leaves the state as it was.
+
+    The state then stands still for good: its step does not advance, so that the next call repeats the same update on
+    the same batch. Among the metrics is the norm of the gradient.
+
+    Returns:
+      `update(state, *args) -> (state, metrics)` with the additional metric `finite`, 1.0 where the update was made.
+    """
+
+    def guarded(state, *args):
+        updated, metrics = update(state, *args)
+        finite = jnp.stack([jnp.isfinite(value).all() for value in jax.tree.leaves(metrics)]).all()
+        metrics = {**metrics, "finite": finite.astype(jnp.float32)}
+        return where(finite, updated, state), metrics
+
+    return guarded
+
+
+def where(condition: Array, this, other):
+    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
+
+    def choose(x, y):
+        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
+
+    return jax.tree.map(choose, this, other)
 
 
 def without_seed_axis(loop: Callable) -> Callable:

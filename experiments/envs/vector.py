@@ -4,6 +4,7 @@ A worker that dies or hangs is replaced, and the episodes that it was in begin a
 consumer sees a record with `is_first` and drops the partial episode.
 """
 
+import warnings
 import weakref
 from typing import Any, Self
 
@@ -226,6 +227,11 @@ class VectorEnvironment:
         moved = part[plan[part] != SKIP]
         plan[moved] = self._plan[moved]
         for _ in range(_MAX_FAILURES):
+            warnings.warn(
+                f"A worker process of {self.name!r} failed ({group.failure}) and is replaced; the episodes that it was "
+                "in begin again.",
+                stacklevel=2,
+            )
             group.replace()
             group.send(plan[part], self._no_actions[part])
             result = group.receive()
