@@ -256,6 +256,10 @@ class Adversarial(SurrogateReward):
         init_key, key = jax.random.split(key)
         return TrainState.create(Discriminator(**self._sizes, rngs=nnx.Rngs(init_key)), self._optimizer, key)
 
+    def score(self, state, model, episode):
+        """What the discriminator says now, for reports."""
+        return adversarial_reward(state.model(model.encode(episode.observation)[0])), state
+
     def relabel(self, state, model, batch, demonstration):
         """See the class."""
         own, shown = (jax.lax.stop_gradient(model.encode(x.observation)) for x in (batch, demonstration))
