@@ -47,6 +47,7 @@ def act(
     *,
     sample_state: bool = True,
     sample_action: bool = False,
+    epsilon: float = 0.0,
 ) -> tuple[Array, ActorState]:
     """One acting step.
 
@@ -55,6 +56,7 @@ def act(
       is_first: [N] float32, 1 where an episode starts: its past is forgotten.
       sample_state: draws the latent from the posterior instead of taking its mode.
       sample_action: draws the action instead of taking the policy's mode.
+      epsilon: std of Gaussian noise on top of the action, which is clipped to [-1, 1] afterwards.
 
     Returns:
       Actions [N, A] in [-1, 1], and the next state.
@@ -67,6 +69,9 @@ def act(
     )
     noise = jax.random.normal(action_key, prev_action.shape) if sample_action else None
     action = policy(latent.features).sample(noise)
+    if epsilon:
+        disturbance = epsilon * jax.random.normal(jax.random.fold_in(action_key, 1), action.shape)
+        action = jnp.clip(action + disturbance, -1.0, 1.0)
     return action, ActorState(latent=latent, prev_action=action, key=key)
 
 
@@ -78,7 +83,7 @@ class FilterActor:
         num_seeds blocks of N / num_seeds, one per seed.
       num_envs: N.
       key: PRNG key, consumed.
-      sample_state, sample_action: see `act`.
+      sample_state, sample_action, epsilon: see `act`.
     """
 
     def __init__(
@@ -90,6 +95,7 @@ class FilterActor:
         *,
         sample_state: bool = True,
         sample_action: bool = False,
+        epsilon: float = 0.0,
         num_seeds: int | None = None,
     ):
         blocks = num_seeds or 1
@@ -109,6 +115,7 @@ class FilterActor:
                 is_first,
                 sample_state=sample_state,
                 sample_action=sample_action,
+                epsilon=epsilon,
             )
 
         def initial(leaves, key):
@@ -119,7 +126,14 @@ class FilterActor:
             step, initial = jax.vmap(step), jax.vmap(initial)
             key = jax.random.split(key, num_seeds)
         self._step = jax.jit(step, donate_argnums=1)
-        self.state = jax.jit(initial)(self._leaves, key)
+        self._initial = jax.jit(initial)
+        self.state = self._initial(self._leaves, key)
+
+    def renew(self, model: WorldModel, policy: Callable, key: Array) -> None:
+        """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
+        self._leaves = jax.tree.leaves((model, policy))
+        key = key if self._blocks is None else jax.random.split(key, self._blocks)
+        self.state = self._initial(self._leaves, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} to actions [N, A] float32."""

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import Actor, collect_episodes
+from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import SUFFIXES, Episode, write_episode
 
@@ -20,6 +21,13 @@ from worldmodels.episodes import SUFFIXES, Episode, write_episode
 def environment_choice(config) -> dict:
     """The part of a config that chooses an environment, as plain values."""
     return {name: config[name] for name in ("env", "action_repeat", "reward_version", "episode_length")}
+
+
+def environment_of_setup(config) -> dict:
+    """`environment_choice`, with an image sensor of `image_size` pixels where the set-up of sensors needs one."""
+    roles = observation_setup(config["env"], config["setup"])
+    needs_image = "image" in (*roles.inputs, *roles.targets)
+    return environment_choice(config) | ({"render_size": config["image_size"]} if needs_image else {})
 
 
 def make_envs(

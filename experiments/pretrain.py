@@ -57,6 +57,8 @@ def pretrain(directory: RunDirectory) -> dict:
     episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
     env_name, _ = environment_of(config["env"], episodes)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
+    if config["action_free"]:
+        arch["action_size"] = 0
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
     data = embodiment_windows(config, arch, episodes)
 

@@ -10,10 +10,11 @@ import jax
 import numpy as np
 from flax import nnx
 
+from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
 from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
-from worldmodels.checkpoints import Checkpoints
+from worldmodels.checkpoints import Checkpoints, named_leaves
 from worldmodels.dataset import statistics
 from worldmodels.episodes import Episode
 from worldmodels.training import select_seed
@@ -21,6 +22,7 @@ from worldmodels.world_model import WorldModel
 
 ARCHITECTURE = "world_model.json"
 POLICY = "policy.json"
+CRITIC = "critic.json"
 
 
 def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[Episode]) -> dict:
@@ -53,6 +55,28 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
     )
 
 
+def check_records(arch: Mapping, episodes: Sequence[Episode]) -> None:
+    """Raises unless episodes have the sensors and the actions that a pretrained world model was built for."""
+    records = episodes[0].records
+    found = {name: sensor_size(records[name]) for name in arch["sizes"] if name in records}
+    found["action"] = int(records["pre_action"].shape[-1])
+    wanted = dict(arch["sizes"], action=arch["action_size"])
+    wrong = [
+        f"{name} {size} (here {found.get(name, 'absent')})"
+        for name, size in wanted.items()
+        if size != found.get(name)
+    ]
+    if wrong:
+        raise ValueError(
+            f"The pretrained world model knows another body or other sensors: {', '.join(wrong)}."
+        )
+
+
+def feature_size(arch: Mapping) -> int:
+    """D + S of the world model that `build` makes."""
+    return jax.eval_shape(lambda: build(arch, jax.random.key(0))).feature_size
+
+
 def sensor_size(values: np.ndarray) -> int | list[int]:
     """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3]."""
     return int(values.shape[-1]) if values.ndim == 2 else [int(n) for n in values.shape[1:3]]
@@ -78,8 +102,8 @@ def read_architecture(workdir: str | pathlib.Path, name: str) -> dict:
     """Reads them back."""
     path = pathlib.Path(workdir).expanduser() / name
     if not path.is_file():
-        main = "experiments.pretrain" if name == ARCHITECTURE else "experiments.imitate"
-        raise ValueError(f"{path} does not exist; pass the --workdir of a run of {main}.")
+        main = {ARCHITECTURE: "pretrain", POLICY: "imitate", CRITIC: "dreamer"}[name]
+        raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.{main}.")
     return json.loads(path.read_text())
 
 
@@ -99,6 +123,41 @@ def load_policies(workdir: str | pathlib.Path) -> tuple[TanhGaussianPolicy, int]
     num_seeds = arch.pop("num_seeds")
     like = jax.eval_shape(lambda: stacked(lambda key: build_policy(arch, key), num_seeds))
     return restore(workdir / "policy", like), num_seeds
+
+
+def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
+    """{"online", "target": {reward: value network}} of a run of Dreamer, leaves [num_seeds, ...], and their number."""
+    workdir = pathlib.Path(workdir).expanduser()
+    arch = read_architecture(workdir, CRITIC)
+    num_seeds = arch.pop("num_seeds")
+
+    def build_pair(key):
+        return {"online": value_networks(key=key, **arch), "target": value_networks(key=key, **arch)}
+
+    like = jax.eval_shape(lambda: stacked(build_pair, num_seeds))
+    return restore(workdir / "critic", like), num_seeds
+
+
+def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
+    """`fresh` with every parameter that `pretrained` has under the same name and with the same shape.
+
+    New heads stay fresh, and heads that are not wanted any more are left behind.
+
+    Returns:
+      The model, and for each of its leaves whether it was adopted.
+
+    Raises:
+      ValueError: none was.
+    """
+    known = {(name, leaf.shape): leaf for name, leaf in named_leaves(pretrained).items()}
+    keys = [(name, leaf.shape) for name, leaf in named_leaves(fresh).items()]
+    if not any(key in known for key in keys):
+        raise ValueError(
+            "The pretrained model shares no parameter with the new one; use one of the same kind."
+        )
+    leaves, treedef = jax.tree.flatten(fresh)
+    leaves = [known.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+    return treedef.unflatten(leaves), [key in known for key in keys]
 
 
 def build_policy(arch: Mapping, key: jax.Array) -> TanhGaussianPolicy:

@@ -68,12 +68,20 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-        model = optax.apply_updates(state.model, updates)
-        return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
+        state, grad_norm = apply_gradients(state, grads, optimizer)
+        return state, {**metrics, "grad_norm": grad_norm}
 
     return update
+
+
+def apply_gradients(
+    state: TrainState, grads, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Array]:
+    """The state after one step of the optimizer, and the global norm of the gradients before clipping."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    state = state.replace(model=model, opt_state=opt_state, step=state.step + 1)
+    return state, optax.global_norm(grads)
 
 
 def make_train_loop(

@@ -55,6 +55,7 @@ class WorldModel(nnx.Module):
       rssm: options of `RSSM`.
       encoder, decoder, probe, binary: options of the vector encoder and of the decoders, each with its `name`.
       image_encoder, image_decoder: the same for images; `cnn_ha` by default.
+      heads: {target: options of its decoder} where they are not those above.
       predict_terminal, predict_reward: adds these heads.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
@@ -78,6 +79,7 @@ class WorldModel(nnx.Module):
         binary: Mapping | None = None,
         image_encoder: Mapping | None = None,
         image_decoder: Mapping | None = None,
+        heads: Mapping[str, Mapping] | None = None,
         predict_terminal: bool = True,
         predict_reward: bool = False,
         idm_mode: str = "detach",
@@ -105,9 +107,11 @@ class WorldModel(nnx.Module):
 
         binary = binary or dict(name="binary")
         images, _ = split_sizes(sizes)
+        special = dict(heads or {})
         heads = [(name, image_decoder if name in images else decoder) for name in targets]
         heads += [("reward", decoder)] if predict_reward else []
         heads += [("is_terminal", binary)] if predict_terminal else []
+        heads = [(name, special.get(name, options)) for name, options in heads]
         self.decoders = nnx.Dict(
             {
                 name: make_decoder(feature_size, sizes.get(name, 1), rngs=rngs, **options)

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "rssm", "small", "walker", "tiny")
+PRESETS = ("", "rssm", "small", "walker", "tiny", "viper", "viper-metaworld", "viper-small", "viper-tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -13,7 +13,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    For a test: ...pretrain.py:tiny
+    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
+                with viper-metaworld; viper-small after small
+    For a test: ...pretrain.py:tiny, viper-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
@@ -24,6 +26,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.embodiment = ""  # folder of episodes with actions
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.action_free = False  # True: a model of observations alone, whatever actions the data hold
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
     config.num_updates = 200_000
     config.batch_size = 50
@@ -54,8 +57,19 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         idm=dict(hidden_size=512, hidden_layers=2),
         standardize=False,  # published: raw observations
     )
-    {"": lambda c: None, "rssm": rssm, "small": small, "walker": walker, "tiny": tiny}[preset](config)
+    size = preset.removeprefix("viper").removeprefix("-")
+    sizes = {"rssm": rssm, "small": small, "walker": walker, "tiny": tiny}
+    sizes.get(size, lambda c: None)(config)
+    if preset.startswith("viper"):
+        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(size, 500))
     return config.lock()
+
+
+def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:
+    """The likelihood model of the VIPER reward; few updates, for it soon knows the demonstrations by heart."""
+    config.action_free = True
+    config.num_updates = num_updates
+    config.world_model.idm_mode = "none"
 
 
 def rssm(config: ml_collections.ConfigDict) -> None:
