@@ -86,11 +86,11 @@ def make_dreamer_update(
       imagination_options: horizon, discount, lambda_ and entropy_scale of `imagination.policy_loss`.
       target_rate: share of the critic that goes into its target at every update.
     """
-    update_model = functools.partial(_update_model, optimizer=optimizers.model, loss_options=model_loss)
+    learn_model = functools.partial(update_model, optimizer=optimizers.model, loss_options=model_loss)
     policy_loss = functools.partial(imagination.policy_loss, rewards=rewards, **imagination_options)
 
     def update(state: DreamerState, batch: SequenceBatch) -> tuple[DreamerState, Metrics]:
-        model, states, model_metrics = update_model(state.model, batch)
+        model, states, model_metrics = learn_model(state.model, batch)
         policy, imagined, policy_metrics = _update_policy(
             state.policy,
             model.model,
@@ -113,7 +113,7 @@ def make_model_update(optimizers: Optimizers, *, model_loss: Mapping) -> Callabl
     """Returns `update(state, batch) -> (state, metrics)` of the world model alone, for its pretraining."""
 
     def update(state: DreamerState, batch: SequenceBatch) -> tuple[DreamerState, Metrics]:
-        model, _, metrics = _update_model(
+        model, _, metrics = update_model(
             state.model, batch, optimizer=optimizers.model, loss_options=model_loss
         )
         return state.replace(model=model), {f"model/{name}": value for name, value in metrics.items()}
@@ -138,7 +138,7 @@ def freeze(optimizer: optax.GradientTransformation, is_frozen) -> optax.Gradient
     return optax.chain(optax.stateless(drop_gradients), optimizer)
 
 
-def _update_model(
+def update_model(
     train: TrainState, batch: SequenceBatch, *, optimizer, loss_options: Mapping
 ) -> tuple[TrainState, RSSMState, Metrics]:
     """One step on `elbo_loss`; also the states it inferred, leaves [B, T, ...]."""

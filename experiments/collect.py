@@ -1,4 +1,4 @@
-"""Collects episodes: by SAC and its final policy, by flailing, by a trained policy, or from other folders."""
+"""Collects episodes: by SAC, by flailing, by a trained policy or a scripted one, or from other folders."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
 from agents.sac_rounds import SACActor
 from experiments.collect_sac import best_policy, load_policy, train_agents
+from experiments.collect_scripted import collect_scripted
 from experiments.collection import (
     environment_choice,
     image_choice,
@@ -97,6 +98,12 @@ def _collect_mix(config, directory: RunDirectory) -> dict:
     ]
     mix_folders(sources, directory / "episodes", limit=config.limit, mode=config.mode, seed=config.seed)
     return {}
+
+
+def _collect_scripted(config, directory: RunDirectory) -> dict:
+    """Episodes of scripted experts, more or less noisy, of many tasks."""
+    collect_scripted(config, directory)
+    return {"environments": sorted(path.name for path in (directory / "episodes").iterdir())}
 
 
 def _demonstrate(
@@ -200,6 +207,7 @@ _METHODS = {
     "coloured": _collect_noise,
     "demonstrations": _collect_demonstrations,
     "mix": _collect_mix,
+    "scripted": _collect_scripted,
 }
 
 

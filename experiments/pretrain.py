@@ -57,6 +57,8 @@ def pretrain(directory: RunDirectory) -> dict:
     first = load_episodes(folders, limit=1, images_on_disk=True)
     env_name, _ = environment_of(config["env"], first)
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
+    if config["action_free"]:
+        arch["action_size"] = 0
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
     keys = (*arch["sizes"], "pre_action")
     episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)

@@ -53,8 +53,8 @@ def train(
     start = 0
     if restored is not None:
         start, state, _ = restored
-    watch = DivergenceWatch(num_seeds=state.step.size)
     state, args = placement.put(state, args)
+    watch = DivergenceWatch(num_seeds=state.step.size)
     boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
     update = start
     with (

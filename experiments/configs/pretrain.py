@@ -16,6 +16,10 @@ PRESETS = (
     "walker",
     "visual-small",
     "visual-tiny",
+    "viper",
+    "viper-metaworld",
+    "viper-small",
+    "viper-tiny",
     "tiny",
 )
 
@@ -32,7 +36,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
                 ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
-    For a test: ...pretrain.py:tiny, visual-tiny
+    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
+                with viper-metaworld; viper-small after small
+    For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
@@ -46,6 +52,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     )
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.action_free = False  # True: a model of observations alone, whatever actions the data hold
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
     config.num_updates = 200_000
     config.batch_size = 50
@@ -98,8 +105,18 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     }
     presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
     presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
-    presets.get(preset, lambda c: None)(config)
+    name = preset.removeprefix("viper").removeprefix("-")
+    presets.get(name, lambda c: None)(config)
+    if preset.startswith("viper"):
+        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
     return config.lock()
+
+
+def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:
+    """The likelihood model of the VIPER reward; few updates, for it soon knows the demonstrations by heart."""
+    config.action_free = True
+    config.num_updates = num_updates
+    config.world_model.idm_mode = "none"
 
 
 def rssm(config: ml_collections.ConfigDict) -> None:

@@ -3,13 +3,14 @@
 import importlib
 from typing import Any
 
-from experiments.envs import dmc_tasks
+from experiments.envs import dmc_tasks, metaworld_tasks
 from experiments.envs.interface import Environment
 
 _DMC = "experiments.envs.dmc:make"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
 _FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
 _entry_points: dict[str, str] = dict.fromkeys(dmc_tasks.names(), _DMC)
+_entry_points |= dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:make")
 _entry_points["fake-pointmass"] = "experiments.envs.fake:make"
 
 

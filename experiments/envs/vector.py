@@ -120,6 +120,13 @@ class VectorEnvironment:
         self._plan = np.where(self._plan == CONTINUE, self._episodes + 1, self._plan)
         return self._run(self._plan, self._no_actions)
 
+    def rewind(self, episode: int) -> None:
+        """Makes `reset` start episode number `episode` of every environment, played before or not."""
+        if episode < 0:
+            raise ValueError(f"Episodes are numbered from 0, got {episode!r}.")
+        self._episodes = np.full(self.num_envs, episode - 1)
+        self._plan = self._episodes + 1
+
     def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Steps all environments.
 
