@@ -361,6 +361,16 @@ def read_episode(
     return Episode(dict(sorted((records | images).items())), file.metadata)
 
 
+def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
+    """All arrays of a file as they are on disk, unchecked, and its metadata; for converters and inspectors.
+
+    Raises:
+      EpisodeError: no such file, truncated or alien.
+    """
+    with _open(Path(path)) as file:
+        return {name: np.asarray(file.read(name)) for name in file.names}, file.metadata
+
+
 class _OpenFile(Protocol):
     """A file of arrays.
 
