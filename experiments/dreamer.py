@@ -58,7 +58,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Plays `config.num_episodes` episodes and learns from them.
 
     Returns:
-      {"return": [episodes of the final evaluation], "return_mean", "episodes": statistics of all that was played}.
+      {"return": [episodes of the final evaluation], "return_mean", "played": statistics of all training episodes}.
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
@@ -74,7 +74,7 @@ class DreamerRun:
     the replay, is filled again from the episodes on disk.
 
     Attributes:
-      learner: what is learnt, and how. position: how far the run is. replay: episodes on the device.
+      learner: what is learnt, from what, and how. position: how far the run is.
     """
 
     def __init__(self, directory: RunDirectory):

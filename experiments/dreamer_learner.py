@@ -23,7 +23,7 @@ from experiments import world_models
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode
 from worldmodels.replay import Replay, append_episode, sample
-from worldmodels.training import Metrics, make_optimizer, make_train_loop
+from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
 
 RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
 
@@ -126,18 +126,16 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
     networks = value_networks(key=keys[2], **critic_arch)
     optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
     if config["model"]:
-        model, adopted = world_models.adopt(model, first_of(world_models.load_world_models(config["model"])))
+        pretrained = select_seed(world_models.resolve(config["model"]).models, 0)
+        model, adopted = world_models.adopt(model, pretrained)
         if config["freeze_pretrained_parameters"]:
             optimizers["model"] = freeze(optimizers["model"], adopted)
     elif config["freeze_pretrained_parameters"]:
         raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
     if config["policy_from"]:
-        policy = same_shapes(
-            policy, first_of(world_models.load_policies(config["policy_from"])), "policy_from"
-        )
+        policy = _replaced(policy, world_models.resolve_policy(config["policy_from"]), "policy_from")
     if config["critic_from"]:
-        pair = first_of(world_models.load_critics(config["critic_from"]))
-        networks = same_shapes(networks, pair["online"], "critic_from")
+        networks = _replaced(networks, world_models.resolve_critic(config["critic_from"]), "critic_from")
     optimizers = Optimizers(**optimizers)
     return create_dreamer(model, policy, networks, optimizers, keys[3]), optimizers
 
@@ -153,17 +151,12 @@ def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
     )
 
 
-def first_of(loaded: tuple):
-    """The model of the first seed of a run, from (stacked models, their number)."""
-    return world_models.one_seed(loaded[0], 0, loaded[1])
-
-
-def same_shapes(fresh, loaded, key: str):
-    """`loaded`, if it can take the place of `fresh`."""
-    _, adopted = world_models.adopt(fresh, loaded)
-    if not all(adopted) or jax.tree.structure(fresh) != jax.tree.structure(loaded):
+def _replaced(fresh, loaded, key: str):
+    """`fresh` with the parameters of `loaded`, all of them."""
+    replaced, adopted = world_models.adopt(fresh, loaded)
+    if not all(adopted):
         raise ValueError(
-            f"What --config.{key} names has other sizes than this run asks for; give this run the same sizes "
-            f"(config.policy, config.critic, and the world model by config.model)."
+            f"What --config.{key} names has other sizes, or is for another reward, than this run asks for; set "
+            "config.policy, config.critic and config.reward as it was trained, and config.model for its world model."
         )
-    return loaded
+    return replaced

@@ -282,6 +282,29 @@ def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
     return restore(workdir / "critic", like), num_seeds
 
 
+def resolve_policy(path: str | pathlib.Path) -> TanhGaussianPolicy:
+    """The policy of a run (of its first seed), or the one in an exported or published folder."""
+    path = pathlib.Path(path).expanduser()
+    policy = select_seed(load_policies(path)[0], 0) if (path / POLICY).is_file() else resolve(path).policy
+    if policy is None:
+        raise ValueError(f"{path} holds a world model, but no policy.")
+    return policy
+
+
+def resolve_critic(path: str | pathlib.Path) -> dict:
+    """{reward: value network} of a run of Dreamer (of its first seed), or those in an exported or published folder."""
+    path = pathlib.Path(path).expanduser()
+    if (path / CRITIC).is_file():
+        return select_seed(load_critics(path)[0]["online"], 0)
+    if (path / export.MODEL).is_file():
+        critic = export.load(path).critic
+    else:
+        critic = published.load(path).vnet if (path / published.CONFIG).is_file() else None
+    if critic is None:
+        raise ValueError(f"{path} holds no critic; use a run of experiments.dreamer or a folder with one.")
+    return {reward: online for reward, (online, _) in critic.items()}
+
+
 def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
     """`fresh` with every parameter that `pretrained` has under the same name and with the same shape.
 
@@ -289,16 +312,9 @@ def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
 
     Returns:
       The model, and for each of its leaves whether it was adopted.
-
-    Raises:
-      ValueError: none was.
     """
     known = {(name, leaf.shape): leaf for name, leaf in named_leaves(pretrained).items()}
     keys = [(name, leaf.shape) for name, leaf in named_leaves(fresh).items()]
-    if not any(key in known for key in keys):
-        raise ValueError(
-            "The pretrained model shares no parameter with the new one; use one of the same kind."
-        )
     leaves, treedef = jax.tree.flatten(fresh)
     leaves = [known.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
     return treedef.unflatten(leaves), [key in known for key in keys]

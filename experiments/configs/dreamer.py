@@ -87,11 +87,12 @@ def explore(config: ml_collections.ConfigDict) -> None:
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU: small networks, higher learning rates, four environments that are played with noise."""
     config.env = "cartpole-swingup"
-    config.num_episodes = 60
+    config.num_episodes = 80
     config.num_envs = 4
     config.prefill = 8
     config.model_pretraining_iterations = 200
-    config.sample_action = True
+    config.updates_per_step = 0.4
+    config.epsilon = 0.3
     config.batch_size = 16
     config.length = 32
     config.first_fraction = 0.1

@@ -23,6 +23,24 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0  # also which of the pretrained models, if there are several
+    _data_and_updates(config)
+    _method(config)
+    config.evaluation = dict(
+        every=50,  # episodes
+        episodes=10,
+        final_episodes=100,
+        sample_action=False,  # False: the policy's mode
+        video=True,  # of the final evaluation, where something can be rendered
+        random_return=placeholder(float),  # for normalisation by random and expert
+    )
+    for name, change in (("nob", nob), ("metaworld", metaworld), ("small", small), ("tiny", tiny)):
+        if name in preset.split("-"):
+            change(config)
+    return config.lock()
+
+
+def _data_and_updates(config):
+    """Where data come from and how much of everything happens."""
     config.model = ""  # --workdir of a pretraining run
     config.embodiment = ""  # its data, for the regulariser; "": none
     config.demonstrations = ""  # folder of episodes; their actions are not used
@@ -45,6 +63,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.replay_capacity = placeholder(int)  # records; None: all episodes, if they are as long as the first
     config.save_every = 1000  # updates of pretraining
     config.checkpoint_every = 1  # rounds; more saves time, and a killed run plays and learns them again
+
+
+def _method(config):
+    """Rewards, losses, networks and optimizers."""
     config.regularizer = dict(
         mode="ratio",  # or "append": one pool of pretraining and online data
         fraction=0.5,  # of a batch, mode ratio
@@ -82,18 +104,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.analysis = dict(
         demonstrations=""
     )  # the demonstrations with actions, for the report analysis/* only
-    config.evaluation = dict(
-        every=50,  # episodes
-        episodes=10,
-        final_episodes=100,
-        sample_action=False,  # False: the policy's mode
-        video=True,  # of the final evaluation, where something can be rendered
-        random_return=placeholder(float),  # for normalisation by random and expert
-    )
-    for name, change in (("nob", nob), ("metaworld", metaworld), ("small", small), ("tiny", tiny)):
-        if name in preset.split("-"):
-            change(config)
-    return config.lock()
 
 
 def nob(config: ml_collections.ConfigDict) -> None:

@@ -69,8 +69,27 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
+    config.world_model = _world_model()
+    presets = {
+        "rssm": rssm,
+        "rssmo-v1": rssmo_v1,
+        "rssmo-discrete": discrete,
+        "small": small,
+        "walker": walker,
+    }
+    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
+    name = preset.removeprefix("viper").removeprefix("-")
+    presets.get(name, lambda c: None)(config)
+    if preset.startswith("viper"):
+        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
+    return config.lock()
+
+
+def _world_model() -> dict:
+    """The published `rssmo`, and every option of `WorldModel`."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
-    config.world_model = dict(
+    return dict(
         rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
         encoder=dict(name="mlp", **mlp),
         decoder=dict(name="dmlp", **mlp),
@@ -96,20 +115,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
-    presets = {
-        "rssm": rssm,
-        "rssmo-v1": rssmo_v1,
-        "rssmo-discrete": discrete,
-        "small": small,
-        "walker": walker,
-    }
-    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
-    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
-    name = preset.removeprefix("viper").removeprefix("-")
-    presets.get(name, lambda c: None)(config)
-    if preset.startswith("viper"):
-        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
-    return config.lock()
 
 
 def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:

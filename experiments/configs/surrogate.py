@@ -37,6 +37,22 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.standardize = True
     config.num_envs = 4  # environments that step together
     config.agent_steps = 500_000  # all environments together
+    _method(config)
+    config.save_every = 5  # rounds of one episode per environment
+    config.evaluation = dict(
+        every=20_000,  # agent steps; 0: only at the end
+        episodes=10,
+        final_episodes=100,
+        seed=100,
+        workers=0,
+        random_return=placeholder(float),  # for normalisation by random and expert
+    )
+    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
+    return config.lock()
+
+
+def _method(config):
+    """The agent, and where its reward comes from."""
     config.sac = dict(
         hidden_size=256,
         hidden_layers=2,
@@ -55,7 +71,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         discount=0.99,  # ot: where there is no schedule
         replay_capacity=500_000,
     )
-    if method == "gaifo":
+    if config.method == "gaifo":
         config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
     else:
         config.transport = dict(
@@ -73,17 +89,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             demonstration_percentile=50.0,
             agent_percentile=90.0,
         )
-    config.save_every = 5  # rounds of one episode per environment
-    config.evaluation = dict(
-        every=20_000,  # agent steps; 0: only at the end
-        episodes=10,
-        final_episodes=100,
-        seed=100,
-        workers=0,
-        random_return=placeholder(float),  # for normalisation by random and expert
-    )
-    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
-    return config.lock()
 
 
 def small(config: ml_collections.ConfigDict) -> None:

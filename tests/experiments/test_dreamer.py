@@ -170,7 +170,7 @@ def test_a_policy_of_another_size_is_refused(expert, tmp_path):
 def test_a_model_of_another_body_is_refused(expert, tmp_path):
     config = config_of(dreamer_config, model=str(expert), env="cartpole-swingup", episode_length=3)
     with pytest.raises(
-        ValueError, match="another body or other sensors: position 2 .here 3., action 2 .here 1."
+        ValueError, match="position has size 3 in the episodes of cartpole-swingup, the world model was built for 2"
     ):
         dreamer.run(config, tmp_path / "run")
 
