@@ -43,7 +43,7 @@ EXTRAS = {
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
-    "dev": ["pytest>=8", "ruff"],
+    "dev": ["pytest>=8", "ruff", "submitit>=1.5"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
 }
