@@ -144,7 +144,7 @@ def test_a_policy_is_exported_with_its_world_model(policy, folder):
         strict=True,
     ):
         np.testing.assert_array_equal(before, after)
-    assert opened.card["environment"] == "fake"
+    assert opened.card["environment"] == "fake-pointmass"
 
 
 def test_new_heads_join_a_pretrained_model(model):
