@@ -132,8 +132,8 @@ def checked_quality(quality: str) -> str:
     return quality
 
 
-def describe(size: tuple[int, int], camera: int | str, quality: str) -> dict[str, Any]:
-    """What the metadata of an episode say about its images."""
+def describe(size: tuple[int, int], camera: int | str | None, quality: str) -> dict[str, Any]:
+    """What the metadata of an episode say about its images; the camera None is the published one."""
     return {"size": list(size), "camera": camera, "quality": quality, "backend": find_backend()}
 
 
