@@ -130,6 +130,13 @@ class _Kept:
         self.state = state
 
 
+class _PlainDict:
+    """Stands for that package's dict with nothing but strings as keys, of versions 0.2 to 0.5: is a dict."""
+
+    def __new__(cls) -> dict:
+        return {}
+
+
 def _make_kept(kind: type, state: object) -> _Kept:
     """Stands for the function by which newer versions of that package make a TensorDict."""
     kept = _Kept()
@@ -141,6 +148,7 @@ _STAND_INS = [
     (_Kept, "tensordict._td.TensorDict"),
     (_Kept, "tensordict.tensordict.TensorDict"),
     (_make_kept, "tensordict._reductions._make_td"),
+    (_PlainDict, "tensordict.utils._StringOnlyDict"),
 ]
 
 

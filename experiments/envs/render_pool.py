@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
 
 import numpy as np
+import psutil
 
 from experiments.envs import registry, rendering
 from experiments.envs.groups import WorkerGroup
@@ -75,6 +76,12 @@ class RenderPool:
     def backend(self) -> str | None:
         """What draws now."""
         return rendering.find_backend()
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that the present processes have taken."""
+        times = [psutil.Process(worker.pid).cpu_times() for worker in self._workers]
+        return sum(each.user + each.system for each in times)
 
     def render(self, states: np.ndarray, seed: int | None = None) -> np.ndarray:
         """Draws the states of an episode, [T, P] -> uint8 [T, height, width, 3]; from any thread.
