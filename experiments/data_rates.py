@@ -40,7 +40,7 @@ def write(config, folder: Path) -> dict:
       {"rendering": rows, "conversion": rows, "reading": rows}; a row is a dict.
     """
     drawn = list(rendering_rows(config))
-    columns = ("backend", "quality", "processes", "images/s", "per image")
+    columns = ("backend", "quality", "processes", "images/s", "processor time per image")
     page = [f"# Drawing {config.env}", _how(), _table(drawn, columns)]
     write_atomically(folder / "rendering.md", "\n\n".join(page) + "\n")
     with tempfile.TemporaryDirectory() as scratch:
@@ -77,25 +77,28 @@ def rendering_rows(config) -> Iterator[dict]:
     for quality in rendering.QUALITIES:
         for workers in sorted({1, config.workers}):
             with RenderPool(config.env, workers, size=size, camera=config.camera, quality=quality) as pool:
-                rate = _images_per_second(pool, np.stack(states), workers, config.seconds)
+                number, seconds, cpu = _draw_for(pool, np.stack(states), workers, config.seconds)
             yield {
                 "backend": backend,
                 "quality": quality,
                 "processes": workers,
-                "images/s": f"{rate:.0f}",
-                "per image": f"{1000 / rate:.1f} ms",
+                "images/s": f"{number / seconds:.0f}",
+                "processor time per image": f"{1000 * cpu / number:.1f} ms",
             }
 
 
-def _images_per_second(pool: RenderPool, states: np.ndarray, workers: int, seconds: float) -> float:
-    """All processes at once; the first images, which start OpenGL, do not count."""
+def _draw_for(pool: RenderPool, states: np.ndarray, workers: int, seconds: float) -> tuple[int, float, float]:
+    """Lets all processes draw at once; the first images, which start OpenGL, do not count.
+
+    Returns:
+      Images, seconds, and processor time of the processes, which depends little on other work on the machine.
+    """
     list(pool.render_many([(i, states[:2], None) for i in range(workers)]))
-    began, number = time.perf_counter(), 0
+    began, cpu, number = time.perf_counter(), pool.cpu_seconds, 0
     while time.perf_counter() - began < seconds:
-        number += sum(
-            len(frames) for _, frames in pool.render_many([(i, states, None) for i in range(workers)])
-        )
-    return number / (time.perf_counter() - began)
+        drawn = pool.render_many([(i, states, None) for i in range(workers)])
+        number += sum(len(frames) for _, frames in drawn)
+    return number, time.perf_counter() - began, pool.cpu_seconds - cpu
 
 
 def conversion_rows(folder: Path) -> Iterator[dict]:
