@@ -1,0 +1,56 @@
+"""Training on data that do not lie on the device, as users start it."""
+
+import numpy as np
+import pytest
+
+from experiments import collect, pretrain, world_models
+from experiments.configs import collect as collect_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.metrics_writer import read_rows
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.episodes import load_episodes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    config = collect_config.get_config("uniform-tiny")
+    with config.unlocked():
+        config.update({"num_episodes": 2, "image_size": 8})
+    collect.run(config, tmp_path_factory.mktemp("data") / "run")
+    return str(next(tmp_path_factory.getbasetemp().glob("data*")) / "run" / "episodes")
+
+
+def train(data, workdir, storage, num_updates=4):
+    config = pretrain_config.get_config("tiny")
+    config.update({"embodiment": data, "storage": storage, "num_updates": num_updates})
+    config.optimizer.final_fraction = 1.0  # so that a longer run is the continuation of a shorter one
+    pretrain.run(config, workdir)
+    return Checkpoints(workdir / "model").read()[1]
+
+
+def test_a_streamed_run_is_resumed_to_the_bit_and_equals_that_on_the_device(data, tmp_path, capsys):
+    on_device = train(data, tmp_path / "device", "auto")
+    assert "on the device: takes" in capsys.readouterr().out
+    streamed = train(data, tmp_path / "memory", "memory")
+    assert "in main memory: takes" in capsys.readouterr().out
+    train(data, tmp_path / "resumed", "memory", num_updates=2)
+    resumed = train(data, tmp_path / "resumed", "memory")
+    for name, value in streamed.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+        np.testing.assert_allclose(on_device[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
+    losses = [
+        [row["train/model/loss"] for row in read_rows(tmp_path / name / "metrics.jsonl")]
+        for name in ("device", "memory", "resumed")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
+    assert losses[1] == losses[2]
+
+
+def test_demonstrations_of_another_size_are_refused(data, tmp_path):
+    architecture = {"sizes": {"image": [64, 64], "position": 2}}
+    world_models.save_architecture(tmp_path, world_models.ARCHITECTURE, architecture)
+    episodes = load_episodes(data, limit=1, images_on_disk=True)
+    with pytest.raises(
+        ValueError, match=r"'image' of the data has size \[8, 8\], the world model in .* \[64, 64\]"
+    ):
+        world_models.check_sizes(tmp_path, episodes, ["position", "image"])
