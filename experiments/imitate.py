@@ -54,7 +54,6 @@ def imitate(directory: RunDirectory) -> dict:
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     sensors = sensors_for(models, episodes)
-    world_models.check_sizes(config["model"], episodes, sensors)
     data = open_dataset(
         episodes,
         storage=config["storage"],

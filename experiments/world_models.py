@@ -58,18 +58,6 @@ def sensor_size(values: np.ndarray) -> int | list[int]:
     return int(values.shape[-1]) if values.ndim == 2 else [int(n) for n in values.shape[1:3]]
 
 
-def check_sizes(workdir: str | pathlib.Path, episodes: Sequence[Episode], sensors: Sequence[str]) -> None:
-    """Raises ValueError where data have a sensor of another size than the world model in `workdir` knows."""
-    sizes = read_architecture(workdir, ARCHITECTURE)["sizes"]
-    for name in sensors:
-        found = sensor_size(episodes[0].records[name])
-        if sizes.get(name, found) != found:
-            raise ValueError(
-                f"{name!r} of the data has size {found}, the world model in {workdir} was trained on {sizes[name]}; "
-                "use data of the same robot, with images of the same size (`python -m experiments.dataset` draws them)."
-            )
-
-
 def build(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:
     """A fresh world model; without `episodes` the statistics are placeholders, to be restored from a checkpoint."""
     arch = dict(arch)

@@ -3,12 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments import collect, pretrain, world_models
+from experiments import collect, pretrain
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.metrics_writer import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import load_episodes
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +43,3 @@ def test_a_streamed_run_is_resumed_to_the_bit_and_equals_that_on_the_device(data
     ]
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
     assert losses[1] == losses[2]
-
-
-def test_demonstrations_of_another_size_are_refused(data, tmp_path):
-    architecture = {"sizes": {"image": [64, 64], "position": 2}}
-    world_models.save_architecture(tmp_path, world_models.ARCHITECTURE, architecture)
-    episodes = load_episodes(data, limit=1, images_on_disk=True)
-    with pytest.raises(
-        ValueError, match=r"'image' of the data has size \[8, 8\], the world model in .* \[64, 64\]"
-    ):
-        world_models.check_sizes(tmp_path, episodes, ["position", "image"])
