@@ -7,8 +7,9 @@ The presets say what is done; experiments/configs/dataset.py lists them.
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from worldmodels.episodes import (
     EpisodeError,
     read_episode,
     some_episode_paths,
+    stack_records,
     write_episode,
 )
 
@@ -160,6 +162,9 @@ def mix(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
 def render(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     """Copies episodes into WORKDIR/episodes with `image` drawn from their physics states; continues if interrupted.
 
+    Episodes without physics states, such as those of TD-MPC2, are played again from their first observation, where the
+    environment can be put into it.
+
     Returns:
       {"num_episodes": number, "num_images": number drawn by this call}.
     """
@@ -198,28 +203,49 @@ def _rendered(
 ) -> Iterator[tuple[Path, Episode]]:
     """(target, episode with images) of one environment, drawn by several processes."""
     size = (config.image_size, config.image_size)
+    how = rendering.describe(size, config.camera, config.render_quality)
     episodes: dict[Path, Episode] = {}
-
-    def jobs():
-        for source, target in pairs:
-            episode = read_episode(source)
-            if "physics_state" not in episode.records:
-                raise EpisodeError(
-                    f"{source} has no physics_state to draw from; published and converted files have none, and "
-                    "demonstrations without actions are stripped of it."
-                )
-            episodes[target] = episode
-            yield target, episode.records["physics_state"], episode.metadata.get("seed")
-
     options = dict(size=size, camera=config.camera, quality=config.render_quality)
     with RenderPool(name, workers, **options) as pool:
-        for target, frames in pool.render_many(jobs()):
+
+        def jobs():
+            for source, target in pairs:
+                episodes[target] = episode = read_episode(source)
+                yield target, _drawing_call(pool, episode, source)
+
+        for target, drawn in pool.at_once(jobs()):
             episode = episodes.pop(target)
-            how = rendering.describe(size, config.camera, config.render_quality)
-            yield (
-                target,
-                Episode({**episode.records, "image": frames}, {**episode.metadata, "rendering": how}),
-            )
+            metadata = {**episode.metadata, "rendering": how}
+            if isinstance(drawn, tuple):
+                yield target, _played_again(episode, *drawn, metadata)
+            else:
+                yield target, Episode({**episode.records, "image": drawn}, metadata)
+
+
+def _drawing_call(pool: RenderPool, episode: Episode, source: Path) -> Callable:
+    """What draws an episode: from its physics states, or by playing it again from its first observation."""
+    records = episode.records
+    if "physics_state" in records:
+        return functools.partial(pool.render, records["physics_state"], episode.metadata.get("seed"))
+    if "state" in records and records["pre_action"].size:
+        return functools.partial(pool.replay, records["state"][0], records["pre_action"])
+    raise EpisodeError(
+        f"{source} has no physics_state to draw from, nor `state` and actions to be played again by; published files "
+        "have none, and demonstrations without actions are stripped of it."
+    )
+
+
+def _played_again(episode: Episode, records: list, physics_states: list, metadata: dict) -> Episode:
+    """The episode as the simulator played it: all of its records, since pictures and sensors must agree.
+
+    The metadata keep how far `state` went from the stored one, because simulators of other versions differ.
+    """
+    stacked = stack_records(records)
+    if physics_states[0] is not None:
+        stacked["physics_state"] = np.stack(physics_states)
+    stacked["is_last"] = np.arange(len(records)) == len(records) - 1
+    error = np.abs(stacked["state"] - episode.records["state"][: len(records)]).max()
+    return Episode(stacked, {**metadata, "played_again": True, "state_error": float(error)})
 
 
 def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:

@@ -52,11 +52,13 @@ class StoredRows:
         return out.reshape(*rows.shape, *self.shape[1:])
 
 
-@dataclasses.dataclass(frozen=True)
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, eq=False)
 class StreamedDataset:
     """Windows of episodes in main memory or on disk; for the functions of `worldmodels.dataset` like any other.
 
-    It cannot be passed to jit: `make_loops` trains on it.
+    To JAX it is a constant without arrays, so that nothing moves it to a device; compiled programs cannot sample it,
+    and `make_loops` trains on it.
 
     Attributes:
       observation: {sensor: NumPy array as in `SequenceDataset`, or `StoredRows`}.

@@ -1,5 +1,8 @@
 """The dataset tool: statistics, checks of files and of the way images stand, mixes, rendering, videos."""
 
+import pathlib
+import re
+
 import h5py
 import numpy as np
 import pytest
@@ -124,8 +127,6 @@ def test_misalignment_is_found(change, sentence):
     records = {name: value.copy() for name, value in played().records.items()}
     assert list(alignment(records)) == []
     change(records)
-    import re
-
     assert any(re.search(sentence, found) for found in alignment(records))
 
 
@@ -175,6 +176,27 @@ def test_interrupted_rendering_draws_only_what_is_missing(tmp_path):
     result = run(config_of("render", tmp_path / "data", image_size=16), str(tmp_path / "out"))
     assert result["num_images"] == 5
     assert len(load_episodes(tmp_path / "out" / "episodes")) == 3
+
+
+def test_episodes_of_observations_are_played_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+    original = played(num_steps=4, environment="failing_renderers:from_observation")
+    stored = without(original, "image", "physics_state", "velocity", "success")
+    stored.records["state"] = stored.records.pop("position")
+    folder_of(tmp_path / "data", stored)
+    run(config_of("render", tmp_path / "data", image_size=16, workers=1), str(tmp_path / "out"))
+    (episode,) = load_episodes(tmp_path / "out" / "episodes")
+    np.testing.assert_array_equal(episode.records["image"], original.records["image"])
+    np.testing.assert_allclose(episode.records["state"], original.records["position"], atol=1e-6)
+    assert episode.metadata["state_error"] < 1e-6
+    assert "physics_state" in episode.records and "success" in episode.records
+
+
+def test_an_environment_that_cannot_be_put_into_an_observed_state_says_so(tmp_path):
+    stored = without(played(), "physics_state")
+    stored.records["state"] = stored.records.pop("position")
+    with pytest.raises(ValueError, match="fake-pointmass cannot be put into an observed state"):
+        run(config_of("render", folder_of(tmp_path / "a", stored), workers=1), str(tmp_path / "out"))
 
 
 def test_what_cannot_be_drawn_is_one_sentence(tmp_path):
