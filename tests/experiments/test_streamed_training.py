@@ -27,19 +27,15 @@ def train(data, workdir, storage, num_updates=4):
     return Checkpoints(workdir / "model").read()[1]
 
 
-def test_a_streamed_run_is_resumed_to_the_bit_and_equals_that_on_the_device(data, tmp_path, capsys):
-    on_device = train(data, tmp_path / "device", "auto")
-    assert "on the device: takes" in capsys.readouterr().out
-    streamed = train(data, tmp_path / "memory", "memory")
-    assert "in main memory: takes" in capsys.readouterr().out
+def test_a_streamed_run_says_so_and_is_resumed_to_the_bit(data, tmp_path, capsys):
+    whole = train(data, tmp_path / "whole", "memory")
+    assert "Embodiment data: 0.0 MiB" in (said := capsys.readouterr().out) and "in main memory: takes" in said
     train(data, tmp_path / "resumed", "memory", num_updates=2)
     resumed = train(data, tmp_path / "resumed", "memory")
-    for name, value in streamed.items():
+    for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
-        np.testing.assert_allclose(on_device[name], value, rtol=1e-4, atol=1e-5, err_msg=name)
     losses = [
         [row["train/model/loss"] for row in read_rows(tmp_path / name / "metrics.jsonl")]
-        for name in ("device", "memory", "resumed")
+        for name in ("whole", "resumed")
     ]
-    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-4)
-    assert losses[1] == losses[2]
+    assert losses[0] == losses[1]
