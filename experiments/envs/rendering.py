@@ -3,7 +3,7 @@
 OpenGL is touched only when an image is asked for. A backend is first tried in a process of its own, because a
 broken driver can hang or crash; what was found is left in the environment variables for child processes.
 
-Published data are drawn with shadows and reflections. In software these take two thirds of the time
+Published data are drawn with shadows and reflections. In software these take five sixths of the time
 (results/rendering.md), so that they may be left out: the quality "fast". A model that was trained on images of one
 quality should see no others, which is why the quality is part of every episode's metadata.
 """
