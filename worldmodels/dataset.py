@@ -345,9 +345,14 @@ def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
                 )
             shape, expected = episode.records[name].shape[1:], episodes[0].records[name].shape[1:]
             if shape != expected:
+                advice = (
+                    "draw all images at one size"
+                    if len(shape) == 3
+                    else "do not mix embodiments in one dataset"
+                )
                 raise ValueError(
                     f"{name!r} of episode {index} has shape {list(shape)} per record, of episode 0 "
-                    f"{list(expected)}; do not mix embodiments in one dataset."
+                    f"{list(expected)}; {advice}."
                 )
 
 

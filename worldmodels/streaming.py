@@ -53,11 +53,13 @@ class StoredRows:
         return out.reshape(*rows.shape, *self.shape[1:])
 
 
-@dataclasses.dataclass(frozen=True)
+@jax.tree_util.register_static
+@dataclasses.dataclass(frozen=True, eq=False)
 class StreamedDataset:
     """Windows of episodes in main memory or on disk; for the functions of `worldmodels.dataset` like any other.
 
-    It cannot be passed to jit: `make_loops` trains on it.
+    To JAX it is a constant without arrays, so that nothing moves it to a device; compiled programs cannot sample it,
+    and `make_loops` trains on it.
 
     Attributes:
       observation: {sensor: NumPy array as in `SequenceDataset`, or `StoredRows`}.
@@ -317,13 +319,13 @@ class _Stream:
         size = _block_size(num_updates, self._update_bytes())
 
         def loop(state, data, *frozen):
-            step = int(np.max(state.step))  # a seed that has diverged stands still
+            steps = np.ravel(state.step)  # one per seed
             keys = np.asarray(jax.random.key_data(state.key))
             key_data = keys if self._num_seeds else keys[None]
             resident = tuple(None if isinstance(part, StreamedDataset) else part for part in self._parts)
             metrics = []
-            for begin in range(step, step + num_updates, size):
-                block = self._blocks.get(begin, size, key_data)
+            for done in range(0, num_updates, size):
+                block = self._blocks.get(steps + done, size, key_data)
                 state, values = self._program(state, block, resident, frozen)
                 metrics.append(values)
             return state, jax.tree.map(lambda *values: jnp.stack(values).mean(axis=0), *metrics)
@@ -354,9 +356,9 @@ class _Stream:
         metrics = jax.tree.map(lambda x: x.mean(axis=0), metrics)
         return jax.tree.map(lambda x: x[None], (state, metrics)) if self._num_seeds == 1 else (state, metrics)
 
-    def _make_block(self, begin: int, size: int, key_data: np.ndarray) -> tuple:
-        """Batches [U, S, B, T, ...] of the streamed datasets for the updates from `begin` on, on the device."""
-        keys, tables = jax.device_put((key_data, self._tables), _host_device())
+    def _make_block(self, begin: np.ndarray, size: int, key_data: np.ndarray) -> tuple:
+        """Batches [U, S, B, T, ...] of the streamed datasets for the updates from `begin` [S] on, on the device."""
+        keys, begin, tables = jax.device_put((key_data, begin, self._tables), _host_device())
         starts = self._draw(keys, tables, begin, size)
         offsets = [np.arange(part.length, dtype=np.int32) for part in self._parts]
         return tuple(
@@ -376,8 +378,7 @@ class _Stream:
                 draw_starts(*table, each, **self._options) for table, each in zip(tables, keys, strict=True)
             ]
 
-        steps = begin + jnp.arange(size)
-        return jax.vmap(lambda step: jax.vmap(lambda key: of_update(key, step))(key_data))(steps)
+        return jax.vmap(lambda done: jax.vmap(of_update)(key_data, begin + done))(jnp.arange(size))
 
     def _update_bytes(self) -> int:
         """Bytes that stream to the device for one update."""
@@ -393,18 +394,19 @@ class _Ahead:
 
     def __init__(self, make: Callable):
         self._make = make
-        self._pending: dict[tuple[int, int], Future] = {}
+        self._pending: dict[tuple, Future] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stream")
 
-    def get(self, begin: int, size: int, key_data: np.ndarray):
-        """The block of `size` updates from `begin` on; starts those that follow it."""
-        wanted = [(begin + number * size, size) for number in range(BLOCKS_AHEAD + 1)]
+    def get(self, begin: np.ndarray, size: int, key_data: np.ndarray):
+        """The block of `size` updates from `begin` [S] on; starts those that follow it."""
+        ahead = [begin + number * size for number in range(BLOCKS_AHEAD + 1)]
+        wanted = {(*map(int, steps), size): steps for steps in ahead}
         for place in [place for place in self._pending if place not in wanted]:
             self._pending.pop(place).cancel()
-        for place in wanted:
+        for place, steps in wanted.items():
             if place not in self._pending:
-                self._pending[place] = self._thread.submit(self._make, *place, key_data)
-        return self._pending.pop(wanted[0]).result()
+                self._pending[place] = self._thread.submit(self._make, steps, size, key_data)
+        return self._pending.pop(next(iter(wanted))).result()
 
 
 def _block_size(num_updates: int, update_bytes: int) -> int:

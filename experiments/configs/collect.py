@@ -35,7 +35,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.workers = 0  # processes they run in; 0 is this one, which never draws images
         config.image_size = placeholder(int)  # pixels of the sensor `image` (published: 64); None: no images
         config.render_quality = (
-            "published"  # "fast": without shadows and reflections, three times as fast on a CPU
+            "published"  # "fast": without shadows and reflections, see results/rendering.md
         )
         sources = {"sac": _sac, "demonstrations": _demonstrations, "scripted": _scripted}
         sources.get(method, _noise)(config)

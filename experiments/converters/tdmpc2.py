@@ -4,7 +4,8 @@ A chunk `chunk_*.pt` is a TensorDict [N, 101] of `obs` (padded to 39), `action` 
 Action t led to observation t, as in our records; that of record 0 is NaN. It is opened with `weights_only=True`: the
 class TensorDict is not needed, its tensors are taken out of what the file says about it.
 
-Chunks hold states only. Images need an environment that can be put into an observed state.
+Chunks hold states only. `python -m experiments.dataset` (preset render) plays them again for images, as published,
+where the environment can be put into an observed state.
 """
 
 from __future__ import annotations
@@ -130,6 +131,13 @@ class _Kept:
         self.state = state
 
 
+class _PlainDict:
+    """Stands for that package's dict with nothing but strings as keys, of versions 0.2 to 0.5: is a dict."""
+
+    def __new__(cls) -> dict:
+        return {}
+
+
 def _make_kept(kind: type, state: object) -> _Kept:
     """Stands for the function by which newer versions of that package make a TensorDict."""
     kept = _Kept()
@@ -141,6 +149,7 @@ _STAND_INS = [
     (_Kept, "tensordict._td.TensorDict"),
     (_Kept, "tensordict.tensordict.TensorDict"),
     (_make_kept, "tensordict._reductions._make_td"),
+    (_PlainDict, "tensordict.utils._StringOnlyDict"),
 ]
 
 

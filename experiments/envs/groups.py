@@ -74,6 +74,39 @@ class EnvironmentGroup:
             environment.reset(seed)
         return rendering.render_states(environment, states, *size, camera)
 
+    def replay(
+        self, state: np.ndarray, actions: np.ndarray, size: tuple[int, int], camera: int | str | None
+    ) -> tuple[list[Record], list[np.ndarray | None]]:
+        """Plays an episode of which only observations are stored again, in the first environment, and draws it.
+
+        Args:
+          state: its first observation, as the environment's `reset_from_observation` takes it.
+          actions: [T, A]; row t led to record t, row 0 is ignored.
+          size: (height, width) in pixels.
+          camera: None means the published one.
+
+        Returns:
+          T records with `image`, fewer if the episode ends before, and their physics states.
+
+        Raises:
+          ValueError: the environment cannot be put into an observed state.
+        """
+        environment = self.environments[0]
+        if not hasattr(environment, "reset_from_observation"):
+            raise ValueError(
+                f"{environment.name} cannot be put into an observed state; only episodes with physics_state can be "
+                "drawn."
+            )
+        record = environment.reset_from_observation(state)
+        records, physics_states = [], []
+        for action in (*actions[1:], None):
+            record["image"] = environment.render(*size, camera)
+            records.append(record)
+            physics_states.append(environment.physics_state())
+            if action is None or record["is_last"]:
+                return records, physics_states
+            record = environment.step(action)
+
     def describe(self) -> dict[str, Any]:
         """Returns what all environments of the vector have in common."""
         environment = self.environments[0]
@@ -148,7 +181,7 @@ class WorkerGroup:
         self.request("run", plan, actions)
 
     def request(self, method: str, *args: Any) -> None:
-        """Asks for a method of `EnvironmentGroup`, "run" or "render"."""
+        """Asks for a method of `EnvironmentGroup`: "run", "render" or "replay"."""
         with contextlib.suppress(OSError):
             self._connection.send((method, args))
 

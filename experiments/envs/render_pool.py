@@ -3,18 +3,21 @@
 A process that fails twice in a row is taken for a broken OpenGL driver: OSMesa then draws what is left.
 """
 
+import contextlib
 import queue
 import weakref
 from collections import deque
-from collections.abc import Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
+import psutil
 
 from experiments.envs import registry, rendering
 from experiments.envs.groups import WorkerGroup
-from experiments.envs.interface import checked_positive
+from experiments.envs.interface import Record, checked_positive
 
 CHUNK = 64  # states per request: seconds, also in software
 _MAX_FAILURES = 3  # in a row, of one request
@@ -76,6 +79,12 @@ class RenderPool:
         """What draws now."""
         return rendering.find_backend()
 
+    @property
+    def cpu_seconds(self) -> float:
+        """Processor time that the present processes have taken."""
+        times = [psutil.Process(worker.pid).cpu_times() for worker in self._workers]
+        return sum(each.user + each.system for each in times)
+
     def render(self, states: np.ndarray, seed: int | None = None) -> np.ndarray:
         """Draws the states of an episode, [T, P] -> uint8 [T, height, width, 3]; from any thread.
 
@@ -86,26 +95,41 @@ class RenderPool:
         Raises:
           RenderingError: OpenGL does not work here, or no process could draw them.
         """
-        worker = self._free.get()
-        try:
-            chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
-            return np.concatenate([self._draw(worker, chunk, seed) for chunk in chunks])
-        finally:
-            self._free.put(worker)
+        states = np.asarray(states, np.float64)
+        chunks = [states[i : i + CHUNK] for i in range(0, len(states), CHUNK)]
+        with self._a_worker() as worker:
+            drawn = [self._ask(worker, "render", seed, chunk, self._size, self._camera) for chunk in chunks]
+        return np.concatenate(drawn)
+
+    def replay(self, state: np.ndarray, actions: np.ndarray) -> tuple[list[Record], list[np.ndarray | None]]:
+        """Plays an episode again from its first observation; see `EnvironmentGroup.replay`. From any thread."""
+        with self._a_worker() as worker:
+            return self._ask(worker, "replay", state, actions, self._size, self._camera)
 
     def render_many(
         self, jobs: Iterable[tuple[Hashable, np.ndarray, int | None]]
     ) -> Iterator[tuple[Hashable, np.ndarray]]:
-        """Draws many episodes at once: (name, states, seed) -> (name, frames), in order, few of them in memory."""
+        """Draws many episodes at once: (name, states, seed) -> (name, frames), in the order of the jobs."""
+        return self.at_once((name, partial(self.render, states, seed)) for name, states, seed in jobs)
+
+    def at_once(self, jobs: Iterable[tuple[Hashable, Callable[[], Any]]]) -> Iterator[tuple[Hashable, Any]]:
+        """Calls that use this pool, as many at once as there are processes.
+
+        Args:
+          jobs: (name, call without arguments); taken when a process will soon be free, so that few are in memory.
+
+        Yields:
+          (name, what the call returned), in the order of the jobs.
+        """
         pending: deque = deque()
         with ThreadPoolExecutor(len(self._workers)) as threads:
-            for name, states, seed in jobs:
-                pending.append((name, threads.submit(self.render, states, seed)))
+            for name, call in jobs:
+                pending.append((name, threads.submit(call)))
                 if len(pending) > 2 * len(self._workers):
-                    name, frames = pending.popleft()
-                    yield name, frames.result()
-            for name, frames in pending:
-                yield name, frames.result()
+                    name, result = pending.popleft()
+                    yield name, result.result()
+            for name, result in pending:
+                yield name, result.result()
 
     def close(self) -> None:
         """Ends the processes."""
@@ -117,17 +141,26 @@ class RenderPool:
     def __exit__(self, *unused: object) -> None:
         self.close()
 
-    def _draw(self, worker: WorkerGroup, states: np.ndarray, seed: int | None) -> np.ndarray:
+    @contextlib.contextmanager
+    def _a_worker(self) -> Iterator[WorkerGroup]:
+        """Waits for a process that is free."""
+        worker = self._free.get()
+        try:
+            yield worker
+        finally:
+            self._free.put(worker)
+
+    def _ask(self, worker: WorkerGroup, method: str, *args: Any) -> Any:
         """One request, by a replaced process if need be."""
         for failures in range(_MAX_FAILURES):
             if failures > 1:
                 rendering.fall_back(worker.failure)
             if failures:
                 worker.replace()
-            worker.request("render", seed, np.asarray(states, np.float64), self._size, self._camera)
-            frames = worker.receive()
-            if frames is not None:
-                return frames
+            worker.request(method, *args)
+            result = worker.receive()
+            if result is not None:
+                return result
         raise rendering.RenderingError(
             f"A process that draws failed {_MAX_FAILURES} times in a row (last: {worker.failure}); "
             "python -m experiments.doctor shows what is missing."

@@ -3,7 +3,7 @@
 OpenGL is touched only when an image is asked for. A backend is first tried in a process of its own, because a
 broken driver can hang or crash; what was found is left in the environment variables for child processes.
 
-Published data are drawn with shadows and reflections. In software these take two thirds of the time
+Published data are drawn with shadows and reflections. In software these take five sixths of the time
 (results/rendering.md), so that they may be left out: the quality "fast". A model that was trained on images of one
 quality should see no others, which is why the quality is part of every episode's metadata.
 """
@@ -132,8 +132,8 @@ def checked_quality(quality: str) -> str:
     return quality
 
 
-def describe(size: tuple[int, int], camera: int | str, quality: str) -> dict[str, Any]:
-    """What the metadata of an episode say about its images."""
+def describe(size: tuple[int, int], camera: int | str | None, quality: str) -> dict[str, Any]:
+    """What the metadata of an episode say about its images; the camera None is the published one."""
     return {"size": list(size), "camera": camera, "quality": quality, "backend": find_backend()}
 
 

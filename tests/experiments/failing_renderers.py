@@ -29,6 +29,25 @@ class OnlySoftware(FakePointMass):
         return super().render(height, width, camera)
 
 
+class FromObservation(FakePointMass):
+    """Starts at an observed position; its sensor `state` is the position."""
+
+    def reset_from_observation(self, state):
+        self.reset(0)
+        self._position = state.astype(float)
+        return self._with_state(self._record([0.0, 0.0], 0.0))
+
+    def step(self, action):
+        return self._with_state(super().step(action))
+
+    def _with_state(self, record):
+        return {**record, "state": record.pop("position")}
+
+
+def from_observation(episode_length=4):
+    return FromObservation("failing_renderers:from_observation", episode_length=episode_length)
+
+
 def hanging():
     return Hanging()
 

@@ -169,11 +169,20 @@ def save_as_tensordict(path, tensors, style, monkeypatch):
     def _make_td(kind, state):
         raise AssertionError("the real function is not needed")
 
-    for name in ("tensordict", "tensordict._td", "tensordict._reductions"):
+    class _StringOnlyDict(dict):
+        def __reduce__(self):
+            return copyreg.__newobj__, (_StringOnlyDict,), None, None, iter(self.items())
+
+    for name in ("tensordict", "tensordict._td", "tensordict._reductions", "tensordict.utils"):
         monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
-    for function, module in ((TensorDict, "tensordict._td"), (_make_td, "tensordict._reductions")):
+    for function, module in (
+        (TensorDict, "tensordict._td"),
+        (_make_td, "tensordict._reductions"),
+        (_StringOnlyDict, "tensordict.utils"),
+    ):
         function.__module__, function.__qualname__ = module, function.__name__
         setattr(sys.modules[module], function.__name__, function)
+    tensors = _StringOnlyDict(tensors) if style == "old" else tensors
     content = TensorDict()
     content.__dict__.update(
         _tensordict=tensors, _batch_size=torch.Size(tensors["obs"].shape[:2]), _device=None

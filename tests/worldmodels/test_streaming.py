@@ -146,7 +146,12 @@ def test_two_datasets_may_lie_in_different_places(stored, places):
 def test_a_stream_inside_jit_says_what_to_do(stored):
     data = dataset_in("memory", stored)
     with pytest.raises(ValueError, match="cannot sample them; train with .*make_loops"):
-        jax.jit(lambda key: sample(data, key, 2))(jax.random.key(0))
+        jax.jit(lambda data, key: sample(data, key, 2))(data, jax.random.key(0))
+
+
+def test_nothing_moves_a_stream_to_the_device(stored):
+    data = dataset_in("memory", stored)
+    assert jax.tree.leaves(data) == [] and jax.device_put(data) is data
 
 
 def test_a_file_that_vanishes_while_training_is_named(tmp_path):
