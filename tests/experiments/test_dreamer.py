@@ -72,8 +72,8 @@ def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch):
 def test_updates_keep_their_ratio_to_steps(expert):
     rows = [row for row in read_rows(expert / "metrics.jsonl") if "train/updates" in row]
     assert [row["agent_step"] for row in rows] == [150, 200, 250]
-    # 3 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
-    assert [row["train/updates"] for row in rows] == [3 + 4, 3 + 10, 3 + 14]
+    # 2 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
+    assert [row["train/updates"] for row in rows] == [2 + 4, 2 + 10, 2 + 14]
 
 
 def test_every_round_has_metrics_of_all_learners(expert):
