@@ -39,10 +39,8 @@ def collect(path: pathlib.Path, seed: int) -> Exported:
     if (path / world_models.CONFIG).is_file():
         config = world_models.read_architecture(path, world_models.CONFIG)
     if (path / world_models.POLICY).is_file():
-        policies, num_seeds = world_models.load_policies(path)
+        policies, policy_arguments, num_seeds = world_models.resolve_policies(path)
         policy = world_models.one_seed(policies, seed, num_seeds)
-        policy_arguments = world_models.read_architecture(path, world_models.POLICY)
-        del policy_arguments["num_seeds"]
         trained = (path / world_models.ARCHITECTURE).is_file()  # the model went on training beside the policy
         pretrained = world_models.resolve(path if trained else config["model"])
     else:

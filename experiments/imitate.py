@@ -164,8 +164,7 @@ def sensors_for(models, episodes) -> list[str]:
 def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
     """Random policies, or those of an earlier run."""
     if config["policy_from"]:
-        policies, available = world_models.load_policies(config["policy_from"])
-        arch = world_models.read_architecture(config["policy_from"], world_models.POLICY)
+        policies, arch, available = world_models.resolve_policies(config["policy_from"])
         if available != num_seeds:
             raise ValueError(
                 f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}."

@@ -236,12 +236,23 @@ def _size(size: int | Sequence[int]) -> str:
 
 
 def load_policies(workdir: str | pathlib.Path) -> tuple[TanhGaussianPolicy, int]:
-    """All policies of an imitation run, leaves [num_seeds, ...], and their number."""
-    workdir = pathlib.Path(workdir).expanduser()
-    arch = read_architecture(workdir, POLICY)
+    """All policies of an imitation run, leaves [num_seeds, ...], and their number; see `resolve_policies`."""
+    policies, _, num_seeds = resolve_policies(workdir)
+    return policies, num_seeds
+
+
+def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianPolicy, dict, int]:
+    """(policies, their constructor arguments, their number) of an imitation run, an exported or a published folder."""
+    path = pathlib.Path(path).expanduser()
+    if (path / export.MODEL).is_file() or (path / published.CONFIG).is_file():
+        policy = resolve(path).policy
+        if policy is None:
+            raise ValueError(f"{path} holds a world model and no policy; pass a folder with a policy.")
+        return jax.tree.map(lambda x: x[None], policy), policy_arguments(policy), 1
+    arch = read_architecture(path, POLICY)
     num_seeds = arch.pop("num_seeds")
     like = jax.eval_shape(lambda: stacked(lambda key: build_policy(arch, key), num_seeds))
-    return restore(workdir / "policy", like), num_seeds
+    return restore(path / "policy", like), arch, num_seeds
 
 
 def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:

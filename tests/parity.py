@@ -59,7 +59,7 @@ def load_case(folder: pathlib.Path) -> Case:
         **{key: zeros if value is None else value for key, value in flags.items()},
     )
     expected = dict(np.load(folder / "expected.npz"))
-    sizes = {name: value.shape[-1] for name, value in inputs.items() if value.ndim == 3}
+    sizes = {n: x.shape[-1] if x.ndim == 3 else list(x.shape[2:4]) for n, x in inputs.items()}
     return Case(folder, published.load(folder, sizes=sizes), jax.tree.map(jnp.asarray, batch), expected)
 
 

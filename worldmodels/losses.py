@@ -74,7 +74,7 @@ def evidence_terms(
 ) -> EvidenceTerms:
     """Scores a batch under the decoders, given states and their divergence from the prior.
 
-    Targets that the batch lacks are skipped (a reward head on demonstrations).
+    Targets that the batch lacks are skipped (a reward head on demonstrations; the embedding, unless it was put there).
 
     Args:
       features: [B, T, F] of the states.

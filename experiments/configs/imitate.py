@@ -28,7 +28,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.policy_from = (
-        ""  # "": random policy (published); --workdir of an imitation run: start from its policies
+        ""  # "": random policy (published); an imitation run or a folder with a policy: start from that
     )
     config.num_updates = 50_000
     config.batch_size = 50

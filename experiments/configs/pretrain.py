@@ -196,3 +196,5 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.world_model.rssm.update(deter_size=8, stoch_size=4, hidden_size=8)
     for name in ("encoder", "decoder", "probe", "idm"):
         config.world_model[name].update(hidden_size=8, hidden_layers=1)
+    for name in ("image_encoder", "image_decoder", "image_probe"):
+        config.world_model[name].update(width=2)
