@@ -133,9 +133,13 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
     elif config["freeze_pretrained_parameters"]:
         raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
     if config["policy_from"]:
-        policy = _replaced(policy, world_models.resolve_policy(config["policy_from"]), "policy_from")
+        policies, _, _ = world_models.resolve_policies(config["policy_from"])
+        policy = _replaced(policy, select_seed(policies, 0), "policy_from")
     if config["critic_from"]:
-        networks = _replaced(networks, world_models.resolve_critic(config["critic_from"]), "critic_from")
+        pairs = world_models.resolve_critic(config["critic_from"])
+        networks = _replaced(
+            networks, {reward: online for reward, (online, _) in pairs.items()}, "critic_from"
+        )
     optimizers = Optimizers(**optimizers)
     return create_dreamer(model, policy, networks, optimizers, keys[3]), optimizers
 

@@ -23,6 +23,7 @@ from worldmodels import export, published
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
 from worldmodels.dataset import statistics
 from worldmodels.episodes import Episode
+from worldmodels.nets import MLP
 from worldmodels.training import select_seed
 from worldmodels.world_model import EMBEDDING, WorldModel
 
@@ -293,27 +294,20 @@ def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
     return restore(workdir / "critic", like), num_seeds
 
 
-def resolve_policy(path: str | pathlib.Path) -> TanhGaussianPolicy:
-    """The policy of a run (of its first seed), or the one in an exported or published folder."""
-    path = pathlib.Path(path).expanduser()
-    policy = select_seed(load_policies(path)[0], 0) if (path / POLICY).is_file() else resolve(path).policy
-    if policy is None:
-        raise ValueError(f"{path} holds a world model, but no policy.")
-    return policy
-
-
-def resolve_critic(path: str | pathlib.Path) -> dict:
-    """{reward: value network} of a run of Dreamer (of its first seed), or those in an exported or published folder."""
+def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[MLP, MLP]]:
+    """{reward: (value network, its target)} of one seed of a run of Dreamer, or in an exported or published folder."""
     path = pathlib.Path(path).expanduser()
     if (path / CRITIC).is_file():
-        return select_seed(load_critics(path)[0]["online"], 0)
+        critics, num_seeds = load_critics(path)
+        pairs = one_seed(critics, seed, num_seeds)
+        return {reward: (pairs["online"][reward], pairs["target"][reward]) for reward in pairs["online"]}
     if (path / export.MODEL).is_file():
         critic = export.load(path).critic
     else:
         critic = published.load(path).vnet if (path / published.CONFIG).is_file() else None
     if critic is None:
         raise ValueError(f"{path} holds no critic; use a run of experiments.dreamer or a folder with one.")
-    return {reward: online for reward, (online, _) in critic.items()}
+    return critic
 
 
 def adopt(fresh, pretrained) -> tuple[object, list[bool]]:

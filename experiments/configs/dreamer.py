@@ -116,7 +116,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.num_episodes = 10
     config.num_envs = 2
     config.prefill = 3
-    config.model_pretraining_iterations = 3
+    config.model_pretraining_iterations = 2
     config.updates_per_step = 0.1
     config.updates_per_dispatch = 2
     config.epsilon = 0.1

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import nnx
-from models import ACTION_SIZE, make_batch, make_model
+from models import ACTION_SIZE, compiled, make_batch, make_model
 
 from agents import imagination
 from agents.dreamer import Optimizers, create_dreamer, freeze, make_dreamer_update, make_model_update
@@ -40,7 +40,7 @@ def create(chosen):
 def updated():
     """(state before, state after one update, its metrics)."""
     before = create(optimizers())
-    after, metrics = jax.jit(make_dreamer_update(optimizers(), **OPTIONS))(before, make_batch())
+    after, metrics = compiled(make_dreamer_update(optimizers(), **OPTIONS))(before, make_batch())
     return before, after, metrics
 
 
@@ -59,14 +59,14 @@ def test_the_policy_learns_in_the_updated_model_from_the_states_inferred_before(
     )
     key = jax.random.fold_in(before.policy.key, 0)
     args = (after.model.model, before.critic.target, start, key)
-    grads, _ = jax.jit(jax.grad(loss, has_aux=True))(before.policy.model, *args)
+    grads, _ = compiled(jax.grad(loss, has_aux=True))(before.policy.model, *args)
     expected = jax.tree.map(lambda p, g: p - RATE * g, before.policy.model, grads)
     assert_same(after.policy.model, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_world_model_learns_from_the_batch_alone():
     before, after, _ = updated()
-    alone, metrics = jax.jit(make_model_update(optimizers(), model_loss=LOSS))(before, make_batch())
+    alone, metrics = compiled(make_model_update(optimizers(), model_loss=LOSS))(before, make_batch())
     assert_same(alone.model.model, after.model.model, rtol=1e-4, atol=1e-6)
     assert_same(alone.policy.model, before.policy.model)
     assert "model/loss" in metrics and int(alone.step) == 1
@@ -93,7 +93,7 @@ def test_frozen_parameters_stay_and_the_others_learn():
     is_frozen = ["reward" not in name for name in names]
     chosen = optimizers(model=freeze(optax.adam(RATE), is_frozen))
     before = create(chosen)
-    after, _ = jax.jit(make_model_update(chosen, model_loss=LOSS))(before, make_batch())
+    after, _ = compiled(make_model_update(chosen, model_loss=LOSS))(before, make_batch())
     leaves = zip(
         jax.tree.leaves(before.model.model), jax.tree.leaves(after.model.model), is_frozen, strict=True
     )

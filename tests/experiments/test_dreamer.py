@@ -5,13 +5,15 @@ import numpy as np
 import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
-from experiments import collect, dreamer, evaluate
+from experiments import collect, dreamer, evaluate, export
 from experiments.configs import collect as collect_config
 from experiments.configs import dreamer as dreamer_config
 from experiments.configs import evaluate as evaluate_config
+from experiments.configs import export as export_config
 from experiments.dreamer_learner import Learner
 from experiments.envs.groups import episode_seed
 from experiments.metrics_writer import read_rows
+from experiments.run_directory import RunDirectory
 from experiments.runs import load_run
 from experiments.world_models import load_critics, load_world_models
 from worldmodels.checkpoints import named_leaves
@@ -53,7 +55,7 @@ def test_its_episodes_are_embodiment_data(expert):
     assert {"position", "velocity", "pre_action", "reward", "physics_state"} <= set(episodes[0].records)
 
 
-def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch):
+def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch, tmp_path):
     """The seeds on disk are those of training; and all that a continued run remembers lies there."""
     seeds = [read_episode(expert / "episodes" / f"{n}.hdf5").metadata["seed"] for n in range(10)]
     assert seeds == [episode_seed(0, n % 2, n // 2) for n in range(10)]
@@ -61,19 +63,18 @@ def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch):
 
     remembered = []
     monkeypatch.setattr(Learner, "remember", lambda self, episode: remembered.append(episode))
-    run = dreamer.DreamerRun.__new__(dreamer.DreamerRun)
-    run.config = config_of(dreamer_config).to_dict()
-    run.environment, run._actors = {"env": "fake-pointmass"}, {}
-    run.learner = Learner(run.config, load_episodes(expert / "episodes", limit=1))
-    assert len(run.evaluate(3, seed=5)["return"]) == 3
+    with RunDirectory(tmp_path / "run", config_of(dreamer_config)) as directory:
+        run = dreamer.DreamerRun(directory)
+        run.learner = Learner(run.config, load_episodes(expert / "episodes", limit=1))
+        assert len(run.evaluate(3, seed=5)["return"]) == 3
     assert remembered == []
 
 
 def test_updates_keep_their_ratio_to_steps(expert):
     rows = [row for row in read_rows(expert / "metrics.jsonl") if "train/updates" in row]
     assert [row["agent_step"] for row in rows] == [150, 200, 250]
-    # 3 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
-    assert [row["train/updates"] for row in rows] == [3 + 4, 3 + 10, 3 + 14]
+    # 2 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
+    assert [row["train/updates"] for row in rows] == [2 + 4, 2 + 10, 2 + 14]
 
 
 def test_every_round_has_metrics_of_all_learners(expert):
@@ -125,6 +126,23 @@ def test_a_loaded_critic_is_the_targets_of_imagination(expert):
     assert num_seeds == 1 and set(critics) == {"online", "target"} and set(critics["target"]) == {"reward"}
 
 
+def test_an_exported_run_can_be_started_from(expert, folder):
+    export.run(export_config.get_config(), "", run=str(expert), to=str(folder / "export"))
+    changes = dict.fromkeys(("model", "policy_from", "critic_from"), str(folder / "export"))
+    learner = Learner(
+        config_of(dreamer_config, **changes).to_dict(), load_episodes(expert / "episodes", limit=1)
+    )
+    critics, _ = load_critics(expert)
+    for ours, expected in zip(
+        *map(jax.tree.leaves, (learner.state.critic.train.model, critics["online"])), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected[0])
+    for ours, expected in zip(
+        *map(jax.tree.leaves, (learner.policy, load_run(expert).policy())), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
 # Curiosity ---------------------------------------------------------------------------------------------------------
 
 
@@ -170,7 +188,8 @@ def test_a_policy_of_another_size_is_refused(expert, tmp_path):
 def test_a_model_of_another_body_is_refused(expert, tmp_path):
     config = config_of(dreamer_config, model=str(expert), env="cartpole-swingup", episode_length=3)
     with pytest.raises(
-        ValueError, match="position has size 3 in the episodes of cartpole-swingup, the world model was built for 2"
+        ValueError,
+        match="position has size 3 in the episodes of cartpole-swingup, the world model was built for 2",
     ):
         dreamer.run(config, tmp_path / "run")
 
