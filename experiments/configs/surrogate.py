@@ -100,7 +100,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.rounds.update(random_steps=1000, replay_capacity=50_000)
     config.evaluation.update(every=0, final_episodes=10)
     if config.method == "gaifo":
-        config.discriminator.update(hidden_size=64)
+        config.discriminator.update(hidden_size=64, learning_rate=3e-4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
