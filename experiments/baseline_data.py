@@ -9,7 +9,7 @@ from experiments.evaluation import environment_of, expert_return
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 
-ORACLES = {"bc": "bco", "mbbc": "AIME"}  # methods that see the true actions, and what to use without them
+ORACLES = {"bc": "the method bco", "mbbc": "AIME"}  # methods that see the true actions, and what to use without them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def load_demonstrations(config: dict) -> list[Episode]:
     if method in ORACLES and not has_actions(episodes):
         raise ValueError(
             f"{method.upper()} needs the true actions, and the demonstrations in {config['demonstrations']} have "
-            f"none; use the method {ORACLES[method]}, or demonstrations with actions."
+            f"none; use {ORACLES[method]}, or demonstrations with actions."
         )
     return episodes
 

@@ -48,7 +48,7 @@ def test_mbbc_acts_with_the_frozen_world_model(data, world_model, tmp_path):
 
 def test_mbbc_refuses_demonstrations_without_actions_and_a_missing_model(data, world_model, tmp_path):
     with pytest.raises(
-        ValueError, match="MBBC needs the true actions, .* use the method AIME"
+        ValueError, match="MBBC needs the true actions, .* use AIME"
     ):
         config = make_config(get_config("mbbc-tiny"), data, "observations", model=str(world_model))
         baseline.run(config, tmp_path / "a")
