@@ -43,6 +43,12 @@ class Data:
         options = dict(length=self.window_length, sensors=list(self.arch["sizes"]), with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
 
+    def shown(self, *, with_actions: bool) -> SequenceDataset:
+        """Windows of the demonstrations; they share their arrays with `true_actions`."""
+        if self.true_actions is None:
+            return self.windows(self.demonstrations, with_actions)
+        return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
+
     @property
     def window_length(self) -> int:
         """Records per window."""
