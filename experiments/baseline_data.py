@@ -9,7 +9,10 @@ from experiments.evaluation import environment_of, expert_return
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 
-ORACLES = {"bc": "bco", "mbbc": "AIME"}  # methods that see the true actions, and what to use without them
+ORACLES = {
+    "bc": "the method bco",
+    "mbbc": "AIME",
+}  # methods that see the true actions, and what to use without them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,12 @@ class Data:
         """Windows of one record more than the policy's stack."""
         options = dict(length=self.window_length, sensors=list(self.arch["sizes"]), with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
+
+    def shown(self, *, with_actions: bool) -> SequenceDataset:
+        """Windows of the demonstrations; they share their arrays with `true_actions`."""
+        if self.true_actions is None:
+            return self.windows(self.demonstrations, with_actions)
+        return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
 
     @property
     def window_length(self) -> int:
@@ -80,7 +89,7 @@ def load_demonstrations(config: dict) -> list[Episode]:
     if method in ORACLES and not has_actions(episodes):
         raise ValueError(
             f"{method.upper()} needs the true actions, and the demonstrations in {config['demonstrations']} have "
-            f"none; use the method {ORACLES[method]}, or demonstrations with actions."
+            f"none; use {ORACLES[method]}, or demonstrations with actions."
         )
     return episodes
 

@@ -67,7 +67,7 @@ class FrameStackRecipe:
         )
         self._num_seeds = config["num_seeds"]
         self._share_encoder = config["init_with_idm_encoder"]
-        demonstrations = self.data.windows(self.data.demonstrations, with_actions=method == "bc")
+        demonstrations = self.data.shown(with_actions=method == "bc")
         if method not in self.TEACHERS:
             self.fits = (Fit("policy", demonstrations, bc_loss),)
         else:

@@ -136,7 +136,9 @@ def test_a_killed_worker_is_replaced_and_its_episodes_begin_again():
         there.reset()
         there.step(actions[0])
         os.kill(there.worker_pids[0], signal.SIGKILL)  # environments 0 and 1
-        with pytest.warns(UserWarning, match="exit code -9.* is replaced; the episodes that it was in begin again"):
+        with pytest.warns(
+            UserWarning, match="exit code -9.* is replaced; the episodes that it was in begin again"
+        ):
             records = [there.step(actions[1])] + [there.step(action) for action in actions]
     assert records[0]["is_first"].tolist() == [True, True, False]
     for ours, theirs in zip(records, expected, strict=True):
