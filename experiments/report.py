@@ -123,6 +123,7 @@ def curves(results: Results, task: str) -> dict:
         if curve is not None:
             drawn.setdefault(clock, {})[cell.name] = figures.Curve(*curve)
             published = sweep_tables.published_curve(cell) if clock == "env_step" else {}
+            published = {step: mean for step, mean in published.items() if step <= max(curve[0])}
             if published:
                 steps, means = zip(*published.items(), strict=True)
                 drawn[clock][f"{cell.method}, published"] = figures.Curve(steps, [means])

@@ -18,6 +18,7 @@ import re
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from launch.runs import PROJECT, Run
@@ -68,7 +69,7 @@ class Attempt:
     """
 
     def __init__(self, run: Run, root: pathlib.Path, environment: Mapping[str, str] | None = None):
-        self.run, self._root = run, root
+        self.run, self._root, self.began = run, root, time.time()
         log = log_path(root, run.name)
         log.parent.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))

@@ -85,10 +85,10 @@ class LocalSweep:
         for slot, attempt in list(self._active.items()):
             reason = ""
             if attempt.process.poll() is None:
-                if time.time() - self._last_sign_of_life(attempt.run) < self.stall_seconds:
+                if time.time() - self._last_sign_of_life(attempt) < self.stall_seconds:
                     continue
                 attempt.stop(signal.SIGKILL)
-                reason = f"after {self.stall_seconds / 60:.0f} minutes without a sign of life"
+                reason = f"after {self.stall_seconds:.0f} seconds without a sign of life"
             code = attempt.finish(reason)
             del self._active[slot]
             name = attempt.run.name
@@ -117,11 +117,11 @@ class LocalSweep:
         """Whether runs that another launcher has started still go on."""
         return any(state.kind == Kind.RUNNING for state in self._states.values())
 
-    def _last_sign_of_life(self, run: Run) -> float:
-        """When the log, or something in the directory of the run, last changed."""
-        folder = run.directory(self.root)
-        paths = [log_path(self.root, run.name), folder, *folder.glob("*"), *folder.glob("episodes/*")]
-        times = [0.0]
+    def _last_sign_of_life(self, attempt: Attempt) -> float:
+        """When it began, or the log or something in the directory of the run last changed."""
+        folder = attempt.run.directory(self.root)
+        paths = [log_path(self.root, attempt.run.name), folder, *folder.glob("*"), *folder.glob("episodes/*")]
+        times = [attempt.began]
         for path in paths:
             with contextlib.suppress(OSError):
                 times.append(path.stat().st_mtime)

@@ -1,7 +1,7 @@
 """Runs on a Slurm cluster, through submitit: job arrays, one per level of needs.
 
 A run that reaches its time limit or is preempted saves and stops, and its job is queued again, where the same command
-continues. Jobs wait for the array before theirs; what they need has to be done then, or they say what is missing.
+continues. Jobs wait for the arrays with what they need; it has to be done then, or they say what is missing.
 """
 
 import contextlib
@@ -36,7 +36,12 @@ class RunInJob:
         if missing:
             raise RuntimeError(f"{run.name} needs {missing[0]}, which is not done.")
         self._attempt = Attempt(run, self._root)
-        code = self._attempt.finish()
+        # A preempted job gets SIGTERM, which submitit ignores and not every cluster passes on to children of children.
+        before = signal.signal(signal.SIGTERM, lambda *unused: self._attempt.stop())
+        try:
+            code = self._attempt.finish()
+        finally:
+            signal.signal(signal.SIGTERM, before)
         if code:
             raise RuntimeError(f"{run.name} ended with exit code {code}; its log says why.")
         return code
@@ -99,18 +104,17 @@ def submit(
         setup=[f"export PYTHONPATH={PROJECT}:$PYTHONPATH"],
         **(dict(parameters or {})),
     )
-    jobs: dict[str, str] = {}
-    previous = ""
+    file = root / "slurm" / "jobs.json"
+    kept = json.loads(file.read_text()) if file.is_file() else {}
+    jobs: dict[str, str] = {name: kept[name] for name in queued(root)}  # earlier ones, that may be needed
     for group in levels(runs):
-        extra = {"requeue": True} | ({"dependency": f"afterany:{previous}"} if previous else {})
+        arrays = {jobs[name].partition("_")[0] for run in group for name in run.needs if name in jobs}
+        extra = {"requeue": True} | ({"dependency": f"afterany:{':'.join(sorted(arrays))}"} if arrays else {})
         executor.update_parameters(additional_parameters=extra)
         submitted = executor.map_array(RunInJob(str(root)), group)
         jobs |= {run.name: job.job_id for run, job in zip(group, submitted, strict=True)}
-        previous = submitted[0].job_id.partition("_")[0]
-    file = root / "slurm" / "jobs.json"
-    kept = json.loads(file.read_text()) if file.is_file() else {}
-    file.write_text(json.dumps(kept | jobs, indent=1))
-    return jobs
+        file.write_text(json.dumps(kept | jobs, indent=1))
+    return {run.name: jobs[run.name] for run in runs}
 
 
 def _executor(root: pathlib.Path, max_timeouts: int) -> Any:

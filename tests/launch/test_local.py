@@ -68,7 +68,7 @@ def test_a_run_that_is_killed_again_and_again_has_failed(toy, tmp_path):
 
 
 def test_a_run_without_a_sign_of_life_is_killed_and_starts_again(toy, tmp_path):
-    assert kinds(tmp_path, [toy("hung", "hang once")], stall_seconds=1.0) == {"hung": Kind.DONE}
+    assert kinds(tmp_path, [toy("hung", "hang once")], stall_seconds=3.0) == {"hung": Kind.DONE}
     assert "without a sign of life" in read_attempts(tmp_path, "toy/hung")[0]["reason"]
 
 

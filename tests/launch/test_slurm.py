@@ -1,7 +1,10 @@
 """What can be said of Slurm without one; `make test-slurm` checks it on a real one."""
 
 import json
+import os
 import pathlib
+import signal
+import threading
 
 import pytest
 
@@ -33,6 +36,13 @@ def test_a_job_says_what_it_lacks(tmp_path):
 def test_a_job_fails_if_its_run_does(toy, tmp_path):
     with pytest.raises(RuntimeError, match="exit code 1; its log says why"):
         slurm.RunInJob(str(tmp_path))(toy("bad", "fail"))
+
+
+def test_a_preempted_job_passes_the_signal_on(toy, tmp_path):
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(RuntimeError, match="exit code -15"):
+        slurm.RunInJob(str(tmp_path))(toy("long", "sleep"))
 
 
 def test_a_job_carries_its_run_out(toy, tmp_path):

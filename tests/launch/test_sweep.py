@@ -58,6 +58,7 @@ def test_status_lists_what_is_not_done(capsys, toy, tmp_path):
     runs = [toy("good"), toy("bad", "fail"), toy("after", needs=["bad"])]
     write_sweep(tmp_path, "s", runs)
     LocalSweep(runs, tmp_path, slots()).run()
+    capsys.readouterr()
     code, out, _ = call(capsys, "status", f"--root={tmp_path}")
     assert code == 1 and "3 runs: 1 done, 1 failed, 1 waiting" in out
     assert "failed      toy/bad  exit code 1: it broke" in out and "toy/good" not in out
