@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from agents.packing import PackedTree, pack_vectors, unpack_vectors
 from worldmodels.rssm import forget
 from worldmodels.types import Array, RSSMState
 from worldmodels.world_model import WorldModel
@@ -102,11 +103,16 @@ class FilterActor:
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
         self.num_envs, self._blocks, self._inputs = num_envs, num_seeds, model.inputs
+        self._images = model.encoder.image_names
+        self._vectors = (*(name for name in model.inputs if name not in self._images), "is_first")
         # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
-        self._leaves, treedef = jax.tree.flatten((model, policy))
+        self._packing = PackedTree((model, policy), stacked=num_seeds is not None)
+        self._arrays = self._packing.pack((model, policy))
 
-        def step(leaves, state, observation, is_first):
-            model, policy = jax.tree.unflatten(treedef, leaves)
+        def step(arrays, state, images, vectors, widths):
+            model, policy = self._packing.unpack(arrays)
+            observation = images | unpack_vectors(vectors, self._vectors, widths)
+            is_first = observation.pop("is_first")[:, 0]
             return act(
                 model,
                 policy,
@@ -118,22 +124,22 @@ class FilterActor:
                 epsilon=epsilon,
             )
 
-        def initial(leaves, key):
-            model, _ = jax.tree.unflatten(treedef, leaves)
+        def initial(arrays, key):
+            model, _ = self._packing.unpack(arrays)
             return initial_actor_state(model, num_envs // blocks, key)
 
         if num_seeds is not None:
-            step, initial = jax.vmap(step), jax.vmap(initial)
+            step, initial = jax.vmap(step, in_axes=(0, 0, 0, 0, None)), jax.vmap(initial)
             key = jax.random.split(key, num_seeds)
-        self._step = jax.jit(step, donate_argnums=1)
+        self._step = jax.jit(step, donate_argnums=1, static_argnums=4)
         self._initial = jax.jit(initial)
-        self.state = self._initial(self._leaves, key)
+        self.state = self._initial(self._arrays, key)
 
     def renew(self, model: WorldModel, policy: Callable, key: Array) -> None:
         """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
-        self._leaves = jax.tree.leaves((model, policy))
+        self._arrays = self._packing.pack((model, policy))
         key = key if self._blocks is None else jax.random.split(key, self._blocks)
-        self.state = self._initial(self._leaves, key)
+        self.state = self._initial(self._arrays, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} to actions [N, A] float32."""
@@ -143,9 +149,9 @@ class FilterActor:
                 f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
                 "Act in the environment that the model was trained for."
             )
-        observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
-        is_first = self._blocked(np.asarray(records["is_first"], np.float32))
-        action, self.state = self._step(self._leaves, self.state, observation, is_first)
+        images = {name: self._blocked(np.asarray(records[name])) for name in self._images}
+        vectors, widths = pack_vectors(records, self._vectors)
+        action, self.state = self._step(self._arrays, self.state, images, self._blocked(vectors), widths)
         return np.asarray(action).reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:
