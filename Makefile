@@ -1,6 +1,7 @@
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
 # make test         all tests
+# make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), about two minutes
 # make doctor       what this machine can do, and what is missing
 # make clean-runs   delete runs/
 # Each makes the virtual environment .venv first; it is installed again only when its requirements change.
@@ -14,7 +15,7 @@ REQUIREMENTS := setup.py constraints.txt pyproject.toml
 # glibc keeps memory in huge pages: a training update on the CPU takes up to a sixth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo demo-walker test doctor lint clean-runs
+.PHONY: demo demo-walker test test-slurm doctor lint clean-runs
 
 demo: $(VENV)/.installed-run
 	@$(RUN) experiments.doctor --brief
@@ -27,6 +28,9 @@ demo-walker: $(VENV)/.installed-run
 test: $(VENV)/.installed-test
 	@$(RUN) experiments.doctor --brief
 	$(RUN) pytest tests -q
+
+test-slurm: $(VENV)/.installed-test
+	PYTHONPATH=.:tests:tests/slurm $(PY) -u tests/slurm/check_slurm.py
 
 doctor: $(VENV)/.installed-run
 	$(RUN) experiments.doctor

@@ -14,6 +14,7 @@ which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--work
 
 import difflib
 import inspect
+import logging
 import os
 import pathlib
 import platform
@@ -72,6 +73,7 @@ def launch(
         use_huge_pages()
         if not debug:
             threading.excepthook = sys.unraisablehook = _in_one_line
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax tells us itself
     set_up_process()
     try:
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)

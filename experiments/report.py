@@ -123,6 +123,7 @@ def curves(results: Results, task: str) -> dict:
         if curve is not None:
             drawn.setdefault(clock, {})[cell.name] = figures.Curve(*curve)
             published = sweep_tables.published_curve(cell) if clock == "env_step" else {}
+            published = {step: mean for step, mean in published.items() if step <= max(curve[0])}
             if published:
                 steps, means = zip(*published.items(), strict=True)
                 drawn[clock][f"{cell.method}, published"] = figures.Curve(steps, [means])
@@ -161,13 +162,9 @@ def write_page(
         text.append("They count with the policy of their last finite update.")
         sections.append(report_page.TextSection("Seeds that diverged", text))
     for table in tables:
-        heading = table.name.replace("_", " ").capitalize()
-        sections.append(report_page.TableSection(heading, table.headings, table.cells, table.caption))
+        sections.append(report_page.TableSection(table.title, table.headings, table.cells, table.caption))
     for name, text in figures.items():
-        heading = name.replace("_", " ").capitalize()
-        sections.append(
-            report_page.FigureSection(heading, out / "figures" / f"{name}.png", alt=text, caption=f"{text}.")
-        )
+        sections.append(report_page.FigureSection(text, out / "figures" / f"{name}.png", alt=text))
     sections += video_sections(results, report_page)
     sections += report_page.run_sections(results.cells[0].runs[0].path)
     lead = (

@@ -108,7 +108,7 @@ class Results:
     """All that a report shows.
 
     Attributes:
-      cells: in the order of their runs, without the random policy.
+      cells: in the order of `NAMES`, then of their runs; without the random policy.
       random: {task: [E] returns of the random policy}.
       unfinished: directories of runs without DONE.
     """
@@ -231,13 +231,17 @@ def _cells(runs: Sequence[RunScores]) -> list[Cell]:
     groups: dict[tuple, list[RunScores]] = {}
     for run in runs:
         groups.setdefault((run.task, run.variant), []).append(run)
+    order = {method: place for place, method in enumerate(NAMES)}
     cells = []
     for (task, (method, dataset, setup)), members in groups.items():
         known = NAMES.get(method, method)
         extra = [value for value, shown in zip((dataset, setup), varies, strict=True) if shown and value]
         env = members[0].labels.get("env") or task
         cells.append(Cell(task, env, ", ".join([known, *extra]), known, dataset, setup, tuple(members)))
-    return cells
+    places = {
+        name: order.get(name, len(order)) for name in dict.fromkeys(run.labels["method"] for run in runs)
+    }
+    return sorted(cells, key=lambda cell: places[cell.runs[0].labels["method"]])
 
 
 def _read_json(path: pathlib.Path) -> dict:

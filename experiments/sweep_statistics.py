@@ -117,10 +117,10 @@ def performance_profile(
 def improvements(
     results: Results, normalisation: Normalisation, *, resamples: int = 1000
 ) -> dict[tuple[str, str], Improvement]:
-    """{(better?, than): probability of improvement} of every pair of methods, over the tasks that they share."""
+    """{(one, other): probability that one is better} of every pair of methods, over the tasks that they share."""
     scores = {name: strata(results, name, normalisation) for name in results.methods}
     found = {}
-    for ours, theirs in itertools.permutations(scores, 2):
+    for ours, theirs in itertools.combinations(scores, 2):
         shared = [task for task in scores[ours] if task in scores[theirs]]
         if shared:
             pair = ([scores[name][task] for task in shared] for name in (ours, theirs))

@@ -26,12 +26,13 @@ class TextTable:
     """A table as readers see it, and its numbers.
 
     Attributes:
-      name: of its files. headings: [C]. cells: [R][C] text.
+      name: of its files. title: on the page. headings: [C]. cells: [R][C] text.
       numbers: a dict per row of the CSV, which may have more rows and columns.
       caption: what the numbers are.
     """
 
     name: str
+    title: str
     headings: Sequence[str]
     cells: Sequence[Sequence[str]]
     numbers: Sequence[Mapping[str, object]]
@@ -83,7 +84,14 @@ def aggregate_table(aggregates: Mapping[str, Aggregate], normalisation: Normalis
         f"In {normalisation.text}, over the seeds of all tasks, each seed the mean of its episodes. Intervals: "
         "stratified bootstrap over seeds within tasks, and episodes within seeds."
     )
-    return TextTable(f"aggregate_{normalisation.key}", headings, cells, numbers, caption)
+    return TextTable(
+        f"aggregate_{normalisation.key}",
+        f"Over all tasks, {normalisation.text}",
+        headings,
+        cells,
+        numbers,
+        caption,
+    )
 
 
 def cell_table(results: Results, normalisation: Normalisation) -> TextTable:
@@ -119,7 +127,9 @@ def cell_table(results: Results, normalisation: Normalisation) -> TextTable:
     )
     if beside:
         caption += f" {published_results.source().caption}"
-    return TextTable(f"cells_{normalisation.key}", headings, cells, numbers, caption)
+    return TextTable(
+        f"cells_{normalisation.key}", f"Every task, {normalisation.text}", headings, cells, numbers, caption
+    )
 
 
 def return_table(results: Results) -> TextTable:
@@ -136,7 +146,7 @@ def return_table(results: Results) -> TextTable:
                 numbers.append(_numbers(cell, cell.returns) | {"random": random, "expert": expert})
         cells.append([*row, EM_DASH if expert is None else f"{expert:.1f}"])
     caption = "Undiscounted returns: mean over seeds ± half of its 95% interval (number of seeds)."
-    return TextTable("returns", headings, cells, numbers, caption)
+    return TextTable("returns", "Returns", headings, cells, numbers, caption)
 
 
 def success_table(results: Results) -> TextTable | None:
@@ -160,7 +170,9 @@ def success_table(results: Results) -> TextTable | None:
         return None
     rules = "; ".join(f"{rule}: {text}" for rule, text in SUCCESS_RULES.items())
     headings = ["Task", "Method", *(f"Success {rule}" for rule in SUCCESS_RULES)]
-    return TextTable("success", headings, cells, numbers, f"% of episodes. {rules}.")
+    return TextTable(
+        "success", "Success rates by three rules", headings, cells, numbers, f"% of episodes. {rules}."
+    )
 
 
 def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list[dict[str, object]]:

@@ -34,6 +34,7 @@ OFFLINE = {
 }
 
 ONLINE = OFFLINE | {
+    "model": Stage("pretrain", "pretrain", {"world_model.idm_mode": "none"}),  # as AIME-NoB
     "viper": Stage("pretrain", "pretrain:viper"),
     "bco_alpha": Stage("baseline", "baseline:bco_alpha"),
     "nob_ail": Stage("online", "online:aime-nob", {"reward.name": "ail"}),
@@ -137,9 +138,11 @@ METAWORLD50 = (  # fmt: skip
 
 
 def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
-    """The stages of `experiments.online` with the presets for Meta-World."""
+    """The stages that learn online, and their likelihood models, with presets of that ending."""
     return {
-        name: Stage(stage.main, stage.config + ending, stage.settings) if stage.main == "online" else stage
+        name: Stage(stage.main, stage.config + ending, stage.settings)
+        if stage.main == "online" or name == "viper"
+        else stage
         for name, stage in stages.items()
     }
 

@@ -136,7 +136,8 @@ def test_a_killed_worker_is_replaced_and_its_episodes_begin_again():
         there.reset()
         there.step(actions[0])
         os.kill(there.worker_pids[0], signal.SIGKILL)  # environments 0 and 1
-        records = [there.step(actions[1])] + [there.step(action) for action in actions]
+        with pytest.warns(UserWarning, match="exit code -9.* is replaced; the episodes that it was in begin again"):
+            records = [there.step(actions[1])] + [there.step(action) for action in actions]
     assert records[0]["is_first"].tolist() == [True, True, False]
     for ours, theirs in zip(records, expected, strict=True):
         for name in ours:
@@ -159,7 +160,8 @@ def test_a_worker_that_hangs_is_replaced(module):
     """)
     with vector.make_vector("troubled:make_env", 1, seed=0, workers=1, timeout=1.0) as env:
         start = env.reset()
-        again = env.step(np.zeros((1, 2)))
+        with pytest.warns(UserWarning, match="no answer within 1 s"):
+            again = env.step(np.zeros((1, 2)))
         assert (folder / "hung").exists() and again["is_first"][0]
         np.testing.assert_array_equal(again["position"], start["position"])
         assert not env.step(np.zeros((1, 2)))["is_first"][0]
