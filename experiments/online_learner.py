@@ -304,7 +304,7 @@ def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
 def pretraining_data(
     config: dict, arch: dict, reward: SurrogateReward | None, state: OnlineState, sensors: Sequence[str]
 ) -> tuple[SequenceDataset | None, object]:
-    """D_body, with the surrogate reward if `regularizer.label` asks for it, or None; and the reward's state after it."""
+    """D_body, rewarded if `regularizer.label` asks for it, or None; and the state of the reward after that."""
     regularizer, reward_state, names = config["regularizer"], state.reward, list(sensors)
     if not config["embodiment"]:
         return None, reward_state
