@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from agents.packing import PackedTree, pack_vectors, unpack_vectors
 from worldmodels.rssm import forget
 from worldmodels.types import Array, RSSMState
 from worldmodels.world_model import WorldModel
@@ -113,25 +114,31 @@ class ModelActor:
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
         self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
+        self._images = modules[0].encoder.image_names
+        self._vectors = (*(name for name in self._inputs if name not in self._images), "is_first")
         # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
-        treedef = jax.tree.structure(modules)
+        self._packing = PackedTree(modules, stacked=num_seeds is not None)
 
-        def step_leaves(leaves, *args):
-            return step(jax.tree.unflatten(treedef, leaves), *args)
+        def step_arrays(arrays, state, images, vectors, widths):
+            observation = images | unpack_vectors(vectors, self._vectors, widths)
+            is_first = observation.pop("is_first")[:, 0]
+            return step(self._packing.unpack(arrays), state, observation, is_first)
 
-        def initial_leaves(leaves, key):
-            return initial(jax.tree.unflatten(treedef, leaves), num_envs // blocks, key)
+        def initial_arrays(arrays, key):
+            return initial(self._packing.unpack(arrays), num_envs // blocks, key)
 
         if num_seeds is not None:
-            step_leaves, initial_leaves = jax.vmap(step_leaves), jax.vmap(initial_leaves)
-        self._step, self._initial = jax.jit(step_leaves, donate_argnums=1), jax.jit(initial_leaves)
+            step_arrays = jax.vmap(step_arrays, in_axes=(0, 0, 0, 0, None))
+            initial_arrays = jax.vmap(initial_arrays)
+        self._step = jax.jit(step_arrays, donate_argnums=1, static_argnums=4)
+        self._initial = jax.jit(initial_arrays)
         self.renew(modules, key)
 
     def renew(self, modules: tuple, key: Array) -> None:
         """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
-        self._leaves = jax.tree.leaves(modules)
+        self._arrays = self._packing.pack(modules)
         key = key if self._num_seeds is None else jax.random.split(key, self._num_seeds)
-        self.state = self._initial(self._leaves, key)
+        self.state = self._initial(self._arrays, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} to actions [N, A] float32."""
@@ -141,9 +148,9 @@ class ModelActor:
                 f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
                 "Act in the environment that the model was trained for."
             )
-        observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
-        is_first = self._blocked(np.asarray(records["is_first"], np.float32))
-        action, self.state = self._step(self._leaves, self.state, observation, is_first)
+        images = {name: self._blocked(np.asarray(records[name])) for name in self._images}
+        vectors, widths = pack_vectors(records, self._vectors)
+        action, self.state = self._step(self._arrays, self.state, images, self._blocked(vectors), widths)
         return np.asarray(action).reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:

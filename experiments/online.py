@@ -94,8 +94,6 @@ class OnlineRun:
                 MetricsWriter(self.directory.path, start_update=self._update) as writer,
                 Progress(total, f"online {self.environment['env']}", initial=self.episodes) as bar,
             ):
-                if self.episodes == self._num_prefill:
-                    self._evaluate(envs, writer)  # the policy of offline AIME
                 while self.episodes < total:
                     self._play_round(envs, writer, bar)
             self.learner.save(self.directory.path)
@@ -127,8 +125,10 @@ class OnlineRun:
             for number in range(self.episodes):
                 self.learner.remember(read_episode(self._folder / f"{number}.hdf5"))
         if "episodes" not in extra:
-            self._pretrain("model", self.config["model_pretraining"])
-            self._pretrain("policy", self.config["model_pretraining"] + self.config["policy_pretraining"])
+            self._pretrain(envs, "model", self.config["model_pretraining"])
+            self._pretrain(
+                envs, "policy", self.config["model_pretraining"] + self.config["policy_pretraining"]
+            )
 
     def _prefill(self, envs) -> None:
         """Episodes of uniform actions, from the first one on: nothing else can have been learnt before them."""
@@ -140,11 +140,15 @@ class OnlineRun:
             actor = UniformActor(envs.num_envs, size, seed=seed, first_episode=number)
             self._keep(collect_episodes(envs, actor, envs.num_envs), "uniform")
 
-    def _pretrain(self, stage: str, until: int) -> None:
-        """Updates of one stage until so many updates were made in all."""
+    def _pretrain(self, envs, stage: str, until: int) -> None:
+        """Updates of one stage until so many updates were made in all; evaluates the policy of offline AIME."""
         if self._update >= until:
             return
-        loss = {"model": "model/loss", "policy": "policy/loss"}[stage]
+
+        def evaluate_policy(state, update: int) -> dict:
+            self.learner.state = state
+            return self._evaluation(envs)
+
         self.learner.state = train(
             self.directory,
             self.learner.state,
@@ -155,13 +159,14 @@ class OnlineRun:
             save_every=self.config["save_every"],
             prefix="train/",
             description=f"{stage} pretraining",
-            progress_metric=loss,
+            progress_metric=f"{stage}/loss",
+            evaluate=evaluate_policy if stage == "policy" else None,
         )
 
     def _play_round(self, envs, writer: MetricsWriter, bar: Progress) -> None:
         """Plays an episode in every environment, learns, and writes what that gave."""
         config, number, began = self.config, self.episodes // envs.num_envs, time.perf_counter()
-        if self._is_due(config["policy_reset_every"], envs) and self.episodes > self._num_prefill:
+        if self.episodes > self._num_prefill and is_due(config["policy_reset_every"], self.episodes, envs):
             # The published code resets at the first episode too, and with it all of the policy's pretraining.
             self.learner.reset_policy(number)
         row = {}
@@ -177,18 +182,15 @@ class OnlineRun:
         row |= {name_of(name): value for name, value in self.learner.learn(updates).items()}
         row["fps/updates"] = updates / (time.perf_counter() - began)
         check_finite(writer.write(row, **self._clocks(envs)), self._update)
-        if self._is_due(config["evaluation"]["every"], envs):
+        played = self.episodes - self._num_prefill
+        if is_due(config["evaluation"]["every"], played, envs):
             self._evaluate(envs, writer)
-        over = self.episodes >= self._num_prefill + config["num_episodes"]
+        over = played >= config["num_episodes"]
         if over or number % config["checkpoint_every"] == 0 or self.directory.interrupted():
             self._checkpoints.save(self._update, self.learner.state, {"episodes": self.episodes})
         shown = {"return": float(np.mean(row["episode/return"]))} if "episode/return" in row else {}
         bar.update(envs.num_envs, **shown)
         self.directory.stop_if_interrupted()
-
-    def _is_due(self, every: int | None, envs) -> bool:
-        """Whether a multiple of `every` episodes was reached in the last round."""
-        return bool(every) and self.episodes % every < envs.num_envs
 
     def _keep(self, episodes: list[Episode], policy: str) -> list[Episode]:
         """Scores episodes, writes them and puts them into the online buffer, as they read back from disk."""
@@ -204,7 +206,7 @@ class OnlineRun:
         model, policy = self.learner.model, self.learner.policy
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config["seed"]), 7), number)
         if purpose in self._actors:
-            self._actors[purpose].renew(model, policy, key)
+            self._actors[purpose].renew((model, policy), key)
         else:
             play = dict(sample_action=True, epsilon=self.config["epsilon"])
             options = {
@@ -214,14 +216,17 @@ class OnlineRun:
             self._actors[purpose] = FilterActor(model, policy, envs.num_envs, key, **options[purpose])
         return self._actors[purpose]
 
-    def _evaluate(self, envs, writer: MetricsWriter) -> None:
-        """Plays with the policy's mode, from the same starts every time, and writes a row of eval.jsonl."""
+    def _evaluation(self, envs) -> dict:
+        """A row of eval.jsonl: the policy's mode from the same starts every time, and how wrong its inference is."""
         rows = self._play(envs, self.config["evaluation"]["episodes"], _EVALUATION)
-        clocks = self._clocks(envs)
-        analysis = self.analysis(self.learner)
-        writer.write_eval({**clocks, **rows, **analysis})
-        means = {f"eval/{name}": float(np.mean(values)) for name, values in rows.items()}
-        writer.write(means | analysis, **clocks)
+        return {**self._clocks(envs), **rows, **self.analysis(self.learner)}
+
+    def _evaluate(self, envs, writer: MetricsWriter) -> None:
+        """Writes an evaluation, and its means for TensorBoard."""
+        row = writer.write_eval(self._evaluation(envs))
+        means = {f"eval/{name}": float(np.mean(v)) for name, v in row.items() if isinstance(v, list)}
+        analysis = {name: value for name, value in row.items() if name.startswith("analysis/")}
+        writer.write(means | analysis, **self._clocks(envs))
 
     def _play(self, envs, num_episodes: int, first: int, on_episode=None) -> dict[str, list[float]]:
         """Evaluates on the environments' episodes from number `first` on."""
@@ -269,6 +274,11 @@ def summary(episodes: list[Episode], head: str | None) -> dict[str, list[float]]
         for row, episode in zip(rows, episodes, strict=True):
             row[f"{head.removesuffix('_reward')}_return"] = float(np.sum(episode.records[head]))
     return {f"episode/{name}": [row[name] for row in rows] for name in rows[0]}
+
+
+def is_due(every: int | None, episodes: int, envs) -> bool:
+    """Whether the last round has reached a multiple of `every` episodes."""
+    return bool(every) and episodes % every < envs.num_envs
 
 
 def name_of(metric: str) -> str:

@@ -81,7 +81,8 @@ class OnlineLearner:
         policy, networks = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
         self.state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
-        body = pretraining_data(config, self._arch, self.reward, self.state, sensors)
+        body, reward_state = pretraining_data(config, self._arch, self.reward, self.state, sensors)
+        self.state = self.state.replace(reward=reward_state)
         options = dict(length=config["length"], sensors=list(sensors), with_actions=False, with_reward=False)
         shown = SequenceDataset.create(demonstrations, **options)
         self.data = OnlineData(body=body, online=None, demonstrations=shown)
@@ -302,30 +303,26 @@ def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
 
 def pretraining_data(
     config: dict, arch: dict, reward: SurrogateReward | None, state: OnlineState, sensors: Sequence[str]
-) -> SequenceDataset | None:
-    """D_body, with the surrogate reward if `regularizer.label` asks for it; None without a regulariser."""
-    regularizer = config["regularizer"]
+) -> tuple[SequenceDataset | None, object]:
+    """D_body, rewarded if `regularizer.label` asks for it, or None; and the state of the reward after that."""
+    regularizer, reward_state, names = config["regularizer"], state.reward, list(sensors)
     if not config["embodiment"]:
-        return None
+        return None, reward_state
     choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
     episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
     world_models.check_records(arch | {"sizes": {n: arch["sizes"][n] for n in sensors}}, episodes)
-    names = list(sensors)
     if regularizer["label"]:
         if reward is None or not reward.stored or reward.head == "reward":
             raise ValueError(
                 "regularizer.label rewards the pretraining data once, with a reward that is stored with episodes "
                 f"(viper or ot), not with {config['reward']['name']!r}."
             )
-        episodes = [labelled(reward, state, episode, sensors) for episode in episodes]
         names.append(reward.head)
-    return SequenceDataset.create(episodes, length=config["length"], sensors=names)
-
-
-def labelled(reward: SurrogateReward, state: OnlineState, episode: Episode, sensors) -> Episode:
-    """A pretraining episode with its surrogate reward: the state of the reward goes through it once, from its start."""
-    values, _ = reward.score(state.reward, state.model.model, whole_episode(episode, sensors))
-    return Episode(episode.records | {reward.head: np.asarray(values, np.float32)[:, None]}, episode.metadata)
+        for episode in episodes:  # each from the start of its own, every frame once
+            batch = whole_episode(episode, sensors)
+            values, reward_state = reward.score(reward_state, state.model.model, batch)
+            episode.records[reward.head] = np.asarray(values, np.float32)[:, None]
+    return SequenceDataset.create(episodes, length=config["length"], sensors=names), reward_state
 
 
 def common_sensors(episodes: Sequence[Episode]) -> list[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from agents import imagination
 from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
+from aime.rewards import symlog
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import elbo_loss, per_step_evidence
@@ -149,7 +150,7 @@ def filter_outputs(case: Case) -> dict:
             "rollout/deter": rollout.deter,
             "rollout/stoch": rollout.stoch,
             "likelihood/elbo": elbo,
-            "likelihood/symlog": jnp.sign(elbo) * jnp.log1p(jnp.abs(elbo)),
+            "likelihood/symlog": symlog(elbo),
         }
 
     return compute(checkpoint.world_model, case.batch)
