@@ -38,7 +38,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.reward_model = pretrain.get_config(f"viper-{size}")
     config.imitate = imitate.get_config(size)
     config.online = online.get_config(size)
-    chosen = {"": tuple(VARIANTS), "tiny": ("viper", "no-reward")}[preset]
+    chosen = {"": tuple(VARIANTS), "tiny": ("viper",)}[preset]
     config.labels = ml_collections.ConfigDict({stage: VARIANTS[stage][0] for stage in chosen})
     config.variants = ml_collections.ConfigDict({stage: VARIANTS[stage][1] for stage in chosen})
     {"": small, "tiny": tiny}[preset](config)

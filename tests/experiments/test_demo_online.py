@@ -22,7 +22,6 @@ def test_the_table_has_what_was_given_offline_aime_and_every_variant(finished):
         "Embodiment data (fake-pointmass)",
         "AIME (offline)",
         "AIME-v2, VIPER",
-        "Without surrogate reward",
         "Demonstrations",
     ]
     assert rows["AIME-v2, VIPER"]["Environment steps"] == str(2 * 25)
