@@ -178,8 +178,11 @@ def image_films(view: View, context: int) -> dict[str, np.ndarray]:
 def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) -> np.ndarray:
     """`comparison_video` with names of the rows and a caption, large enough to be seen; [T, H, W, 3] uint8."""
     length = truth.shape[1]
-    frames = report.comparison_video(truth, prediction, context=context, samples=SAMPLES)
-    frames = video.enlarged(frames, max(1, -(-TILE // truth.shape[3])))
+    factor = max(1, -(-TILE // truth.shape[3]))
+    truth, prediction = (
+        values[:SAMPLES].repeat(factor, axis=2).repeat(factor, axis=3) for values in (truth, prediction)
+    )
+    frames = report.comparison_video(truth, prediction, context=context, border=3)
     shown = length if context is None else context
     captions = [
         f"record {t + 1} of {length}: " + ("seen" if t < shown else "foreseen from actions alone")

@@ -142,7 +142,7 @@ def explained(truth: Array, prediction: Array) -> Array:
 
 
 def comparison_video(
-    truth: Array, prediction: Array, *, context: int | None = None, samples: int = 6, border: int = 2
+    truth: Array, prediction: Array, *, context: int | None = None, samples: int = 6, border: int = 1
 ) -> np.ndarray:
     """Rows truth, prediction and error = (truth - prediction) / 2 + 0.5; windows side by side.
 
