@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The curves of results/walker-transfer.md: what walking learnt from standing depends on. After `make demo-walker`:
 #   bash results/walker-transfer.sh [PYTHON]
-# About an hour on two cores. Finished runs are skipped; the same command continues.
+# About half an hour on two cores. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -30,15 +30,14 @@ subset() { # EPISODES of standing, drawn at random, beside the 20 of the random 
 }
 
 all=$demo/embodiment/episodes
-model updates-1250 $all 1250 160
-model updates-2500 $all 2500 160
-model updates-5000 $all 5000 160
-model units-64 $all 5000 64
-subset 60
-model episodes-80 $out/data-60/episodes 5000 160
-subset 240
-model episodes-260 $out/data-240/episodes 5000 160
 policy updates-20000 $demo/pretrain 800 2
+model updates-4000 $all 4000 160
+model updates-1000 $all 1000 160
+model units-64 $all 4000 64
+subset 60
+model episodes-80 $out/data-60/episodes 4000 160
+subset 240
+model episodes-260 $out/data-240/episodes 4000 160
 policy demonstrations-50 $demo/pretrain 800 2 50
 
 runs=$(for run in "$out"/policies/*; do printf "'%s'," "$run"; done)
