@@ -69,7 +69,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
-    config.world_model = _world_model()
+    config.world_model = world_model()
     presets = {
         "rssm": rssm,
         "rssmo-v1": rssmo_v1,
@@ -86,7 +86,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     return config.lock()
 
 
-def _world_model() -> dict:
+def world_model() -> dict:
     """The published `rssmo`, and every option of `WorldModel`."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
     return dict(
@@ -107,9 +107,8 @@ def _world_model() -> dict:
         image_encoder=dict(name="cnn_ha", width=32),
         image_decoder=dict(name="cnn_ha", width=32, sigmoid=False),
         image_probe=dict(name="cnn_ha", width=32, sigmoid=False),
-        ensemble=dict(
-            num_members=0, hidden_size=1024, hidden_layers=2, variant="std"
-        ),  # published: 5 members
+        # Plan2Explore has 5 members; a reward_probe's target is "disagreement" or "surprise".
+        ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
         reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
         intrinsic_scale=0.1,
         compute_dtype="float32",  # or bfloat16
