@@ -41,7 +41,7 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._start = self._last_line = time.monotonic()
-        if self._file.isatty():
+        if self._file.isatty() and self.total:  # a bar needs an end
             self._start_bar()
         else:
             done = f"{self.completed} of {self.total} done, " if self.total else ""

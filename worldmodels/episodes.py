@@ -49,6 +49,7 @@ _UNREADABLE = (
     TypeError,
     RuntimeError,
     EOFError,
+    MemoryError,  # a shape that no file can hold
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -454,6 +455,10 @@ def _open_npz(path: Path) -> Iterator[_NpzFile]:
 def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
     # A published file never changes, so that no lock is needed; some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
+        for name in file:
+            is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
+            if is_link or getattr(file[name], "external", None):
+                raise ValueError(f"{name!r} lies in another file")
         yield _HDF5File(
             file, list(file), json.loads(file.attrs[_METADATA]) if _METADATA in file.attrs else {}
         )

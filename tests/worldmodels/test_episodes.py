@@ -235,6 +235,23 @@ def test_pickled_objects_are_never_loaded(tmp_path):
         read_episode(tmp_path / "0.npz")
 
 
+def test_an_hdf5_file_that_reads_other_files_is_refused(tmp_path):
+    write_episode(tmp_path / "1.hdf5", make_episode())
+    (tmp_path / "secret").write_bytes(bytes(40))
+    for number in (2, 3):
+        with h5py.File(tmp_path / f"{number}.hdf5", "w") as file:
+            for name, value in foreign_with(height=None).items():
+                if value is not None:
+                    file[name] = value
+            if number == 2:
+                file["height"] = h5py.ExternalLink("1.hdf5", "height")
+            else:
+                external = [(str(tmp_path / "secret"), 0, 40)]
+                file.create_dataset("height", (5, 1), "float64", external=external)
+        with pytest.raises(EpisodeError, match="not a readable episode.*'height' lies in another file"):
+            read_episode(tmp_path / f"{number}.hdf5")
+
+
 def test_a_nested_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "0.hdf5", "w") as file:
         for name, value in foreign_with().items():
