@@ -1,11 +1,14 @@
-"""BCO(0): behaviour cloning from observation (Torabi et al. 2018, without interaction, alpha = 0).
+"""BCO: behaviour cloning from observation (Torabi et al. 2018), without interaction (alpha = 0) or with.
 
 First an inverse dynamics model (IDM) learns on embodiment data which action led from F frames to the next
 one; then a policy of F frames regresses the actions that the IDM infers from demonstrations. The true actions
-of the demonstrations are never used.
+of the demonstrations are never used. BCO(alpha) then goes on in rounds: the policy plays, the IDM learns from its
+episodes too, the policy from the better IDM.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import jax
 
@@ -16,6 +19,12 @@ from worldmodels.training import Metrics
 from worldmodels.types import Array, SequenceBatch
 
 PUBLISHED = FitSettings(min_updates=5000)  # of both networks, and as BC otherwise
+PUBLISHED_ALPHA = FitSettings(batch_size=256, min_epochs=10, min_updates=5000)  # the first round; by episodes
+
+
+def later_rounds(settings: FitSettings) -> FitSettings:
+    """From the second round on, BCO(alpha) stops at the first epoch without improvement."""
+    return dataclasses.replace(settings, patience=1, min_epochs=0, min_updates=0)
 
 
 def inverse_dynamics_loss(

@@ -1,10 +1,11 @@
 """Supervised learning with early stopping: how BC, BCO and their relatives are trained.
 
-An epoch is a pass over a random 70% of the windows; after it the loss on the other 30% decides. Training
+An epoch is a pass over a random 70% of the windows (BCO(alpha): of the episodes); after it the loss on the other
+30% decides. Training
 stops when that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and
 `min_updates`; the weights with the lowest validation loss are the result. One epoch is one dispatch. Several
 seeds are trained in one program: each has its own split, order and weights, and one that has stopped keeps
-its state while the others go on.
+its state while the others go on. One that diverges (a loss or a gradient is not finite) stops there.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
 from worldmodels.types import Array
 
 VALIDATION_CHUNK = 1024  # windows at a time
+IMAGE_CHUNK = 64  # the same where there are images, whose features are large
 _SPLIT, _SHUFFLE = 1, 2  # streams of random numbers beside the updates' own
 
 
@@ -70,6 +73,7 @@ class FitState:
       stale_epochs: [] int32, epochs in a row without improvement.
       epoch: [] int32, epochs made.
       stopped: [] bool; from then on the state does not change.
+      diverged: [] bool, whether it stopped because something was not finite.
     """
 
     train: TrainState
@@ -78,6 +82,7 @@ class FitState:
     stale_epochs: Array
     epoch: Array
     stopped: Array
+    diverged: Array
 
     @classmethod
     def create(cls, model, settings: FitSettings, key: Array) -> FitState:
@@ -89,6 +94,7 @@ class FitState:
             stale_epochs=jnp.zeros((), jnp.int32),
             epoch=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), bool),
+            diverged=jnp.zeros((), bool),
         )
 
 
@@ -117,6 +123,35 @@ def split_windows(num_windows: int, fraction: float, key: Array) -> Split:
     return Split(training=order[:num_training], validation=order[num_training:])
 
 
+def split_episodes(num_records: Sequence[int], length: int, is_training: Sequence[bool]) -> Split:
+    """Split of a dataset's windows by whole episodes, so that the parts have no record in common.
+
+    Args:
+      num_records: of each episode, in the order of `SequenceDataset.create`.
+      length: T, records per window.
+      is_training: of each episode, whether it is trained on; see `draw_training`.
+
+    Raises:
+      ValueError: a part would be empty.
+    """
+    counts = np.maximum(np.asarray(num_records) - length + 1, 1)
+    training = np.repeat(np.asarray(is_training, bool), counts)
+    if training.all() or not training.any():
+        raise ValueError(
+            f"A split of {len(counts)} episodes leaves one part empty; use at least two episodes."
+        )
+    parts = (np.flatnonzero(part).astype(np.int32) for part in (training, ~training))
+    return Split(*map(jnp.asarray, parts))
+
+
+def draw_training(num_episodes: int, fraction: float, key: Array) -> np.ndarray:
+    """[num_episodes] bool: a random share `fraction` to train on, both parts with at least one of two or more."""
+    num_training = round(fraction * num_episodes)
+    if num_episodes > 1:
+        num_training = min(max(num_training, 1), num_episodes - 1)
+    return np.asarray(jax.random.permutation(jax.random.fold_in(key, _SPLIT), num_episodes)) < num_training
+
+
 def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
     """The split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
 
@@ -140,43 +175,64 @@ def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
     return order[jnp.arange(num_updates * batch_size) % num_windows].reshape(num_updates, batch_size)
 
 
+def continued(state: FitState) -> FitState:
+    """The state with which a fit goes on when its data have grown (BCO(alpha)).
+
+    It starts from the best weights and keeps the optimizer's state; losses on the old validation windows do not
+    count any more.
+    """
+    return state.replace(
+        train=state.train.replace(model=jax.tree.map(jnp.copy, state.best_model)),
+        best_loss=jnp.full_like(state.best_loss, jnp.inf),
+        stale_epochs=jnp.zeros_like(state.stale_epochs),
+        stopped=jnp.zeros_like(state.stopped),
+    )
+
+
 def make_mean_loss(loss_fn: Callable) -> Callable:
     """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over windows."""
 
     def mean_loss(model, dataset: SequenceDataset, indices: Array, *frozen) -> Array:
-        key = jax.random.key(0)  # these losses draw nothing
+        key = jax.random.key(0)  # where a loss draws, always the same
 
         def of_window(index):
             return loss_fn(model, windows(dataset, index[None]), *frozen, key)[0]
 
-        return jax.lax.map(of_window, indices, batch_size=VALIDATION_CHUNK).mean()
+        has_images = any(value.ndim == 4 for value in dataset.observation.values())
+        chunk = IMAGE_CHUNK if has_images else VALIDATION_CHUNK
+        return jax.lax.map(of_window, indices, batch_size=chunk).mean()
 
     return mean_loss
 
 
-def end_epoch(state: FitState, validation_loss: Array, settings: FitSettings) -> FitState:
+def end_epoch(
+    state: FitState, validation_loss: Array, settings: FitSettings, *, finite: Array | bool = True
+) -> FitState:
     """The bookkeeping after an epoch: best weights, patience, and whether to stop.
 
     Args:
       state: with the weights that the epoch has trained.
       validation_loss: [] of those weights.
       settings: the stopping rule.
+      finite: [] bool, whether all updates of the epoch were.
     """
+    diverged = ~(finite & jnp.isfinite(validation_loss))
     improved = validation_loss < state.best_loss
     epoch, stale_epochs = state.epoch + 1, jnp.where(improved, 0, state.stale_epochs + 1)
     updates = state.train.step
-    stopped = jnp.zeros((), bool)
+    stopped = diverged
     if settings.patience is not None:
-        stopped = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
-        stopped &= updates >= settings.min_updates
+        stale = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
+        stopped |= stale & (updates >= settings.min_updates)
     if settings.max_updates is not None:
         stopped |= updates >= settings.max_updates
     return state.replace(
-        best_model=_where(improved, state.train.model, state.best_model),
+        best_model=where(improved, state.train.model, state.best_model),
         best_loss=jnp.where(improved, validation_loss, state.best_loss),
         stale_epochs=stale_epochs,
         epoch=epoch,
         stopped=stopped,
+        diverged=diverged,
     )
 
 
@@ -195,7 +251,7 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
       `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was
       discarded, but for the last three.
     """
-    update = make_update(loss_fn, make_optimizer(settings.learning_rate))
+    update = only_finite(make_update(loss_fn, make_optimizer(settings.learning_rate)))
     mean_loss = make_mean_loss(loss_fn)
 
     def epoch(state: FitState, split: Split, dataset: SequenceDataset, frozen) -> tuple[FitState, Metrics]:
@@ -207,8 +263,9 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
 
         train, metrics = jax.lax.scan(one_update, state.train, batches)
         validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
-        ended = end_epoch(state.replace(train=train), validation_loss, settings)
-        state = _where(state.stopped, state, ended)
+        finite = metrics["finite"].all()
+        ended = end_epoch(state.replace(train=train), validation_loss, settings, finite=finite)
+        state = where(state.stopped, state, ended)
         metrics = jax.tree.map(jnp.mean, metrics) | {
             "validation_loss": validation_loss,
             "best_validation_loss": state.best_loss,
@@ -228,6 +285,7 @@ def fit(
     loss_fn: Callable,
     settings: FitSettings,
     *frozen,
+    split: Split | None = None,
     on_epoch: Callable | None = None,
 ) -> FitState:
     """Runs epochs until every seed has stopped, and returns the last state; `best_model` in it is the result.
@@ -235,22 +293,14 @@ def fit(
     Args:
       state: of `FitState.create`, or a later one to go on with; for several seeds, stacked.
       dataset, loss_fn, settings, frozen: as of `make_epoch`.
+      split: None for a random one of the windows, which the state's key decides.
       on_epoch: (state, metrics) -> None, called after each epoch, to log and to save.
     """
     num_seeds = None if state.stopped.ndim == 0 else state.stopped.shape[0]
     run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds)
-    split = split_of(state, dataset, settings)
+    split = split_of(state, dataset, settings) if split is None else split
     while not bool(state.stopped.all()):
         state, metrics = run_epoch(state, split, dataset, *frozen)
         if on_epoch is not None:
             on_epoch(state, metrics)
     return state
-
-
-def _where(condition: Array, this, other):
-    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
-
-    def choose(x, y):
-        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
-
-    return jax.tree.map(choose, this, other)

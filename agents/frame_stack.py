@@ -3,8 +3,8 @@
 `FrameStackNet` is encoder per frame -> merger of the frames -> MLP -> tanh (AIME, baselines). With the frames
 up to now it is a deterministic policy; with one more frame, the future, it is an inverse dynamics model.
 
-The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`: for images nothing is needed
-here but to pass on the options of its image encoders.
+The encoder is that of the world models, `worldmodels.encoders.ObservationEncoder`; images are not augmented, as
+published.
 """
 
 from __future__ import annotations
@@ -64,12 +64,13 @@ class FrameStackNet(nnx.Module):
     """Observations of F successive records -> action in [-1, 1].
 
     Args:
-      sizes: {sensor: d} of the inputs, in the published sensor order.
+      sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
       action_size: A.
       num_frames: F.
       merger: "concat" or "flare".
-      encoder: options of the encoder of one frame with its `name`; the published one for vectors is the
+      encoder: options of the encoder of the vectors of one frame with its `name`; the published one is the
         identity.
+      image_encoder: the same of each image, uint8 [..., y, x, 3]; the published one is `cnn_ha`.
       statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as
         they are.
       hidden_size, hidden_layers: of the MLP; ELU.
@@ -77,12 +78,13 @@ class FrameStackNet(nnx.Module):
 
     def __init__(
         self,
-        sizes: Mapping[str, int],
+        sizes: Mapping,
         action_size: int,
         *,
         num_frames: int,
         merger: str = "concat",
         encoder: Mapping | None = None,
+        image_encoder: Mapping | None = None,
         statistics: Mapping[str, tuple] | None = None,
         hidden_size: int = 128,
         hidden_layers: int = 2,
@@ -91,7 +93,12 @@ class FrameStackNet(nnx.Module):
         if num_frames < 1:
             raise ValueError(f"A stack of {num_frames} frames is empty; give at least 1.")
         self.standardizer = Standardizer(sizes, statistics)
-        self.encoder = ObservationEncoder(sizes, encoder=encoder or {"name": "identity"}, rngs=rngs)
+        self.encoder = ObservationEncoder(
+            sizes,
+            encoder=encoder or {"name": "identity"},
+            image_encoder=image_encoder or {"name": "cnn_ha"},
+            rngs=rngs,
+        )
         self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
         self.head = MLP(
             self.merger.out_size,
@@ -105,7 +112,7 @@ class FrameStackNet(nnx.Module):
         self.num_frames = num_frames
 
     def __call__(self, observation: Mapping[str, Array]) -> Array:
-        """{sensor: [..., F, d]}, oldest first -> [..., A]."""
+        """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> [..., A]."""
         require(observation, self.names)
         embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
         if embed.shape[-2] != self.num_frames:
@@ -117,14 +124,15 @@ class FrameStackNet(nnx.Module):
 
 
 def policy_frames(observation: Mapping[str, Array], num_frames: int) -> dict[str, Array]:
-    """What a policy sees of windows {sensor: [B, T, d]} before the action that leads to record F."""
+    """What a policy sees of windows {sensor: [B, T, ...]} before the action that leads to record F."""
     return {name: value[:, :num_frames] for name, value in observation.items()}
 
 
-def with_encoder_of(policy: FrameStackNet, source: FrameStackNet) -> FrameStackNet:
+def with_encoder_of(policy: FrameStackNet, source: nnx.Module) -> FrameStackNet:
     """The policy with a copy of the frame encoder of another network (its head and merger stay).
 
-    BCO(0) starts its policy from the encoder of the inverse model; the identity encoder has nothing to copy.
+    BCO(0) starts its policy from the encoder of the inverse model, IIDM from that of the forward model; the
+    identity encoder has nothing to copy.
     """
     graph, encoder, rest = nnx.split(policy, nnx.PathContains("encoder"), ...)
     _, trained, _ = nnx.split(source, nnx.PathContains("encoder"), ...)

@@ -1,5 +1,8 @@
 """SAC with several environments at once: play, remember, learn, in rounds of one episode per environment.
 
+What is learnt with is a `Learner`: SAC on the environment's reward by default, or on a surrogate (`agents.gaifo`,
+`agents.ot`).
+
 Between rounds everything is at rest: no episode is open, no transition waits, no update is under way. There a
 run can stop, and continues from `SACState`, `Progress` and the episodes on disk as if it had never stopped.
 
@@ -11,12 +14,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from agents.loop import Records, collect_episodes
-from agents.sac import NumpyPolicy, SACSettings, SACState, create_sac, make_learn
+from agents.observer import Observer
+from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay, TransitionQueue, insert, replay_transitions
 from worldmodels.episodes import Episode
 from worldmodels.training import Metrics
@@ -62,6 +67,58 @@ class RoundSettings:
     replay_capacity: int = 500_000
 
 
+class Learner(Protocol):
+    """What turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
+
+    Attributes:
+      rates_episodes: whether `rewards` gives the rewards of whole episodes, when a round is over. If not, those of
+        the environment go to the replay at once, to be used or replaced in `learn`.
+    """
+
+    rates_episodes: bool
+
+    def create(self, observation_size: int, action_size: int, key: jax.Array) -> Any:
+        """State before the first update."""
+
+    def actor(self, state: Any) -> Actor:
+        """The network that acts."""
+
+    def learn(self, state: Any, replay: Replay) -> tuple[Any, Metrics]:
+        """One dispatch of updates; donates `state`."""
+
+    def end_round(self, state: Any, episodes: Sequence[np.ndarray]) -> Any:
+        """Takes in the observations [T, O] of each episode of a round."""
+
+    def rewards(self, state: Any, episode: np.ndarray) -> np.ndarray:
+        """[T] rewards of the observations [T, O] of an episode; that of record 0 is not used."""
+
+
+class SACLearner:
+    """SAC on the environment's reward; `updates_per_dispatch` as of `RoundSettings`."""
+
+    rates_episodes = False
+
+    def __init__(self, settings: SACSettings, updates_per_dispatch: int):
+        self._settings, self._num_updates = settings, updates_per_dispatch
+
+    def create(self, observation_size: int, action_size: int, key: jax.Array) -> SACState:
+        """State before the first update."""
+        self._learn = make_learn(action_size, self._settings, self._num_updates)
+        return create_sac(observation_size, action_size, self._settings, key)
+
+    def actor(self, state: SACState) -> Actor:
+        """The network that acts."""
+        return state.actor.model
+
+    def learn(self, state: SACState, replay: Replay) -> tuple[SACState, Metrics]:
+        """One dispatch of updates; donates `state`."""
+        return self._learn(state, replay)
+
+    def end_round(self, state: SACState, episodes: Sequence[np.ndarray]) -> SACState:
+        """Nothing changes."""
+        return state
+
+
 class SACRun:
     """Plays and learns round by round; the only mutable thing here, because environments are.
 
@@ -72,9 +129,11 @@ class SACRun:
       rounds: how to play.
       seed: of the networks, the actions and the batches.
       disturb: None, or (records of N environments, actions [N, A]) -> the actions that are taken instead.
+      observer: makes the observations; None puts `sensors` together as they are.
+      learner: None for SAC on the environment's reward.
 
     Attributes:
-      state: SACState, what has been learnt.
+      state: of the learner, what has been learnt.
       progress: how far the run is.
     """
 
@@ -87,19 +146,22 @@ class SACRun:
         rounds: RoundSettings,
         seed: int,
         disturb: Callable[[Records, np.ndarray], np.ndarray] | None = None,
+        observer: Observer | None = None,
+        learner: Learner | None = None,
     ):
         self._envs = envs
-        self._sensors = tuple(sensors)
+        self._observer = observer or Observer(sensors)
+        self._learner = learner or SACLearner(sac, rounds.updates_per_dispatch)
         self._settings = rounds
         self._seed = seed
         self._disturb = disturb
         self._action_size = envs.action_spec.shape[0]
-        observation_size = sum(envs.observation_spec[name].shape[0] for name in sensors)
-        self._learn = make_learn(self._action_size, sac, rounds.updates_per_dispatch)
-        self.state = create_sac(observation_size, self._action_size, sac, jax.random.key(seed))
+        observation_size = self._observer.size(envs.observation_spec)
+        self.state = self._learner.create(observation_size, self._action_size, jax.random.key(seed))
         self.progress = Progress()
         self._replay = Replay.create(rounds.replay_capacity, observation_size, self._action_size)
         self._queue = TransitionQueue(envs.num_envs, num_steps=rounds.num_steps, discount=rounds.discount)
+        self._num_remembered = 0
         self._metrics: Metrics = {}
 
     def play_round(self) -> tuple[list[Episode], Metrics]:
@@ -109,11 +171,15 @@ class SACRun:
           The episodes; and the metrics of the latest updates, on the device ({} before there are any).
         """
         self._rng = np.random.default_rng([self._seed, self.progress.rounds])
-        self._policy = NumpyPolicy(self.state.actor.model)
+        self._policy = NumpyPolicy(self._learner.actor(self.state))
         self._over = np.zeros(self._envs.num_envs, bool)
         episodes = collect_episodes(self._envs, self, self._envs.num_envs)
         ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
         self._observe({name: np.stack([end[name] for end in ends]) for name in ends[0]})
+        observations = [self._observer.of_episode(episode.records) for episode in episodes]
+        self.state = self._learner.end_round(self.state, observations)
+        if self._learner.rates_episodes:
+            replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
         self._remember()
         self.progress.rounds += 1
         return episodes, self._metrics
@@ -135,11 +201,11 @@ class SACRun:
 
     def _observe(self, records: Records):
         """Queues the steps that end in these records; where an episode is over the last one is repeated."""
-        observation = concatenate(records, self._sensors)
+        observation = self._observer(records)
         moved = ~self._over & ~records["is_first"]
         for env in np.flatnonzero(records["is_first"]):
             self._queue.forget(env)  # empty, unless the episode was lost and begins again
-        for env in np.flatnonzero(moved):
+        for env in () if self._learner.rates_episodes else np.flatnonzero(moved):
             self._queue.add(
                 env,
                 self._observation[env],
@@ -161,36 +227,49 @@ class SACRun:
             return
         progress.updates_owed += num_steps * settings.updates_per_step
         while progress.updates_owed >= settings.updates_per_dispatch:
-            self._policy = NumpyPolicy(self.state.actor.model)  # waits for the dispatch before
+            self._policy = NumpyPolicy(self._learner.actor(self.state))  # waits for the dispatch before
             self._remember()
-            self.state, self._metrics = self._learn(self.state, self._replay)
+            if not self._num_remembered:  # the first round has not been rated yet
+                return
+            self.state, self._metrics = self._learner.learn(self.state, self._replay)
             progress.updates += settings.updates_per_dispatch
             progress.updates_owed -= settings.updates_per_dispatch
 
     def _remember(self):
         """Moves the complete transitions to the replay."""
         while len(self._queue):
-            self._replay = insert(self._replay, *self._queue.pop(_INSERT_SIZE))
+            transitions, number = self._queue.pop(_INSERT_SIZE)
+            self._replay = insert(self._replay, transitions, number)
+            self._num_remembered += number
 
     def _steps(self, records: Records) -> tuple:
         """(observation [T, O], prev_action [T, A], reward [T], terminal) of one episode."""
         terminal = bool(records["is_terminal"][-1])
-        return concatenate(records, self._sensors), records["pre_action"], records["reward"], terminal
-
-
-def concatenate(records: Records, sensors: Sequence[str]) -> np.ndarray:
-    """[..., O] float32: the named vector sensors of records side by side."""
-    return np.concatenate([records[name] for name in sensors], axis=-1).astype(np.float32, copy=False)
+        observation = self._observer.of_episode(records)
+        rates = self._learner.rates_episodes
+        reward = self._learner.rewards(self.state, observation) if rates else records["reward"]
+        return observation, records["pre_action"], reward, terminal
 
 
 class SACActor:
-    """A learnt policy as an actor: records {name: [N, ...]} -> actions [N, A]; the mode if `rng` is None."""
+    """A learnt policy as an actor: records {name: [N, ...]} -> actions [N, A]; the mode if `rng` is None.
 
-    def __init__(self, policy: NumpyPolicy, sensors: Sequence[str], rng: np.random.Generator | None = None):
-        self._policy, self._sensors, self._rng = policy, tuple(sensors), rng
+    `observer` makes the observations; None puts `sensors` together as they are.
+    """
+
+    def __init__(
+        self,
+        policy: NumpyPolicy,
+        sensors: Sequence[str],
+        rng: np.random.Generator | None = None,
+        *,
+        observer: Observer | None = None,
+    ):
+        self._policy, self._rng = policy, rng
+        self._observer = observer or Observer(sensors)
 
     def __call__(self, records: Records) -> np.ndarray:
-        return self._policy(concatenate(records, self._sensors), self._rng)
+        return self._policy(self._observer(records), self._rng)
 
 
 def vector_sensors(observation_spec) -> tuple[str, ...]:

@@ -113,7 +113,9 @@ def _program(config, options, update, trained, optimizer, frozen, num_seeds) -> 
     state = create_states(trained, optimizer, SEED, num_seeds or 1)
     if num_seeds is None:
         state, frozen = select_seed(state, 0), select_seed(frozen, 0)
-    draw = functools.partial(sample, batch_size=options["batch_size"], first_fraction=options["first_fraction"])
+    draw = functools.partial(
+        sample, batch_size=options["batch_size"], first_fraction=options["first_fraction"]
+    )
     num_updates = config["updates_per_dispatch"]
     return Program(
         make_train_loop(update, draw, num_updates, num_seeds=num_seeds), state, (data, *frozen), num_updates

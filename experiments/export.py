@@ -29,6 +29,7 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     exported = Exported(**{**vars(exported), "card": card})
     folder = save(to, exported)
     parts = ["world model", *(["policy"] if exported.policy is not None else [])]
+    parts += ["critic"] if exported.critic is not None else []
     print(f"Exported {' and '.join(parts)}: {folder}")
     return {"folder": str(folder), "parts": parts}
 
@@ -67,7 +68,18 @@ def collect(path: pathlib.Path, seed: int) -> Exported:
         loss=pretrained.loss,
         card=card,
         policy_arguments=policy_arguments,
+        **critic_of(path, seed),
     )
+
+
+def critic_of(path: pathlib.Path, seed: int) -> dict:
+    """The critic of a run of `experiments.dreamer`, if it is one, as arguments of `Exported`."""
+    if not (path / world_models.CRITIC).is_file():
+        return {}
+    arch = world_models.read_architecture(path, world_models.CRITIC)
+    size = {name: arch[name] for name in ("hidden_size", "hidden_layers")}
+    arguments = dict(in_size=arch["feature_size"], out_size=1, **size)
+    return dict(critic=world_models.resolve_critic(path, seed), critic_arguments=arguments)
 
 
 def main() -> None:

@@ -13,8 +13,9 @@ from flax import nnx
 from agents.frame_stack import FrameStackNet
 from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
-from experiments.world_models import restore, stacked
+from experiments.world_models import restore, sensor_size, stacked
 from worldmodels.dataset import statistics
+from worldmodels.encoders import split_sizes
 from worldmodels.episodes import Episode
 
 ARCHITECTURE = "frame_stack.json"
@@ -36,18 +37,12 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
             f"The data lacks {', '.join(missing)}, which set-up {setup!r} of {env_name!r} needs; it has "
             f"{', '.join(sorted(records))}. Choose data of this environment or another set-up."
         )
-    images = [name for name in names if records[name].ndim != 2]
-    if images:
-        raise ValueError(
-            f"Set-up {setup!r} reads the image {', '.join(images)}, and the frame-stack baselines read "
-            "vectors only; choose mdp or lpomdp."
-        )
     return dict(
         config["network"],
-        sizes={name: int(records[name].shape[-1]) for name in names},
+        sizes={name: sensor_size(name, records[name]) for name in names},
         action_size=int(records["pre_action"].shape[-1]),
         num_frames=config["stack"] or published_stack(setup),
-        standardized=list(names) if config["standardize"] else [],
+        standardized=[name for name in names if records[name].ndim == 2] if config["standardize"] else [],
         num_seeds=config["num_seeds"],
     )
 
@@ -57,15 +52,27 @@ def published_stack(setup: str) -> int:
     return 1 if setup == "mdp" else 5
 
 
+def rendering(sizes: Mapping) -> dict:
+    """The option with which an environment renders the images that a network of these sizes reads."""
+    images, _ = split_sizes(sizes)
+    return {"render_size": next(iter(images.values()))} if images else {}
+
+
 def build(
-    arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None, *, more_frames: int = 0
-) -> FrameStackNet:
-    """A fresh policy, or with `more_frames=1` an inverse model.
+    arch: Mapping,
+    key: jax.Array,
+    episodes: Sequence[Episode] | None = None,
+    *,
+    network: type[nnx.Module] = FrameStackNet,
+    more_frames: int = 0,
+) -> nnx.Module:
+    """A fresh policy, or with `more_frames=1` an inverse model, or a forward model.
 
     Args:
       arch: of `architecture`.
       key: of the initial weights.
       episodes: data to standardise by; None leaves placeholders, to be restored from a checkpoint.
+      network: class that takes the arguments of `FrameStackNet`.
     """
     arch = {name: value for name, value in arch.items() if name != "num_seeds"}
     standardized, num_frames = arch.pop("standardized"), arch.pop("num_frames")
@@ -74,7 +81,7 @@ def build(
     else:
         sizes = arch["sizes"]
         moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
-    return FrameStackNet(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
+    return network(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
 
 
 def save_architecture(workdir: pathlib.Path, arch: Mapping) -> None:
@@ -82,12 +89,17 @@ def save_architecture(workdir: pathlib.Path, arch: Mapping) -> None:
     write_atomically(workdir / ARCHITECTURE, json.dumps(arch, indent=2))
 
 
-def load_policies(workdir: str | pathlib.Path) -> tuple[FrameStackNet, int]:
-    """All policies of a run of experiments.baseline, leaves [num_seeds, ...], and their number."""
-    workdir = pathlib.Path(workdir).expanduser()
+def read_architecture(workdir: pathlib.Path) -> dict:
+    """Reads it back."""
     path = workdir / ARCHITECTURE
     if not path.is_file():
         raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.baseline.")
-    arch = json.loads(path.read_text())
+    return json.loads(path.read_text())
+
+
+def load_policies(workdir: str | pathlib.Path) -> tuple[FrameStackNet, int]:
+    """All policies of a run of experiments.baseline, leaves [num_seeds, ...], and their number."""
+    workdir = pathlib.Path(workdir).expanduser()
+    arch = read_architecture(workdir)
     like = jax.eval_shape(lambda: stacked(lambda key: build(arch, key), arch["num_seeds"]))
     return restore(workdir / "policy", like), arch["num_seeds"]

@@ -14,12 +14,14 @@ which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--work
 
 import difflib
 import inspect
+import logging
 import os
 import pathlib
 import platform
 import re
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -69,6 +71,9 @@ def launch(
     debug = arguments.pop("debug")
     if argv is None:
         use_huge_pages()
+        if not debug:
+            threading.excepthook = sys.unraisablehook = _in_one_line
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax tells us itself
     set_up_process()
     try:
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
@@ -81,6 +86,8 @@ def launch(
     except Exception as error:
         if debug or not is_user_error(error):
             raise
+        if argv is None:  # what background threads and destructors still say comes from the same error
+            threading.excepthook = sys.unraisablehook = lambda *unused: None
         sys.exit(_complain(error, hint=" (--debug shows where)"))
     sys.exit(_DONE)
 
@@ -128,8 +135,8 @@ def find_config(path: str) -> str:
     for candidate in (
         pathlib.Path(file),
         _PROJECT / file,
-        configs.parent / file,
         configs / file,
+        configs.parent / file,
         configs / named,
     ):
         if candidate.is_file():
@@ -228,6 +235,12 @@ def _config_keys(config: Mapping[str, Any], prefix: str = ""):
             yield from _config_keys(config[key], f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}"
+
+
+def _in_one_line(failure) -> None:
+    """What a background thread or a destructor, such as TensorBoard's, says of a disk that is full."""
+    name = failure.exc_type.__name__
+    print(f"Warning: in the background, {name}: {failure.exc_value} (--debug shows where)", file=sys.stderr)
 
 
 def _complain(error: BaseException, hint: str = "") -> int:

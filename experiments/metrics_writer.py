@@ -151,9 +151,12 @@ class MetricsWriter:
 
             # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
             purge = self._start_update + 1 if self._start_update else 0
-            self._tensorboard = tensorboardX.SummaryWriter(
-                str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
-            )
+            try:
+                self._tensorboard = tensorboardX.SummaryWriter(
+                    str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
+                )
+            except OSError as error:
+                raise _disk_error(self.path, error) from error
         return self._tensorboard
 
     def _to_tensorboard(self, values: Mapping[str, Any], update: int) -> None:
@@ -161,7 +164,7 @@ class MetricsWriter:
             return
         for name, value in values.items():
             if isinstance(value, list) and value and all(isinstance(entry, int | float) for entry in value):
-                value = float(np.mean(value))
+                value = finite_mean(value)
             if isinstance(value, int | float):
                 self._board().add_scalar(name, value, update)
 
@@ -184,21 +187,30 @@ def to_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _plain(value) for name, value in zip(metrics, values, strict=True)}
 
 
+def finite_mean(values: Iterable[float]) -> float:
+    """Mean of the finite ones among numbers of several seeds; NaN if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
 def check_finite(metrics: Mapping[str, Any], update: int) -> None:
     """Raises a MetricsError that names the update and the metrics that are NaN or infinite.
 
     Args:
       metrics: {name: scalar or array}, on device or not, or a row that `write` returned.
     """
-    bad = [name for name, value in to_numbers(metrics).items() if not _finite(value)]
+    bad = [name for name, value in to_numbers(metrics).items() if not is_finite(value)]
     if bad:
-        shown = ", ".join(bad[:_MAX_SHOWN]) + (
-            f" and {len(bad) - _MAX_SHOWN} more" if len(bad) > _MAX_SHOWN else ""
-        )
         raise MetricsError(
-            f"Training has diverged: at update {update} these metrics are not finite: {shown}. "
+            f"Training has diverged: at update {update} these metrics are not finite: {shortened(bad)}. "
             "Lower the learning rate or clip the gradient; the last checkpoint is from before."
         )
+
+
+def shortened(names: list[str]) -> str:
+    """The first of many names, for a message."""
+    rest = len(names) - _MAX_SHOWN
+    return ", ".join(names[:_MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
@@ -246,9 +258,10 @@ def _plain(value: Any) -> Any:
     return float(str(array.astype(np.float32)))
 
 
-def _finite(value: Any) -> bool:
+def is_finite(value: Any) -> bool:
+    """False if a number, or one in a nested list, is NaN or infinite."""
     if isinstance(value, list):
-        return all(map(_finite, value))
+        return all(map(is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

@@ -119,6 +119,61 @@ def expert_return(env_name: str) -> float:
     return returns[env_name]
 
 
+@dataclass(frozen=True)
+class OnlineCell:
+    """One published number of AIME-NoB (AIME-v2's last version): learning with interaction, from images.
+
+    Attributes:
+      suite: "dmc" (return, at most 1000) or "metaworld" (success rate, 0 to 1).
+      task: e.g. "walker-run", "hammer".
+      step: simulator steps of interaction.
+      method: e.g. "AIME", "BCO(alpha)", "PatchAIL", "OT", "AIME-NoB (AIL)".
+      model: "mt39" or "mt50", data of the pretrained world model of Meta-World; "" elsewhere.
+      mean, std: over seeds; sample standard deviation.
+    """
+
+    suite: str
+    task: str
+    step: int
+    method: str
+    mean: float
+    std: float
+    model: str = ""
+
+
+def online_cells() -> list[OnlineCell]:
+    """All: 9 DMC tasks x 8 methods x 4 step counts, and 6 Meta-World tasks x 11 methods and models x 3."""
+    return [OnlineCell(**values) for values in _aime_nob()["cells"]]
+
+
+def online_curve(suite: str, task: str, method: str, model: str = "") -> dict[int, OnlineCell]:
+    """{step: cell} of one method on one task, by increasing steps.
+
+    Raises:
+      ValueError: nothing was published; the message lists what was.
+    """
+    found = online_cells()
+    wanted = {"suite": suite, "task": task, "method": method, "model": model}
+    for field, value in wanted.items():
+        known = list(dict.fromkeys(getattr(c, field) for c in found))
+        found = [c for c in found if getattr(c, field) == value]
+        if not found:
+            raise ValueError(
+                f"No published result for {field} {value!r}. Known: {', '.join(map(repr, known))}."
+            )
+    return {c.step: c for c in sorted(found, key=lambda c: c.step)}
+
+
+def online_source() -> dict:
+    """Source of the AIME-NoB numbers, {"source", "suites", "notes"}, as in the file."""
+    return {name: value for name, value in _aime_nob().items() if name != "cells"}
+
+
 @functools.cache
 def _aime_v1() -> dict:
     return json.loads((FOLDER / "aime_v1.json").read_text(encoding="utf-8"))
+
+
+@functools.cache
+def _aime_nob() -> dict:
+    return json.loads((FOLDER / "aime_nob.json").read_text(encoding="utf-8"))

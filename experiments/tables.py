@@ -19,9 +19,13 @@ _HEADINGS = {
     "return": "Return",
     "by_expert": "% of expert",
     "interval": "95% interval",
+    "iqm": "IQM %",
+    "iqm_interval": "IQM 95% interval",
+    "improvement": "P(AIME better)",
     "lowest_seed": "Lowest seed",
     "by_random_and_expert": "% above random",
     "published": "Published %",
+    "num_tasks": "Cells",
     "num_seeds": "Seeds",
     "num_episodes": "Episodes",
     "num_demonstrations": "Demos",
@@ -78,21 +82,46 @@ class Table:
 
     def markdown(self) -> str:
         """GitHub Markdown with padded columns, so that it also reads well in a terminal."""
-        lines = [self.headings, *([cell.replace("|", "\\|") for cell in row] for row in self.cells)]
-        widths = [max(len(line[i]) for line in lines) for i in range(len(self.headings))]
-        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-        padded = [
-            [
-                line[0].ljust(widths[0]),
-                *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-            ]
-            for line in lines
-        ]
-        return "".join(f"| {' | '.join(line)} |\n" for line in (padded[0], rule, *padded[1:]))
+        return markdown(self.headings, self.cells)
 
     def _shown(self) -> list[str]:
         always = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
-        return [n for n in _HEADINGS if n in always or any(row[n] is not None for row in self.rows)]
+        there = [name for name in _HEADINGS if name in self.rows[0]]
+        return [n for n in there if n in always or any(row[n] is not None for row in self.rows)]
+
+
+def markdown(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
+    """A GitHub Markdown table with padded columns; the first is left-aligned."""
+    lines = [list(headings), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    padded = [
+        [
+            line[0].ljust(widths[0]),
+            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
+        ]
+        for line in lines
+    ]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (padded[0], rule, *padded[1:]))
+
+
+def latex(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> str:
+    """The same table for LaTeX with the package booktabs: `\\input` it."""
+    rows = [r" & ".join(map(_tex, row)) + r" \\" for row in (headings, *cells)]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
+        r"\toprule",
+        rows[0],
+        r"\midrule",
+        *rows[1:],
+        r"\bottomrule",
+        r"\end{tabular}",
+        *([rf"\caption{{{_tex(caption)}}}"] if caption else []),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def results_table(
@@ -114,6 +143,41 @@ def results_table(
         raise ValueError("results_table got no rows; pass one MethodScores per method.")
     rows = tuple(_row(s, random, expert) for s in scores)
     return Table(rows=rows, caption=f"{_caption(rows, random, expert)} {source}".strip())
+
+
+def with_comparison(
+    table: Table, scores: Mapping[str, Sequence[statistics.Scores]], *, reference: str = "AIME"
+) -> Table:
+    """The table with what compares methods (Agarwal et al. 2021).
+
+    Adds interquartile means with their stratified-bootstrap intervals, and the probability that the reference beats
+    each method.
+
+    Args:
+      table: a row per method.
+      scores: {method: one [N][E] per task, in % of the expert}, in the order of the rows.
+      reference: method that the others are compared with; without it that column stays empty.
+    """
+    rows = []
+    for row, (method, strata) in zip(table.rows, scores.items(), strict=True):
+        interval = statistics.stratified_bootstrap_interval(strata, "iqm")
+        values = [value for task in strata for value in statistics.seed_scores(task)]
+        extra = {
+            "iqm": float(statistics.interquartile_mean(values)),
+            "iqm_interval": (interval.low, interval.high),
+        }
+        extra["improvement"] = None
+        if reference in scores and method != reference:
+            better = statistics.probability_of_improvement(scores[reference], strata)
+            extra["improvement"] = (better.probability, better.interval.low, better.interval.high)
+        rows.append({**row, **extra})
+    caption = f"{table.caption} IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
+    if reference in scores:
+        caption += (
+            f" P({reference} better): probability that a seed of {reference} scores higher than one of the method, "
+            "with its interval."
+        )
+    return Table(rows=tuple(rows), caption=caption.strip())
 
 
 def write_table(table: Table, stem: str | os.PathLike) -> tuple[Path, Path]:
@@ -190,6 +254,10 @@ def _interval_kinds(rows: Sequence[Mapping[str, object]]) -> str:
 def _text(name: str, row: Mapping[str, object]) -> str:
     """One cell of the readers' table."""
     value = row[name]
+    if name == "iqm_interval":
+        return f"{_rounded(value[0])} to {_rounded(value[1])}"
+    if name == "improvement" and value is not None:
+        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
     if name == "interval":
         prefix = "by_expert" if row["by_expert"] is not None else "return"
         bounds = [row[f"{prefix}_low"], row[f"{prefix}_high"]]
@@ -197,6 +265,19 @@ def _text(name: str, row: Mapping[str, object]) -> str:
     if value is None:
         return EM_DASH
     return _rounded(value) if isinstance(value, float) else str(value)
+
+
+def _tex(text: str) -> str:
+    """Text with what LaTeX reads as commands escaped."""
+    special = {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        EM_DASH: "--",
+        "±": r"$\pm$",
+    }
+    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
+    return "".join(special.get(letter, letter) for letter in text)
 
 
 def _rounded(value: float) -> str:

@@ -8,10 +8,13 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from experiments.metrics_writer import MetricsWriter, check_finite
+from experiments.divergence import DivergenceWatch
+from experiments.metrics_writer import MetricsWriter, finite_mean
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.sharding import ONE_DEVICE, Placement
+from worldmodels.streaming import Storage
 from worldmodels.training import TrainState
 
 
@@ -29,11 +32,13 @@ def train(
     progress_metric: str = "loss",
     evaluate_every: int = 0,
     evaluate: Callable[[TrainState, int], dict] | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> TrainState:
     """Trains until `num_updates`, from the newest checkpoint in `run` if there is one.
 
     Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
-    checkpoint, and rows after the restored checkpoint are dropped.
+    checkpoint, and rows after the restored checkpoint are dropped. Of several seeds, one that diverges keeps its last
+    finite state while the others go on; its `step` says how far it came.
 
     Args:
       state: before the first update; leaves may have a leading seed axis.
@@ -41,17 +46,20 @@ def train(
       args: data and frozen models for the loop.
       prefix: of the metric names, e.g. "train/model/".
       evaluate_every: calls `evaluate(state, update)` at multiples of it and at the end; its dict goes to eval.jsonl.
+      placement: the devices that train, as of `make_loop`. Evaluations and the result are on the default device.
     """
     checkpoints = Checkpoints(run / "checkpoints")
     restored = checkpoints.restore(state)
     start = 0
     if restored is not None:
         start, state, _ = restored
+    state, args = placement.put(state, args)
+    watch = DivergenceWatch(num_seeds=state.step.size)
     boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
     update = start
     with (
         MetricsWriter(run.path, start_update=start) as writer,
-        Progress(num_updates, description, initial=start) as progress,
+        Progress(num_updates, description + placement.described, initial=start) as progress,
     ):
         while update < num_updates:
             size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
@@ -63,16 +71,21 @@ def train(
             row = writer.write(
                 {prefix + name: value for name, value in metrics.items()} | speed, update=update
             )
-            check_finite(row, update)
-            progress.update(size, **{progress_metric: float(np.mean(row[prefix + progress_metric]))})
+            watch.check(row, update)
+            progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):
-                result = evaluate(state, update)
+                result = evaluate(placement.fetch(state), update)
                 writer.write_eval({"update": update, **result})
                 writer.write(evaluation_metrics(result), update=update)
             if update % save_every == 0 or update == num_updates or run.interrupted():
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
-    return state
+    return placement.fetch(state)
+
+
+def print_storage(what: str) -> Callable[[Storage], None]:
+    """Says where data lie, how many bytes they take and why; for `worldmodels.streaming.open_dataset`."""
+    return lambda storage: print(f"{what}: {storage}", flush=True)
 
 
 def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from flax import nnx
 
+from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
 from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
@@ -22,11 +23,13 @@ from worldmodels import export, published
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
 from worldmodels.dataset import statistics
 from worldmodels.episodes import Episode
+from worldmodels.nets import MLP
 from worldmodels.training import select_seed
 from worldmodels.world_model import EMBEDDING, WorldModel
 
 ARCHITECTURE = "world_model.json"
 POLICY = "policy.json"
+CRITIC = "critic.json"
 CONFIG = "config.json"
 ORIGIN = ("environment", "setup", "loss")  # what an architecture remembers beside constructor arguments
 
@@ -49,7 +52,8 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
     else:
         options["momentum"] = None
     records = episodes[0].records
-    names = list(dict.fromkeys((*roles.inputs, *roles.targets, *roles.probes)))
+    probes = probes if use_probes else []
+    names = list(dict.fromkeys((*roles.inputs, *roles.targets, *probes)))
     missing = [name for name in names if name not in records]
     if missing:
         raise ValueError(
@@ -58,10 +62,10 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         options,
-        sizes={name: sensor_size(records[name]) for name in names},
+        sizes={name: sensor_size(name, records[name]) for name in names},
         inputs=list(roles.inputs),
         targets=targets,
-        probes=probes if use_probes else [],
+        probes=probes,
         action_size=int(records["pre_action"].shape[-1]),
         standardized=[name for name in names if records[name].ndim == 2] if standardize else [],
         environment=env_name,
@@ -69,9 +73,31 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
     )
 
 
-def sensor_size(values: np.ndarray) -> int | list[int]:
-    """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3]."""
-    return int(values.shape[-1]) if values.ndim == 2 else [int(n) for n in values.shape[1:3]]
+def feature_size(arch: Mapping) -> int:
+    """D + S of the world model that `build` makes."""
+    return jax.eval_shape(lambda: build(arch, jax.random.key(0))).feature_size
+
+
+def sensor_size(name: str, values: np.ndarray) -> int | list[int]:
+    """d of a vector sensor [T, d], [y, x] of images [T, y, x, 3] uint8; a ValueError for anything else."""
+    if values.ndim == 2:
+        return int(values.shape[-1])
+    shape = list(values.shape[1:])
+    if values.ndim != 4 or 3 not in (shape[0], shape[-1]):
+        raise ValueError(
+            f"A record of {name!r} has shape {shape}; sensors are vectors [d] or images [y, x, 3]."
+        )
+    if shape[-1] != 3:
+        raise ValueError(
+            f"The images {name!r} have shape {shape}: move the channels to the end, [y, x, 3], with "
+            "np.moveaxis(images, 1, -1)."
+        )
+    if values.dtype != np.uint8:
+        raise ValueError(
+            f"The images {name!r} are {values.dtype}; they must be uint8 from 0 to 255. Convert those in 0..1 with "
+            "np.uint8(255 * images + 0.5)."
+        )
+    return shape[:2]
 
 
 def build(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:
@@ -90,8 +116,8 @@ def read_architecture(workdir: str | pathlib.Path, name: str) -> dict:
     """Reads them back."""
     path = pathlib.Path(workdir).expanduser() / name
     if not path.is_file():
-        main = "experiments.pretrain" if name == ARCHITECTURE else "experiments.imitate"
-        raise ValueError(f"{path} does not exist; pass the --workdir of a run of {main}.")
+        main = {ARCHITECTURE: "pretrain", POLICY: "imitate", CRITIC: "dreamer"}[name]
+        raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.{main}.")
     return json.loads(path.read_text())
 
 
@@ -208,13 +234,20 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
             f"The {what} lack {', '.join(missing)}, which the world model reads; they have "
             f"{', '.join(sorted(records))}. Use {what} with the sensors of the embodiment data."
         )
-    sizes = {name: sensor_size(records[name]) for name in arch["inputs"]}
-    other = [name for name in sizes if sizes[name] != arch["sizes"][name]]
-    if other:
-        name = other[0]
+    known = [name for name in arch["sizes"] if name in records]
+    sizes = {name: sensor_size(name, records[name]) for name in known}
+    for name in known:
+        expected, found = arch["sizes"][name], sizes[name]
+        if found == expected:
+            continue
+        if isinstance(found, int):
+            raise ValueError(
+                f"{name} has size {found} in the {what}, the world model was built for {_size(expected)}. "
+                f"Use {what} of the same body."
+            )
         raise ValueError(
-            f"{name} has size {_size(sizes[name])} in the {what}, the world model was built for "
-            f"{_size(arch['sizes'][name])}. Use {what} of the same body and image size."
+            f"The images {name!r} of the {what} have {_size(found)} pixels, the world model knows "
+            f"{_size(expected)}; render the {what} with {_size(expected)}, or pretrain on images of {_size(found)}."
         )
     size = records["pre_action"].shape[-1] if "pre_action" in records else 0
     if size and arch["action_size"] and size != arch["action_size"]:
@@ -246,6 +279,50 @@ def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianPolicy, dict
     num_seeds = arch.pop("num_seeds")
     like = jax.eval_shape(lambda: stacked(lambda key: build_policy(arch, key), num_seeds))
     return restore(path / "policy", like), arch, num_seeds
+
+
+def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
+    """{"online", "target": {reward: value network}} of a run of Dreamer, leaves [num_seeds, ...], and their number."""
+    workdir = pathlib.Path(workdir).expanduser()
+    arch = read_architecture(workdir, CRITIC)
+    num_seeds = arch.pop("num_seeds")
+
+    def build_pair(key):
+        return {"online": value_networks(key=key, **arch), "target": value_networks(key=key, **arch)}
+
+    like = jax.eval_shape(lambda: stacked(build_pair, num_seeds))
+    return restore(workdir / "critic", like), num_seeds
+
+
+def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[MLP, MLP]]:
+    """{reward: (value network, its target)} of one seed of a run of Dreamer, or in an exported or published folder."""
+    path = pathlib.Path(path).expanduser()
+    if (path / CRITIC).is_file():
+        critics, num_seeds = load_critics(path)
+        pairs = one_seed(critics, seed, num_seeds)
+        return {reward: (pairs["online"][reward], pairs["target"][reward]) for reward in pairs["online"]}
+    if (path / export.MODEL).is_file():
+        critic = export.load(path).critic
+    else:
+        critic = published.load(path).vnet if (path / published.CONFIG).is_file() else None
+    if critic is None:
+        raise ValueError(f"{path} holds no critic; use a run of experiments.dreamer or a folder with one.")
+    return critic
+
+
+def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
+    """`fresh` with every parameter that `pretrained` has under the same name and with the same shape.
+
+    New heads stay fresh, and heads that are not wanted any more are left behind.
+
+    Returns:
+      The model, and for each of its leaves whether it was adopted.
+    """
+    known = {(name, leaf.shape): leaf for name, leaf in named_leaves(pretrained).items()}
+    keys = [(name, leaf.shape) for name, leaf in named_leaves(fresh).items()]
+    leaves, treedef = jax.tree.flatten(fresh)
+    leaves = [known.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
+    return treedef.unflatten(leaves), [key in known for key in keys]
 
 
 def build_policy(arch: Mapping, key: jax.Array) -> TanhGaussianPolicy:

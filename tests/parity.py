@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import values
+from agents import imagination
+from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
+from aime.rewards import symlog
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
-from worldmodels.intrinsic_reward import intrinsic_reward
 from worldmodels.losses import elbo_loss, per_step_evidence
 from worldmodels.types import SequenceBatch
 
@@ -149,7 +150,7 @@ def filter_outputs(case: Case) -> dict:
             "rollout/deter": rollout.deter,
             "rollout/stoch": rollout.stoch,
             "likelihood/elbo": elbo,
-            "likelihood/symlog": jnp.sign(elbo) * jnp.log1p(jnp.abs(elbo)),
+            "likelihood/symlog": symlog(elbo),
         }
 
     return compute(checkpoint.world_model, case.batch)
@@ -190,7 +191,7 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     return compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
 
 
-GAMMA, LAMBDA, HORIZON = 0.99, 0.95, 5  # of the recorded imagination
+IMAGINATION = dict(discount=0.99, lambda_=0.95, horizon=5)  # as recorded
 
 
 def imagine_outputs(case: Case) -> dict:
@@ -198,30 +199,51 @@ def imagine_outputs(case: Case) -> dict:
     checkpoint = case.checkpoint
     if checkpoint.vnet is None:
         return imagined_rewards(case)
-    ((reward_name, (critic, target_critic)),) = checkpoint.vnet.items()
+    ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
-    critic_names = published.mlp_names(f"vnets.{reward_name}.vnet", (), critic)
+    critic_names = published.mlp_names(f"vnets.{reward}.vnet", (), critic)
+    options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
 
     @compiled
     def compute(policy, critic, model, target_critic, batch):
-        starts = recorded_starts(model, batch)
-        policy_loss = functools.partial(imagined_policy_loss, reward_name, model, target_critic, starts)
-        (loss, (outputs, *rest)), grads = jax.value_and_grad(policy_loss, has_aux=True)(policy)
-        critic_loss, critic_grads = jax.value_and_grad(imagined_value_loss)(critic, *rest)
+        start = recorded_starts(model, batch)
+        policy_loss = jax.value_and_grad(functools.partial(imagination.policy_loss, **options), has_aux=True)
+        (loss, (_, imagined)), grads = policy_loss(policy, model, target_critic, start, None)
+        value_loss = jax.value_and_grad(imagination.value_loss, has_aux=True)
+        (critic_loss, _), critic_grads = value_loss(critic, imagined)
+        outputs = {
+            "actions": imagined.actions,
+            reward: imagined.reward[reward][..., None],
+            "is_terminal": imagined.terminal[..., None],
+            "target_value": imagined.value[reward][..., None],
+            "lambda_return": imagined.returns[reward][..., None],
+            "cum_discount": imagined.weight[..., None],
+            "action_entropy": imagined.entropy,
+            "policy_loss": loss,
+            "value_loss": critic_loss,
+        }
         return (
             {f"imagine/{name}": value for name, value in outputs.items()}
-            | {"imagine/policy_loss": loss, "imagine/value_loss": critic_loss}
             | {f"imagine/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
-            | {f"imagine/vnet_grad_norm/{n}": v for n, v in grad_norms(critic_grads, critic_names).items()}
+            | {
+                f"imagine/vnet_grad_norm/{n}": v
+                for n, v in grad_norms(critic_grads[reward], critic_names).items()
+            }
         )
 
-    return compute(checkpoint.policy, critic, checkpoint.world_model, target_critic, case.batch)
+    return compute(
+        checkpoint.policy, {reward: critic}, checkpoint.world_model, {reward: target_critic}, case.batch
+    )
 
 
 def recorded_starts(model, batch):
     """Every filtered state, in the recorded order: time-major."""
-    states = model.filter(batch).states
-    return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), states)
+    return imagination.starts(jax.tree.map(lambda x: x.swapaxes(0, 1), model.filter(batch).states))
+
+
+def reward_named(name: str):
+    """What gives the rewards of imagined states: curiosity, or a head of size one."""
+    return curiosity if name == "intrinsic_reward" else imagination.head_reward(name)
 
 
 def imagined_rewards(case: Case) -> dict:
@@ -229,47 +251,11 @@ def imagined_rewards(case: Case) -> dict:
 
     @compiled
     def compute(policy, model, batch):
-        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, HORIZON)
+        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION["horizon"])
         outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
         for name in [*model.targets, "intrinsic_reward"]:
             if f"imagine/{name}" in case.expected:
-                outputs[name] = reward_of(model, name, imagined)[..., None]
+                outputs[name] = reward_named(name)(model, imagined)[..., None]
         return {f"imagine/{name}": value for name, value in outputs.items()}
 
     return compute(case.checkpoint.policy, case.checkpoint.world_model, case.batch)
-
-
-def reward_of(model, name: str, imagined):
-    """[N, H + 1] what a head of size one, or curiosity, says of imagined states."""
-    features = imagined.states.features
-    if name == "intrinsic_reward":
-        return intrinsic_reward(model, features, imagined.actions)
-    return model.decoders[name](features).mean()[..., 0]
-
-
-def imagined_policy_loss(reward_name: str, model, target_critic, starts, policy):
-    """Loss of the policy, and (recorded outputs, features, returns, weight)."""
-    imagined = model.rssm.imagine(starts, policy, HORIZON)
-    features = imagined.states.features
-    reward = reward_of(model, reward_name, imagined)
-    terminal = jnp.zeros(reward.shape)
-    if "is_terminal" in model.decoders:
-        terminal = model.decoders["is_terminal"](features).mode()[..., 0]
-    value, discount = target_critic(features)[..., 0], GAMMA * (1.0 - terminal)
-    weight = values.cumulative_discount(discount)
-    returns = values.lambda_returns(reward[:, :-1], value[:, :-1], discount[:, :-1], value[:, -1], LAMBDA)
-    outputs = {
-        "actions": imagined.actions,
-        reward_name: reward[..., None],
-        "is_terminal": terminal[..., None],
-        "target_value": value[..., None],
-        "lambda_return": returns[..., None],
-        "cum_discount": weight[..., None],
-        "action_entropy": imagined.policy.entropy(),
-    }
-    return values.value_gradient_loss(returns, weight), (outputs, features, returns, weight)
-
-
-def imagined_value_loss(critic, features, returns, weight):
-    """Loss of the critic on what was imagined."""
-    return values.value_loss(critic(features[:, :-1])[..., 0], returns, weight[:, :-1])

@@ -394,6 +394,8 @@ def _shortened(names: list[str], most: int = 8) -> str:
 
 
 def _first_line(error: BaseException) -> str:
+    if "No space left on device" in str(error):  # at the end of many words of Orbax
+        return "No space left on device"
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 

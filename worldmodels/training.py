@@ -3,7 +3,8 @@
 A loss is a pure function `loss_fn(model, *args, key) -> (scalar, metrics)`. An update differentiates it with
 respect to its first argument only: everything else is frozen by construction. A training loop runs many updates in
 one dispatch, with batches drawn on the device. Update n draws from `fold_in(key, n)`, so that a resumed run is the
-uninterrupted run.
+uninterrupted run. An update that is not finite is not made (`only_finite`): of several seeds in one program, one that
+diverges stands still while the others go on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from worldmodels.sharding import ONE_DEVICE, Placement
 from worldmodels.types import Array
 
 Metrics = dict[str, Array]
@@ -67,18 +69,37 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
-        model = state.model.before_update() if hasattr(state.model, "before_update") else state.model
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(model, *args, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, model)
-        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-        model = optax.apply_updates(model, updates)
-        return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
+        state = ready_to_update(state)
+        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
+        state, grad_norm = apply_gradients(state, grads, optimizer)
+        return state, {**metrics, "grad_norm": grad_norm}
 
     return update
 
 
+def ready_to_update(state: TrainState) -> TrainState:
+    """The state after what its model does itself before every update (`before_update`), if it does anything."""
+    model = state.model
+    return state.replace(model=model.before_update()) if hasattr(model, "before_update") else state
+
+
+def apply_gradients(
+    state: TrainState, grads, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Array]:
+    """The state after one step of the optimizer, and the global norm of the gradients before clipping."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    state = state.replace(model=model, opt_state=opt_state, step=state.step + 1)
+    return state, optax.global_norm(grads)
+
+
 def make_train_loop(
-    update: Callable, sample: Callable, num_updates: int, *, num_seeds: int | None = None
+    update: Callable,
+    sample: Callable,
+    num_updates: int,
+    *,
+    num_seeds: int | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> Callable:
     """Returns a jitted `loop(state, data, *frozen) -> (state, metrics)` of `num_updates` updates.
 
@@ -88,16 +109,19 @@ def make_train_loop(
       num_updates: updates per dispatch.
       num_seeds: None for one run. N trains N runs in one program: leaves of `state` and of `frozen` have a leading
         axis [N], `data` is shared, metrics are [N].
+      placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
-      The loop. It donates `state`. Metrics are averaged over the updates of the call.
+      The loop. It donates `state`. Metrics are averaged over the updates of the call, with those of `only_finite`.
     """
+    update = only_finite(update)
 
     def one_update(state, data, frozen):
-        # A stream of its own: the loss uses fold_in(key, step) itself.
-        sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, sample(data, sample_key), *frozen)
+        batch = placement.share_batch(sample(data, sample_key(state.key, state.step)))
+        return update(state, batch, *frozen)
 
+    if placement.deal_seeds:
+        num_seeds = num_seeds // placement.num_devices  # of each device
     if num_seeds is not None and num_seeds > 1:
         one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
 
@@ -108,7 +132,40 @@ def make_train_loop(
     if num_seeds == 1:
         loop = without_seed_axis(loop)  # a vmap over one seed costs a third of the update on a CPU
 
-    return jax.jit(loop, donate_argnums=0)
+    return placement.compile(loop)
+
+
+def only_finite(update: Callable) -> Callable:
+    """The same update, but one with a metric that is NaN or infinite leaves the state as it was.
+
+    The state then stands still for good: its step does not advance, so that the next call repeats the same update on
+    the same batch. Among the metrics is the norm of the gradient.
+
+    Returns:
+      `update(state, *args) -> (state, metrics)` with the additional metric `finite`, 1.0 where the update was made.
+    """
+
+    def guarded(state, *args):
+        updated, metrics = update(state, *args)
+        finite = jnp.stack([jnp.isfinite(value).all() for value in jax.tree.leaves(metrics)]).all()
+        metrics = {**metrics, "finite": finite.astype(jnp.float32)}
+        return where(finite, updated, state), metrics
+
+    return guarded
+
+
+def where(condition: Array, this, other):
+    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
+
+    def choose(x, y):
+        return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
+
+    return jax.tree.map(choose, this, other)
+
+
+def sample_key(key: Array, step: Array) -> Array:
+    """The key that the batch of update `step` is drawn by: another stream than the loss's `fold_in(key, step)`."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
 def without_seed_axis(loop: Callable) -> Callable:

@@ -59,6 +59,7 @@ class WorldModel(nnx.Module):
       rssm: options of `RSSM`.
       encoder, decoder, probe, binary: options of the vector encoder and of the decoders, each with its `name`.
       image_encoder, image_decoder, image_probe: the same for images; `cnn_ha` by default.
+      heads: {target: options of its decoder} where they are not those above.
       predict_terminal, predict_reward: adds these heads; `detach_reward` makes the reward a probe.
       baseline_probes: predict the probes from the embedding alone, too.
       momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
@@ -90,6 +91,7 @@ class WorldModel(nnx.Module):
         image_encoder: Mapping | None = None,
         image_decoder: Mapping | None = None,
         image_probe: Mapping | None = None,
+        heads: Mapping[str, Mapping] | None = None,
         predict_terminal: bool = True,
         predict_reward: bool = False,
         detach_reward: bool = False,
@@ -116,11 +118,11 @@ class WorldModel(nnx.Module):
         self.rssm = RSSM(embed_size, action_size, rngs=rngs, **rssm)
         feature_size, sizes = self.rssm.feature_size, {**sizes, EMBEDDING: embed_size}
         image_decoder = image_decoder or dict(name="cnn_ha")
-        kinds = (decoder, image_decoder, binary or dict(name="binary"))
-        self.decoders = make_heads(feature_size, sizes, self.targets, *kinds, rngs)
-        kinds = (probe or decoder, image_probe or image_decoder, binary or dict(name="binary"))
-        self.probes = make_heads(feature_size, sizes, probes, *kinds, rngs)
-        self.baseline_probes = make_heads(embed_size, sizes, probes if baseline_probes else (), *kinds, rngs)
+        kinds = dict(vector=decoder, image=image_decoder, binary=binary or dict(name="binary"), rngs=rngs)
+        self.decoders = make_heads(feature_size, sizes, self.targets, special=heads, **kinds)
+        kinds |= dict(vector=probe or decoder, image=image_probe or image_decoder)
+        self.probes = make_heads(feature_size, sizes, probes, **kinds)
+        self.baseline_probes = make_heads(embed_size, sizes, probes if baseline_probes else (), **kinds)
         self.idm = (
             TanhGaussianHead(feature_size + embed_size, action_size, rngs=rngs, **(idm or {}))
             if idm_mode != "none"
@@ -247,16 +249,19 @@ def make_heads(
     in_size: int,
     sizes: Mapping,
     names: Sequence[str],
+    *,
     vector: Mapping,
     image: Mapping,
     binary: Mapping,
+    special: Mapping[str, Mapping] | None = None,
     rngs: nnx.Rngs,
 ) -> nnx.Dict:
     """{name: decoder}: options by what is predicted, an image, "is_terminal" or a vector (size 1 if not in `sizes`)."""
     images, _ = split_sizes(sizes)
-    kinds = {name: image if name in images else binary if name == "is_terminal" else vector for name in names}
+    options = {n: image if n in images else binary if n == "is_terminal" else vector for n in names}
+    options |= {name: special[name] for name in names if name in (special or {})}
     return nnx.Dict(
-        {name: make_decoder(in_size, sizes.get(name, 1), rngs=rngs, **kinds[name]) for name in names}
+        {name: make_decoder(in_size, sizes.get(name, 1), rngs=rngs, **options[name]) for name in names}
     )
 
 

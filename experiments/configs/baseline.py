@@ -1,44 +1,44 @@
-"""Baselines of imitation: behaviour cloning (bc, the oracle) and BCO(0) (bco)."""
+"""Baselines of imitation that are fitted: bco (BCO(0)), bco_alpha, iidm; the oracles bc and mbbc."""
 
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-METHODS = ("bco", "bc")
+METHODS = ("bco", "bc", "iidm", "mbbc", "bco_alpha")
 SIZES = ("", "small", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Trains frame-stack policies on demonstrations.
+    """Trains policies on demonstrations.
 
     Published:  python -m experiments.baseline --config=experiments/configs/baseline.py:bco
                 --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
-    Oracle:     ...baseline.py:bc    with the true actions; needs no embodiment data
-    On a CPU:   ...baseline.py:bco-small, bc-small    6000 updates per network
-    For a test: ...baseline.py:bco-tiny, bc-tiny
+    From images: ... --config.setup=visual
+    Rounds:     ...baseline.py:bco_alpha   plays 20 episodes per round
+    Forward:    ...baseline.py:iidm        the gradient goes through a forward model
+    Oracles:    ...baseline.py:bc          with the true actions; needs no embodiment data
+                ...baseline.py:mbbc --config.model=DIR    the same, over the state of a pretrained world model
+    On a CPU:   ...baseline.py:bco-small, ...    6000 updates per network
+    For a test: ...baseline.py:bco-tiny, ...
     """
     method, _, size = {"": "bco", "tiny": "bco-tiny"}.get(preset, preset).partition("-")
     if method not in METHODS or size not in SIZES:
-        raise ValueError(f"Unknown preset {preset!r}. Known: bco, bc, each also with -small or -tiny; tiny.")
+        raise ValueError(
+            f"Unknown preset {preset!r}. Known: {', '.join(METHODS)}, each also with -small or -tiny; tiny."
+        )
     config = ml_collections.ConfigDict()
     config.method = method
     config.seed = 0
-    config.num_seeds = 1  # trained in one program, seeds seed, seed + 1, ...
-    config.embodiment = ""  # folder of episodes with actions; bc does not read it
-    config.num_embodiment = placeholder(int)  # episodes to use; None: all
-    config.demonstrations = ""  # folder of episodes; bco does not use their actions
+    config.num_seeds = 1  # seeds seed, seed + 1, ...; trained in one program, but for bco_alpha
+    config.demonstrations = ""  # folder of episodes; only bc and mbbc use their actions
     config.num_demonstrations = placeholder(int)  # None: all
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
-    config.setup = "lpomdp"  # mdp, lpomdp, exp, ...: which sensors are read
-    config.stack = placeholder(int)  # frames that the policy reads; None: 1 for mdp, else 5 (AIME v1)
-    config.standardize = False  # published: raw observations
-    config.network = dict(merger="concat", encoder=dict(name="identity"), hidden_size=128, hidden_layers=2)
     config.fit = dict(
         learning_rate=1e-3,
         batch_size=50,
         training_fraction=0.7,
         patience=placeholder(int),  # None: no early stopping
         min_epochs=50,
-        min_updates=5000 if method == "bco" else 0,
+        min_updates=0,
         max_updates=placeholder(int),  # None: no limit
         updates_per_epoch=placeholder(int),  # None: a pass over the training windows
     )
@@ -52,8 +52,48 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         workers=0,
         random_return=placeholder(float),  # for normalisation by random and expert
     )
+    {"mbbc": _mbbc}.get(method, _frame_stack)(config)
+    {"bco_alpha": _bco_alpha}.get(method, lambda c: None)(config)
     {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
     return config.lock()
+
+
+def _frame_stack(config: ml_collections.ConfigDict) -> None:
+    """Networks that read a few frames."""
+    config.embodiment = ""  # folder of episodes with actions; bc does not read it
+    config.num_embodiment = placeholder(int)  # episodes to use; None: all
+    config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, ...: which sensors are read
+    config.stack = placeholder(int)  # frames that the policy reads; None: 1 for mdp, else 5 (AIME v1)
+    config.standardize = False  # published: raw observations
+    config.init_with_idm_encoder = True  # of the policy; iidm: with that of the forward model
+    config.network = dict(
+        merger="concat",  # or "flare"
+        encoder=dict(name="identity"),
+        image_encoder=dict(name="cnn_ha", width=32),
+        hidden_size=128,
+        hidden_layers=2,
+    )
+    if config.method != "bc":
+        config.fit.min_updates = 5000
+
+
+def _bco_alpha(config: ml_collections.ConfigDict) -> None:
+    """AIME-v2: 1000 episodes; splits by episodes; from the second round, one epoch without improvement ends a fit."""
+    config.num_rounds = 50  # after the first fit, which is that of BCO(0)
+    config.episodes_per_round = 20  # Meta-World: 100
+    config.num_envs = 10  # that play at once
+    config.stack = 3
+    config.network.merger = "flare"
+    config.fit.update(batch_size=256, min_epochs=10)
+    config.evaluation.episodes = 10
+
+
+def _mbbc(config: ml_collections.ConfigDict) -> None:
+    """A policy like AIME's, on windows as AIME reads them."""
+    config.model = ""  # --workdir of a pretraining run
+    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
+    config.length = 50  # records per window
+    config.use_log_prob = False  # True: likelihood of the actions instead of the squared error
 
 
 def small(config: ml_collections.ConfigDict) -> None:
@@ -62,18 +102,34 @@ def small(config: ml_collections.ConfigDict) -> None:
     On cheetah-runbackward (lpomdp, from noise), standardising lifts BCO(0) from 67 to 71% of the expert and
     BC from 94 to 100% (means of 4 seeds).
     """
-    config.standardize = True
     config.fit.update(training_fraction=0.9, updates_per_epoch=500, max_updates=6000)
     config.fit.update(patience=None, min_epochs=0, min_updates=0)
     config.save_every = 2000
     config.evaluation.update(every=0, final_episodes=10)
+    if config.method == "mbbc":  # a window costs a pass of the world model
+        config.fit.update(batch_size=32, updates_per_epoch=150, max_updates=900)
+        config.policy.hidden_size = 64
+        return
+    config.standardize = True
+    if config.method == "bco_alpha":  # its rounds end by themselves
+        config.fit.update(batch_size=50, patience=3, max_updates=None, min_updates=3000)
+        config.num_rounds, config.episodes_per_round = 5, 10
+        config.evaluation.episodes = 4
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
     """For tests, on any data."""
     small(config)
-    config.stack = 2
-    config.network.update(hidden_size=16, hidden_layers=1)
-    config.fit.update(batch_size=16, updates_per_epoch=20, max_updates=80)
     config.save_every = 40
     config.evaluation.update(every=2, episodes=1, final_episodes=2)
+    if config.method == "mbbc":
+        config.fit.update(batch_size=4, updates_per_epoch=2, max_updates=4)
+        config.length = 8
+        config.policy.update(hidden_size=8, hidden_layers=1)
+        return
+    config.stack = 2
+    config.network.update(hidden_size=16, hidden_layers=1, image_encoder=dict(name="cnn_ha", width=2))
+    config.fit.update(batch_size=16, updates_per_epoch=20, max_updates=80)
+    if config.method == "bco_alpha":
+        config.fit.update(patience=1, max_updates=60, min_updates=0, training_fraction=0.7)
+        config.num_rounds, config.episodes_per_round, config.num_envs = 2, 3, 2

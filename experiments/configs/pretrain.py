@@ -6,7 +6,22 @@ import ml_collections
 
 # Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
 SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
-PRESETS = ("", "rssm", "rssmo-v1", "rssmo-discrete", *SIZES, "small", "walker", "tiny")
+PRESETS = (
+    "",
+    "rssm",
+    "rssmo-v1",
+    "rssmo-discrete",
+    *SIZES,
+    "small",
+    "walker",
+    "visual-small",
+    "visual-tiny",
+    "viper",
+    "viper-metaworld",
+    "viper-small",
+    "viper-tiny",
+    "tiny",
+)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -19,16 +34,25 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     AIME-v2:    ...pretrain.py:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    For a test: ...pretrain.py:tiny
+    Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
+                ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
+    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
+                with viper-metaworld; viper-small after small
+    For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
-    config.embodiment = ""  # folder of episodes with actions
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
+    config.embodiment = ""  # folder of episodes with actions, or several: "DIR,DIR"
+    config.storage = (
+        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
+    )
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.action_free = False  # True: a model of observations alone, whatever actions the data hold
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
     config.num_updates = 200_000
     config.batch_size = 50
@@ -46,16 +70,24 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
     config.world_model = world_model()
-    changes = dict(rssm=rssm, small=small, walker=walker, tiny=tiny)
-    changes |= {"rssmo-v1": rssmo_v1, "rssmo-discrete": discrete}
-    changes |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
-    if preset:
-        changes[preset](config)
+    presets = {
+        "rssm": rssm,
+        "rssmo-v1": rssmo_v1,
+        "rssmo-discrete": discrete,
+        "small": small,
+        "walker": walker,
+    }
+    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
+    name = preset.removeprefix("viper").removeprefix("-")
+    presets.get(name, lambda c: None)(config)
+    if preset.startswith("viper"):
+        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
     return config.lock()
 
 
 def world_model() -> dict:
-    """The published `rssmo` of AIME-v2, size S."""
+    """The published `rssmo`, and every option of `WorldModel`."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
     return dict(
         rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
@@ -82,6 +114,13 @@ def world_model() -> dict:
         compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
+
+
+def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:
+    """The likelihood model of the VIPER reward; few updates, for it soon knows the demonstrations by heart."""
+    config.action_free = True
+    config.num_updates = num_updates
+    config.world_model.idm_mode = "none"
 
 
 def rssm(config: ml_collections.ConfigDict) -> None:
@@ -183,6 +222,29 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.world_model.encoder.update(mlp)
     config.world_model.decoder.update(mlp)
     config.world_model.probe.update(mlp)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU: `small` with image networks of few channels, and probes to look inside."""
+    small(config)
+    config.setup = "visual"
+    config.batch_size = 16
+    config.length = 24
+    # A handful of pixels move: with the published kl_scale of 1 (std 1 per pixel) the state would not note them.
+    config.loss.update(kl_scale=0.03)
+    config.world_model.update(use_probes=True)
+    config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=8)
+
+
+def visual_tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on images of 8x8 or larger."""
+    tiny(config)
+    config.setup = "visual"
+    config.world_model.use_probes = True
+    for name in ("image_encoder", "image_decoder"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=2, minres=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

@@ -5,15 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from agents.bco import later_rounds
 from agents.fitting import (
     FitSettings,
     FitState,
     Split,
+    continued,
+    draw_training,
     end_epoch,
     epoch_batches,
     fit,
     make_epoch,
     make_mean_loss,
+    split_episodes,
     split_of,
     split_windows,
 )
@@ -224,3 +228,41 @@ def test_a_fit_compiles_once():
 
     fit(create(jax.random.key(0), settings), DATASET, counted, settings, on_epoch=lambda *_: traces.append(1))
     assert 1 not in traces[: traces.index(1)] and 0 not in traces[traces.index(1) :]
+
+
+def test_a_split_by_episodes_keeps_their_windows_together():
+    split = split_episodes([5, 3, 2, 1], 3, [True, False, True, False])  # 3, 1, 1 (padded), 1 windows
+    np.testing.assert_array_equal(split.training, [0, 1, 2, 4])
+    np.testing.assert_array_equal(split.validation, [3, 5])
+
+
+def test_a_split_by_episodes_needs_two():
+    with pytest.raises(ValueError, match="use at least two episodes"):
+        split_episodes([5], 3, [True])
+
+
+@pytest.mark.parametrize(("num", "expected"), [(1, 1), (2, 1), (3, 2), (10, 7), (20, 14)])
+def test_seven_tenths_of_the_episodes_are_trained_on_and_one_is_left(num, expected):
+    drawn = draw_training(num, 0.7, jax.random.key(0))
+    assert drawn.sum() == expected
+    np.testing.assert_array_equal(drawn, draw_training(num, 0.7, jax.random.key(0)))
+
+
+def test_a_fit_goes_on_from_the_best_weights_with_the_optimizers_state():
+    settings = FitSettings(batch_size=8, min_epochs=5)
+    state = fit(create(jax.random.key(0), settings), DATASET, squared_error, settings)
+    again = continued(state)
+    np.testing.assert_array_equal(again.train.model, state.best_model)
+    jax.tree.map(np.testing.assert_array_equal, again.train.opt_state, state.train.opt_state)
+    assert np.isinf(again.best_loss) and not again.stopped and again.epoch == state.epoch
+
+
+def test_later_rounds_stop_at_the_first_epoch_without_improvement():
+    settings = later_rounds(FitSettings(min_epochs=10, min_updates=5000))
+    state = continued(FitState.create(jnp.zeros(()), settings, jax.random.key(0)))
+    stopped = []
+    for loss in (3.0, 2.0, 2.5):
+        state = end_epoch(state, jnp.float32(loss), settings)
+        stopped.append(bool(state.stopped))
+    assert stopped == [False, False, True]
+    assert state.best_loss == 2.0

@@ -94,7 +94,7 @@ def test_evaluate_returns_one_number_per_episode():
     with make(2) as env:
         result = evaluate(env, homeward, 3, on_episode=kept.append)
     by_order = sorted(kept, key=lambda episode: (episode.metadata["episode"], episode.metadata["env_index"]))
-    assert set(result) == {"return", "length", "success_any", "success_final"}
+    assert set(result) == {"return", "length", "success_any", "success_final", "success_held"}
     assert result["return"] == [episode.return_ for episode in by_order]
     assert result["length"] == [LENGTH] * 3
     for episode, any_success, final in zip(

@@ -125,12 +125,14 @@ def test_a_missing_folder_is_named(data, tmp_path):
 
 
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
-    with pytest.raises(ValueError, match="Unknown method 'gail'. Known: bc, bco."):
+    with pytest.raises(ValueError, match="Unknown method 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha."):
         baseline.run(make_config("bco-tiny", data, method="gail"), tmp_path)
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, each also with"):
+    with pytest.raises(
+        ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, iidm, mbbc, bco_alpha, each"
+    ):
         get_config("bco-large")
 
 

@@ -66,3 +66,56 @@ def test_the_source_names_paper_and_repository():
     source = published_results.source()
     assert "2312.02019" in source.paper and source.repository.startswith("https://github.com/")
     assert (source.policies, source.episodes) == (1, 100)
+
+
+def test_every_cell_of_the_online_paper_is_there_once():
+    cells = published_results.online_cells()
+    names = {(c.suite, c.task, c.step, c.method, c.model) for c in cells}
+    assert len(cells) == len(names) == 9 * 8 * 4 + 6 * 11 * 3
+
+
+@pytest.mark.parametrize(
+    ("suite", "task", "method", "model", "step", "mean", "std"),
+    [
+        ("dmc", "walker-run", "AIME-NoB (VIPER)", "", 500_000, 743, 11),
+        ("dmc", "cheetah-run", "AIME-NoB (AIL)", "", 1_000_000, 859, 7),
+        ("dmc", "cartpole-swingup", "OT", "", 1_000_000, 796, 33),
+        ("dmc", "hopper-hop", "AIME", "", 100_000, 10, 7),
+        ("dmc", "finger-spin", "BCO(alpha)", "", 200_000, 237, 334),
+        ("dmc", "quadruped-run", "PatchAIL", "", 500_000, 191, 117),
+        ("metaworld", "hammer", "AIME-NoB (AIL)", "mt50", 500_000, 0.99, 0.02),
+        ("metaworld", "push", "AIME", "mt50", 100_000, 0.34, 0.08),
+        ("metaworld", "assembly", "BCO(alpha)", "mt50", 200_000, 0.11, 0.09),
+        ("metaworld", "disassemble", "AIME-NoB (OT)", "mt39", 200_000, 0.58, 0.19),
+        ("metaworld", "sweep", "OT", "", 500_000, 0.04, 0.10),
+    ],
+)
+def test_online_cells_hold_the_published_numbers(suite, task, method, model, step, mean, std):
+    cell = published_results.online_curve(suite, task, method, model)[step]
+    assert (cell.mean, cell.std) == (mean, std)
+
+
+@pytest.mark.parametrize(
+    ("suite", "method", "model", "step", "average", "tolerance"),
+    [
+        ("dmc", "AIME-NoB (AIL)", "", 500_000, 703, 0.5),
+        ("dmc", "PatchAIL", "", 1_000_000, 615, 0.5),
+        ("metaworld", "AIME-NoB (VIPER)", "mt50", 500_000, 0.57, 0.0051),
+    ],
+)
+def test_online_cells_average_to_the_published_averages(suite, method, model, step, average, tolerance):
+    wanted = (suite, method, model, step)
+    chosen = [
+        c.mean for c in published_results.online_cells() if (c.suite, c.method, c.model, c.step) == wanted
+    ]
+    np.testing.assert_allclose(np.mean(chosen), average, atol=tolerance)
+
+
+def test_an_unknown_online_cell_lists_the_known_ones():
+    with pytest.raises(ValueError, match="No published result for task 'walker-jump'. Known: 'walker-run'"):
+        published_results.online_curve("dmc", "walker-jump", "AIME")
+
+
+def test_the_online_source_says_where_and_what():
+    found = published_results.online_source()
+    assert "2404.18896" in found["source"]["paper"] and found["suites"]["dmc"]["seeds"] == 5

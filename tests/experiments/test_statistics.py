@@ -124,3 +124,42 @@ def test_unusable_scores_are_refused_in_one_sentence(scores):
 def test_an_unknown_statistic_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="Known: iqm, mean, median"):
         statistics.stratified_bootstrap_interval([[[1.0]]], "mode")
+
+
+def test_bootstrap_of_two_seeds_with_one_episode_has_its_closed_form():
+    """Resamples are 1, 2 or their mean, with probabilities 1/4, 1/4 and 1/2."""
+    wide = statistics.stratified_bootstrap_interval([[[1.0], [2.0]]], "iqm")
+    assert (wide.low, wide.high) == (1.0, 2.0)
+    narrow = statistics.stratified_bootstrap_interval([[[1.0], [2.0]]], "iqm", confidence=0.4)
+    assert (narrow.low, narrow.high) == (1.5, 1.5)  # the 30% and 70% quantiles
+
+
+def test_probability_of_improvement_counts_pairs_of_seeds_and_half_of_ties():
+    ours, theirs = [[1.0], [3.0]], [[0.0], [1.0], [2.0]]
+    # 1 beats 0 and ties 1; 3 beats all: (1 + 0.5 + 3) / 6.
+    assert statistics.probability_of_improvement([ours], [theirs]).probability == pytest.approx(0.75)
+    assert statistics.probability_of_improvement([theirs], [ours]).probability == pytest.approx(0.25)
+
+
+def test_probability_of_improvement_of_separate_methods_is_certain():
+    better = statistics.probability_of_improvement([[[5.0], [6.0]]], [[[1.0], [2.0]]])
+    assert (better.probability, better.interval.low, better.interval.high) == (1.0, 1.0, 1.0)
+
+
+def test_probability_of_improvement_averages_over_tasks():
+    ours, theirs = [[[5.0]], [[0.0]]], [[[1.0]], [[1.0]]]
+    assert statistics.probability_of_improvement(ours, theirs).probability == 0.5
+
+
+def test_probability_of_improvement_of_normal_scores_is_that_of_the_normal_distribution():
+    """X ~ N(1, 1), Y ~ N(0, 1): Phi(1 / sqrt 2) = 0.7602."""
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(1, 1, (400, 1)), rng.normal(0, 1, (400, 1))
+    better = statistics.probability_of_improvement([x], [y], resamples=50)
+    assert better.probability == pytest.approx(0.7602, abs=0.03)
+    assert better.interval.low < 0.7602 < better.interval.high
+
+
+def test_probability_of_improvement_needs_the_same_tasks():
+    with pytest.raises(ValueError, match="scores of the same tasks, at least one; got 1 and 2"):
+        statistics.probability_of_improvement([[[1.0]]], [[[1.0]], [[2.0]]])

@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from experiments.tables import MethodScores, results_table, write_table
+from experiments.tables import MethodScores, results_table, with_comparison, write_table
 
 RANDOM = MethodScores("Random", [[10.0, 20.0, 30.0]])
 AIME = MethodScores("AIME", [[170.0, 190.0], [160.0, 160.0]], num_demonstrations=20, published=97.3)
@@ -83,3 +83,15 @@ def test_table_is_written_as_csv_and_markdown(tmp_path):
 def test_a_table_without_rows_is_refused():
     with pytest.raises(ValueError, match="no rows"):
         results_table([], random=0.0, expert=1.0)
+
+
+def test_a_comparison_adds_iqm_and_the_probability_that_the_reference_is_better():
+    scores = {"AIME": [[[40.0], [45.0]]], "BCO(0)": [[[20.0], [42.5]]]}
+    rows = [MethodScores(name, cells[0]) for name, cells in scores.items()]
+    table = results_table(rows, random=None, expert=100.0)
+    compared = with_comparison(table, scores)
+    assert compared.rows[0]["iqm"] == 42.5 and compared.rows[0]["improvement"] is None
+    assert compared.rows[0]["iqm_interval"] == (40.0, 45.0)
+    assert compared.rows[1]["improvement"][0] == 0.75
+    assert "0.75 (" in compared.markdown() and "P(AIME better)" in compared.headings
+    assert "IQM %" not in table.headings

@@ -1,0 +1,113 @@
+"""IIDM, "implicit inverse dynamics" (AIME, baselines): the action is inferred through a forward model.
+
+First a forward model learns on embodiment data which observation follows F frames and an action; then a policy of
+F frames is trained on demonstrations so that the frozen model, given the policy's action, predicts what was
+observed next. The gradient reaches the policy through the model; the true actions are never used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax.numpy as jnp
+from flax import nnx
+
+from agents.bc import last_action
+from agents.fitting import FitSettings
+from agents.frame_stack import FrameStackNet, make_merger, policy_frames
+from worldmodels.decoders import make_decoder
+from worldmodels.encoders import ObservationEncoder, Standardizer, require, scaled_image
+from worldmodels.training import Metrics
+from worldmodels.types import Array, SequenceBatch
+
+PUBLISHED = FitSettings(min_updates=5000)  # of both networks, as BCO(0)
+
+
+class ForwardNet(nnx.Module):
+    """Observations of F successive records and an action -> the next observation.
+
+    Encoder per frame -> merger -> with the action through a decoder per sensor: `dmlp` for vectors, `cnn_ha` for
+    images. Arguments as of `FrameStackNet`.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping,
+        action_size: int,
+        *,
+        num_frames: int,
+        merger: str = "concat",
+        encoder: Mapping | None = None,
+        image_encoder: Mapping | None = None,
+        statistics: Mapping[str, tuple] | None = None,
+        hidden_size: int = 128,
+        hidden_layers: int = 2,
+        rngs: nnx.Rngs,
+    ):
+        self.standardizer = Standardizer(sizes, statistics)
+        self.encoder = ObservationEncoder(
+            sizes,
+            encoder=encoder or {"name": "identity"},
+            image_encoder=image_encoder or {"name": "cnn_ha"},
+            rngs=rngs,
+        )
+        self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
+        in_size = self.merger.out_size + action_size
+        vector = {"name": "dmlp", "hidden_size": hidden_size, "hidden_layers": hidden_layers}
+        options = {
+            name: vector if isinstance(size, int) else {"name": "cnn_ha"} for name, size in sizes.items()
+        }
+        self.decoders = nnx.Dict(
+            {name: make_decoder(in_size, sizes[name], rngs=rngs, **options[name]) for name in sizes}
+        )
+        self.names = tuple(sizes)
+        self.num_frames = num_frames
+
+    def __call__(self, observation: Mapping[str, Array], action: Array) -> dict[str, Array]:
+        """{sensor: [..., F, d]} and [..., A] -> {sensor: [..., d]} as `target` scores them."""
+        require(observation, self.names)
+        embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
+        inputs = jnp.concatenate([self.merger(embed), action], axis=-1)
+        return {name: self.decoders[name](inputs).mean() for name in self.names}
+
+    def target(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        """{sensor: [..., d]}: vectors standardised, images in 0..1."""
+        return {
+            name: scaled_image(value) if value.dtype == jnp.uint8 else self.standardizer(name, value)
+            for name, value in ((name, observation[name]) for name in self.names)
+        }
+
+
+def prediction_error(model: ForwardNet, batch: SequenceBatch, action: Array) -> Array:
+    """[] sum over sensors of the mean squared error of record F, predicted from F frames and [B, A]."""
+    predicted = model(policy_frames(batch.observation, model.num_frames), action)
+    following = model.target({name: batch.observation[name][:, model.num_frames] for name in model.names})
+    return sum(((predicted[name] - following[name]) ** 2).mean() for name in model.names)
+
+
+def forward_loss(model: ForwardNet, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:
+    """Error of the prediction with the true action, on embodiment data.
+
+    Args:
+      model: of F frames.
+      batch: windows [B, F + 1, ...] with actions.
+      key: unused; a loss takes one.
+    """
+    loss = prediction_error(model, batch, last_action(batch, "A forward model"))
+    return loss, {"loss": loss}
+
+
+def iidm_loss(
+    policy: FrameStackNet, batch: SequenceBatch, model: ForwardNet, key: Array | None = None
+) -> tuple[Array, Metrics]:
+    """Error of the frozen model's prediction with the policy's action, on demonstrations.
+
+    Args:
+      policy: of F frames.
+      batch: windows [B, F + 1, ...]; their actions, if any, are not looked at.
+      model: of F frames, frozen; the gradient goes through it.
+      key: unused; a loss takes one.
+    """
+    action = policy(policy_frames(batch.observation, policy.num_frames))
+    loss = prediction_error(model, batch, action)
+    return loss, {"loss": loss}

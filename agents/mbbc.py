@@ -1,0 +1,50 @@
+"""MBBC, "model-based behaviour cloning": what AIME could reach if it knew the actions; its oracle (AIME-v2).
+
+The pretrained world model, frozen, filters demonstrations with their true actions; a policy over the latent state
+regresses the action that comes next. In the environment it acts with `agents.actors.FilterActor`, as AIME does.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+
+from agents.fitting import FitSettings
+from worldmodels.training import Metrics
+from worldmodels.types import Array, SequenceBatch
+from worldmodels.world_model import TanhGaussianHead, WorldModel
+
+PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs, on windows of 50 records
+
+
+def mbbc_loss(
+    policy: TanhGaussianHead,
+    batch: SequenceBatch,
+    model: WorldModel,
+    key: Array | None,
+    *,
+    use_log_prob: bool = False,
+) -> tuple[Array, Metrics]:
+    """Error of pi(a_t | s_t) to the true action that followed, t = 0 .. T - 2, mean over B, T and A.
+
+    (tanh(mean) - a_t)^2, or -log pi(a_t | s_t), with s_t from the frozen model, which knows the actions up to t.
+
+    Args:
+      policy: [..., D + S] -> TanhNormal.
+      batch: windows [B, T, ...] with actions.
+      model: frozen.
+      key: PRNG key of the posterior samples; None takes modes.
+      use_log_prob: the likelihood instead of the squared error.
+
+    Raises:
+      ValueError: the demonstrations have no actions.
+    """
+    if batch.prev_action is None or batch.prev_action.shape[-1] == 0:
+        raise ValueError(
+            "MBBC needs the true actions, but these windows have none; "
+            "use AIME, which infers them, or demonstrations with actions."
+        )
+    features = model.filter(batch, key).states.features[:, :-1]
+    action, following = policy(features), batch.prev_action[:, 1:]
+    error = jnp.mean((action.mode - following) ** 2)
+    loss = -action.log_prob(following).mean() if use_log_prob else error
+    return loss, {"loss": loss, "action_mse": error}

@@ -1,0 +1,62 @@
+"""What a model-free agent reads: the vector sensors of the last few records, standardised, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+Records = Mapping[str, np.ndarray]
+
+
+class Observer:
+    """Records to observations, with a memory of the last F records of each environment.
+
+    Args:
+      sensors: names of vector sensors, put together in this order.
+      num_frames: F; before there are F records of an episode the first is repeated.
+      statistics: {sensor: (mean [d], std [d])} to standardise by; None leaves the sensors as they are.
+    """
+
+    def __init__(
+        self, sensors: Sequence[str], num_frames: int = 1, statistics: Mapping[str, tuple] | None = None
+    ):
+        if num_frames < 1:
+            raise ValueError(f"An observation of {num_frames} frames is empty; give at least 1.")
+        self.sensors, self.num_frames = tuple(sensors), num_frames
+        self.statistics = statistics
+        self._frames: np.ndarray | None = None
+
+    def size(self, observation_spec: Mapping) -> int:
+        """Length of an observation, given the specs of the environment."""
+        return self.num_frames * sum(observation_spec[name].shape[0] for name in self.sensors)
+
+    def __call__(self, records: Records) -> np.ndarray:
+        """The records {name: [N, ...]} just received -> observations [N, F * O] float32, oldest frame first."""
+        newest = self.frame(records)
+        if self.num_frames == 1:
+            return newest
+        repeated = np.repeat(newest[:, None], self.num_frames, axis=1)  # [N, F, O]
+        if self._frames is None:
+            self._frames = repeated
+        shifted = np.concatenate([self._frames[:, 1:], newest[:, None]], axis=1)
+        self._frames = np.where(np.asarray(records["is_first"], bool)[:, None, None], repeated, shifted)
+        return self._frames.reshape(len(newest), -1)
+
+    def of_episode(self, records: Records) -> np.ndarray:
+        """A whole episode {name: [T, ...]} -> [T, F * O], what `__call__` gives record by record."""
+        frames = self.frame(records)  # [T, O]
+        index = np.arange(len(frames))[:, None] + np.arange(1 - self.num_frames, 1)[None, :]
+        return frames[np.maximum(index, 0)].reshape(len(frames), -1)
+
+    def frame(self, records: Records) -> np.ndarray:
+        """[..., O] float32 of one record each."""
+
+        def standardized(name):
+            if self.statistics is None or name not in self.statistics:
+                return records[name]
+            mean, std = self.statistics[name]
+            return (records[name] - np.asarray(mean, np.float32)) / np.asarray(std, np.float32)
+
+        parts = [standardized(name) for name in self.sensors]
+        return np.concatenate(parts, axis=-1).astype(np.float32, copy=False)

@@ -1,0 +1,186 @@
+"""Imitation by optimal transport (SIL, ROT), with automatic discount scheduling (ADS, Liu et al., ICLR 2024).
+
+When an episode is over it is moved to the nearest demonstration (`agents.optimal_transport`), and every step is
+rewarded by minus its share of the cost, times a scale that the first episodes fix. SAC maximises these rewards, with
+a discount that grows while the agent keeps up with the demonstrations (`agents.discount_schedule`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from agents import optimal_transport
+from agents.discount_schedule import DiscountSchedule, ScheduleSettings, pairs
+from agents.sac import Actor, SACSettings, SACState, create_sac, make_learn
+from agents.transitions import Replay
+from worldmodels.training import Metrics
+from worldmodels.types import Array
+
+
+@dataclasses.dataclass(frozen=True)
+class OTSettings:
+    """How episodes are rewarded.
+
+    Attributes:
+      cost: "cosine" (ROT, on features of images) or "euclidean" (ADS, on vectors).
+      epsilon, num_iterations: of Sinkhorn.
+      scale_target: the mean of the first round's episodes has minus this as its sum of rewards.
+      discount: gamma, where there is no schedule.
+    """
+
+    cost: str = "euclidean"
+    epsilon: float = optimal_transport.EPSILON
+    num_iterations: int = optimal_transport.NUM_ITERATIONS
+    scale_target: float = 10.0
+    discount: float = 0.99
+
+
+@struct.dataclass
+class OTState:
+    """What SAC learns, and what else changes.
+
+    Attributes:
+      sac: SACState.
+      reward_scale: [] float32, 0 before the first round is over.
+      progress: [] int32, k of the schedule.
+    """
+
+    sac: SACState
+    reward_scale: Array
+    progress: Array
+
+
+@jax.jit
+def discounted(replay: Replay, discount: Array) -> Replay:
+    """The replay whose transitions, stored with discounts 1 or 0 (terminal), have those of [] `discount`."""
+    transitions = replay.transitions
+    return replay.replace(transitions=transitions.replace(discount=transitions.discount * discount))
+
+
+class OTLearner:
+    """Optimal transport for `agents.sac_rounds.SACRun`; see its `Learner`.
+
+    The run's own discount must be 1 and its returns of one step: this learner puts the discount in.
+
+    Args:
+      sac, settings: of the agent and of the rewards.
+      demonstrations: observations [T, O] of each, made by the agent's observer; at least one.
+      updates_per_dispatch: as of `RoundSettings`.
+      schedule: None for the constant `settings.discount`.
+    """
+
+    rates_episodes = True
+
+    def __init__(
+        self,
+        sac: SACSettings,
+        settings: OTSettings,
+        demonstrations: Sequence[np.ndarray],
+        *,
+        updates_per_dispatch: int,
+        schedule: ScheduleSettings | None,
+    ):
+        self._sac, self._settings, self._num_updates = sac, settings, updates_per_dispatch
+        self._lengths = [len(episode) for episode in demonstrations]
+        size = max(self._lengths)
+        theirs, weights = zip(*(padded(episode, size) for episode in demonstrations), strict=True)
+        self._demonstrations, self._weights = jnp.asarray(np.stack(theirs)), jnp.asarray(np.stack(weights))
+        options = dict(cost=settings.cost, epsilon=settings.epsilon, num_iterations=settings.num_iterations)
+
+        def rewards(episode, row_weights, theirs, weights):
+            return optimal_transport.best_transport_rewards(
+                episode, theirs, row_weights=row_weights, column_weights=weights, **options
+            )[0]
+
+        self._rewards = jax.jit(rewards)
+        self._cost = jax.jit(lambda x, y: optimal_transport.cost_matrix(x, y, settings.cost))
+        self._schedule = self._make_schedule(schedule) if schedule is not None else None
+
+    def create(self, observation_size: int, action_size: int, key: Array) -> OTState:
+        """State before the first update."""
+        self._learn = make_learn(action_size, self._sac, self._num_updates)
+        start = self._schedule.start if self._schedule is not None else 0
+        return OTState(
+            sac=create_sac(observation_size, action_size, self._sac, key),
+            reward_scale=jnp.zeros((), jnp.float32),
+            progress=jnp.asarray(start, jnp.int32),
+        )
+
+    def actor(self, state: OTState) -> Actor:
+        """The network that acts."""
+        return state.sac.actor.model
+
+    def discount(self, state: OTState) -> float:
+        """gamma now."""
+        if self._schedule is None:
+            return self._settings.discount
+        return self._schedule.discount(int(state.progress))
+
+    def learn(self, state: OTState, replay: Replay) -> tuple[OTState, Metrics]:
+        """One dispatch of updates; donates what SAC learns in `state`."""
+        gamma = self.discount(state)
+        sac, metrics = self._learn(state.sac, discounted(replay, jnp.float32(gamma)))
+        extra = {
+            "discount": jnp.float32(gamma),
+            "progress": state.progress,
+            "reward_scale": state.reward_scale,
+        }
+        return state.replace(sac=sac), metrics | extra
+
+    def end_round(self, state: OTState, episodes: Sequence[np.ndarray]) -> OTState:
+        """Fixes the scale after the first round, and moves the schedule on."""
+        if float(state.reward_scale) == 0.0:
+            sums = [self._unscaled(episode).sum() for episode in episodes]
+            scale = optimal_transport.reward_scale(
+                jnp.asarray(np.mean(sums))[None], self._settings.scale_target
+            )
+            state = state.replace(reward_scale=jnp.asarray(scale, jnp.float32))
+        if self._schedule is not None:
+            costs = [
+                self._costs(episode, len(episode), theirs, length)
+                for episode in episodes
+                for theirs, length in zip(self._demonstrations, self._lengths, strict=True)
+            ]
+            progress = self._schedule.advance(int(state.progress), costs)
+            state = state.replace(progress=jnp.asarray(progress, jnp.int32))
+        return state
+
+    def rewards(self, state: OTState, episode: np.ndarray) -> np.ndarray:
+        """[T] rewards of the observations [T, O] of an episode; that of record 0, which no action led to, is unused."""
+        return float(state.reward_scale) * self._unscaled(episode)
+
+    def _unscaled(self, episode: np.ndarray) -> np.ndarray:
+        rewards = self._rewards(
+            *padded(episode, full_size(len(episode))), self._demonstrations, self._weights
+        )
+        return np.asarray(rewards)[: len(episode)]
+
+    def _costs(self, x, num_x: int, y, num_y: int) -> np.ndarray:
+        """[num_x, num_y] costs between two episodes, of which the second may be padded."""
+        x, _ = padded(np.asarray(x), full_size(len(x)))
+        return np.asarray(self._cost(x, y))[:num_x, :num_y]
+
+    def _make_schedule(self, settings: ScheduleSettings) -> DiscountSchedule:
+        theirs, lengths = self._demonstrations, self._lengths
+        costs = {
+            (i, j): self._costs(theirs[i], lengths[i], theirs[j], lengths[j]) for i, j in pairs(len(lengths))
+        }
+        return DiscountSchedule(settings, lengths, costs)
+
+
+def padded(episode: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """An episode [T, O] with zeros behind, [size, O], and the weights of its steps in a transport, [size]."""
+    padding = size - len(episode)
+    weights = np.pad(np.full(len(episode), 1.0 / len(episode), np.float32), (0, padding))
+    return np.pad(episode.astype(np.float32, copy=False), ((0, padding), (0, 0))), weights
+
+
+def full_size(length: int, multiple: int = 64) -> int:
+    """`length` rounded up, so that episodes of many lengths share a few programs."""
+    return -(-length // multiple) * multiple

@@ -1,0 +1,106 @@
+"""What the imitation baselines learn from: folders of episodes, read as a config asks, and refused with a reason."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from experiments import frame_stacks
+from experiments.evaluation import environment_of, expert_return
+from worldmodels.dataset import SequenceDataset
+from worldmodels.episodes import Episode, load_episodes
+
+ORACLES = {
+    "bc": "the method bco",
+    "mbbc": "AIME",
+}  # methods that see the true actions, and what to use without them
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """What a frame-stack baseline learns from.
+
+    Attributes:
+      env_name, env_options: where to evaluate.
+      arch: what shapes the networks.
+      body: episodes of the embodiment, with actions; [] for BC.
+      demonstrations: episodes; their actions are looked at by BC only.
+      true_actions: windows of the demonstrations with their actions, for analysis; None where they have none.
+      expert: mean return of the demonstrations, if they carry rewards.
+    """
+
+    env_name: str
+    env_options: dict
+    arch: dict
+    body: list[Episode]
+    demonstrations: list[Episode]
+    true_actions: SequenceDataset | None
+    expert: float | None
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Those that the networks standardise by."""
+        return self.body or self.demonstrations
+
+    def windows(self, episodes: list[Episode], with_actions: bool) -> SequenceDataset:
+        """Windows of one record more than the policy's stack."""
+        options = dict(length=self.window_length, sensors=list(self.arch["sizes"]), with_reward=False)
+        return SequenceDataset.create(episodes, with_actions=with_actions, **options)
+
+    def shown(self, *, with_actions: bool) -> SequenceDataset:
+        """Windows of the demonstrations; they share their arrays with `true_actions`."""
+        if self.true_actions is None:
+            return self.windows(self.demonstrations, with_actions)
+        return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
+
+    @property
+    def window_length(self) -> int:
+        """Records per window."""
+        return self.arch["num_frames"] + 1
+
+
+def load_data(config: dict, *, needs_body: bool) -> Data:
+    """Reads the folders that a config of experiments/configs/baseline.py names.
+
+    Raises:
+      ValueError: no folder, or demonstrations without actions for an oracle.
+    """
+    demonstrations = load_demonstrations(config)
+    env_name, env_options = environment_of(config["env"], demonstrations)
+    body = load_folder(config, "embodiment") if needs_body else []
+    arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
+    data = Data(
+        env_name=env_name,
+        env_options=env_options | frame_stacks.rendering(arch["sizes"]),
+        arch=arch,
+        body=body,
+        demonstrations=demonstrations,
+        true_actions=None,
+        expert=expert_return(load_episodes(config["demonstrations"], keys=())),
+    )
+    if not has_actions(demonstrations):
+        return data
+    return dataclasses.replace(data, true_actions=data.windows(demonstrations, with_actions=True))
+
+
+def load_demonstrations(config: dict) -> list[Episode]:
+    """The demonstrations, refused if they lack the actions that an oracle needs."""
+    method = config["method"]
+    episodes = load_folder(config, "demonstrations")
+    if method in ORACLES and not has_actions(episodes):
+        raise ValueError(
+            f"{method.upper()} needs the true actions, and the demonstrations in {config['demonstrations']} have "
+            f"none; use {ORACLES[method]}, or demonstrations with actions."
+        )
+    return episodes
+
+
+def load_folder(config: dict, name: str) -> list[Episode]:
+    """Episodes of the folder `config[name]`, as many as `config["num_" + name]`."""
+    if not config[name]:
+        raise ValueError(f"{config['method'].upper()} needs a folder of episodes; pass --config.{name}=DIR.")
+    return load_episodes(config[name], limit=config[f"num_{name}"])
+
+
+def has_actions(episodes: list[Episode]) -> bool:
+    """Whether every episode tells its actions."""
+    return all(episode.records["pre_action"].shape[-1] for episode in episodes)

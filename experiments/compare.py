@@ -1,0 +1,186 @@
+"""AIME against every baseline that the data allow: one table, one figure.
+
+    python -m experiments.compare --config=experiments/configs/compare.py:small --config.embodiment=DIR \\
+        --config.demonstrations=DIR --workdir=DIR
+
+Every method is a run of its own in WORKDIR, by the main of this package that trains it; what is done already is not
+done again, so that methods can be added later. Writes table.md, table.csv, figures/comparison.png and .pdf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from experiments import baseline, imitate, pretrain, published_results, statistics, surrogate, tables
+from experiments.baseline_data import has_actions
+from experiments.envs.sensors import observation_setup
+from experiments.evaluation import environment_of, expert_return
+from experiments.main import launch
+from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
+from experiments.stages import Stages, changed
+from worldmodels.episodes import Episode, load_episodes
+
+LABELS = {
+    "aime": "AIME",
+    "bco": "BCO(0)",
+    "bco_alpha": "BCO(alpha)",
+    "iidm": "IIDM",
+    "gaifo": "GAIfO",
+    "ot": "OT + ADS",
+    "mbbc": "MBBC oracle",
+    "bc": "BC oracle",
+}
+ORACLES = ("mbbc", "bc")
+FROM_VECTORS = ("gaifo", "ot")
+WITH_WORLD_MODEL = ("aime", "mbbc")
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Runs the methods and writes table and figure.
+
+    Returns:
+      {"returns": {method: [num_seeds][episodes]}, "expert": mean return, "left_out": {method: why}, "table": Markdown,
+      "seconds": {stage: seconds}}.
+    """
+    allow = (*FREE_TO_CHANGE, "title", "methods", "published_data", "random_return")
+    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
+        summary = directory.result or compare(config, directory)
+        print(summary["table"], flush=True)
+        print(f"Figure: {directory / 'figures' / 'comparison.png'}", flush=True)
+        return summary
+
+
+def compare(config, directory: RunDirectory) -> dict:
+    """All stages and the report, in an opened directory."""
+    for name in ("embodiment", "demonstrations"):
+        if not config[name]:
+            raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
+    episodes = load_episodes(config.demonstrations, limit=config.num_demonstrations)
+    expert = expert_return(episodes)
+    if expert is None or expert <= 0:
+        raise ValueError(
+            f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} tell no return above 0; "
+            "use episodes with rewards."
+        )
+    env_name, _ = environment_of(config.env, episodes)
+    methods, left_out = applicable(config, env_name, episodes)
+    for method, why in left_out.items():
+        print(f"Without {LABELS[method]}: {why}", flush=True)
+    stages = Stages(directory.path)
+    results = run_methods(config, stages, methods)
+    with stages.timed("report"):
+        table = report(config, directory.path, env_name, results, expert, len(episodes))
+    returns = {method: result["return"] for method, result in results.items()}
+    summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table.markdown()}
+    return directory.mark_done(summary | {"seconds": stages.seconds})
+
+
+def applicable(config, env_name: str, episodes: list[Episode]) -> tuple[list[str], dict[str, str]]:
+    """(methods that these data allow, in the config's order; {method that they do not: why}).
+
+    Raises:
+      ValueError: an unknown method.
+    """
+    unknown = [method for method in config.methods if method not in LABELS]
+    if unknown:
+        raise ValueError(f"Unknown method {unknown[0]!r}. Known: {', '.join(LABELS)}.")
+    left_out = {}
+    if not has_actions(episodes):
+        left_out |= dict.fromkeys(ORACLES, "the demonstrations have no actions.")
+    inputs = observation_setup(env_name, config.setup).inputs
+    if any(episodes[0].records[name].ndim != 2 for name in inputs if name in episodes[0].records):
+        left_out |= dict.fromkeys(
+            FROM_VECTORS, f"set-up {config.setup!r} reads images, and it learns from vectors."
+        )
+    left_out = {method: left_out[method] for method in config.methods if method in left_out}
+    return [method for method in config.methods if method not in left_out], left_out
+
+
+def run_methods(config, stages: Stages, methods: list[str]) -> dict[str, dict]:
+    """{method: what its main returned}; the world model is pretrained once for the methods that use it."""
+    if any(method in WITH_WORLD_MODEL for method in methods):
+        stages.run("pretrain", pretrain.run, pretraining(config))
+    return {
+        method: stages.run(method, main_of(method), method_config(config, stages, method))
+        for method in methods
+    }
+
+
+def pretraining(config):
+    """Config of the world model's stage."""
+    pretrained = changed(
+        config.pretrain,
+        embodiment=config.embodiment,
+        env=config.env,
+        setup=config.setup,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+    )
+    if config.relevance:
+        pretrained.relevance.demonstrations = config.demonstrations
+    return pretrained
+
+
+def main_of(method: str) -> Callable:
+    """The main that trains a method."""
+    if method == "aime":
+        return imitate.run
+    return surrogate.run if method in FROM_VECTORS else baseline.run
+
+
+def method_config(config, stages: Stages, method: str):
+    """Config of a method's stage: its own section, and what all methods share."""
+    shared = dict(
+        demonstrations=config.demonstrations,
+        num_demonstrations=config.num_demonstrations,
+        env=config.env,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+    )
+    if method in WITH_WORLD_MODEL:
+        shared["model"] = str(stages.path("pretrain"))
+    else:
+        shared |= {"setup": config.setup, "embodiment": config.embodiment}
+    result = changed(config[method], **shared)
+    result.evaluation.random_return = config.random_return
+    return result
+
+
+def report(
+    config, workdir: Path, env_name: str, results: Mapping[str, dict], expert: float, num: int
+) -> tables.Table:
+    """Writes table and figure into `workdir` and returns the table."""
+    from experiments import comparison_figure, plot_style  # matplotlib is slow to import
+
+    published = {}
+    if config.published_data:
+        published = published_results.cells_of(env_name, config.published_data, config.setup)
+    rows = []
+    for method, result in results.items():
+        cell = published.get(LABELS[method])
+        values = (None, None) if cell is None else (cell.mean, cell.std)
+        rows.append(tables.MethodScores(LABELS[method], result["return"], num, *values))
+    source = published_results.source().caption if published else ""
+    table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
+    percent = {row.method: [statistics.by_expert(row.returns, expert)] for row in rows}
+    table = tables.with_comparison(table, percent)
+    tables.write_table(table, workdir / "table")
+    figure = comparison_figure.comparison_figure(
+        percent,
+        published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
+        random=None if config.random_return is None else statistics.by_expert(config.random_return, expert),
+        title=config.title or f"{env_name}, {config.setup}, {num} demonstrations",
+        note=source,
+    )
+    plot_style.save_figure(figure, workdir / "figures" / "comparison")
+    return table
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="compare")
+
+
+if __name__ == "__main__":
+    main()

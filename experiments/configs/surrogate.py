@@ -1,0 +1,118 @@
+"""Imitation by reinforcement learning on a surrogate reward: gaifo, and ot (optimal transport) with ADS."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+METHODS = ("gaifo", "ot")
+SIZES = ("", "small", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Trains SAC from vectors on what demonstrations without actions and without rewards give.
+
+    GAIfO:      python -m experiments.surrogate --config=experiments/configs/surrogate.py:gaifo
+                --config.demonstrations=DIR --workdir=DIR
+    OT + ADS:   ...surrogate.py:ot
+    OT alone:   ...surrogate.py:ot --config.use_schedule=False
+    On a CPU:   ...surrogate.py:gaifo-small, ot-small    20,000 agent steps per seed
+    For a test: ...surrogate.py:gaifo-tiny, ot-tiny
+    """
+    method, _, size = {"": "gaifo", "tiny": "gaifo-tiny"}.get(preset, preset).partition("-")
+    if method not in METHODS or size not in SIZES:
+        raise ValueError(
+            f"Unknown preset {preset!r}. Known: {', '.join(METHODS)}, each also with -small or -tiny; tiny."
+        )
+    config = ml_collections.ConfigDict()
+    config.method = method
+    config.seed = 0
+    config.num_seeds = 1  # one after the other, seeds seed, seed + 1, ...
+    config.demonstrations = ""  # folder of episodes; neither actions nor rewards are used
+    config.num_demonstrations = placeholder(int)  # None: all
+    config.embodiment = ""  # folder of episodes to standardise by; "": the demonstrations
+    config.env = ""  # where to play; "": as recorded in the demonstrations
+    config.setup = "lpomdp"  # mdp, lpomdp: which sensors are read
+    config.stack = placeholder(
+        int
+    )  # records that the agent reads; None: 1 for mdp, else 3, which show velocities
+    config.standardize = True
+    config.num_envs = 4  # environments that step together
+    config.agent_steps = 500_000  # all environments together
+    config.sac = dict(
+        hidden_size=256,
+        hidden_layers=2,
+        learning_rate=3e-4,
+        batch_size=256,
+        target_rate=0.005,
+        target_entropy=-0.5,  # nats per action dimension
+        initial_temperature=0.1,
+        actor_every=1,  # updates of the critics per update of the actor
+    )
+    config.rounds = dict(
+        random_steps=2000,
+        updates_per_step=1.0,
+        updates_per_dispatch=50,
+        num_steps=1,
+        discount=0.99,  # ot: where there is no schedule
+        replay_capacity=500_000,
+    )
+    {"gaifo": _gaifo, "ot": _ot}[method](config)
+    config.save_every = 5  # rounds of one episode per environment
+    config.evaluation = dict(
+        every=20_000,  # agent steps; 0: only at the end
+        episodes=10,
+        final_episodes=100,
+        seed=100,
+        workers=0,
+        random_return=placeholder(float),  # for normalisation by random and expert
+    )
+    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
+    return config.lock()
+
+
+def _gaifo(config: ml_collections.ConfigDict) -> None:
+    """The discriminator."""
+    config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
+
+
+def _ot(config: ml_collections.ConfigDict) -> None:
+    """Transport of episodes, and automatic discount scheduling."""
+    config.transport = dict(
+        cost="euclidean",  # or "cosine"
+        epsilon=0.01,
+        num_iterations=100,
+        scale_target=10.0,
+    )
+    config.use_schedule = True  # ADS
+    config.schedule = dict(
+        alpha=0.2,
+        start=0.2,
+        threshold=0.9,
+        max_steps=5,
+        demonstration_percentile=50.0,
+        agent_percentile=90.0,
+    )
+
+
+def small(config: ml_collections.ConfigDict) -> None:
+    """A few minutes per seed on a CPU."""
+    config.agent_steps = 20_000
+    config.sac.update(hidden_size=128, batch_size=128, learning_rate=1e-3)
+    config.rounds.update(random_steps=1000, replay_capacity=50_000)
+    config.evaluation.update(every=0, final_episodes=10)
+    if config.method == "gaifo":
+        config.discriminator.update(hidden_size=64, learning_rate=3e-4)
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """For tests, on any data."""
+    small(config)
+    config.num_envs = 2
+    config.agent_steps = 300
+    config.sac.update(hidden_size=16, batch_size=16)
+    config.rounds.update(random_steps=60, updates_per_dispatch=10, replay_capacity=1000)
+    config.save_every = 2
+    config.evaluation.update(every=100, episodes=2, final_episodes=2)
+    if config.method == "gaifo":
+        config.discriminator.update(hidden_size=8, hidden_layers=1)
+    else:
+        config.transport.num_iterations = 20

@@ -1,0 +1,244 @@
+"""Tables, figures and a page over any finished runs: sweeps, single runs, folders of runs.
+
+    python -m experiments.report runs/walker18
+    python -m experiments.report runs/demo runs/mine --out=runs/report
+
+Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
+figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished are named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments import published_results, sweep_tables
+from experiments import sweep_statistics as aggregates
+from experiments.files import write_atomically
+from experiments.main import is_user_error
+from experiments.sweep_results import Cell, Results, read_results
+from experiments.sweep_statistics import Normalisation
+from experiments.sweep_tables import TextTable
+
+MAX_VIDEOS = 6
+MAX_PAIRS = 20  # of methods in the figure of improvements
+
+
+def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str = "") -> dict:
+    """Writes the report.
+
+    Returns:
+      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished"}.
+
+    Raises:
+      ValueError: a folder that does not exist, or no finished run below them.
+    """
+    results = read_results(folders)
+    out = Path(out) if out else Path(folders[0]) / "report"
+    known = [n for n in aggregates.normalisations(results) if _applies(n, results)]
+    tables = write_tables(results, known, out / "tables")
+    figures = write_figures(results, known, out / "figures")
+    write_atomically(out / "scores.csv", sweep_tables.to_csv(sweep_tables.seed_rows(results, known)))
+    page = write_page(results, tables, figures, out, title or Path(folders[0]).resolve().name, folders)
+    return {
+        "page": str(page),
+        "tables": [table.name for table in tables],
+        "figures": list(figures),
+        "num_runs": sum(len(cell.runs) for cell in results.cells),
+        "unfinished": [str(path) for path in results.unfinished],
+    }
+
+
+def write_tables(results: Results, known: Sequence[Normalisation], folder: Path) -> list[TextTable]:
+    """All tables, also on disk."""
+    tables = []
+    for normalisation in known:
+        found = aggregates_of(results, normalisation)
+        tables.append(sweep_tables.aggregate_table(found, normalisation))
+        tables.append(sweep_tables.cell_table(results, normalisation))
+    success = sweep_tables.success_table(results)
+    tables += [sweep_tables.return_table(results), *([success] if success else [])]
+    for table in tables:
+        table.write(folder)
+    return tables
+
+
+def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, aggregates.Aggregate]:
+    """{method: Aggregate} of the methods that have normalised scores."""
+    scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
+    return {name: aggregates.aggregate(list(of.values())) for name, of in scores.items() if of}
+
+
+def write_figures(results: Results, known: Sequence[Normalisation], folder: Path) -> dict[str, str]:
+    """All figures on disk; {name of the file: what it shows}."""
+    from experiments import plot_style, sweep_figures  # matplotlib is slow to import
+
+    shown = {}
+
+    def save(name: str, figure, text: str) -> None:
+        plot_style.save_figure(figure, folder / name)
+        shown[name] = text
+
+    for normalisation in known:
+        scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
+        scores = {name: list(of.values()) for name, of in scores.items() if of}
+        note = "Bars: 95% stratified bootstrap over seeds and episodes."
+        figure = sweep_figures.aggregate_intervals(
+            aggregates_of(results, normalisation), x_label=normalisation.text, note=note
+        )
+        save(
+            f"aggregates_{normalisation.key}",
+            figure,
+            f"Mean, median and IQM of every method, {normalisation.text}",
+        )
+        seeds = [np.mean(seed) for of in scores.values() for task in of for seed in task]
+        thresholds = sweep_figures.thresholds_for(seeds)
+        profiles = {name: aggregates.performance_profile(of, thresholds) for name, of in scores.items()}
+        figure = sweep_figures.performance_profiles(profiles, thresholds, x_label=normalisation.text)
+        save(f"profiles_{normalisation.key}", figure, f"Share of seeds above a score, {normalisation.text}")
+    if known and len(results.methods) > 1:
+        found = aggregates.improvements(results, known[0])
+        pairs = dict(sorted(found.items(), key=lambda pair: -pair[1].probability)[:MAX_PAIRS])
+        if pairs:
+            figure = sweep_figures.improvement_intervals(pairs)
+            save("improvement", figure, "Probability that a seed of one method beats one of another")
+    for task in results.tasks:
+        for unit, figure in curves(results, task).items():
+            save(f"curves_{task}_{unit}", figure, f"{task}: return during training, against {unit}s")
+    return shown
+
+
+def curves(results: Results, task: str) -> dict:
+    """{clock: figure} of the learning curves of a task, with the published ones where there are any."""
+    from experiments import figures
+
+    drawn: dict[str, dict[str, figures.Curve]] = {}
+    for cell in results.of_task(task):
+        clock = "env_step" if all(_advances(run.curve.get("env_step")) for run in cell.runs) else "update"
+        curve = _merged(cell, clock)
+        if curve is not None:
+            drawn.setdefault(clock, {})[cell.name] = figures.Curve(*curve)
+            published = sweep_tables.published_curve(cell) if clock == "env_step" else {}
+            published = {step: mean for step, mean in published.items() if step <= max(curve[0])}
+            if published:
+                steps, means = zip(*published.items(), strict=True)
+                drawn[clock][f"{cell.method}, published"] = figures.Curve(steps, [means])
+    levels = {"Expert": results.expert_return(task), "Random": results.random_return(task)}
+    levels = {name: level for name, level in levels.items() if level is not None}
+    note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
+    labels = {"env_step": "Simulator steps", "update": "Updates"}
+    return {
+        clock: figures.learning_curves(
+            of, title=task, x_label=labels[clock], y_label="Return", references=levels, note=note
+        )
+        for clock, of in drawn.items()
+    }
+
+
+def write_page(
+    results: Results,
+    tables: Sequence[TextTable],
+    figures: Mapping[str, str],
+    out: Path,
+    title: str,
+    folders: Sequence[str | Path],
+) -> Path:
+    """report.html, with everything inside."""
+    from experiments import report_page
+
+    sections: list = []
+    if results.unfinished:
+        text = [f"{len(results.unfinished)} runs below these directories are not finished and left out:"]
+        sections.append(
+            report_page.TextSection("Not finished", text + [str(p) for p in results.unfinished[:20]])
+        )
+    diverged = [run for cell in results.cells for run in cell.runs if run.diverged]
+    if diverged:
+        text = [f"{run.path}: seeds {', '.join(map(str, run.diverged))}" for run in diverged]
+        text.append("They count with the policy of their last finite update.")
+        sections.append(report_page.TextSection("Seeds that diverged", text))
+    for table in tables:
+        sections.append(report_page.TableSection(table.title, table.headings, table.cells, table.caption))
+    for name, text in figures.items():
+        sections.append(report_page.FigureSection(text, out / "figures" / f"{name}.png", alt=text))
+    sections += video_sections(results, report_page)
+    sections += report_page.run_sections(results.cells[0].runs[0].path)
+    lead = (
+        f"{sum(len(cell.runs) for cell in results.cells)} runs, {len(results.methods)} methods, {len(results.tasks)} "
+        "tasks. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
+    )
+    source = published_results.source()
+    footer = (
+        f"From {', '.join(map(str, folders))}. Published figures: {source.paper}; AIME-NoB, arXiv:2404.18896. "
+        "Settings and machine below the tables are those of the first run."
+    )
+    return report_page.write_report(
+        out / "report.html", title=title, sections=sections, lead=lead, footer=footer
+    )
+
+
+def video_sections(results: Results, report_page) -> list:
+    """Videos of the first runs that have one."""
+    found = []
+    for cell in results.cells:
+        path = next((p for run in cell.runs for p in sorted((run.path / "videos").glob("*.mp4"))), None)
+        if path is not None:
+            heading = f"{cell.task}: {cell.name}"
+            caption = "One episode of the final evaluation, seeds side by side."
+            found.append(
+                report_page.VideoSection(heading, path, alt=f"{cell.name} on {cell.task}", caption=caption)
+            )
+    return found[:MAX_VIDEOS]
+
+
+def _applies(normalisation: Normalisation, results: Results) -> bool:
+    return any(normalisation.apply(cell.returns, cell.task) for cell in results.cells)
+
+
+def _advances(clock: np.ndarray | None) -> bool:
+    return clock is not None and bool(np.any(clock > 0))
+
+
+def _merged(cell: Cell, clock: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Positions [P] and returns [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
+    found = [run.curve for run in cell.runs if clock in run.curve]
+    x = sorted({float(value) for curve in found for value in curve[clock]})
+    if len(x) < 2:
+        return None
+    rows = []
+    for curve in found:
+        for seed in np.asarray(curve["return"]).T:
+            row = dict(zip(map(float, curve[clock]), seed, strict=True))
+            rows.append([row.get(position, np.nan) for position in x])
+    return np.array(x), np.array(rows)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Command line; the exit code is 2 after a mistake."""
+    parser = argparse.ArgumentParser("experiments.report", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folders", nargs="+", metavar="DIR", help="sweeps, runs, or folders of runs")
+    parser.add_argument("--out", default=None, help="where to write (DIR/report)")
+    parser.add_argument("--title", default="", help="of the page")
+    arguments = parser.parse_args(argv)
+    try:
+        result = run(arguments.folders, arguments.out, arguments.title)
+    except (ValueError, OSError) as error:
+        if not is_user_error(error):
+            raise
+        print(f"Error: {error}", file=sys.stderr)
+        sys.exit(2)
+    out = Path(result["page"]).parent
+    for name in result["tables"]:
+        print((out / "tables" / f"{name}.md").read_text())
+    if result["unfinished"]:
+        print(f"Not finished, and left out: {len(result['unfinished'])} runs.")
+    print(f"Report: {result['page']}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Sweeps: which runs, and where they run."""

@@ -1,0 +1,266 @@
+"""What is known of the runs of a sweep: attempts and how they ended, on disk, so that every later command knows.
+
+Below the root of a sweep:
+
+    sweep/<suite>.json             the runs: name, main, config, settings, labels, needs, command
+    logs/<run>.log                 what a run has printed, all attempts one after the other
+    logs/<run>.json                its attempts: when, where, exit code, and why the launcher ended it
+"""
+
+import contextlib
+import dataclasses
+import datetime
+import enum
+import json
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Mapping, Sequence
+
+from launch.runs import PROJECT, Run
+
+_SIGNALS = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
+
+
+class Kind(enum.StrEnum):
+    """Where a run is."""
+
+    DONE = "done"
+    RUNNING = "running"
+    FAILED = "failed"
+    INTERRUPTED = "interrupted"  # killed, or stopped by a signal: the same command continues
+    READY = "ready"
+    WAITING = "waiting"  # for runs that it needs
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+    """A run's kind, and why."""
+
+    kind: Kind
+    detail: str = ""
+
+
+def log_path(root: pathlib.Path, name: str) -> pathlib.Path:
+    """Where the output of a run goes."""
+    return root / "logs" / f"{name}.log"
+
+
+def is_done(root: pathlib.Path, name: str) -> bool:
+    """Whether the run has ended well."""
+    return (root / name / "DONE").is_file()
+
+
+def was_interrupted(code: int) -> bool:
+    """True for exit codes of a kill or of a run that a signal has asked to save and stop."""
+    return code < 0 or code in _SIGNALS
+
+
+class Attempt:
+    """One process that carries a run out, with its output in the log.
+
+    Args:
+      run, root: which, and the root of the sweep.
+      environment: further environment variables.
+    """
+
+    def __init__(self, run: Run, root: pathlib.Path, environment: Mapping[str, str] | None = None):
+        self.run, self._root, self.began = run, root, time.time()
+        log = log_path(root, run.name)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        with open(log, "ab") as file:
+            self.process = subprocess.Popen(
+                run.command(root),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                env=os.environ | {"PYTHONPATH": path} | dict(environment or {}),
+                start_new_session=True,  # a Ctrl-C is the launcher's to pass on
+            )
+        self._attempts = read_attempts(root, run.name)
+        self._attempts.append({"started": _now(), "host": socket.gethostname(), "pid": self.process.pid})
+        if "SLURM_JOB_ID" in os.environ:
+            self._attempts[-1]["job"] = os.environ["SLURM_JOB_ID"]
+        _write_json(_record_path(root, run.name), self._attempts)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """Sends a signal to the run; SIGKILL to all processes that it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            if number == signal.SIGKILL:
+                os.killpg(self.process.pid, number)
+            else:
+                self.process.send_signal(number)
+
+    def finish(self, reason: str = "") -> int:
+        """Waits for the end, writes it down, and returns the exit code.
+
+        Args:
+          reason: why the launcher has ended it, if it has.
+        """
+        code = self.process.wait()
+        if code == 0 and not is_done(self._root, self.run.name):
+            code, reason = 1, f"it ended without {self.run.name}/DONE"
+        self._attempts[-1] |= {"ended": _now(), "code": code} | ({"reason": reason} if reason else {})
+        _write_json(_record_path(self._root, self.run.name), self._attempts)
+        return code
+
+
+def read_attempts(root: pathlib.Path, name: str) -> list[dict]:
+    """The attempts at a run, oldest first; none if nothing is known."""
+    path = _record_path(root, name)
+    return json.loads(path.read_text()) if path.is_file() else []
+
+
+def give_another_chance(root: pathlib.Path, name: str) -> None:
+    """Forgets that a run has failed; its log and what it has saved stay."""
+    _record_path(root, name).unlink(missing_ok=True)
+
+
+def num_interrupted(root: pathlib.Path, name: str) -> int:
+    """Attempts in a row, up to the last, that ended by a kill or a signal."""
+    count = 0
+    for attempt in reversed(read_attempts(root, name)):
+        if "code" in attempt and not was_interrupted(attempt["code"]):
+            break
+        count += "code" in attempt
+    return count
+
+
+def state_of(
+    root: pathlib.Path, run: Run, queued: Mapping[str, str] | None = None, max_restarts: int | None = None
+) -> State:
+    """Where a run is.
+
+    Args:
+      root, run: which.
+      queued: {run: state} in the queue of a cluster.
+      max_restarts: a run that was interrupted more often counts as failed; None for no limit.
+    """
+    if is_done(root, run.name):
+        return State(Kind.DONE)
+    pid = owner(root, run.name)
+    if pid is not None:
+        return State(Kind.RUNNING, f"process {pid}")
+    if queued and run.name in queued:
+        kind = Kind.RUNNING if queued[run.name].startswith("RUNNING") else Kind.WAITING
+        return State(kind, f"slurm: {queued[run.name]}")
+    attempts = read_attempts(root, run.name)
+    if attempts and "code" in attempts[-1]:
+        code, reason = attempts[-1]["code"], attempts[-1].get("reason", "")
+        if not was_interrupted(code):
+            return State(Kind.FAILED, f"exit code {code}: {reason or last_line(log_path(root, run.name))}")
+        count = num_interrupted(root, run.name)
+        if max_restarts is not None and count > max_restarts:
+            why = reason or f"by {signal.Signals(code - 128 if code > 0 else -code).name}"
+            return State(Kind.FAILED, f"stopped {count} times, last {why}")
+    missing = [name for name in run.needs if not is_done(root, name)]
+    if missing:
+        return State(
+            Kind.WAITING, f"for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1))
+        )
+    return State(Kind.INTERRUPTED if attempts else Kind.READY)
+
+
+def owner(root: pathlib.Path, name: str) -> int | None:
+    """Process of this machine that holds a run's directory or has just been started for it, or None."""
+    host = socket.gethostname()
+    with contextlib.suppress(OSError):
+        match = re.fullmatch(r"process (\d+) on (.*)", (root / name / ".lock").read_text().strip())
+        if match and match[2] == host and _is_alive(int(match[1]), name):
+            return int(match[1])
+    attempts = read_attempts(root, name)
+    if attempts and "code" not in attempts[-1] and attempts[-1]["host"] == host:
+        if _is_alive(attempts[-1]["pid"], name):
+            return attempts[-1]["pid"]
+    return None
+
+
+def last_line(log: pathlib.Path) -> str:
+    """The last line of a log that says something."""
+    try:
+        with open(log, "rb") as file:
+            file.seek(max(0, log.stat().st_size - 4000))
+            lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
+    except OSError:
+        return "no output"
+    lines = [line.strip() for line in lines if line.strip()]
+    return lines[-1][:300] if lines else "no output"
+
+
+# The sweep on disk ---------------------------------------------------------------------------------------------------
+
+
+def write_sweep(root: pathlib.Path, name: str, runs: Sequence[Run]) -> None:
+    """Keeps the runs of a sweep, with those that an earlier call has kept under the same name."""
+    path = root / "sweep" / f"{name.replace(':', '-')}.json"
+    kept = json.loads(path.read_text()) if path.is_file() else {}
+    for run in runs:
+        kept[run.name] = {
+            "main": run.main,
+            "config": run.config,
+            "labels": dict(run.labels),
+            "needs": list(run.needs),
+            "command": run.command(root),
+        }
+    _write_json(path, kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class KeptRun:
+    """A run as the root of a sweep remembers it; see `Run`."""
+
+    name: str
+    main: str
+    labels: Mapping[str, object]
+    needs: tuple[str, ...]
+
+
+def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
+    """All runs of all sweeps below a root, in their order.
+
+    Raises:
+      ValueError: there is no sweep.
+    """
+    files = sorted((root / "sweep").glob("*.json"))
+    if not files:
+        raise ValueError(
+            f"There is no sweep in {root}. Start one: python -m launch.sweep run SUITE --root={root}."
+        )
+    found = {name: run for file in files for name, run in json.loads(file.read_text()).items()}
+    return [KeptRun(n, r["main"], r["labels"], tuple(r["needs"])) for n, r in found.items()]
+
+
+def counts(states: Iterable[State]) -> str:
+    """ "3 done, 1 running, 2 waiting"."""
+    kinds = [state.kind for state in states]
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in Kind if kind in kinds) or "nothing"
+
+
+def _record_path(root: pathlib.Path, name: str) -> pathlib.Path:
+    return root / "logs" / f"{name}.json"
+
+
+def _write_json(path: pathlib.Path, value: object) -> None:
+    """Complete or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(value, indent=1) + "\n")
+    os.replace(temporary, path)
+
+
+def _is_alive(pid: int, name: str) -> bool:
+    """Whether a process of this id works on the run: ids are given out again."""
+    try:
+        command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return False
+    return name in command
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -1,0 +1,199 @@
+"""From a table of a paper to runs: tasks x embodiment data x set-ups x methods x seeds, and their stages."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from launch.runs import Output, Run, in_order, product, seed_folder
+
+AXES = ("task", "dataset", "setup", "method", "seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A kind of run.
+
+    Attributes:
+      main: module below `experiments`. config: file and preset.
+      settings: config keys, the same for all its runs; `...` is filled in by the cell, None leaves a key out that the
+        main gets otherwise.
+    """
+
+    main: str
+    config: str
+    settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """A table.
+
+    Attributes:
+      text: what it is, in one line.
+      tasks: {name: environment}.
+      datasets: {name of embodiment data: how they come about}: the name of a stage that explores, of a task (the
+        replay of its expert), a tuple of names (a mixture), or a folder of the user ("data/NAME").
+      setups: what the robot senses.
+      methods: {name: stage that trains the policy}.
+      stages: {name: Stage}, among them "expert" and "model".
+      seeds: of the table.
+      demonstrations: shown per task.
+      demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per task.
+    """
+
+    text: str
+    tasks: Mapping[str, str]
+    datasets: Mapping[str, Any]
+    setups: Sequence[str]
+    methods: Mapping[str, str]
+    stages: Mapping[str, Stage]
+    seeds: Sequence[int] = (0, 1, 2, 3, 4)
+    demonstrations: int = 100
+    demonstration_folder: str = ""
+
+    def axes(self) -> dict[str, list[Any]]:
+        """What varies, with all its values."""
+        values = (self.tasks, self.datasets, self.setups, self.methods, self.seeds)
+        return {axis: list(entries) for axis, entries in zip(AXES, values, strict=True)}
+
+
+def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] | None = None) -> list[Run]:
+    """Runs of a suite, each after those that it needs.
+
+    Args:
+      name: of the suite, for directories and messages.
+      suite: the table.
+      chosen: {axis: values} to take some cells only, `{"method": ["aime"]}`, and {"stage.key": [value]} to change
+        config keys of a stage, `{"model.num_updates": [1000]}`, `{"aime.loss.kl_only": [True]}`.
+
+    Raises:
+      ValueError: unknown names; the sentence lists the known ones.
+    """
+    chosen = dict(chosen or {})
+    axes = suite.axes()
+    for axis in [key for key in chosen if key in axes]:
+        values = chosen.pop(axis)
+        unknown = [value for value in values if axis != "seed" and value not in axes[axis]]
+        if unknown:
+            raise ValueError(
+                f"{name} has no {axis} {unknown[0]!r}. Known: {', '.join(map(str, axes[axis]))}."
+            )
+        axes[axis] = values
+    planner = _Planner(name.replace(":", "-"), _with_settings(name, suite, chosen), axes)
+    for cell in product(axes):
+        planner.add_cell(**cell)
+    return in_order(planner.runs.values())
+
+
+def _with_settings(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]]) -> Suite:
+    """The suite with some config keys of its stages changed."""
+    stages = dict(suite.stages)
+    for key, values in chosen.items():
+        stage, dot, option = key.partition(".")
+        if not dot or stage not in stages:
+            raise ValueError(
+                f"{name} has no axis {key!r}. Known: {', '.join(AXES)}, and STAGE.KEY with a stage out of "
+                f"{', '.join(stages)}."
+            )
+        if len(values) != 1:
+            raise ValueError(
+                f"{key} has {len(values)} values; in a suite a config key has one. Vary it in a grid."
+            )
+        settings = {**stages[stage].settings, option: values[0]}
+        stages[stage] = dataclasses.replace(stages[stage], settings=settings)
+    return dataclasses.replace(suite, stages=stages)
+
+
+class _Planner:
+    """Collects the runs of the cells of a suite, every stage once."""
+
+    def __init__(self, name: str, suite: Suite, axes: Mapping[str, Sequence[Any]]):
+        self._name, self._suite, self._axes = name, suite, axes
+        self._images = {"image_size": 64} if "visual" in axes["setup"] else {}
+        self.runs: dict[str, Run] = {}
+
+    def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> None:
+        """The run of a cell, and all that it needs."""
+        suite, stage = self._suite, self._suite.methods[method]
+        self._random_policy(task)
+        values = {
+            "demonstrations": lambda: self._demonstrations(task),
+            "num_demonstrations": lambda: suite.demonstrations,
+            "embodiment": lambda: self._data(dataset, task),
+            "model": lambda: Output(self._model(dataset, task, setup, seed)),
+            "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
+            "env": lambda: suite.tasks[task],
+            "setup": lambda: setup,
+            "seed": lambda: seed,
+        }
+        wanted = {**_INPUTS[suite.stages[stage].main], **suite.stages[stage].settings}
+        settings = {key: values[key]() for key, value in wanted.items() if value is ...}
+        labels = {"task": task, "method": method, "setup": setup, "dataset": dataset, "seed": seed}
+        self._add(task, f"{method}-{dataset}-{setup}", seed, stage, settings, labels)
+
+    def _add(self, task: str, method: str, seed: int, stage: str, settings: dict, labels: dict) -> str:
+        name = f"{self._name}-{task}/{method}/{seed_folder(seed)}"
+        if name not in self.runs:
+            chosen = self._suite.stages[stage]
+            labels = {"suite": self._name, **labels, "env": self._suite.tasks.get(task, "")}
+            fixed = {k: v for k, v in chosen.settings.items() if v is not None and v is not ...}
+            settings = {**settings, **fixed}
+            self.runs[name] = Run(name, f"experiments.{chosen.main}", chosen.config, settings, labels)
+        return name
+
+    def _expert(self, task: str) -> str:
+        settings = {"env": self._suite.tasks[task], "demonstrations.num_episodes": self._suite.demonstrations}
+        return self._add("data", task, 0, "expert", settings | self._images, {"stage": "expert"})
+
+    def _demonstrations(self, task: str) -> Output | str:
+        if self._suite.demonstration_folder:
+            return f"{self._suite.demonstration_folder}/{task}"
+        return Output(self._expert(task), "demonstrations")
+
+    def _data(self, dataset: str, task: str) -> Output | str:
+        """Embodiment data with the robot of a task."""
+        source = self._suite.datasets[dataset]
+        if isinstance(source, tuple):
+            settings = {"sources": tuple(self._data(name, task) for name in source)}
+            name = self._add("data", self._with_robot(dataset, task), 0, "mix", settings, {"stage": "data"})
+            return Output(name, "episodes")
+        if source in self._suite.tasks:
+            return Output(self._expert(source), "episodes")
+        if source in self._suite.stages:
+            settings = {"env": next(self._with_the_robot_of(task))} | self._images
+            name = self._add("data", self._with_robot(dataset, task), 0, source, settings, {"stage": "data"})
+            return Output(name, "episodes")
+        return source
+
+    def _with_the_robot_of(self, task: str) -> Iterator[str]:
+        """Environments with the robot of a task, which the first part of their names says."""
+        robot = self._suite.tasks[task].partition("-")[0]
+        return (env for env in self._suite.tasks.values() if env.partition("-")[0] == robot)
+
+    def _with_robot(self, dataset: str, task: str) -> str:
+        """ "p2e", or "p2e-hopper" where the suite has several robots."""
+        robots = {env.partition("-")[0] for env in self._suite.tasks.values()}
+        return f"{dataset}-{self._suite.tasks[task].partition('-')[0]}" if len(robots) > 1 else dataset
+
+    def _model(self, dataset: str, task: str, setup: str, seed: int) -> str:
+        settings = {"embodiment": self._data(dataset, task), "setup": setup, "seed": seed}
+        name = f"{self._with_robot(dataset, task)}-{setup}"
+        return self._add("model", name, seed, "model", settings, {"stage": "model"})
+
+    def _likelihood_model(self, task: str, setup: str, seed: int) -> str:
+        settings = {"embodiment": self._demonstrations(task), "setup": setup, "seed": seed}
+        return self._add("model", f"viper-{task}-{setup}", seed, "viper", settings, {"stage": "model"})
+
+    def _random_policy(self, task: str) -> None:
+        """The other end of the normalisation."""
+        if "random_policy" in self._suite.stages:
+            labels = {"task": task, "method": "random", "seed": 0}
+            self._add(task, "random", 0, "random_policy", {"env": self._suite.tasks[task]}, labels)
+
+
+# What the mains of the methods get of a cell. In the settings of a stage `...` asks for more of it, None for less.
+_INPUTS = {
+    "imitate": dict.fromkeys(("model", "demonstrations", "num_demonstrations", "seed"), ...),
+    "baseline": dict.fromkeys(("embodiment", "demonstrations", "num_demonstrations", "setup", "seed"), ...),
+    "online": dict.fromkeys(("model", "embodiment", "demonstrations", "num_demonstrations", "seed"), ...),
+}

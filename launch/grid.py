@@ -1,0 +1,33 @@
+"""A grid: one main, every combination of the values of some of its config keys."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from launch.runs import Run, product, seed_folder
+
+
+def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list[Run]:
+    """Runs of `experiments.<file>` for `config` = "file:preset".
+
+    The directory is `<name>-<env>/<keys that vary>/seed_003`: `env` (or `task`, an alias) and `seed` have a place of
+    their own, and keys with a single value none.
+
+    Args:
+      config: e.g. "imitate:small".
+      axes: {config key: values}.
+      name: of the grid; the config's, with its preset, if empty.
+    """
+    name = name or config.replace(":", "-")
+    axes = {("env" if key == "task" else key): values for key, values in axes.items()}
+    varying = [key for key, values in axes.items() if len(values) > 1 and key not in ("env", "seed")]
+    runs = []
+    for settings in product(axes):
+        method = ",".join(f"{key.rpartition('.')[2]}={settings[key]}" for key in varying) or "default"
+        method = method.replace("/", "_")
+        env = settings.get("env", "")
+        group = f"{name}-{env}" if env else name
+        seed = settings.get("seed", 0)
+        labels = {"suite": name, "task": env or name, "method": method, "seed": seed}
+        path = f"{group}/{method}/{seed_folder(seed)}"
+        runs.append(Run(path, f"experiments.{config.partition(':')[0]}", config, settings, labels))
+    return runs

@@ -1,0 +1,202 @@
+"""Sweeps from the command line.
+
+    python -m launch.sweep run walker18 --root=runs/walker18 --gpus=0,1 --per_gpu=2
+    python -m launch.sweep run walker18 task=walk method=aime seed=0..2 model.num_updates=50000 --dry_run
+    python -m launch.sweep run dmc9 --root=runs/dmc9 --backend=slurm --minutes=600 --sbatch partition=gpu
+    python -m launch.sweep run imitate:small --root=runs/grid model=... demonstrations=... loss.kl_scale=0,1 seed=0..4
+    python -m launch.sweep status --root=runs/walker18
+    python -m launch.sweep report --root=runs/walker18
+
+A suite (launch/suites.py) or a main with its preset becomes runs in `<root>/<suite>-<task>/<method>/seed_003`. The same
+command goes on where it was: finished runs are skipped, interrupted ones continue, failed ones are listed and, with
+`--retry`, tried again.
+"""
+
+import argparse
+import ast
+import pathlib
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from launch import attempts, local, slurm, suites
+from launch.attempts import Kind, State
+from launch.grid import grid
+from launch.runs import PROJECT, Run, check_settings, parse_axes
+
+BACKENDS = ("local", "slurm", "print")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Returns the exit code: 0 if all is done or submitted, 1 if some is not, 2 after a mistake, 130 if stopped."""
+    flags = parser()
+    arguments, rest = flags.parse_known_args(argv)
+    if rest and (arguments.command != "run" or any(text.startswith("-") for text in rest)):
+        flags.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # axes after flags
+        arguments.axes += rest
+    arguments.root = pathlib.Path(arguments.root).expanduser().absolute()
+    try:
+        return {"run": run_sweep, "status": status, "report": report}[arguments.command](arguments)
+    except ValueError as error:
+        print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on.", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    formatter = argparse.RawDescriptionHelpFormatter
+    result = argparse.ArgumentParser("launch.sweep", description=__doc__, formatter_class=formatter)
+    commands = result.add_subparsers(dest="command", required=True)
+    known = "\n".join(f"  {name:17} {suite.text}" for name, suite in suites.SUITES.items())
+    run = commands.add_parser(
+        "run", help="start a sweep, or go on with it", epilog=f"suites:\n{known}", formatter_class=formatter
+    )
+    run.add_argument("what", help="a suite, or MAIN:PRESET for a grid over config keys")
+    run.add_argument(
+        "axes", nargs="*", metavar="KEY=VALUES", help="seed=0..4, task=walk,run, model.num_updates=100"
+    )
+    run.add_argument("--backend", choices=BACKENDS, default="local")
+    run.add_argument("--dry_run", action="store_true", help="print the runs and what they need; do nothing")
+    run.add_argument("--retry", action="store_true", help="also the runs that failed")
+    run.add_argument("--name", default="", help="of a grid, first part of its directories")
+    run.add_argument("--jobs", type=int, default=1, help="local: runs at a time (slurm: 100)")
+    run.add_argument("--gpus", default="", help="local: ids of GPUs, 0,1")
+    run.add_argument("--per_gpu", type=int, default=1, help="local: runs per GPU, which share its memory")
+    run.add_argument("--restarts", type=int, default=5, help="local: of a run that is killed again and again")
+    run.add_argument(
+        "--stall_minutes", type=float, default=60.0, help="local: kill a run so long without a sign"
+    )
+    run.add_argument(
+        "--minutes", type=int, default=24 * 60, help="slurm: limit of a job; longer runs continue"
+    )
+    run.add_argument(
+        "--sbatch", nargs="*", default=[], metavar="KEY=VALUE", help="slurm: partition=gpu mem=32GB"
+    )
+    for name, text in (("status", "where the runs of a sweep are"), ("report", "tables, curves and a page")):
+        commands.add_parser(name, help=text)
+    for command in commands.choices.values():
+        command.add_argument("--root", default="runs/sweep", help="directory of the sweep (runs/sweep)")
+    return result
+
+
+def planned(arguments: argparse.Namespace) -> list[Run]:
+    """The runs that the command line describes, each after those that it needs."""
+    axes = parse_axes(arguments.axes)
+    if arguments.what in suites.SUITES or arguments.what.partition(":")[0] in suites.SUITES:
+        return suites.runs_of(arguments.what, axes)
+    if not (PROJECT / "experiments" / "configs" / f"{arguments.what.partition(':')[0]}.py").is_file():
+        raise ValueError(
+            f"{arguments.what!r} is neither a suite ({', '.join(suites.SUITES)}) nor a config in experiments/configs."
+        )
+    return grid(arguments.what, axes, arguments.name)
+
+
+def run_sweep(arguments: argparse.Namespace) -> int:
+    """Plans, and runs, submits or prints."""
+    runs, root = planned(arguments), arguments.root
+    if arguments.dry_run:
+        return dry_run(runs, root)
+    check_settings(runs)
+    if arguments.backend == "print":
+        for run in runs:
+            print(shlex.join(run.command(root)))
+        return 0
+    attempts.write_sweep(root, arguments.what, runs)
+    queue = slurm.queued(root)
+    if arguments.retry:
+        for run in runs:
+            if attempts.state_of(root, run, queue, arguments.restarts).kind == Kind.FAILED:
+                attempts.give_another_chance(root, run.name)
+    if arguments.backend == "slurm":
+        return submit(arguments, runs, queue)
+    gpus = [gpu for gpu in arguments.gpus.split(",") if gpu]
+    places = local.slots(arguments.jobs, gpus, arguments.per_gpu)
+    sweep = local.LocalSweep(runs, root, places, arguments.restarts, 60 * arguments.stall_minutes)
+    states = sweep.run()
+    print_states(states)
+    return 0 if all(state.kind == Kind.DONE for state in states.values()) else 1
+
+
+def dry_run(runs: Sequence[Run], root: pathlib.Path) -> int:
+    """Prints every run with its state, its command and what it needs."""
+    states = [attempts.state_of(root, run) for run in runs]
+    for run, state in zip(runs, states, strict=True):
+        print(f"{run.name}  [{state.kind}]")
+        print(f"    {shlex.join(run.command(root))}")
+        if run.needs:
+            print(f"    needs {', '.join(run.needs)}")
+    print(f"{len(runs)} runs: {attempts.counts(states)}")
+    try:
+        check_settings(runs)
+    except ValueError as error:
+        print(f"This will not run: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def submit(arguments: argparse.Namespace, runs: Sequence[Run], queue: dict[str, str]) -> int:
+    """Submits what is neither done nor failed nor in the queue."""
+    states = {run.name: attempts.state_of(arguments.root, run, queue) for run in runs}
+    left_out = (Kind.DONE, Kind.FAILED, Kind.RUNNING)
+    todo = [run for run in runs if run.name not in queue and states[run.name].kind not in left_out]
+    if todo:
+        jobs = slurm.submit(
+            todo,
+            arguments.root,
+            name=arguments.what.replace(":", "-"),
+            parallelism=arguments.jobs if arguments.jobs > 1 else 100,
+            minutes=arguments.minutes,
+            parameters=sbatch_parameters(arguments.sbatch),
+        )
+        arrays = sorted({job.partition("_")[0] for job in jobs.values()})
+        print(f"Submitted {len(jobs)} runs as {len(arrays)} job arrays: {', '.join(arrays)}.")
+    print_states(states | {run.name: State(Kind.WAITING, "submitted") for run in todo})
+    return 1 if any(state.kind == Kind.FAILED for state in states.values()) else 0
+
+
+def sbatch_parameters(pairs: Sequence[str]) -> dict[str, Any]:
+    """{name: value} of `partition=gpu gpus_per_node=1`."""
+    parameters: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise ValueError(f"--sbatch takes KEY=VALUE, e.g. partition=gpu; got {pair!r}.")
+        try:
+            parameters[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            parameters[name] = text
+    return parameters
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Prints where the runs of all sweeps below the root are; 1 if one has failed."""
+    queue = slurm.queued(arguments.root)
+    runs = attempts.read_sweeps(arguments.root)
+    states = {run.name: attempts.state_of(arguments.root, run, queue) for run in runs}
+    print_states(states)
+    return 1 if any(state.kind == Kind.FAILED for state in states.values()) else 0
+
+
+def print_states(states: dict[str, State]) -> None:
+    """Counts, then every run that is not done."""
+    print(f"{len(states)} runs: {attempts.counts(states.values())}")
+    for name, state in states.items():
+        if state.kind != Kind.DONE:
+            print(f"  {state.kind:11} {name}  {state.detail}".rstrip())
+
+
+def report(arguments: argparse.Namespace) -> int:
+    """Runs `python -m experiments.report ROOT`."""
+    attempts.read_sweeps(arguments.root)
+    command = [sys.executable, "-m", "experiments.report", str(arguments.root)]
+    return subprocess.run(command, cwd=PROJECT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())

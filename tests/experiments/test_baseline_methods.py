@@ -1,0 +1,113 @@
+"""IIDM, MBBC, BCO(alpha) and images as a user runs them: tiny runs, refusals, stop and resume."""
+
+import numpy as np
+import pytest
+from imitation_data import make_config, write_data
+from interruption import SIGKILL, assert_same_run, start, stop_after_rows
+
+from experiments import baseline, frame_stacks, pretrain
+from experiments.configs import pretrain as pretrain_config
+from experiments.configs.baseline import get_config
+from experiments.envs.vector import make_vector
+from experiments.metrics_writer import read_rows
+from experiments.runs import load_run
+from worldmodels.episodes import episode_paths
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+def test_iidm_learns_from_observations_alone_and_starts_from_the_forward_models_encoder(data, tmp_path):
+    config = make_config(get_config("iidm-tiny"), data, "observations", num_seeds=2)
+    result = baseline.run(config, tmp_path)
+    assert np.shape(result["return"]) == (2, 2)
+    rows = read_rows(tmp_path / "metrics.jsonl")
+    assert "train/forward/validation_loss" in rows[0] and "train/policy/validation_loss" in rows[-1]
+    assert load_run(tmp_path).kind == "baseline"
+
+
+@pytest.fixture(scope="module")
+def world_model(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("model") / "run"
+    config = pretrain_config.get_config("tiny")
+    config.embodiment = str(data / "embodiment")
+    pretrain.run(config, workdir)
+    return workdir
+
+
+def test_mbbc_acts_with_the_frozen_world_model(data, world_model, tmp_path):
+    config = make_config(get_config("mbbc-tiny"), data, model=str(world_model), num_seeds=2)
+    result = baseline.run(config, tmp_path)
+    assert np.shape(result["return"]) == (2, 2) and np.shape(result["action_mse"]) == (2,)
+    loaded = load_run(tmp_path)
+    with make_vector(loaded.env_name, 2, seed=0, **loaded.env_options) as envs:
+        assert loaded.actor(2).__call__(envs.reset()).shape == (2, 2)
+
+
+def test_mbbc_refuses_demonstrations_without_actions_and_a_missing_model(data, world_model, tmp_path):
+    with pytest.raises(ValueError, match="MBBC needs the true actions, .* use AIME"):
+        config = make_config(get_config("mbbc-tiny"), data, "observations", model=str(world_model))
+        baseline.run(config, tmp_path / "a")
+    with pytest.raises(ValueError, match="MBBC needs a pretrained world model; pass --config.model=DIR"):
+        baseline.run(make_config(get_config("mbbc-tiny"), data), tmp_path / "b")
+
+
+@pytest.fixture(scope="module")
+def alpha_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("alpha") / "run"
+    return workdir, baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), workdir)
+
+
+def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
+    workdir, result = alpha_run
+    assert np.shape(result["return"]) == (1, 2) and result["num_episodes"] == [2 * 3]
+    single = workdir / "seeds" / "0"
+    rows = read_rows(single / "metrics.jsonl")
+    assert [row["train/num_episodes"] for row in rows] == [0, 3, 6]
+    windows = [row["train/num_windows"] for row in rows]
+    assert windows[0] < windows[1] < windows[2]
+    assert len(episode_paths(single / "episodes")) == 6
+    assert [row["final"] for row in read_rows(single / "eval.jsonl")] == [False, False, True]
+
+
+def test_policies_of_bco_alpha_are_loaded_like_others(alpha_run):
+    policies, num_seeds = frame_stacks.load_policies(alpha_run[0])
+    assert num_seeds == 1 and policies.num_frames == 2
+
+
+def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data, tmp_path):
+    flags = [
+        "--config=baseline:bco_alpha-tiny", f"--config.demonstrations={data / 'observations'}",
+        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    single = tmp_path / "run" / "seeds" / "0"
+    code = stop_after_rows(start("experiments.baseline", *flags), single / "metrics.jsonl", 2, SIGKILL)
+    assert code == -SIGKILL and not (single / "DONE").is_file()
+    baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path / "run")
+    assert_same_run(single, alpha_run[0] / "seeds" / "0")
+
+
+def test_the_published_settings_of_bco_alpha_are_the_default():
+    config = get_config("bco_alpha")
+    assert (config.stack, config.network.merger, config.episodes_per_round, config.num_rounds) == (
+        3,
+        "flare",
+        20,
+        50,
+    )
+    fit = config.fit
+    assert (fit.batch_size, fit.min_epochs, fit.min_updates, fit.patience) == (256, 10, 5000, 3)
+    assert fit.training_fraction == 0.7
+
+
+def test_bco_learns_from_images(tmp_path):
+    data = write_data(tmp_path / "data", render_size=64, episode_length=6)
+    config = make_config(get_config("bco-tiny"), data, "observations", setup="visual")
+    config.stack = 1
+    config.fit.update(max_updates=2, updates_per_epoch=2, batch_size=2)
+    result = baseline.run(config, tmp_path / "run")
+    assert np.shape(result["return"]) == (1, 2)
+    loaded = load_run(tmp_path / "run")
+    assert loaded.env_options["render_size"] == (64, 64)

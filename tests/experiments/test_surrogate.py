@@ -1,0 +1,71 @@
+"""GAIfO and optimal transport as a user runs them: tiny runs, refusals, stop and resume, loading."""
+
+import numpy as np
+import pytest
+from imitation_data import make_config, write_data
+from interruption import SIGTERM, assert_same_run, start, stop_after_rows
+
+from experiments import surrogate
+from experiments.configs.surrogate import get_config
+from experiments.envs.vector import make_vector
+from experiments.metrics_writer import read_rows
+from experiments.runs import load_run
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def ot_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("ot") / "run"
+    return workdir, surrogate.run(make_config(get_config("ot-tiny"), data, "observations"), workdir)
+
+
+def test_optimal_transport_learns_from_observations_alone(ot_run):
+    workdir, result = ot_run
+    assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
+    rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
+    assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
+
+
+def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_path):
+    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=150)
+    result = surrogate.run(config, tmp_path)
+    assert np.shape(result["return"]) == (2, 2)
+    rows = read_rows(tmp_path / "seeds" / "1" / "metrics.jsonl")
+    assert "train/discriminator/gradient_penalty" in rows[-1]
+
+
+def test_a_finished_run_is_loaded_with_its_history(ot_run):
+    loaded = load_run(ot_run[0])
+    with make_vector(loaded.env_name, 3, seed=0, **loaded.env_options) as envs:
+        actor = loaded.actor(3)
+        records = envs.reset()
+        for _ in range(3):
+            records = envs.step(actor(records))
+    assert actor(records).shape == (3, 2)
+
+
+def test_a_run_that_is_stopped_and_continued_ends_bit_identical(ot_run, data, tmp_path):
+    flags = [
+        "--config=surrogate:ot-tiny", f"--config.demonstrations={data / 'observations'}",
+        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    single = tmp_path / "run" / "seeds" / "0"
+    code = stop_after_rows(start("experiments.surrogate", *flags), single / "metrics.jsonl", 1, SIGTERM)
+    assert code == 128 + SIGTERM and not (single / "DONE").is_file()
+    surrogate.run(make_config(get_config("ot-tiny"), data, "observations"), tmp_path / "run")
+    assert_same_run(single, ot_run[0] / "seeds" / "0")
+
+
+def test_what_is_missing_is_named(data, tmp_path):
+    with pytest.raises(ValueError, match="OT needs a folder of episodes; pass --config.demonstrations=DIR."):
+        surrogate.run(get_config("ot-tiny"), tmp_path / "a")
+    with pytest.raises(ValueError, match="needs image, which the demonstrations do not have as vectors"):
+        surrogate.run(make_config(get_config("ot-tiny"), data, setup="visual"), tmp_path / "b")
+    with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot."):
+        surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
+    with pytest.raises(ValueError, match="Unknown preset 'sil'. Known: gaifo, ot,"):
+        get_config("sil")

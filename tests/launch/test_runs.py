@@ -1,0 +1,97 @@
+"""Runs as commands, their order, and the axes of the command line."""
+
+import pathlib
+
+import pytest
+
+from launch.grid import grid
+from launch.runs import Output, Run, check_settings, in_order, parse_axes, product
+
+ROOT = pathlib.Path("/sweep")
+
+
+def test_a_run_is_a_command_of_its_main():
+    run = Run("a/b/seed_000", "experiments.imitate", "imitate:tiny", {"seed": 3, "loss.kl_only": True})
+    assert run.command(ROOT, "python") == [
+        "python",
+        "-u",
+        "-m",
+        "experiments.imitate",
+        "--config=experiments/configs/imitate.py:tiny",
+        "--config.seed=3",
+        "--config.loss.kl_only=True",
+        "--workdir=/sweep/a/b/seed_000",
+    ]
+
+
+def test_outputs_of_other_runs_become_paths_and_needs():
+    run = Run(
+        "mix", "m", "collect:mix", {"sources": (Output("a", "episodes"), Output("b")), "one": Output("a")}
+    )
+    assert run.needs == ("a", "b")
+    assert "--config.sources=('/sweep/a/episodes', '/sweep/b')" in run.command(ROOT)
+
+
+def test_runs_are_ordered_by_their_needs():
+    last, middle, first = (
+        Run("last", "m", "c", {"x": Output("middle")}),
+        Run("middle", "m", "c", {"x": Output("first")}),
+        Run("first", "m", "c"),
+    )
+    assert [run.name for run in in_order([last, middle, first])] == ["first", "middle", "last"]
+
+
+def test_a_need_that_is_not_there_is_named():
+    with pytest.raises(ValueError, match="a needs b, which is not part"):
+        in_order([Run("a", "m", "c", {"x": Output("b")})])
+
+
+def test_axes_are_lists_ranges_and_python_values():
+    assert parse_axes(["seed=0..2", "task=walk,run", "kl=0.5,True,None", "sources=('a','b'),()"]) == {
+        "seed": [0, 1, 2],
+        "task": ["walk", "run"],
+        "kl": [0.5, True, None],
+        "sources": [("a", "b"), ()],
+    }
+
+
+@pytest.mark.parametrize("wrong", ["seed", "seed=", "=3"])
+def test_an_axis_without_key_or_value_is_explained(wrong):
+    with pytest.raises(ValueError, match="is not KEY=VALUE"):
+        parse_axes([wrong])
+
+
+def test_a_product_varies_the_last_key_fastest():
+    assert list(product({"a": [1, 2], "b": [3, 4]})) == [
+        {"a": 1, "b": 3},
+        {"a": 1, "b": 4},
+        {"a": 2, "b": 3},
+        {"a": 2, "b": 4},
+    ]
+
+
+def test_a_grid_names_what_varies():
+    runs = grid("imitate:tiny", {"loss.kl_scale": [0, 1], "num_updates": [7], "seed": [0, 12]})
+    assert [run.name for run in runs][:2] == [
+        "imitate-tiny/kl_scale=0/seed_000",
+        "imitate-tiny/kl_scale=0/seed_012",
+    ]
+    assert runs[0].settings == {"loss.kl_scale": 0, "num_updates": 7, "seed": 0}
+
+
+def test_a_grid_over_tasks_has_a_folder_for_each():
+    runs = grid("collect:uniform", {"task": ["walker-walk", "walker-run"]}, "noise")
+    assert [run.name for run in runs] == [
+        "noise-walker-walk/default/seed_000",
+        "noise-walker-run/default/seed_000",
+    ]
+
+
+def test_a_misspelt_key_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="has no key 'num_update'. Did you mean 'num_updates'"):
+        check_settings(grid("imitate:tiny", {"num_update": [3]}))
+
+
+def test_a_config_that_does_not_exist_is_named():
+    with pytest.raises(ValueError, match="There is no config experiments/configs/nothing.py"):
+        check_settings(grid("nothing", {"seed": [0]}))

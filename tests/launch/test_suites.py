@@ -1,0 +1,110 @@
+"""The papers' tables: as many cells as they have, each with the stages behind it."""
+
+import pathlib
+
+import pytest
+
+from launch.runs import check_settings
+from launch.suites import SUITES, runs_of
+
+CONFIGS = pathlib.Path(__file__).parent.parent.parent / "experiments" / "configs"
+
+
+def cells(name, **chosen):
+    """Runs of methods, without stages and the random policy."""
+    return [
+        run for run in runs_of(name, chosen) if "method" in run.labels and run.labels["method"] != "random"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [("walker18", 18), ("cheetah24", 24), ("dmc9", 9), ("metaworld6", 6 * 2), ("metaworld50", 50 * 2)],
+)
+def test_a_table_has_its_cells(name, number):
+    suite = SUITES[name]
+    first = {"setup": [suite.setups[0]], "method": [next(iter(suite.methods))], "seed": [0]}
+    assert len(cells(name, **first)) == number
+
+
+def test_directories_are_suite_task_method_seed():
+    runs = cells("walker18", task=["walk"], dataset=["mix"], setup=["lpomdp"], method=["aime"], seed=[3])
+    assert [run.name for run in runs] == ["walker18-walk/aime-mix-lpomdp/seed_003"]
+
+
+def test_a_cell_brings_its_stages_in_order():
+    runs = runs_of(
+        "walker18", {"task": ["run"], "dataset": ["walk"], "setup": ["mdp"], "method": ["aime"], "seed": [1]}
+    )
+    names = [run.name for run in runs]
+    assert set(names) == {
+        "walker18-run/random/seed_000",
+        "walker18-data/walk/seed_000",
+        "walker18-model/walk-mdp/seed_001",
+        "walker18-data/run/seed_000",
+        "walker18-run/aime-walk-mdp/seed_001",
+    }
+    assert all(names.index(need) < names.index(run.name) for run in runs for need in run.needs)
+
+
+def test_the_mixture_is_that_of_the_paper():
+    runs = {run.name: run for run in runs_of("walker18", {"dataset": ["mix"], "setup": ["mdp"]})}
+    assert [name.split("/")[1] for name in runs["walker18-data/mix/seed_000"].needs] == [
+        "random",
+        "p2e",
+        "stand",
+        "walk",
+    ]
+
+
+def test_stages_are_shared_by_the_cells_that_need_them():
+    names = [run.name for run in runs_of("cheetah24", {"setup": ["mdp"]})]
+    assert len(names) == len(set(names))
+    assert sum(name.startswith("cheetah24-model/") for name in names) == 6 * 5
+
+
+def test_images_are_recorded_where_a_set_up_sees_them():
+    settings = {
+        setup: [r.settings for r in runs_of("walker18", {"setup": [setup]})] for setup in ("visual", "mdp")
+    }
+    assert any("image_size" in s for s in settings["visual"]) and not any(
+        "image_size" in s for s in settings["mdp"]
+    )
+
+
+def test_robots_of_a_suite_have_data_of_their_own():
+    names = [run.name for run in runs_of("dmc9", {"seed": [0]})]
+    assert {"dmc9-data/p2e-walker/seed_000", "dmc9-data/p2e-hopper/seed_000"} <= set(names)
+    assert sum(name.startswith("dmc9-data/p2e-") for name in names) == 6
+
+
+def test_settings_of_a_stage_can_be_changed():
+    runs = runs_of("walker18:tiny", {"model.num_updates": [3]})
+    assert [run.settings["num_updates"] for run in runs if run.labels.get("stage") == "model"] == [3]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "sentence"),
+    [
+        ({"task": ["fly"]}, "has no task 'fly'. Known: stand, walk, run"),
+        ({"sed": [1]}, "has no axis 'sed'"),
+        ({"model.num_updates": [1, 2]}, "Vary it in a grid"),
+    ],
+)
+def test_mistakes_are_explained(chosen, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        runs_of("walker18", chosen)
+
+
+def test_an_unknown_suite_lists_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown suite 'walker'. Known: walker18"):
+        runs_of("walker")
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_every_key_of_every_suite_is_known_to_its_config(name):
+    runs = runs_of(name)
+    missing = {run.config.partition(":")[0] for run in runs} - {path.stem for path in CONFIGS.glob("*.py")}
+    if missing:
+        pytest.skip(f"there is no config {', '.join(sorted(missing))} in this version")
+    check_settings(runs)
