@@ -235,8 +235,7 @@ def visual_small(config: ml_collections.ConfigDict) -> None:
     config.loss.update(kl_scale=0.03)
     config.world_model.update(use_probes=True)
     config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
-    for name in ("image_encoder", "image_decoder"):
-        config.world_model[name] = dict(name="dreamer_resnet", width=8)
+    image_networks(config, width=8)
 
 
 def visual_tiny(config: ml_collections.ConfigDict) -> None:
@@ -244,8 +243,13 @@ def visual_tiny(config: ml_collections.ConfigDict) -> None:
     tiny(config)
     config.setup = "visual"
     config.world_model.use_probes = True
-    for name in ("image_encoder", "image_decoder"):
-        config.world_model[name] = dict(name="dreamer_resnet", width=2, minres=4)
+    image_networks(config, width=2)
+
+
+def image_networks(config: ml_collections.ConfigDict, width: int) -> None:
+    """Strided networks, for square images of any power of two from 8 pixels on."""
+    for name in ("image_encoder", "image_decoder", "image_probe"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=width, blocks=0, minres=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
