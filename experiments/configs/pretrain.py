@@ -35,7 +35,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
-                ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
+                ...pretrain.py:visual-small              32x32 images on a CPU
     Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
                 with viper-metaworld; viper-small after small
     For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
