@@ -9,10 +9,8 @@ from experiments.evaluation import environment_of, expert_return
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 
-ORACLES = {
-    "bc": "the method bco",
-    "mbbc": "AIME",
-}  # methods that see the true actions, and what to use without them
+# Methods that see the true actions, and what to use without them.
+ORACLES = {"bc": "the method bco", "mbbc": "AIME"}
 
 
 @dataclasses.dataclass(frozen=True)
