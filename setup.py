@@ -42,7 +42,7 @@ EXTRAS = {
     "published": ["torch>=2", "pyyaml"],  # only to read checkpoints of the authors' PyTorch code
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
-    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "mkdocs-jupyter", "latex2mathml"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "latex2mathml"],
     "dev": ["pytest>=8", "ruff", "submitit>=1.5"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
