@@ -13,7 +13,7 @@ model() { # NAME EPISODES UPDATES UNITS
     --config.embodiment="$2" --config.relevance.demonstrations=$demo/demonstrations/episodes \
     --config.num_updates="$3" --config.world_model.rssm.deter_size="$4" --config.world_model.rssm.hidden_size="$4" \
     --config.world_model.encoder.hidden_size="$4" --config.world_model.decoder.hidden_size="$4"
-  policy "$1" "$out/models/$1" 800 1
+  policy "$1" "$out/models/$1" 1500 1
 }
 
 policy() { # NAME MODEL UPDATES SEEDS [DEMONSTRATIONS]
@@ -30,7 +30,6 @@ subset() { # EPISODES of standing, drawn at random, beside the 20 of the random 
 }
 
 all=$demo/embodiment/episodes
-policy updates-20000 $demo/pretrain 800 2
 model updates-4000 $all 4000 160
 model updates-1000 $all 1000 160
 model units-64 $all 4000 64
@@ -38,8 +37,9 @@ subset 60
 model episodes-80 $out/data-60/episodes 4000 160
 subset 240
 model episodes-260 $out/data-240/episodes 4000 160
-policy demonstrations-50 $demo/pretrain 800 2 50
+policy policy-updates-800 $demo/pretrain 800 2
+policy demonstrations-50 $demo/pretrain 1500 2 50
 
-runs=$(for run in "$out"/policies/*; do printf "'%s'," "$run"; done)
+runs=$(for run in $demo/aime "$out"/policies/*; do printf "'%s'," "$run"; done)
 $python -m experiments.curves --config.runs="($runs)" --config.demonstrations=$demo/oracle/episodes \
   --config.title="Walker: walking from standing" --workdir=results/walker-transfer
