@@ -43,7 +43,7 @@ docs: $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 	@echo "Open site/index.html"
 
-notebooks: $(VENV)/.installed-docs
+notebooks: $(VENV)/.installed-notebook
 	PYTHONPATH=. $(PY) -m nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
 
 doctor: $(VENV)/.installed-run
@@ -60,8 +60,9 @@ clean-runs:
 $(VENV)/.installed-run: EXTRAS := dmc
 $(VENV)/.installed-metaworld: EXTRAS := dmc,metaworld
 $(VENV)/.installed-docs: EXTRAS := dmc,metaworld,docs
+$(VENV)/.installed-notebook: EXTRAS := dmc,metaworld,notebook
 $(VENV)/.installed-test: EXTRAS := dmc,metaworld,published,dev
-$(VENV)/.installed-run $(VENV)/.installed-metaworld $(VENV)/.installed-docs $(VENV)/.installed-test: $(REQUIREMENTS) | $(PY)
+$(VENV)/.installed-run $(VENV)/.installed-metaworld $(VENV)/.installed-docs $(VENV)/.installed-notebook $(VENV)/.installed-test: $(REQUIREMENTS) | $(PY)
 	@echo "Installing into $(VENV): a few minutes. What pip says is in $(VENV)/install.log."
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]" > $(VENV)/install.log 2>&1 \
 	  || { tail -n 20 $(VENV)/install.log; echo "The installation failed; the lines above say why."; exit 1; }

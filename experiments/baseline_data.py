@@ -9,10 +9,8 @@ from experiments.evaluation import environment_of, expert_return
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 
-ORACLES = {
-    "bc": "the method bco",
-    "mbbc": "AIME",
-}  # methods that see the true actions, and what to use without them
+# Methods that see the true actions, and what to use without them.
+ORACLES = {"bc": "the method bco", "mbbc": "AIME"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,12 +63,12 @@ def load_data(config: dict, *, needs_body: bool) -> Data:
       ValueError: no folder, or demonstrations without actions for an oracle.
     """
     demonstrations = load_demonstrations(config)
-    env_name, env_options = environment_of(config["env"], demonstrations)
+    env_name, _ = environment_of(config["env"], demonstrations)
     body = load_folder(config, "embodiment") if needs_body else []
     arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
     data = Data(
         env_name=env_name,
-        env_options=env_options | frame_stacks.rendering(arch["sizes"]),
+        env_options=environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1],
         arch=arch,
         body=body,
         demonstrations=demonstrations,

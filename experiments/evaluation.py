@@ -33,7 +33,8 @@ def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str]
         for key in RECORDED_OPTIONS
         if metadata.get("environment") == name and key in metadata
     }
-    sizes = {values.shape[1:3] for key in inputs if (values := episodes[0].records[key]).ndim == 4}
+    records = episodes[0].records
+    sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
     if len(sizes) > 1:
         raise ValueError(f"Environments draw images of one size, the data have {sorted(sizes)}.")
     return name, options | (rendering_of(metadata, sizes.pop()) if sizes else {})

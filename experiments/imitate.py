@@ -54,7 +54,7 @@ def imitate(directory: RunDirectory) -> dict:
     pretrained = world_models.resolve(config["model"])
     models = pretrained.for_seeds(num_seeds)
     episodes, sensors = demonstrations(config, pretrained)
-    evaluator = Evaluator.create(config, models, episodes)
+    evaluator = Evaluator.create(config, models, pretrained.architecture, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     data = open_dataset(
@@ -117,10 +117,9 @@ class Evaluator:
     expert: float | None
 
     @classmethod
-    def create(cls, config: dict, models, episodes: list[Episode]) -> Evaluator:
-        """In the environment that the demonstrations come from."""
+    def create(cls, config: dict, models, arch: dict, episodes: list[Episode]) -> Evaluator:
+        """In the environment that the demonstrations come from; `arch` says what the models read."""
         env_name, env_options = environment_of(config["env"], episodes, models.inputs)
-        arch = world_models.read_architecture(config["model"], world_models.ARCHITECTURE)
         sizes = {name: arch["sizes"][name] for name in models.inputs}
         check_environment(env_name, env_options, sizes, workers=config["evaluation"]["workers"])
         expert = expert_return(load_episodes(config["demonstrations"], keys=()))

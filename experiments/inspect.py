@@ -75,13 +75,13 @@ def load(path: pathlib.Path, seed: int):
 def windows(config, run_config: dict, model) -> tuple[SequenceBatch, dict, str, dict]:
     """(batch, metadata, environment, its options): some windows of the data of a run, or of the config's."""
     pretrained = "demonstrations" not in run_config
-    folder = config.data or run_config["embodiment" if pretrained else "demonstrations"]
-    (first,) = load_episodes(folder, limit=1)
+    folders = (config.data or run_config["embodiment" if pretrained else "demonstrations"]).split(",")
+    (first,) = load_episodes(folders, limit=1, images_on_disk=True)
     env_name, env_options = environment_of(run_config["env"], [first])
     wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
     sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]
     keys = (*sensors, "pre_action")
-    episodes = load_episodes(folder, config.num_episodes, keys, mode="uniform")
+    episodes = load_episodes(folders, config.num_episodes, keys, mode="uniform")
     with_actions = all(e.records["pre_action"].shape[-1] == model.action_size for e in episodes)
     data = SequenceDataset.create(
         episodes, length=config.length or run_config["length"], sensors=sensors, with_actions=with_actions

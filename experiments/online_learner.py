@@ -245,9 +245,9 @@ def check_demonstrations(arch: dict, demonstrations: list[Episode]) -> None:
     records = demonstrations[0].records
     wrong = [
         f"{name} {arch['sizes'][name]} (demonstrations: "
-        f"{world_models.sensor_size(records[name]) if name in records else 'absent'})"
+        f"{world_models.sensor_size(name, records[name]) if name in records else 'absent'})"
         for name in arch["inputs"]
-        if name not in records or world_models.sensor_size(records[name]) != arch["sizes"][name]
+        if name not in records or world_models.sensor_size(name, records[name]) != arch["sizes"][name]
     ]
     if wrong:
         raise ValueError(

@@ -152,8 +152,7 @@ def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:
 
 def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
     policies, num_seeds = frame_stacks.load_policies(path)
-    name, options, expert = _demonstrated(config)
-    options = options | frame_stacks.rendering(frame_stacks.read_architecture(path)["sizes"])
+    name, options, expert = _demonstrated(config, tuple(frame_stacks.read_architecture(path)["sizes"]))
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FrameStackActor:
         return FrameStackActor(policies, num_seeds=num_seeds)
@@ -188,6 +187,6 @@ def _expert(folder: str) -> float | None:
 
 def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
     """(environment, its options, expert's return) of a run on demonstrations."""
-    first = load_episodes(config["demonstrations"], limit=1)
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
     name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

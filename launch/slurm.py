@@ -126,7 +126,7 @@ def _executor(root: pathlib.Path, max_timeouts: int) -> Any:
         raise ValueError(
             'submitit is not installed: pip install -c constraints.txt -e ".[slurm]".'
         ) from error
-    return submitit.SlurmExecutor(folder=root / "slurm" / "%A_%a", max_num_timeout=max_timeouts)
+    return submitit.SlurmExecutor(folder=root / "slurm" / "%j", max_num_timeout=max_timeouts)
 
 
 def queued(root: pathlib.Path) -> dict[str, str]:

@@ -38,7 +38,7 @@ def make_runs(number: int) -> list[Run]:
     suite = {"seed": range(4), "method": ["aime", "bco", "bc"]}
     runs = runs_of("walker18:tiny", suite) if number >= 20 else []
     seeds = range(number - len(runs))
-    axes = {"seed": seeds, "workers": [1], "num_episodes": [12], "env": ["fake-pointmass"]}
+    axes = {"seed": seeds, "workers": [1], "num_episodes": [60], "env": ["fake-pointmass"]}
     return in_order([*runs, *grid("collect:uniform-tiny", axes)])
 
 
@@ -96,21 +96,29 @@ def disturbed(number: int, root: pathlib.Path, kills: int, seed: int = 0) -> Cou
 def kill_something(
     rng: random.Random, root: pathlib.Path, launcher: subprocess.Popen, killed: Counter
 ) -> None:
-    """SIGKILL to a run or one of its workers; to the launcher once in eight times."""
+    """SIGKILL to a run or, half of the time where there is one, a simulator's worker; once in eight to the launcher."""
     if rng.random() < 0.125 and launcher.poll() is None:
         launcher.kill()
         launcher.wait()
         killed["launcher"] += 1
         return
     running = processes(root)
+    workers = [process for process in running if _is_worker(process)]
     if running:
-        victim = rng.choice(running)
+        victim = rng.choice(workers if workers and rng.random() < 0.5 else running)
         try:
-            is_worker = "experiments.envs.worker" in victim.cmdline()
+            kind = "worker" if _is_worker(victim) else "run"
             victim.send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             return
-        killed["worker" if is_worker else "run"] += 1
+        killed[kind] += 1
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "experiments.envs.worker" in process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 def processes(root: pathlib.Path) -> list[psutil.Process]:

@@ -12,7 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     if preset not in ("", "tiny"):
         raise ValueError(f"Unknown preset {preset!r}; choose '' or 'tiny'.")
     config = ml_collections.ConfigDict()
-    config.data = ""  # folder of episodes; "": what the run was trained on
+    config.data = ""  # folder of episodes, or several with commas; "": what the run was trained on
     config.num_episodes = 20  # of it, evenly spaced
     config.windows = 16
     config.length = placeholder(int)  # records per window; None: as in training

@@ -35,7 +35,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
-                ...pretrain.py:visual-small              32x32 images on a CPU; see results/visual-demo
+                ...pretrain.py:visual-small              32x32 images on a CPU
     Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
                 with viper-metaworld; viper-small after small
     For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
@@ -234,8 +234,7 @@ def visual_small(config: ml_collections.ConfigDict) -> None:
     config.loss.update(kl_scale=0.03)
     config.world_model.update(use_probes=True)
     config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
-    for name in ("image_encoder", "image_decoder"):
-        config.world_model[name] = dict(name="dreamer_resnet", width=8)
+    image_networks(config, width=8)
 
 
 def visual_tiny(config: ml_collections.ConfigDict) -> None:
@@ -243,8 +242,13 @@ def visual_tiny(config: ml_collections.ConfigDict) -> None:
     tiny(config)
     config.setup = "visual"
     config.world_model.use_probes = True
-    for name in ("image_encoder", "image_decoder"):
-        config.world_model[name] = dict(name="dreamer_resnet", width=2, minres=4)
+    image_networks(config, width=2)
+
+
+def image_networks(config: ml_collections.ConfigDict, width: int) -> None:
+    """Strided networks, for square images of any power of two from 8 pixels on."""
+    for name in ("image_encoder", "image_decoder", "image_probe"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=width, blocks=0, minres=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

@@ -75,11 +75,44 @@ def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
     assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
 
 
-def test_seeds_in_one_program_equal_the_run_with_one_seed(data, model, folder):
+@pytest.fixture(scope="module")
+def model_alone(data, folder):
+    """The second of the two world models of `model`, in a run of its own."""
     pretrain.run(config_of(pretrain_config, embodiment=data, seed=1), folder / "alone")
-    together, alone = load_world_model(model, seed=1), load_world_model(folder / "alone")
-    for ours, expected in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    return folder / "alone"
+
+
+def assert_close(trees, expected):
+    for ours, theirs in zip(*map(jax.tree.leaves, (trees, expected)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_in_one_program_equal_the_run_with_one_seed(model, model_alone):
+    assert_close(load_world_model(model, seed=1), load_world_model(model_alone))
+
+
+def test_policies_in_one_program_equal_the_run_with_one_seed(data, policy, model_alone, folder):
+    config = config_of(imitate_config, model=str(model_alone), demonstrations=data, seed=1)
+    imitate.run(config, folder / "policy-alone")
+    assert_close(load_run(policy).policy(seed=1), load_run(folder / "policy-alone").policy())
+
+
+def test_the_same_command_on_two_devices_trains_the_same_policies(data, model, policy, folder, monkeypatch):
+    # To the bit it need not be; a run on a CPU takes several devices only if it is told to.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    flags = (
+        "--config=experiments/configs/imitate.py:tiny",
+        f"--config.demonstrations={data}",
+        f"--config.model={model}",
+        "--config.num_seeds=2",
+        "--config.devices=all",
+        f"--workdir={folder / 'on-two'}",
+    )
+    process = start("experiments.imitate", *flags)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "on 2 devices" in errors
+    assert_close(load_run(folder / "on-two").policies, load_run(policy).policies)
 
 
 def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
