@@ -116,7 +116,7 @@ def read_architecture(workdir: str | pathlib.Path, name: str) -> dict:
     """Reads them back."""
     path = pathlib.Path(workdir).expanduser() / name
     if not path.is_file():
-        main = {ARCHITECTURE: "pretrain", POLICY: "imitate", CRITIC: "dreamer"}[name]
+        main = {POLICY: "imitate", CRITIC: "dreamer"}.get(name, "pretrain")
         raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.{main}.")
     return json.loads(path.read_text())
 

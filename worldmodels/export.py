@@ -177,11 +177,13 @@ def model_card(facts: Mapping) -> str:
         f"`{name}` ({size if isinstance(size, int) else 'x'.join(map(str, size)) + ' pixels, uint8'})"
         for name, size in arguments["sizes"].items()
     )
+    switched = ["reward"] if arguments.get("predict_reward") else []
+    switched += ["is_terminal"] if arguments.get("predict_terminal", True) else []
     rows = {
         "environment": card.get("environment") or "not recorded",
         "sensors": sizes,
         "reads": ", ".join(arguments["inputs"]),
-        "predicts": ", ".join((*arguments["targets"], *arguments.get("probes", ()))),
+        "predicts": ", ".join((*arguments["targets"], *switched, *arguments.get("probes", ()))),
         "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
         "action size": arguments["action_size"] or "none: the model is action-free",
         "parameters": ", ".join(f"{part} {count:,}" for part, count in facts["num_parameters"].items()),

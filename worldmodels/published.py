@@ -196,8 +196,10 @@ def world_model_arguments(
     encoder |= dict(joint=False) if rssm["family"] == "rssm" else {}
     visual = {"name": "cnn_ha"}
     terminal = any(name.startswith("decoders.is_terminal.") for name in tensors)
+    sizes = sensor_sizes(tensors, config, inputs, sizes)
+    used = (*inputs, *targets, *probes)
     return dict(
-        sizes=sensor_sizes(tensors, config, inputs, sizes),
+        sizes={name: size for name, size in sizes.items() if name in used},
         inputs=inputs,
         targets=[*targets, *(n for n in new_heads if n not in (*targets, "is_terminal"))],
         probes=probes,

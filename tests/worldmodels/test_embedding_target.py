@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from models import make_batch, make_model
+from parity import COMPILER_OPTIONS
 
 from worldmodels.checkpoints import named_leaves
 from worldmodels.losses import elbo_loss
@@ -50,7 +51,7 @@ def test_the_target_is_the_embedding_of_the_encoder_that_follows():
 def test_an_update_trains_the_model_and_lets_the_momentum_encoder_only_follow():
     optimizer = optax.adam(1e-2)
     state = TrainState.create(model(), optimizer, jax.random.key(0))
-    update = jax.jit(make_update(elbo_loss, optimizer))
+    update = jax.jit(make_update(elbo_loss, optimizer), compiler_options=COMPILER_OPTIONS)
     first, metrics = update(state, make_batch())
     for before, after in zip(
         *map(jax.tree.leaves, (state.model.momentum_encoder, first.model.momentum_encoder)), strict=True
