@@ -52,6 +52,7 @@ class MetaWorldEnvironment:
       camera: None means the published `corner2`, moved, and turned the right way up (Meta-World mounts it upside
         down). The images of the published data are probably mirrored besides: `mirrored=True`.
       goal_visible: False hides the goal: the last three numbers of `state` are 0 then.
+      render_quality: "published", or "fast" without shadows and reflections.
       goal_seed: None draws a new start and goal for every episode, as published; a number gives every episode those
         of that seed.
     """
@@ -69,6 +70,7 @@ class MetaWorldEnvironment:
         goal_visible: bool = True,
         goal_seed: int | None = None,
         mirrored: bool = False,
+        render_quality: str = "published",
     ):
         del reward_version
         self.name, self._task = name, name.removeprefix(PREFIX)
@@ -77,6 +79,7 @@ class MetaWorldEnvironment:
         self._goal_seed = None if goal_seed is None else checked_seed(goal_seed)
         self._goal_visible, self._mirrored = goal_visible, mirrored
         self._image_size, self._camera = image_size(render_size), CAMERA if camera is None else camera
+        self._render_quality = rendering.checked_quality(render_quality)
         self.action_repeat = checked_positive(
             "action_repeat", ACTION_REPEAT if action_repeat is None else action_repeat
         )
@@ -150,7 +153,9 @@ class MetaWorldEnvironment:
     def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
         """Draws the present state, uint8 [height, width, 3]."""
         if (height, width) not in self._renderers:
-            self._renderers[height, width] = rendering.Renderer(self._model, height, width)
+            self._renderers[height, width] = rendering.Renderer(
+                self._model, height, width, quality=self._render_quality
+            )
         camera = self._camera if camera is None else camera
         image = self._renderers[height, width].render(self._data, camera)
         if camera == CAMERA:  # mounted upside down
@@ -186,6 +191,7 @@ class MetaWorldEnvironment:
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
+        images = (self._image_size, self._camera, self._render_quality)
         return {
             "environment": self.name,
             "suite": "metaworld",
@@ -196,7 +202,7 @@ class MetaWorldEnvironment:
             "goal_visible": self._goal_visible,
             "goal_seed": self._goal_seed,
             "versions": {name: importlib.metadata.version(name) for name in ("metaworld", "mujoco")},
-        }
+        } | ({"rendering": rendering.describe(*images)} if self._image_size else {})
 
     def close(self) -> None:
         """Frees the renderers."""
