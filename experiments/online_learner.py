@@ -228,7 +228,7 @@ def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
         head = f"{name}_reward"
         arch["targets"] = [*arch["targets"], head]
         heads[head] = options
-    if config["intrinsic_reward"] == "disagreement" and not arch.get("ensemble"):
+    if config["intrinsic_reward"] == "disagreement" and not (arch.get("ensemble") or {}).get("num_members"):
         arch["ensemble"] = config["ensemble"]
     return arch | {"heads": heads}, sensors
 
