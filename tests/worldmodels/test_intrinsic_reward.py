@@ -69,7 +69,9 @@ def test_a_probe_of_the_disagreement_takes_its_place_in_imagination():
 
 def test_naming_the_target_is_enough_for_a_probe_and_none_means_none():
     assert make_model(reward_probe=dict(target="surprise")).reward_probe is not None
-    assert make_model(reward_probe=dict(target="none", **NET), ensemble=dict(num_members=0)).reward_probe is None
+    assert (
+        make_model(reward_probe=dict(target="none", **NET), ensemble=dict(num_members=0)).reward_probe is None
+    )
 
 
 def test_no_gradient_reaches_the_features():
