@@ -13,7 +13,7 @@ from flax import struct
 
 from agents.dreamer import Optimizers, freeze
 from agents.imagination import value_networks
-from agents.plan2explore import INTRINSIC_REWARDS
+from agents.plan2explore import REWARDS, rewards_of
 from aime.online import (
     OnlineSettings,
     OnlineState,
@@ -228,8 +228,10 @@ def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
         head = f"{name}_reward"
         arch["targets"] = [*arch["targets"], head]
         heads[head] = options
-    if config["intrinsic_reward"] == "disagreement" and not arch.get("ensemble"):
+    if config["intrinsic_reward"] == "disagreement" and not (arch.get("ensemble") or {}).get("num_members"):
         arch["ensemble"] = config["ensemble"]
+    if config["intrinsic_reward"] == "lbs":
+        arch["reward_probe"] = dict(arch.get("reward_probe") or {}, target="surprise")
     return arch | {"heads": heads}, sensors
 
 
@@ -274,10 +276,9 @@ def settings_of(config: dict) -> OnlineSettings:
     """The settings of the updates; how the likelihood is weighted is as in pretraining."""
     model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     intrinsic = config["intrinsic_reward"]
-    if intrinsic != "none" and intrinsic not in INTRINSIC_REWARDS:
-        raise ValueError(
-            f"Unknown intrinsic reward {intrinsic!r}. Known: none, {', '.join(INTRINSIC_REWARDS)}."
-        )
+    known = ("none", *(name for name in REWARDS if name != "true"))
+    if intrinsic not in known:
+        raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
     return OnlineSettings(
         aime_scale=config["aime_scale"],
         value_scale=config["value_scale"],
@@ -287,7 +288,7 @@ def settings_of(config: dict) -> OnlineSettings:
         model_loss=model_loss,
         policy_loss=config["loss"] | {"nll_reweight": model_loss["nll_reweight"]},
         imagination=config["imagination"],
-        intrinsic={} if intrinsic == "none" else {"intrinsic_reward": INTRINSIC_REWARDS[intrinsic]},
+        intrinsic={} if intrinsic == "none" else rewards_of(intrinsic),
     )
 
 

@@ -138,6 +138,7 @@ class WorldModel(nnx.Module):
     def _make_curious(self, embed_size: int, ensemble, reward_probe, rngs: nnx.Rngs) -> None:
         """The networks of intrinsic rewards."""
         ensemble, reward_probe = dict(ensemble or {}), dict(reward_probe or {})
+        probed = bool(reward_probe)
         self.ensemble_variant = ensemble.pop("variant", "std")
         self.reward_probe_target = reward_probe.pop("target", "disagreement")
         for value, known in (
@@ -147,8 +148,8 @@ class WorldModel(nnx.Module):
             if value not in known:
                 raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
         ensemble = ensemble if ensemble.get("num_members") else {}
-        reward_probe = reward_probe if self.reward_probe_target != "none" else {}
-        if reward_probe and self.reward_probe_target == "disagreement" and not ensemble:
+        probed = probed and self.reward_probe_target != "none"
+        if probed and self.reward_probe_target == "disagreement" and not ensemble:
             raise ValueError(
                 "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
             )
@@ -156,7 +157,7 @@ class WorldModel(nnx.Module):
         self.ensemble = (
             EnsembleMLP(size + self.action_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
         )
-        self.reward_probe = MLP(size, 1, rngs=rngs, **reward_probe) if reward_probe else None
+        self.reward_probe = MLP(size, 1, rngs=rngs, **reward_probe) if probed else None
 
     @property
     def feature_size(self) -> int:

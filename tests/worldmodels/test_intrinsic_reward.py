@@ -67,6 +67,11 @@ def test_a_probe_of_the_disagreement_takes_its_place_in_imagination():
     assert set(losses(model)[1]) == {"emb_prediction_loss", "intrinsic_rewards_probe_loss"}
 
 
+def test_naming_the_target_is_enough_for_a_probe_and_none_means_none():
+    assert make_model(reward_probe=dict(target="surprise")).reward_probe is not None
+    assert make_model(reward_probe=dict(target="none", **NET), ensemble=dict(num_members=0)).reward_probe is None
+
+
 def test_no_gradient_reaches_the_features():
     model = make_model(ensemble=ENSEMBLE, reward_probe=dict(target="surprise", **NET))
 
