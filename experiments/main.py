@@ -73,7 +73,11 @@ def launch(
         use_huge_pages()
         if not debug:
             threading.excepthook = sys.unraisablehook = _in_one_line
-            logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # Orbax tells us itself
+            for name in (
+                "absl",
+                "asyncio",
+            ):  # what Orbax logs there of a full disk, our error says in a sentence
+                logging.getLogger(name).setLevel(logging.CRITICAL)
     set_up_process()
     try:
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)

@@ -102,7 +102,9 @@ class Attempt:
         Args:
           reason: why the launcher has ended it, if it has.
         """
-        code = self.process.wait()
+        # Not `wait`, which holds a lock: a handler of signals that calls this meanwhile would wait for ever.
+        while (code := self.process.poll()) is None:
+            time.sleep(0.05)
         if code == 0 and not is_done(self._root, self.run.name):
             code, reason = 1, f"it ended without {self.run.name}/DONE"
         self._attempts[-1] |= {"ended": _now(), "code": code} | ({"reason": reason} if reason else {})

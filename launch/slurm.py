@@ -6,10 +6,12 @@ continues. Jobs wait for the arrays with what they need; it has to be done then,
 
 import contextlib
 import json
+import os
 import pathlib
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +19,7 @@ from launch.attempts import Attempt, is_done
 from launch.runs import PROJECT, Run
 
 SECONDS_TO_SAVE = 120  # between the signal that announces the end of the time and the end
+SECONDS_TO_BE_KILLED = 900  # that a job which has saved waits for Slurm to take it away
 
 
 class RunInJob:
@@ -37,11 +40,15 @@ class RunInJob:
             raise RuntimeError(f"{run.name} needs {missing[0]}, which is not done.")
         self._attempt = Attempt(run, self._root)
         # A preempted job gets SIGTERM, which submitit ignores and not every cluster passes on to children of children.
-        before = signal.signal(signal.SIGTERM, lambda *unused: self._attempt.stop())
+        told = []
+        before = signal.signal(signal.SIGTERM, lambda *unused: (told.append(1), self._attempt.stop()))
         try:
             code = self._attempt.finish()
         finally:
             signal.signal(signal.SIGTERM, before)
+        if told and code and "SLURM_JOB_ID" in os.environ:
+            # A preempted job is queued again only if it has not ended by itself; a cancelled one ends here as well.
+            time.sleep(SECONDS_TO_BE_KILLED)
         if code:
             raise RuntimeError(f"{run.name} ended with exit code {code}; its log says why.")
         return code

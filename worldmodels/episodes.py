@@ -265,7 +265,7 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
         write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
     except OSError as error:
         raise EpisodeError(
-            f"Cannot write episode {path}: {error.strerror}. Check free space and permissions."
+            f"Cannot write episode {path}: {error.strerror or error}. Check free space and permissions."
         ) from error
 
 

@@ -106,6 +106,7 @@ class Evidence:
 
 def evidence(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Evidence:
     """How well the model explains each record of the batch [B, T], given its actions; `key=None` takes modes."""
+    batch = model.with_embedding(batch)
     output = model.filter(batch, key)
     kl = balanced_kl(output.posterior, output.prior)
     terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)
@@ -191,8 +192,7 @@ def vectors(names: Sequence[str], comparison: Comparison) -> tuple[np.ndarray, n
     truth, prediction = comparison
     names = [name for name in names if name in truth and not is_image(truth[name])]
     if not names:
-        empty = np.zeros((*next(iter(truth.values())).shape[:2], 0))
-        return empty, empty, []
+        return np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), []
     labels = [f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])]
     joined = (
         np.concatenate([np.asarray(values[name]) for name in names], -1) for values in (truth, prediction)

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from launch import slurm
+from launch.attempts import read_attempts
 from launch.runs import Output, Run
 from launch.suites import runs_of
 
@@ -43,6 +44,18 @@ def test_a_preempted_job_passes_the_signal_on(toy, tmp_path):
     timer.start()
     with pytest.raises(RuntimeError, match="exit code -15"):
         slurm.RunInJob(str(tmp_path))(toy("long", "sleep"))
+
+
+def test_the_end_of_the_time_stops_the_run_amid_waiting_for_it(toy, tmp_path):
+    pytest.importorskip("submitit")
+    job, run = slurm.RunInJob(str(tmp_path)), toy("long", "sleep")
+    before = signal.signal(signal.SIGUSR2, lambda *unused: job.checkpoint(run))  # as submitit does
+    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGUSR2))
+    timer.start()
+    with pytest.raises(RuntimeError, match="exit code -15"):
+        job(run)
+    signal.signal(signal.SIGUSR2, before)
+    assert read_attempts(tmp_path, run.name)[-1]["code"] == -signal.SIGTERM
 
 
 def test_a_job_carries_its_run_out(toy, tmp_path):

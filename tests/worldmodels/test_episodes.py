@@ -297,7 +297,9 @@ def test_a_failed_write_leaves_the_old_file_alone(path, monkeypatch):
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        EpisodeError, match="Cannot write episode .*No space left on device. Check free space"
+    ):
         write_episode(path, make_episode(num_records=4))
     assert [p.name for p in path.parent.iterdir()] == [path.name]
     assert read_episode(path).num_records == 3
