@@ -80,7 +80,10 @@ def walker(config: ml_collections.ConfigDict) -> None:
 
 
 def visual(config: ml_collections.ConfigDict) -> None:
-    """`cheetah` from images alone: fewer episodes, because drawing them is slow; one seed, because learning is."""
+    """`cheetah` from images alone: fewer episodes, because drawing them is slow; one seed, because learning is.
+
+    The settings are first guesses: no score has been measured with them yet.
+    """
     cheetah(config)
     config.title = "Cheetah: running backwards from flailing, seen in images"
     config.setup = "visual"

@@ -92,7 +92,7 @@ def walker(config: ml_collections.ConfigDict) -> None:
 
 
 def visual_small(config: ml_collections.ConfigDict) -> None:
-    """From images of 32x32 on a CPU."""
+    """From images of 32x32 on a CPU, after pretraining with the preset of that name; first guesses as there."""
     small(config)
     config.batch_size = 16
     config.length = 24

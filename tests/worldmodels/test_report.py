@@ -70,7 +70,12 @@ def test_the_error_of_images_is_per_pixel():
     np.testing.assert_allclose(report.open_loop_error(model, batch, context=3)["image"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("model, batch", [(image_model, image_batch), (make_model, make_batch)])
+def embedding_model():
+    """It predicts its own embedding, and has nothing else to be compared with."""
+    return make_model(targets=("emb",), momentum=0.01, predict_terminal=False)
+
+
+@pytest.mark.parametrize("model, batch", [(image_model, image_batch), (embedding_model, make_batch)])
 def test_the_elbo_of_a_record_is_the_likelihood_that_viper_uses(model, batch):
     evidence = report.evidence(model(), batch())
     np.testing.assert_allclose(evidence.elbo, per_step_evidence(model(), batch()), rtol=1e-5)
@@ -87,6 +92,10 @@ def test_probes_are_scored_by_the_share_of_variance_that_they_explain():
 def test_probes_are_read_off_state_and_embedding():
     accuracy = report.probe_accuracy(image_model(), image_batch())
     assert {kind: x.shape for kind, x in accuracy["velocity"].items()} == {"state": (2,), "embedding": (2,)}
+
+
+def test_of_nothing_to_compare_there_are_no_vectors():
+    assert report.vectors(["position"], ({}, {}))[2] == []
 
 
 # Videos --------------------------------------------------------------------------------------------------------------
