@@ -1,7 +1,7 @@
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
 # make test         all tests
-# make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), about two minutes
+# make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), minutes
 # make doctor       what this machine can do, and what is missing
 # make clean-runs   delete runs/
 # Each makes the virtual environment .venv first; it is installed again only when its requirements change.
