@@ -1,6 +1,9 @@
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
+# make demo-online  AIME-v2 learns a Meta-World task online (at most half an hour)
 # make test         all tests
+# make docs         the documentation, into site/ (opens offline); warnings are errors
+# make notebooks    run the notebooks of the documentation again and keep their outputs (minutes)
 # make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), minutes
 # make doctor       what this machine can do, and what is missing
 # make clean-runs   delete runs/
@@ -15,7 +18,7 @@ REQUIREMENTS := setup.py constraints.txt pyproject.toml
 # glibc keeps memory in huge pages: a training update on the CPU takes up to a sixth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo demo-walker test test-slurm doctor lint clean-runs
+.PHONY: demo demo-walker demo-online test test-slurm docs notebooks doctor lint clean-runs
 
 demo: $(VENV)/.installed-run
 	@$(RUN) experiments.doctor --brief
@@ -25,12 +28,23 @@ demo-walker: $(VENV)/.installed-run
 	@$(RUN) experiments.doctor --brief
 	$(RUN) experiments.demo --config=experiments/configs/demo.py:walker --workdir=runs/demo-walker
 
+demo-online: $(VENV)/.installed-metaworld
+	@$(RUN) experiments.doctor --brief
+	$(RUN) experiments.demo_online --config=experiments/configs/demo_online.py --workdir=runs/demo-online
+
 test: $(VENV)/.installed-test
 	@$(RUN) experiments.doctor --brief
 	$(RUN) pytest tests -q
 
 test-slurm: $(VENV)/.installed-test
 	PYTHONPATH=.:tests:tests/slurm $(PY) -u tests/slurm/check_slurm.py
+
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	@echo "Open site/index.html"
+
+notebooks: $(VENV)/.installed-notebook
+	PYTHONPATH=. $(PY) -m nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
 
 doctor: $(VENV)/.installed-run
 	$(RUN) experiments.doctor
@@ -44,13 +58,16 @@ clean-runs:
 
 # The installation for the tests includes that for the runs.
 $(VENV)/.installed-run: EXTRAS := dmc
+$(VENV)/.installed-metaworld: EXTRAS := dmc,metaworld
+$(VENV)/.installed-docs: EXTRAS := dmc,metaworld,docs
+$(VENV)/.installed-notebook: EXTRAS := dmc,metaworld,notebook
 $(VENV)/.installed-test: EXTRAS := dmc,metaworld,published,dev
-$(VENV)/.installed-run $(VENV)/.installed-test: $(REQUIREMENTS) | $(PY)
+$(VENV)/.installed-run $(VENV)/.installed-metaworld $(VENV)/.installed-docs $(VENV)/.installed-notebook $(VENV)/.installed-test: $(REQUIREMENTS) | $(PY)
 	@echo "Installing into $(VENV): a few minutes. What pip says is in $(VENV)/install.log."
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]" > $(VENV)/install.log 2>&1 \
 	  || { tail -n 20 $(VENV)/install.log; echo "The installation failed; the lines above say why."; exit 1; }
 	@touch $@
-	@if [ "$(EXTRAS)" != dmc ]; then touch $(VENV)/.installed-run; fi
+	@if [ "$(EXTRAS)" != dmc ]; then touch $(VENV)/.installed-run $(VENV)/.installed-metaworld; fi
 
 $(PY):
 	@.ci/make-venv $(VENV)

@@ -39,9 +39,11 @@ METAWORLD = [
 EXTRAS = {
     "dmc": DMC,
     "metaworld": METAWORLD,
-    "published": ["torch>=2", "pyyaml"],  # only to read checkpoints of the authors' PyTorch code
+    "published": ["torch>=2.6", "pyyaml"],  # only to read checkpoints and data of others' PyTorch code
+    "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "latex2mathml"],
     "dev": ["pytest>=8", "ruff", "submitit>=1.5"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from agents.packing import PackedTree, pack_vectors, unpack_vectors
 from worldmodels.rssm import forget
 from worldmodels.types import Array, RSSMState
 from worldmodels.world_model import WorldModel
@@ -47,6 +48,7 @@ def act(
     *,
     sample_state: bool = True,
     sample_action: bool = False,
+    epsilon: float = 0.0,
 ) -> tuple[Array, ActorState]:
     """One acting step.
 
@@ -55,30 +57,112 @@ def act(
       is_first: [N] float32, 1 where an episode starts: its past is forgotten.
       sample_state: draws the latent from the posterior instead of taking its mode.
       sample_action: draws the action instead of taking the policy's mode.
+      epsilon: std of Gaussian noise on top of the action, which is clipped to [-1, 1] afterwards.
 
     Returns:
       Actions [N, A] in [-1, 1], and the next state.
     """
+    latent, action_key, key = filter_step(model, state, observation, is_first, sample_state=sample_state)
+    noise = jax.random.normal(action_key, state.prev_action.shape) if sample_action else None
+    action = policy(latent.features).sample(noise)
+    if epsilon:
+        disturbance = epsilon * jax.random.normal(jax.random.fold_in(action_key, 1), action.shape)
+        action = jnp.clip(action + disturbance, -1.0, 1.0)
+    return action, ActorState(latent=latent, prev_action=action, key=key)
+
+
+def filter_step(
+    model: WorldModel,
+    state: ActorState,
+    observation: Mapping[str, Array],
+    is_first: Array,
+    *,
+    sample_state: bool = True,
+) -> tuple[RSSMState, Array, Array]:
+    """Takes in an observation; arguments as for `act`. Returns the latent state, a key for the action, the next key."""
     key, latent_key, action_key = jax.random.split(state.key, 3)
     prev_action = state.prev_action * (1.0 - is_first)[:, None]
     embed = model.encode(observation)
     latent, _, _ = model.rssm.posterior_step(
         forget(state.latent, is_first), prev_action, embed, latent_key if sample_state else None
     )
-    noise = jax.random.normal(action_key, prev_action.shape) if sample_action else None
-    action = policy(latent.features).sample(noise)
-    return action, ActorState(latent=latent, prev_action=action, key=key)
+    return latent, action_key, key
 
 
-class FilterActor:
-    """An actor for `agents.loop`: remembers the filtered state of N environments.
+class ModelActor:
+    """An actor for `agents.loop` that acts by a world model and remembers the state of N environments.
 
     Args:
-      model, policy: modules; with `num_seeds`, leaves have a leading axis [num_seeds] and the N environments are
-        num_seeds blocks of N / num_seeds, one per seed.
+      step: (modules, state, observation, is_first) -> (actions [N, A], state), pure.
+      initial: (modules, N, key) -> the state before the first observation.
+      modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds] and the N
+        environments are num_seeds blocks of N / num_seeds, one per seed.
       num_envs: N.
       key: PRNG key, consumed.
-      sample_state, sample_action: see `act`.
+    """
+
+    def __init__(
+        self,
+        step: Callable,
+        initial: Callable,
+        modules: tuple,
+        num_envs: int,
+        key: Array,
+        num_seeds: int | None = None,
+    ):
+        blocks = num_seeds or 1
+        if num_envs % blocks:
+            raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
+        self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
+        self._images = modules[0].encoder.image_names
+        self._vectors = (*(name for name in self._inputs if name not in self._images), "is_first")
+        # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
+        self._packing = PackedTree(modules, stacked=num_seeds is not None)
+
+        def step_arrays(arrays, state, images, vectors, widths):
+            observation = images | unpack_vectors(vectors, self._vectors, widths)
+            is_first = observation.pop("is_first")[:, 0]
+            return step(self._packing.unpack(arrays), state, observation, is_first)
+
+        def initial_arrays(arrays, key):
+            return initial(self._packing.unpack(arrays), num_envs // blocks, key)
+
+        if num_seeds is not None:
+            step_arrays = jax.vmap(step_arrays, in_axes=(0, 0, 0, 0, None))
+            initial_arrays = jax.vmap(initial_arrays)
+        self._step = jax.jit(step_arrays, donate_argnums=1, static_argnums=4)
+        self._initial = jax.jit(initial_arrays)
+        self.renew(modules, key)
+
+    def renew(self, modules: tuple, key: Array) -> None:
+        """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
+        self._arrays = self._packing.pack(modules)
+        key = key if self._num_seeds is None else jax.random.split(key, self._num_seeds)
+        self.state = self._initial(self._arrays, key)
+
+    def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Records {name: [N, ...]} to actions [N, A] float32."""
+        missing = [name for name in self._inputs if name not in records]
+        if missing:
+            raise ValueError(
+                f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
+                "Act in the environment that the model was trained for."
+            )
+        images = {name: self._blocked(np.asarray(records[name])) for name in self._images}
+        vectors, widths = pack_vectors(records, self._vectors)
+        action, self.state = self._step(self._arrays, self.state, images, self._blocked(vectors), widths)
+        return np.asarray(action).reshape(self.num_envs, -1)
+
+    def _blocked(self, x: np.ndarray) -> np.ndarray:
+        return x if self._num_seeds is None else x.reshape(self._num_seeds, -1, *x.shape[1:])
+
+
+class FilterActor(ModelActor):
+    """Filters what is seen and asks the policy.
+
+    Args:
+      model, policy: the modules. num_envs, key, num_seeds: see `ModelActor`.
+      sample_state, sample_action, epsilon: see `act`.
     """
 
     def __init__(
@@ -90,49 +174,15 @@ class FilterActor:
         *,
         sample_state: bool = True,
         sample_action: bool = False,
+        epsilon: float = 0.0,
         num_seeds: int | None = None,
     ):
-        blocks = num_seeds or 1
-        if num_envs % blocks:
-            raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
-        self.num_envs, self._blocks, self._inputs = num_envs, num_seeds, model.inputs
-        # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
-        self._leaves, treedef = jax.tree.flatten((model, policy))
+        options = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
 
-        def step(leaves, state, observation, is_first):
-            model, policy = jax.tree.unflatten(treedef, leaves)
-            return act(
-                model,
-                policy,
-                state,
-                observation,
-                is_first,
-                sample_state=sample_state,
-                sample_action=sample_action,
-            )
+        def step(modules, state, observation, is_first):
+            return act(*modules, state, observation, is_first, **options)
 
-        def initial(leaves, key):
-            model, _ = jax.tree.unflatten(treedef, leaves)
-            return initial_actor_state(model, num_envs // blocks, key)
+        def initial(modules, num_envs, key):
+            return initial_actor_state(modules[0], num_envs, key)
 
-        if num_seeds is not None:
-            step, initial = jax.vmap(step), jax.vmap(initial)
-            key = jax.random.split(key, num_seeds)
-        self._step = jax.jit(step, donate_argnums=1)
-        self.state = jax.jit(initial)(self._leaves, key)
-
-    def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Records {name: [N, ...]} to actions [N, A] float32."""
-        missing = [name for name in self._inputs if name not in records]
-        if missing:
-            raise ValueError(
-                f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
-                "Act in the environment that the model was trained for."
-            )
-        observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
-        is_first = self._blocked(np.asarray(records["is_first"], np.float32))
-        action, self.state = self._step(self._leaves, self.state, observation, is_first)
-        return np.asarray(action).reshape(self.num_envs, -1)
-
-    def _blocked(self, x: np.ndarray) -> np.ndarray:
-        return x if self._blocks is None else x.reshape(self._blocks, -1, *x.shape[1:])
+        super().__init__(step, initial, (model, policy), num_envs, key, num_seeds)

@@ -112,9 +112,7 @@ def evaluate(
 
     Returns:
       "return": undiscounted sums of rewards; "length": agent steps; and where the environment defines success
-      "success_any", "success_final" and "success_held": 1.0 if any, the last, or more than three records were
-      successes. Ordered as in
-      `collect_episodes`.
+      "success_any", "success_final" and "success_held", see `episode_summary`. Ordered as in `collect_episodes`.
     """
     rows: list[tuple[int, int, dict[str, float]]] = []
 
@@ -130,12 +128,17 @@ def evaluate(
 
 
 def episode_summary(episode: Episode) -> dict[str, float]:
-    """Returns return, length and, where defined, success_{any,final,held} of one episode."""
+    """Returns return, length and, where the task defines success, the three that the literature counts as one.
+
+    "success_any": 1.0 if any record was a success (Meta-World); "success_final": if the last one was (TD-MPC2,
+    AIME-v2); "success_held": if more than three were (ROT, ADS).
+    """
     summary = {"return": episode.return_, "length": float(episode.length)}
     if "success" in episode.records:
-        summary["success_any"] = float(np.any(episode.records["success"]))
-        summary["success_final"] = float(episode.records["success"][-1])
-        summary["success_held"] = float(np.sum(episode.records["success"]) > HELD_RECORDS)
+        success = episode.records["success"]
+        summary["success_any"] = float(np.any(success))
+        summary["success_final"] = float(success[-1])
+        summary["success_held"] = float(np.sum(success) > HELD_RECORDS)
     return summary
 
 

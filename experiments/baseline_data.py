@@ -9,7 +9,8 @@ from experiments.evaluation import environment_of, expert_return
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 
-ORACLES = {"bc": "bco", "mbbc": "AIME"}  # methods that see the true actions, and what to use without them
+# Methods that see the true actions, and what to use without them.
+ORACLES = {"bc": "the method bco", "mbbc": "AIME"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +44,12 @@ class Data:
         options = dict(length=self.window_length, sensors=list(self.arch["sizes"]), with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
 
+    def shown(self, *, with_actions: bool) -> SequenceDataset:
+        """Windows of the demonstrations; they share their arrays with `true_actions`."""
+        if self.true_actions is None:
+            return self.windows(self.demonstrations, with_actions)
+        return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
+
     @property
     def window_length(self) -> int:
         """Records per window."""
@@ -56,12 +63,12 @@ def load_data(config: dict, *, needs_body: bool) -> Data:
       ValueError: no folder, or demonstrations without actions for an oracle.
     """
     demonstrations = load_demonstrations(config)
-    env_name, env_options = environment_of(config["env"], demonstrations)
+    env_name, _ = environment_of(config["env"], demonstrations)
     body = load_folder(config, "embodiment") if needs_body else []
     arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
     data = Data(
         env_name=env_name,
-        env_options=env_options | frame_stacks.rendering(arch["sizes"]),
+        env_options=environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1],
         arch=arch,
         body=body,
         demonstrations=demonstrations,
@@ -80,7 +87,7 @@ def load_demonstrations(config: dict) -> list[Episode]:
     if method in ORACLES and not has_actions(episodes):
         raise ValueError(
             f"{method.upper()} needs the true actions, and the demonstrations in {config['demonstrations']} have "
-            f"none; use the method {ORACLES[method]}, or demonstrations with actions."
+            f"none; use {ORACLES[method]}, or demonstrations with actions."
         )
     return episodes
 

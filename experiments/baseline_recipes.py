@@ -67,7 +67,7 @@ class FrameStackRecipe:
         )
         self._num_seeds = config["num_seeds"]
         self._share_encoder = config["init_with_idm_encoder"]
-        demonstrations = self.data.windows(self.data.demonstrations, with_actions=method == "bc")
+        demonstrations = self.data.shown(with_actions=method == "bc")
         if method not in self.TEACHERS:
             self.fits = (Fit("policy", demonstrations, bc_loss),)
         else:
@@ -113,19 +113,13 @@ class MBBCRecipe:
                 "MBBC needs a pretrained world model; pass --config.model=DIR of experiments.pretrain."
             )
         episodes = load_demonstrations(config)
-        self.env_name, self.env_options = environment_of(config["env"], episodes)
         self.expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         self._num_seeds, self._models = (
             config["num_seeds"],
             models_for_seeds(config["model"], config["num_seeds"]),
         )
         sensors = sensors_for(self._models, episodes)
-        images = {
-            name: episodes[0].records[name].shape[1:3]
-            for name in sensors
-            if episodes[0].records[name].ndim == 4
-        }
-        self.env_options = self.env_options | frame_stacks.rendering(images)
+        self.env_name, self.env_options = environment_of(config["env"], episodes, self._models.inputs)
         self._arch = dict(
             config["policy"], in_size=self._models.feature_size, action_size=self._models.action_size
         )

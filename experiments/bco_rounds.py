@@ -58,7 +58,7 @@ class Rounds:
         self._key = jax.random.key(run.config["seed"])
         self._state: dict[str, FitState] = jax.jit(self._create)(self._key)
         self._checkpoints = Checkpoints(run / "checkpoints")
-        self._demonstrations = data.windows(data.demonstrations, with_actions=False)
+        self._demonstrations = data.shown(with_actions=False)
         lengths = [episode.num_records for episode in data.demonstrations]
         training = draw_training(
             len(lengths), self._settings.training_fraction, jax.random.fold_in(self._key, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -49,7 +49,7 @@ class Program:
 
 
 def random_episodes(config: Mapping) -> list[Episode]:
-    """Episodes of noise with the sensors and actions of the config."""
+    """Episodes of noise with the sensors and actions of the config; a size (y, x) is that of images."""
     rng = np.random.default_rng(SEED)
     length = config["episode_length"] + 1
     is_first, is_last = np.zeros((2, length), bool)
@@ -57,13 +57,20 @@ def random_episodes(config: Mapping) -> list[Episode]:
     flags = dict(is_first=is_first, is_last=is_last, is_terminal=np.zeros(length, bool))
     return [
         Episode(
-            {name: rng.normal(size=(length, d)).astype(np.float32) for name, d in config["sensors"].items()}
+            {name: random_sensor(rng, length, size) for name, size in config["sensors"].items()}
             | {"pre_action": rng.uniform(-1, 1, (length, config["action_size"])).astype(np.float32)}
             | {"reward": np.zeros(length, np.float32), **flags},
             {},
         )
         for _ in range(config["num_episodes"])
     ]
+
+
+def random_sensor(rng: np.random.Generator, length: int, size: int | Sequence[int]) -> np.ndarray:
+    """[T, d] float32, or images [T, y, x, 3] uint8."""
+    if isinstance(size, int):
+        return rng.normal(size=(length, size)).astype(np.float32)
+    return rng.integers(0, 256, (length, *size, 3), np.uint8)
 
 
 def build_world_models(config: Mapping, size: str, num_seeds: int):
@@ -113,7 +120,9 @@ def _program(config, options, update, trained, optimizer, frozen, num_seeds) -> 
     state = create_states(trained, optimizer, SEED, num_seeds or 1)
     if num_seeds is None:
         state, frozen = select_seed(state, 0), select_seed(frozen, 0)
-    draw = functools.partial(sample, batch_size=options["batch_size"], first_fraction=options["first_fraction"])
+    draw = functools.partial(
+        sample, batch_size=options["batch_size"], first_fraction=options["first_fraction"]
+    )
     num_updates = config["updates_per_dispatch"]
     return Program(
         make_train_loop(update, draw, num_updates, num_seeds=num_seeds), state, (data, *frozen), num_updates
@@ -143,6 +152,7 @@ def acting_call(config: Mapping, size: str, num_envs: int) -> Callable:
     models = build_world_models(config, size, 1)
     policy = select_seed(build_policies(config, size, models, 1), 0)
     actor = FilterActor(select_seed(models, 0), policy, num_envs, jax.random.key(SEED))
-    records = {name: np.zeros((num_envs, d), np.float32) for name, d in config["sensors"].items()}
+    rng = np.random.default_rng(SEED)
+    records = {name: random_sensor(rng, num_envs, size) for name, size in config["sensors"].items()}
     records["is_first"] = np.zeros(num_envs, bool)
     return lambda: actor(records)

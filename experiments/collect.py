@@ -1,4 +1,4 @@
-"""Collects episodes: by SAC and its final policy, by flailing, by a trained policy, or from other folders."""
+"""Collects episodes: by SAC, by flailing, by a trained policy or a scripted one, or from other folders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,17 @@ import functools
 from contextlib import nullcontext
 from pathlib import Path
 
+import jax
 import numpy as np
 
 from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
 from agents.sac_rounds import SACActor
 from experiments.collect_sac import best_policy, load_policy, train_agents
+from experiments.collect_scripted import collect_scripted
 from experiments.collection import (
     environment_choice,
+    image_choice,
     make_envs,
     num_complete,
     play_rounds,
@@ -24,6 +27,7 @@ from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter
 from experiments.progress import Progress
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs import is_latent, load_run
 from worldmodels.episode_folders import mix_folders, summarise_folder
 from worldmodels.episodes import Episode
 
@@ -53,10 +57,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def _collect_sac(config, directory: RunDirectory) -> dict:
     """Trains agents, keeps their episodes, and lets the best one demonstrate."""
     position = train_agents(config, directory)
-    best = best_policy(directory)
     result = {"policy_return": max(float(np.mean(agent["returns"])) for agent in position.finished)}
     if config.demonstrations.num_episodes:
-        _demonstrate(config, directory, best, "demonstrations", **config.demonstrations)
+        _demonstrate(config, directory, directory.path, "demonstrations", **config.demonstrations)
         result["demonstrations"] = summarise_folder(directory / "demonstrations")
     return result
 
@@ -77,11 +80,12 @@ def _collect_noise(config, directory: RunDirectory) -> dict:
 
 
 def _collect_demonstrations(config, directory: RunDirectory) -> dict:
-    """Episodes of the best policy of a run of SAC."""
+    """Episodes of the best policy of a run of SAC, or of the policy of any other run."""
     if not config.source:
-        raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run of SAC.")
+        raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run that has one.")
     options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
-    _demonstrate(config, directory, best_policy(config.source), "episodes", **options)
+    demonstrate = _demonstrate_run if is_latent(config.source) else _demonstrate
+    demonstrate(config, directory, config.source, "episodes", **options)
     return {}
 
 
@@ -96,18 +100,24 @@ def _collect_mix(config, directory: RunDirectory) -> dict:
     return {}
 
 
+def _collect_scripted(config, directory: RunDirectory) -> dict:
+    """Episodes of scripted experts, more or less noisy, of many tasks."""
+    collect_scripted(config, directory)
+    return {"environments": sorted(path.name for path in (directory / "episodes").iterdir())}
+
+
 def _demonstrate(
     config,
     directory: RunDirectory,
-    policy_path: Path,
+    source: str | Path,
     folder: str,
     *,
     num_episodes: int,
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets a saved policy play in the environment it was trained in."""
-    policy, facts = load_policy(policy_path)
+    """Lets the best policy of a run of SAC play in the environment it was trained in."""
+    policy, facts = load_policy(best_policy(source))
     seed = config.seed + _DEMONSTRATION_SEED
 
     def make_actor(round_number: int) -> SACActor:
@@ -118,6 +128,31 @@ def _demonstrate(
         write_round, metadata={"policy": "sac-sampled" if sample else "sac-mode"}, with_actions=with_actions
     )
     _fill(config, directory, folder, facts["environment"], make_actor, num_episodes, seed, write)
+
+
+def _demonstrate_run(
+    config,
+    directory: RunDirectory,
+    source: str | Path,
+    folder: str,
+    *,
+    num_episodes: int,
+    with_actions: bool,
+    sample: bool = False,
+):
+    """Lets the first policy of a finished run that acts by a world model play where it was evaluated."""
+    run = load_run(source)
+    seed = config.seed + _DEMONSTRATION_SEED
+    actor = run.actor(config.num_envs, sample_action=sample)
+
+    def make_actor(round_number: int) -> Actor:
+        actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
+        return actor
+
+    label = f"{run.kind}-{'sampled' if sample else 'mode'}"
+    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
+    environment = {"env": run.env_name, **run.env_options}
+    _fill(config, directory, folder, environment, make_actor, num_episodes, seed, write)
 
 
 def _fill(
@@ -141,6 +176,7 @@ def _fill(
     if first == num_episodes:
         return
     start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
+    start["images"] = image_choice(config)
     with (
         make_envs(environment, num_envs, **start) as envs,
         Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,
@@ -171,6 +207,7 @@ _METHODS = {
     "coloured": _collect_noise,
     "demonstrations": _collect_demonstrations,
     "mix": _collect_mix,
+    "scripted": _collect_scripted,
 }
 
 

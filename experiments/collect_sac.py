@@ -20,7 +20,7 @@ from agents.loop import evaluate
 from agents.noise import Disturbance
 from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac
 from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
-from experiments.collection import environment_choice, make_envs, remove_episodes, write_round
+from experiments.collection import environment_choice, image_choice, make_envs, remove_episodes, write_round
 from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.progress import Progress as Bar
 from experiments.run_directory import RunDirectory
@@ -111,7 +111,8 @@ def _train_agent(
     seed = config.seed + agent
     settings = SACSettings(**config.sac)
     start = {"seed": seed, "first_episode": progress.rounds}
-    with make_envs(environment_choice(config), config.num_envs, workers=config.workers, **start) as envs:
+    processes = {"workers": config.workers, "images": image_choice(config)}
+    with make_envs(environment_choice(config), config.num_envs, **processes, **start) as envs:
         disturb = Disturbance(
             config.num_envs, envs.action_spec.shape[0], share=config.disturbed_share, **start
         )

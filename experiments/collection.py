@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import Actor, collect_episodes
+from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import SUFFIXES, Episode, write_episode
 
@@ -22,12 +23,40 @@ def environment_choice(config) -> dict:
     return {name: config[name] for name in ("env", "action_repeat", "reward_version", "episode_length")}
 
 
+def image_choice(config) -> dict:
+    """The part of a config that adds images to the records: options of `registry.make`, empty without images."""
+    if config.image_size is None:
+        return {}
+    options = {"render_size": config.image_size}
+    return (
+        options
+        if config.render_quality == "published"
+        else {**options, "render_quality": config.render_quality}
+    )
+
+
+def environment_of_setup(config) -> dict:
+    """`environment_choice`, with an image sensor of `image_size` pixels where the set-up of sensors needs one."""
+    roles = observation_setup(config["env"], config["setup"])
+    needs_image = "image" in (*roles.inputs, *roles.targets)
+    return environment_choice(config) | ({"render_size": config["image_size"]} if needs_image else {})
+
+
 def make_envs(
-    environment: dict, num_envs: int, *, seed: int, first_episode: int = 0, workers: int = 0
+    environment: dict,
+    num_envs: int,
+    *,
+    seed: int,
+    first_episode: int = 0,
+    workers: int = 0,
+    images: dict | None = None,
 ) -> VectorEnvironment:
-    """The environments that `environment_choice` describes."""
-    options = {name: value for name, value in environment.items() if name != "env"}
-    workers = min(workers, num_envs)
+    """The environments that `environment_choice` describes, with images if `image_choice` asks for them.
+
+    Images are drawn in worker processes, at least one, because OpenGL may hang or crash beside JAX.
+    """
+    options = {name: value for name, value in environment.items() if name != "env"} | (images or {})
+    workers = min(max(workers, 1) if images else workers, num_envs)
     return make_vector(
         environment["env"], num_envs, seed=seed, workers=workers, first_episode=first_episode, **options
     )

@@ -83,6 +83,7 @@ def demonstrations(config, stages: Stages, with_actions: bool):
         num_episodes=config.num_demonstrations,
         sample=config.sample_demonstrations,
         with_actions=with_actions,
+        **config.images,
     )
 
 
@@ -97,10 +98,11 @@ def learn_body(config, stages: Stages, body: Path, demonstrations: str = "") -> 
 
 def embodiment_data(config, stages: Stages) -> tuple[Path, float]:
     """Collects what the world model learns from; returns the folder, and the return of the random policy."""
-    random = stages.run("random", collect.run, changed(config.random, env=config.env))
+    flailing = dict(env=config.env, **config.images)
+    random = stages.run("random", collect.run, changed(config.random, **flailing))
     sources = [stages.path("random")]
     for name, body in config.body.items():
-        stages.run(name, collect.run, body if body.method == "sac" else changed(body, env=config.env))
+        stages.run(name, collect.run, body if body.method == "sac" else changed(body, **flailing))
         sources.append(stages.path(name))
     mix = changed(collect_config.get_config("mix"), sources=tuple(str(path) for path in sources))
     stages.run("embodiment", collect.run, mix)

@@ -9,7 +9,7 @@ import numpy as np
 
 from agents.loop import collect_episodes
 from experiments import published_results, run_video, statistics, tables
-from experiments.envs.vector import make_vector
+from experiments.evaluation import evaluation_envs
 from experiments.metrics_writer import read_rows
 from experiments.runs import load_run
 from worldmodels.episodes import Episode, load_episodes
@@ -129,7 +129,7 @@ def side_by_side(config, workdir: Path, results, demonstration: Episode) -> tupl
         by_seed = results[stage]["return_by_seed"]
         seed = int(np.argsort(by_seed)[len(by_seed) // 2])
         loaded = load_run(workdir / stage)
-        with make_vector(loaded.env_name, 1, seed=7, **loaded.env_options) as envs:
+        with evaluation_envs(loaded.env_name, loaded.env_options, 1, seed=7, workers=0) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(run_video.clip(f"{label} (median seed)", episode))
     recorded = demonstration.metadata

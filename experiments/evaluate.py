@@ -2,6 +2,7 @@
 
     python -m experiments.evaluate --run=DIR
     python -m experiments.evaluate --run=DIR --config.episodes=100 --config.video=True
+    python -m experiments.evaluate --run=DIR --config.planner=cem
 
 Works on runs of `experiments.imitate`, `experiments.baseline` and `experiments.collect` with SAC. Writes
 `DIR/evaluation.json`, and with `video` `DIR/videos/evaluation.mp4` of the first episode of every seed.
@@ -12,13 +13,18 @@ from __future__ import annotations
 import functools
 import pathlib
 import sys
+from collections.abc import Callable
 
+from agents.loop import Actor
+from agents.planning import Planner, PlanSettings
 from experiments import run_video, tables
 from experiments.evaluation import evaluate_seeds, scores
 from experiments.main import launch
 from experiments.run_directory import write_json
-from experiments.runs import load_run
+from experiments.runs import LoadedRun, load_run
 from worldmodels.episodes import Episode
+
+PLANNERS = ("cem", "guided")
 
 
 def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
@@ -32,14 +38,14 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     loaded = load_run(run)
     episodes: list[Episode] = []
     result = evaluate_seeds(
-        functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed),
+        actor_factory(loaded, config),
         loaded.env_name,
         loaded.env_options,
         num_seeds=loaded.num_seeds,
         num_episodes=config.episodes,
         seed=config.seed,
         workers=config.workers,
-        on_episode=episodes.append if config.video else None,
+        on_episode=(lambda episode: episodes.append(run_video.filmed(episode))) if config.video else None,
     )
     result |= scores(result["return"], loaded.expert, None)
     folder = pathlib.Path(workdir or run).expanduser()
@@ -59,6 +65,16 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         )
         print(f"Video: {path}" if path else f"No video: {why_not}", file=sys.stdout if path else sys.stderr)
     return result
+
+
+def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:
+    """Number of environments -> actor: the policies of the run, or planners in its world models."""
+    if not config.planner:
+        return functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed)
+    if config.planner not in PLANNERS:
+        raise ValueError(f"Unknown planner {config.planner!r}. Known: {', '.join(PLANNERS)}.")
+    planner = Planner(PlanSettings(**config[config.planner]), config.planner_reward)
+    return functools.partial(loaded.make_planner, planner, key_seed=config.seed)
 
 
 def main() -> None:

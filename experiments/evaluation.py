@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from agents.loop import Actor, evaluate
 from experiments import statistics
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import Episode
 
 ENVIRONMENTS_PER_SEED = 10  # at once
-RECORDED_OPTIONS = ("action_repeat", "reward_version", "episode_length")
+RECORDED_OPTIONS = ("action_repeat", "reward_version", "episode_length", "goal_visible", "goal_seed")
 
 
-def environment_of(name: str, episodes: Sequence[Episode]) -> tuple[str, dict]:
+def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str] = ()) -> tuple[str, dict]:
     """The environment that data come from: (name, options of `registry.make`).
 
     Args:
       name: overrides what the data say; "" takes it from them.
       episodes: their metadata name the environment, its action repeat and its reward version.
+      inputs: sensors that a policy reads; for images the environment draws them as they were drawn for the data.
     """
     metadata = episodes[0].metadata
     name = name or metadata.get("environment", "")
@@ -31,7 +33,62 @@ def environment_of(name: str, episodes: Sequence[Episode]) -> tuple[str, dict]:
         for key in RECORDED_OPTIONS
         if metadata.get("environment") == name and key in metadata
     }
-    return name, options
+    records = episodes[0].records
+    sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
+    if len(sizes) > 1:
+        raise ValueError(f"Environments draw images of one size, the data have {sorted(sizes)}.")
+    return name, options | (rendering_of(metadata, sizes.pop()) if sizes else {})
+
+
+def rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:
+    """Options of `registry.make` for images of a size (y, x) like those that the metadata belong to."""
+    drawn = metadata.get("rendering", {})
+    options = {"render_size": [int(n) for n in size]}
+    options |= {"camera": drawn["camera"]} if drawn.get("camera") is not None else {}
+    # Published data, and environments that know no qualities, are drawn with all that there is.
+    return options | (
+        {"render_quality": drawn["quality"]} if drawn.get("quality", "published") != "published" else {}
+    )
+
+
+def check_environment(
+    name: str, options: Mapping, sizes: Mapping[str, int | Sequence[int]], *, workers: int = 0
+) -> None:
+    """Raises a ValueError if the environment cannot be made, or does not give sensors of these sizes.
+
+    Args:
+      name, options: of the environment.
+      sizes: {sensor that a policy reads: d, or (y, x) of images}.
+      workers: as for the evaluation.
+    """
+    with evaluation_envs(name, options, 1, seed=0, workers=workers) as envs:
+        specs = envs.observation_spec
+    for sensor, size in sizes.items():
+        if sensor not in specs:
+            raise ValueError(
+                f"The environment {name!r} does not give {sensor!r}, which the model reads; it gives "
+                f"{', '.join(specs)}. Choose another one to evaluate in with --config.env=NAME."
+            )
+        shape = (size,) if isinstance(size, int) else (*size, 3)
+        if tuple(specs[sensor].shape) != shape:
+            raise ValueError(
+                f"The environment {name!r} gives {sensor!r} of shape {list(specs[sensor].shape)}, the model reads "
+                f"{list(shape)}. Choose another one to evaluate in with --config.env=NAME."
+            )
+
+
+def evaluation_envs(
+    name: str, options: Mapping, num_envs: int, *, seed: int, workers: int
+) -> VectorEnvironment:
+    """Environments that step together, with images drawn in worker processes.
+
+    Args:
+      workers: processes; 0 means this one, but for images as many as there are processors: a driver that hangs then
+        costs a worker and not the run, and drawing is most of the work.
+    """
+    if not workers and options.get("render_size") is not None:
+        workers = min(len(os.sched_getaffinity(0)), num_envs)
+    return make_vector(name, num_envs, seed=seed, workers=workers, **options)
 
 
 def evaluate_seeds(
@@ -59,7 +116,7 @@ def evaluate_seeds(
     per_seed = min(num_episodes, ENVIRONMENTS_PER_SEED)
     rounds = -(-num_episodes // per_seed)
     num_envs = per_seed * num_seeds
-    with make_vector(name, num_envs, seed=seed, workers=workers, **options) as envs:
+    with evaluation_envs(name, options, num_envs, seed=seed, workers=workers) as envs:
         actor = make_actor(num_envs)
         rows = evaluate(
             envs, actor, num_envs * rounds, record_physics=on_episode is not None, on_episode=on_episode

@@ -15,7 +15,6 @@ from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
 from experiments.world_models import restore, sensor_size, stacked
 from worldmodels.dataset import statistics
-from worldmodels.encoders import split_sizes
 from worldmodels.episodes import Episode
 
 ARCHITECTURE = "frame_stack.json"
@@ -39,7 +38,7 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         config["network"],
-        sizes={name: sensor_size(records[name]) for name in names},
+        sizes={name: sensor_size(name, records[name]) for name in names},
         action_size=int(records["pre_action"].shape[-1]),
         num_frames=config["stack"] or published_stack(setup),
         standardized=[name for name in names if records[name].ndim == 2] if config["standardize"] else [],
@@ -50,12 +49,6 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
 def published_stack(setup: str) -> int:
     """Frames that the policies of AIME v1 read: one where it shows the whole state, else five."""
     return 1 if setup == "mdp" else 5
-
-
-def rendering(sizes: Mapping) -> dict:
-    """The option with which an environment renders the images that a network of these sizes reads."""
-    images, _ = split_sizes(sizes)
-    return {"render_size": next(iter(images.values()))} if images else {}
 
 
 def build(

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import sys
 
 import jax
@@ -16,15 +15,16 @@ from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments import run_video, world_models
 from experiments.divergence import diverged_result
-from experiments.evaluation import environment_of, evaluate_seeds, expert_return, scores
+from experiments.evaluation import check_environment, environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
 from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.training_run import print_storage, train
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.dataset import SequenceDataset, sample
+from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
-from worldmodels.training import make_train_loop
+from worldmodels.sharding import Placement, place
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -45,22 +45,30 @@ def imitate(directory: RunDirectory) -> dict:
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
-        ("model", "--workdir of experiments.pretrain"),
+        ("model", "world model, of experiments.pretrain, experiments.export or a published folder"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
-    models = models_for_seeds(config["model"], num_seeds)
-    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
-    evaluator = Evaluator.create(config, models, episodes)
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
+    pretrained = world_models.resolve(config["model"])
+    models = pretrained.for_seeds(num_seeds)
+    episodes, sensors = demonstrations(config, pretrained)
+    evaluator = Evaluator.create(config, models, pretrained.architecture, episodes)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
-    sensors = sensors_for(models, episodes)
-    data = SequenceDataset.create(
-        episodes, length=config["length"], sensors=sensors, with_actions=with_actions, with_reward=False
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        with_actions=with_actions,
+        with_reward=False,
+        on_storage=print_storage("Demonstrations"),
     )
+    del episodes  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
-    state, make_loop, args = training(config, models, policies, data, sensors)
+    state, make_loop, args = training(config, models, policies, data, sensors, pretrained.loss, placement)
     state = train(
         directory,
         state,
@@ -73,14 +81,24 @@ def imitate(directory: RunDirectory) -> dict:
         description="policy",
         evaluate_every=evaluation["every"],
         evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
+        placement=placement,
     )
-    save(directory, state, num_seeds)
+    save(directory, state, num_seeds, pretrained)
     played: list[Episode] = []
-    on_episode = played.append if evaluation["video"] else None
+    on_episode = (lambda episode: played.append(run_video.filmed(episode))) if evaluation["video"] else None
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
     if played:
         evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
     return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
+
+
+def demonstrations(config: dict, pretrained: world_models.Pretrained) -> tuple[list[Episode], list[str]]:
+    """Demonstrations with what is needed of them, and the sensors that the model shares with them."""
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    world_models.check_body(pretrained.architecture, first, "demonstrations")
+    sensors = sensors_for(pretrained.models, first)
+    options = dict(keys=(*sensors, "pre_action"), images_on_disk=True)
+    return load_episodes(config["demonstrations"], config["num_demonstrations"], **options), sensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,9 +117,11 @@ class Evaluator:
     expert: float | None
 
     @classmethod
-    def create(cls, config: dict, models, episodes: list[Episode]) -> Evaluator:
-        """In the environment that the demonstrations come from."""
-        env_name, env_options = environment_of(config["env"], episodes)
+    def create(cls, config: dict, models, arch: dict, episodes: list[Episode]) -> Evaluator:
+        """In the environment that the demonstrations come from; `arch` says what the models read."""
+        env_name, env_options = environment_of(config["env"], episodes, models.inputs)
+        sizes = {name: arch["sizes"][name] for name in models.inputs}
+        check_environment(env_name, env_options, sizes, workers=config["evaluation"]["workers"])
         expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         return cls(config, models, env_name, env_options, expert)
 
@@ -135,13 +155,12 @@ class Evaluator:
             print(f"No video: {why_not}", file=sys.stderr)
 
 
-def save(directory: RunDirectory, state, num_seeds: int) -> None:
+def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
     """Keeps the trained policies, and the world models if they went on training."""
     step = int(policy_state(state).step.max())
     Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
     if isinstance(state, JointState):
-        arch = world_models.read_architecture(directory.config["model"], world_models.ARCHITECTURE)
-        arch |= {"num_seeds": num_seeds}
+        arch = pretrained.architecture | {"num_seeds": num_seeds, "loss": pretrained.loss}
         world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
         Checkpoints(directory / "model", keep=1).save(step, state.model.model)
 
@@ -153,34 +172,19 @@ def policy_state(state):
 
 def models_for_seeds(workdir: str, num_seeds: int):
     """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
-    models, available = world_models.load_world_models(workdir)
-    if available == num_seeds:
-        return models
-    if available == 1:
-        return jax.tree.map(lambda x: jax.numpy.repeat(x, num_seeds, axis=0), models)
-    raise ValueError(
-        f"{workdir} holds {available} world models, the run asks for {num_seeds} policies; "
-        "use as many, or a run with one world model."
-    )
+    return world_models.resolve(workdir).for_seeds(num_seeds)
 
 
 def sensors_for(models, episodes) -> list[str]:
-    """Sensors that the demonstrations and the model share; all inputs must be there."""
+    """Sensors that the demonstrations and the model share."""
     wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
-    missing = [name for name in models.inputs if name not in episodes[0].records]
-    if missing:
-        raise ValueError(
-            f"The demonstrations lack {', '.join(missing)}, which the world model reads; they have "
-            f"{', '.join(sorted(episodes[0].records))}. Use demonstrations with the sensors of the embodiment data."
-        )
     return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
 
 
 def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
     """Random policies, or those of an earlier run."""
     if config["policy_from"]:
-        policies, available = world_models.load_policies(config["policy_from"])
-        arch = world_models.read_architecture(config["policy_from"], world_models.POLICY)
+        policies, arch, available = world_models.resolve_policies(config["policy_from"])
         if available != num_seeds:
             raise ValueError(
                 f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}."
@@ -194,39 +198,40 @@ def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: i
     return policies
 
 
-def training(config: dict, models, policies, data: SequenceDataset, sensors: list[str]):
+def training(
+    config: dict,
+    models,
+    policies,
+    data: SequenceDataset | StreamedDataset,
+    sensors: list[str],
+    model_loss: dict,
+    placement: Placement,
+):
     """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
     seed, num_seeds = config["seed"], config["num_seeds"]
-    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}
+    options |= {"placement": placement}
     policy = create_states(policies, optimizer, seed, num_seeds)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, **loss)
-        return (
-            policy,
-            functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
-            (data, models),
-        )
+        return policy, make_loops(update, data, **options), (data, models)
 
-    body = load_episodes(config["embodiment"])
-    body = SequenceDataset.create(body, length=config["length"], sensors=sensors)
+    body = load_episodes(config["embodiment"].split(","), keys=(*sensors, "pre_action"), images_on_disk=True)
+    body = open_dataset(
+        body,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        on_storage=print_storage("Embodiment data"),
+    )
     model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
     state = JointState(
         policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
     )
     update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
-
-    def draw_both(datasets, key):
-        demonstration_key, body_key = jax.random.split(key)
-        return draw(datasets[0], demonstration_key), draw(datasets[1], body_key)
-
-    return (
-        state,
-        functools.cache(lambda n: make_train_loop(update, draw_both, n, num_seeds=num_seeds)),
-        ((data, body),),
-    )
+    return state, make_loops(update, (data, body), **options), ((data, body),)
 
 
 def main() -> None:

@@ -72,17 +72,50 @@ def open_loop(
     return figure
 
 
-def horizon_error(truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray | None = None) -> np.ndarray:
+@styled
+def error_growth(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    context: int,
+    seconds_per_step: float | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """How the error of predicted images grows over all windows, where there are too many dimensions to draw each.
+
+    Args:
+      truth, prediction: [N, T, ...] as for `open_loop`; the error is divided by the std of all pixels around their mean
+        image, so that 1 is the error of that image.
+      context, seconds_per_step, title, note: as for `open_loop`.
+    """
+    truth, prediction = (
+        np.asarray(values, np.float32).reshape(*np.shape(values)[:2], -1) for values in (truth, prediction)
+    )
+    _check(truth, prediction, context, range(truth.shape[-1]))
+    scale = float(np.sqrt(truth.var(axis=(0, 1)).mean())) or 1.0
+    time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _draw_error(axes, time, truth, prediction, scale, context)
+    axes.set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
+    describe(figure, title, note)
+    return figure
+
+
+def horizon_error(
+    truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray | float | None = None
+) -> np.ndarray:
     """Root mean square error over dimensions, each divided by its scale.
 
     Args:
       truth, prediction: [N, T, D].
-      scale: [D]; by default the std of `truth`, so that 1 is the error of a constant guess.
+      scale: [D] or one for all; by default the std of `truth`, so that 1 is the error of a constant guess.
 
     Returns:
       [N, T].
     """
-    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
     if scale is None:
         spread = truth.std(axis=(0, 1))
         scale = np.where(spread > 0, spread, 1.0)
@@ -122,7 +155,12 @@ def _legend(figure: Figure, axes: Axes) -> None:
 
 
 def _draw_error(
-    axes: Axes, time: np.ndarray, truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray, context: int
+    axes: Axes,
+    time: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    scale: np.ndarray | float,
+    context: int,
 ) -> None:
     """Error over all windows: median and middle 80%; and that of the guess that nothing moves any more."""
     error = horizon_error(truth, prediction, scale)

@@ -8,25 +8,25 @@ from __future__ import annotations
 import functools
 
 import jax
-import numpy as np
 
-from experiments import world_models
+from experiments import inspection, world_models
 from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of
 from experiments.main import launch
 from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.training_run import print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
 from worldmodels.relevance import weighted_windows
+from worldmodels.sharding import place
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.training import (
     TrainState,
     cosine_schedule,
     make_optimizer,
-    make_train_loop,
     make_update,
     select_seed,
 )
@@ -52,29 +52,37 @@ def pretrain(directory: RunDirectory) -> dict:
     num_seeds = config["num_seeds"]
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
-    episodes = load_episodes(config["embodiment"], limit=config["num_episodes"])
-    env_name, _ = environment_of(config["env"], episodes)
-    arch = world_models.architecture(config["world_model"], env_name, config["setup"], episodes)
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
+    folders = config["embodiment"].split(",")
+    first = load_episodes(folders, limit=1, images_on_disk=True)
+    env_name, _ = environment_of(config["env"], first)
+    arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
+    if config["action_free"]:
+        arch["action_size"] = 0
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+    keys = (*arch["sizes"], "pre_action")
+    episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)
+    build = functools.partial(world_models.build, arch, episodes=episodes)
+    models = world_models.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes)
+    metadata, num_episodes = episodes[0].metadata, len(episodes)
+    del build, episodes  # images are large, and the dataset has them now
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    models = world_models.stacked(
-        lambda key: world_models.build(arch, key, episodes), num_seeds, config["seed"]
-    )
     state = create_states(models, optimizer, config["seed"], num_seeds)
     update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
-    draw = functools.partial(sample, batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+    draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,
         state,
-        functools.cache(lambda n: make_train_loop(update, draw, n, num_seeds=num_seeds)),
+        make_loops(update, data, num_seeds=num_seeds, placement=placement, **draw),
         (data,),
         num_updates=config["num_updates"],
         updates_per_dispatch=config["updates_per_dispatch"],
         save_every=config["save_every"],
         prefix="train/model/",
         description="world model",
+        placement=placement,
     )
     Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
     batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])
@@ -83,18 +91,36 @@ def pretrain(directory: RunDirectory) -> dict:
     result = {
         "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
         "num_updates": config["num_updates"],
-        "num_episodes": len(episodes),
+        "num_episodes": num_episodes,
     }
     result |= diverged_result(state.step < config["num_updates"], state.step)
-    write_open_loop(directory, select_seed(state.model, 0), batch, context, episodes[0].metadata)
+    inspection.write(
+        directory.path,
+        select_seed(state.model, 0),
+        batch,
+        env_name=env_name,
+        metadata=metadata,
+        context=context,
+        update=config["num_updates"],
+        title="on embodiment data",
+    )
     return directory.mark_done(result)
 
 
-def embodiment_windows(config: dict, arch: dict, episodes: list[Episode]) -> SequenceDataset:
+def embodiment_windows(
+    config: dict, arch: dict, episodes: list[Episode]
+) -> SequenceDataset | StreamedDataset:
     """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
     options = dict(length=config["length"])
-    data = SequenceDataset.create(episodes, sensors=list(arch["sizes"]), with_reward=with_reward, **options)
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        sensors=list(arch["sizes"]),
+        with_reward=with_reward,
+        on_storage=print_storage("Embodiment data"),
+        **options,
+    )
     relevance = dict(config["relevance"])
     folder = relevance.pop("demonstrations")
     if not folder:
@@ -109,24 +135,6 @@ def embodiment_windows(config: dict, arch: dict, episodes: list[Episode]) -> Seq
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)
-
-
-def write_open_loop(directory: RunDirectory, model, batch, context: int, metadata: dict) -> None:
-    """Writes figures/open_loop.{png,pdf}: what the first model foresees of some windows."""
-    from experiments import plot_style, prediction_figure  # matplotlib is slow to import
-
-    truth, prediction = jax.device_get(jax.jit(report.open_loop, static_argnums=2)(model, batch, context))
-    names = [name for name in truth if name in model.inputs] or list(truth)
-    figure = prediction_figure.open_loop(
-        np.concatenate([truth[name] for name in names], axis=-1),
-        np.concatenate([prediction[name] for name in names], axis=-1),
-        context=context,
-        names=[f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])],
-        seconds_per_step=metadata.get("control_seconds"),
-        title="Open-loop prediction on embodiment data",
-        note=f"After {context} records the model predicts from actions alone.",
-    )
-    plot_style.save_figure(figure, directory / "figures" / "open_loop")
 
 
 def optimizer_from(config: dict, num_updates: int):

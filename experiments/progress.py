@@ -12,7 +12,7 @@ class Progress:
     the end.
 
     Args:
-      total: amount of work, e.g. the number of updates.
+      total: amount of work, e.g. the number of updates; 0 if it is not known.
       description: what is being done, in a word or two.
       initial: how much was done before, by the run that is continued.
       every_seconds: time between plain lines.
@@ -41,10 +41,11 @@ class Progress:
 
     def __enter__(self) -> "Progress":
         self._start = self._last_line = time.monotonic()
-        if self._file.isatty():
+        if self._file.isatty() and self.total:  # a bar needs an end
             self._start_bar()
         else:
-            self._print(f"{self.description}: {self.completed} of {self.total} done, starting")
+            done = f"{self.completed} of {self.total} done, " if self.total else ""
+            self._print(f"{self.description}: {done}starting")
         return self
 
     def __exit__(self, exception_type, *exception) -> None:
@@ -93,7 +94,8 @@ class Progress:
         now = time.monotonic()
         elapsed, done = now - self._start, self.completed - self._initial
         share = f" ({100 * self.completed / self.total:.0f}%)" if self.total else ""
-        parts = [f"{self.description}: {self.completed}/{self.total}{share}", f"{clock(elapsed)} elapsed"]
+        count = f"{self.completed}/{self.total}" if self.total else str(self.completed)
+        parts = [f"{self.description}: {count}{share}", f"{clock(elapsed)} elapsed"]
         if done > 0 and self.completed < self.total:
             parts[1] += f", {clock(elapsed / done * (self.total - self.completed))} left"
         return ", ".join(filter(None, [*parts, self._metrics_text()]))

@@ -56,11 +56,54 @@ class RenderedVideo:
     why_not: str = ""
 
 
+@dataclass(frozen=True)
+class RenderedClips:
+    """The pictures of every clip, or the sentence why there are none.
+
+    Attributes:
+      columns: per clip [T, H, W, 3] uint8, or None.
+      fps: frames per second at the speed of the simulation.
+      stride: every how many states a picture was drawn.
+      why_not: empty where there are pictures.
+    """
+
+    columns: list[np.ndarray] | None
+    fps: float
+    stride: int = 1
+    why_not: str = ""
+
+
 class _RenderingFailed(Exception):
     """The process that renders did not bring its frames."""
 
 
-def render_side_by_side(
+def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) -> RenderedVideo:
+    """Draws episodes next to each other with labels, at the speed of the simulation.
+
+    A clip that ends early holds its last frame, faded.
+
+    Args:
+      env_name: as in `experiments.envs.registry`.
+      clips: from left to right.
+      **options: of `render_clips`; the labels come on top of the height.
+
+    Raises:
+      ValueError: no clips.
+    """
+    rendered = render_clips(env_name, clips, **options)
+    if rendered.columns is None:
+        return RenderedVideo(None, 0.0, rendered.why_not)
+    length = max(len(column) for column in rendered.columns)
+    labelled = [
+        _labelled(frames, clip, rendered.stride, length)
+        for frames, clip in zip(rendered.columns, clips, strict=True)
+    ]
+    gap = np.full((length, labelled[0].shape[1], _GAP, 3), 255, np.uint8)
+    parts = [part for column in labelled for part in (gap, column)][1:]
+    return RenderedVideo(np.concatenate(parts, axis=2), rendered.fps)
+
+
+def render_clips(
     env_name: str,
     clips: Sequence[Clip],
     *,
@@ -71,18 +114,17 @@ def render_side_by_side(
     max_fps: float = 30.0,
     env_options: Mapping[str, Any] | None = None,
     stall_seconds: float = STALL_SECONDS,
-) -> RenderedVideo:
-    """Draws episodes next to each other, at the speed of the simulation.
+) -> RenderedClips:
+    """Draws each clip.
 
-    A clip that ends early holds its last frame, faded. If the process fails with the OpenGL backend that was
-    found, OSMesa (software) is tried before giving up.
+    If the process fails with the OpenGL backend that was found, OSMesa (software) is tried before giving up.
 
     Args:
       env_name: as in `experiments.envs.registry`.
-      clips: from left to right.
-      height, width: pixels of each picture; the labels come on top.
+      clips: what to draw.
+      height, width: pixels of each picture.
       camera: of the environment; None means the published one.
-      seconds: simulated time after which the video is cut; None shows everything.
+      seconds: simulated time after which clips are cut; None shows everything.
       max_fps: frames are left out evenly until there are at most so many per second.
       env_options: further arguments of `registry.make`, e.g. action_repeat; JSON values.
       stall_seconds: the process is killed when it shows no sign of life for so long.
@@ -91,11 +133,11 @@ def render_side_by_side(
       ValueError: no clips.
     """
     if not clips:
-        raise ValueError("render_side_by_side got no clips; pass one Clip per column.")
+        raise ValueError("There are no clips to render; pass one Clip per column.")
     empty = [clip.label for clip in clips if clip.states is None or not len(clip.states)]
     if empty:
-        return RenderedVideo(
-            None, 0.0, f"No video: the episodes of {', '.join(empty)} have no physics states."
+        return RenderedClips(
+            None, 0.0, why_not=f"No video: the episodes of {', '.join(empty)} have no physics states."
         )
     request = {
         "env_name": env_name,
@@ -109,12 +151,8 @@ def render_side_by_side(
         columns, fps, stride = _render_with_fallback(request, clips, stall_seconds)
     except (_RenderingFailed, OSError) as error:
         why = f"No video of {env_name}: {error}; python -m experiments.doctor shows what is missing."
-        return RenderedVideo(None, 0.0, why)
-    length = max(len(column) for column in columns)
-    labelled = [_labelled(frames, clip, stride, length) for frames, clip in zip(columns, clips, strict=True)]
-    gap = np.full((length, labelled[0].shape[1], _GAP, 3), 255, np.uint8)
-    parts = [part for column in labelled for part in (gap, column)][1:]
-    return RenderedVideo(np.concatenate(parts, axis=2), fps)
+        return RenderedClips(None, 0.0, why_not=why)
+    return RenderedClips(columns, fps, stride)
 
 
 # The process that asks -------------------------------------------------------------------------------------

@@ -24,10 +24,12 @@ from typing import Any
 
 from experiments.files import write_atomically
 
-# Config keys that may change when a run continues: they say how long and how loudly, not what.
+# Config keys that may change when a run continues: they say how long, how loudly and where, not what.
 FREE_TO_CHANGE = (
+    "devices",
     "num_updates",
     "*_every",
+    "storage",
     "*.num_updates",
     "workers",
     "*.workers",

@@ -30,6 +30,14 @@ def seeds_side_by_side(
     return write(path, env_name, env_options, clips)
 
 
+def filmed(episode: Episode) -> Episode:
+    """The episode with no more than a video needs: what policies saw may be large."""
+    kept = ("physics_state", "reward")
+    return Episode(
+        {name: episode.records[name] for name in kept if name in episode.records}, episode.metadata
+    )
+
+
 def clip(label: str, episode: Episode) -> rendered_video.Clip:
     """An episode as a column of a video."""
     return rendered_video.Clip(label, episode.records["physics_state"], np.ravel(episode.records["reward"]))

@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 
@@ -19,9 +19,11 @@ from agents.actors import FilterActor
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
 from agents.observer import Observer
+from agents.planning import Planner, planning_actor
 from agents.sac_rounds import SACActor
 from experiments import frame_stacks, world_models
 from experiments.collect_sac import best_policy, load_policy
+from experiments.collection import environment_of_setup
 from experiments.evaluation import environment_of, expert_return
 from experiments.imitate import models_for_seeds
 from worldmodels.episodes import load_episodes
@@ -34,11 +36,12 @@ class LoadedRun:
     """A run that can act.
 
     Attributes:
-      path: its directory. kind: "aime", "baseline" or "sac".
+      path: its directory. kind: "aime", "dreamer", "baseline" or "sac".
       config: its configuration.
       env_name, env_options: the environment it was evaluated in.
       num_seeds: policies it holds.
       world_models, policies: stacked modules, leaves [num_seeds, ...]; world_models is None without any.
+      critics: {reward: value network}, stacked, those that imagination was valued by; None without any.
       expert: mean return of its demonstrations, or None.
       make_actor: (num_envs, sample_action, key seed) -> actor of all seeds, a block of environments each.
     """
@@ -53,6 +56,7 @@ class LoadedRun:
     policies: object
     expert: float | None
     make_actor: Callable[..., Actor]
+    critics: dict | None = None
 
     def world_model(self, seed: int = DEFAULT_SEED):
         """The world model that goes with policy `seed`."""
@@ -64,9 +68,18 @@ class LoadedRun:
         """The policy of one seed."""
         return world_models.one_seed(self.policies, seed, self.num_seeds)
 
+    def make_planner(self, planner: Planner, num_envs: int, key_seed: int = 0) -> Actor:
+        """An actor of all seeds, as `make_actor`, that plans in the world model instead of asking the policy alone."""
+        if self.world_models is None:
+            raise ValueError(
+                f"{self.path} is a run of kind {self.kind!r}, which has no world model to plan in."
+            )
+        modules = (self.world_models, self.policies, self.critics)
+        return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), num_seeds=self.num_seeds)
+
     def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
         """An actor with the policy of one seed."""
-        if self.kind == "aime":
+        if self.world_models is not None:
             key = jax.random.key(seed)
             return FilterActor(
                 self.world_model(seed), self.policy(seed), num_envs, key, sample_action=sample_action
@@ -77,16 +90,17 @@ class LoadedRun:
 
 
 def load_run(path: str | pathlib.Path) -> LoadedRun:
-    """Loads a finished run of `experiments.imitate`, `experiments.baseline`, `experiments.surrogate`, or of
-    `experiments.collect` with SAC; of the last two, the best policy.
+    """Loads a finished run of a main that trains policies: imitate, dreamer, baseline, surrogate, or collect with SAC.
+
+    Of the last two it is the best policy.
 
     Raises:
       ValueError: nothing there, or a run of another kind; the sentence says which.
     """
     path = pathlib.Path(path).expanduser()
     config = read_config(path)
-    if (path / world_models.POLICY).is_file():
-        return _load_aime(path, config)
+    if is_latent(path):
+        return _load_latent(path, config)
     if (path / frame_stacks.ARCHITECTURE).is_file():
         return _load_baseline(path, config)
     if (path / "policies").is_dir():
@@ -96,6 +110,11 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
             f"{path} is a pretraining run and has no policy; load its models with load_world_model."
         )
     raise ValueError(f"{path} holds no finished policy. Run its command again to finish it.")
+
+
+def is_latent(path: str | pathlib.Path) -> bool:
+    """Whether a directory holds policies over the features of a world model."""
+    return (pathlib.Path(path).expanduser() / world_models.POLICY).is_file()
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
@@ -111,23 +130,29 @@ def read_config(path: pathlib.Path) -> dict:
     return json.loads((path / "config.json").read_text())
 
 
-def _load_aime(path: pathlib.Path, config: dict) -> LoadedRun:
+def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:
+    """A policy over the features of a world model: AIME, or Dreamer, which has no demonstrations."""
     policies, num_seeds = world_models.load_policies(path)
     trained_on = path if (path / world_models.ARCHITECTURE).is_file() else config["model"]
     models = models_for_seeds(trained_on, num_seeds)
-    name, options, expert = _demonstrated(config)
+    if "demonstrations" in config:
+        kind, (name, options, expert) = "aime", _demonstrated(config, models.inputs)
+    else:
+        kind, (name, options), expert = "dreamer", _configured(config), None
+    has_critic = (path / world_models.CRITIC).is_file()
+    critics = world_models.load_critics(path)[0]["target"] if has_critic else None
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FilterActor:
         key = jax.random.key(key_seed)
         return FilterActor(models, policies, num_envs, key, sample_action=sample_action, num_seeds=num_seeds)
 
-    return LoadedRun(path, "aime", config, name, options, num_seeds, models, policies, expert, make_actor)
+    found = (num_seeds, models, policies, expert, make_actor, critics)
+    return LoadedRun(path, kind, config, name, options, *found)
 
 
 def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
     policies, num_seeds = frame_stacks.load_policies(path)
-    name, options, expert = _demonstrated(config)
-    options = options | frame_stacks.rendering(frame_stacks.read_architecture(path)["sizes"])
+    name, options, expert = _demonstrated(config, tuple(frame_stacks.read_architecture(path)["sizes"]))
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FrameStackActor:
         return FrameStackActor(policies, num_seeds=num_seeds)
@@ -149,12 +174,19 @@ def _load_sac(path: pathlib.Path, config: dict) -> LoadedRun:
     return LoadedRun(path, "sac", config, env_name, options, 1, None, policy, None, make_actor)
 
 
+def _configured(config: dict) -> tuple[str, dict]:
+    """(environment, its options) of a run that plays in it."""
+    options = {key: value for key, value in environment_of_setup(config).items() if value is not None}
+    return options.pop("env"), options
+
+
 @functools.cache
 def _expert(folder: str) -> float | None:
     return expert_return(load_episodes(folder, keys=()))
 
 
-def _demonstrated(config: dict) -> tuple[str, dict, float | None]:
+def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
     """(environment, its options, expert's return) of a run on demonstrations."""
-    name, options = environment_of(config["env"], load_episodes(config["demonstrations"], limit=1))
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

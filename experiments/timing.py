@@ -78,7 +78,9 @@ def _flops(jaxpr: Jaxpr) -> float:
 def _inner(params: dict) -> list[Jaxpr]:
     """The programs inside an equation: bodies of loops, branches, jitted functions."""
     values = [v for value in params.values() for v in (value if isinstance(value, tuple) else (value,))]
-    return [v.jaxpr if isinstance(v, ClosedJaxpr) else v for v in values if isinstance(v, ClosedJaxpr | Jaxpr)]
+    return [
+        v.jaxpr if isinstance(v, ClosedJaxpr) else v for v in values if isinstance(v, ClosedJaxpr | Jaxpr)
+    ]
 
 
 def _product(numbers) -> float:
@@ -97,7 +99,11 @@ def matmul_rate(size: int, repetitions: int) -> float:
 
 def machine() -> dict:
     """Processor, memory, load."""
-    info = {"system": platform.platform(), "cpus": len(os.sched_getaffinity(0)), "load": round(os.getloadavg()[0], 2)}
+    info = {
+        "system": platform.platform(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "load": round(os.getloadavg()[0], 2),
+    }
     for key, file, name in (
         ("processor", "/proc/cpuinfo", "model name"),
         ("memory", "/proc/meminfo", "MemTotal"),

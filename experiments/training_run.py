@@ -13,6 +13,8 @@ from experiments.metrics_writer import MetricsWriter, finite_mean
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.sharding import ONE_DEVICE, Placement
+from worldmodels.streaming import Storage
 from worldmodels.training import TrainState
 
 
@@ -30,6 +32,7 @@ def train(
     progress_metric: str = "loss",
     evaluate_every: int = 0,
     evaluate: Callable[[TrainState, int], dict] | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> TrainState:
     """Trains until `num_updates`, from the newest checkpoint in `run` if there is one.
 
@@ -43,18 +46,20 @@ def train(
       args: data and frozen models for the loop.
       prefix: of the metric names, e.g. "train/model/".
       evaluate_every: calls `evaluate(state, update)` at multiples of it and at the end; its dict goes to eval.jsonl.
+      placement: the devices that train, as of `make_loop`. Evaluations and the result are on the default device.
     """
     checkpoints = Checkpoints(run / "checkpoints")
     restored = checkpoints.restore(state)
     start = 0
     if restored is not None:
         start, state, _ = restored
+    state, args = placement.put(state, args)
     watch = DivergenceWatch(num_seeds=state.step.size)
     boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
     update = start
     with (
         MetricsWriter(run.path, start_update=start) as writer,
-        Progress(num_updates, description, initial=start) as progress,
+        Progress(num_updates, description + placement.described, initial=start) as progress,
     ):
         while update < num_updates:
             size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
@@ -69,13 +74,18 @@ def train(
             watch.check(row, update)
             progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
             if evaluate is not None and (update in boundaries):
-                result = evaluate(state, update)
+                result = evaluate(placement.fetch(state), update)
                 writer.write_eval({"update": update, **result})
                 writer.write(evaluation_metrics(result), update=update)
             if update % save_every == 0 or update == num_updates or run.interrupted():
                 checkpoints.save(update, state)
                 run.stop_if_interrupted()
-    return state
+    return placement.fetch(state)
+
+
+def print_storage(what: str) -> Callable[[Storage], None]:
+    """Says where data lie, how many bytes they take and why; for `worldmodels.streaming.open_dataset`."""
+    return lambda storage: print(f"{what}: {storage}", flush=True)
 
 
 def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:

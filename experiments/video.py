@@ -94,6 +94,14 @@ def png_bytes(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def read_png(path: str | os.PathLike) -> np.ndarray:
+    """Reads an image file, uint8 [H, W, 3]."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
 def side_by_side(
     videos: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 4
 ) -> np.ndarray:
@@ -124,19 +132,39 @@ def side_by_side(
     return np.concatenate(columns[1:], axis=2)
 
 
-def labelled(frames: np.ndarray, text: str) -> np.ndarray:
-    """Writes a line of text above every frame: [T, H, W, 3] -> [T, H + h, W, 3]."""
+def labelled(frames: np.ndarray, text: str | Sequence[str], size: int | None = None) -> np.ndarray:
+    """Writes a line of text above every frame: [T, H, W, 3] -> [T, H + h, W, 3].
+
+    Args:
+      text: the same for all frames, or one for each.
+      size: of the letters in pixels; by default by the width.
+    """
+    frames = _checked(frames)
+    size = size or max(10, frames.shape[2] // 16)
+    texts = [text] * len(frames) if isinstance(text, str) else list(text)
+    if len(texts) != len(frames):
+        raise VideoError(f"labelled got {len(frames)} frames but {len(texts)} texts.")
+    strips = {text: _text_strip(text, frames.shape[2], size) for text in dict.fromkeys(texts)}
+    return np.concatenate([np.stack([strips[text] for text in texts]), frames], axis=1)
+
+
+def with_row_names(frames: np.ndarray, names: Sequence[str], size: int = 12) -> np.ndarray:
+    """Writes a name at the left of each of equally high rows, upright: [T, H, W, 3] -> [T, H, w + W, 3]."""
+    frames = _checked(frames)
+    heights = np.diff(np.linspace(0, frames.shape[1], len(names) + 1).round().astype(int))
+    strips = [np.rot90(_text_strip(name, height, size)) for name, height in zip(names, heights, strict=True)]
+    column = np.concatenate(strips)
+    return np.concatenate([np.broadcast_to(column, (len(frames), *column.shape)), frames], axis=2)
+
+
+def _text_strip(text: str, width: int, size: int) -> np.ndarray:
+    """A centred line of text on white, uint8 [h, width, 3]."""
     from PIL import Image, ImageDraw, ImageFont
 
-    frames = _checked(frames)
-    size = max(10, frames.shape[2] // 16)
-    strip = Image.new("RGB", (frames.shape[2], 2 * (size * 3 // 4)), "white")
+    strip = Image.new("RGB", (width, 2 * (size * 3 // 4)), "white")
     font = ImageFont.load_default(size)
-    ImageDraw.Draw(strip).text(
-        (frames.shape[2] // 2, strip.height // 2), text, "black", font=font, anchor="mm"
-    )
-    strip = np.broadcast_to(np.asarray(strip), (len(frames), *np.asarray(strip).shape))
-    return np.concatenate([strip, frames], axis=1)
+    ImageDraw.Draw(strip).text((width // 2, strip.height // 2), text, "black", font=font, anchor="mm")
+    return np.asarray(strip)
 
 
 def enlarged(frames: np.ndarray, factor: int) -> np.ndarray:

@@ -30,5 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "golden_case" in metafunc.fixturenames:
-        folders = sorted(path.parent for path in metafunc.config.getoption("--golden-dir").glob("*/expected.npz"))
+        folders = sorted(
+            path.parent for path in metafunc.config.getoption("--golden-dir").glob("*/expected.npz")
+        )
         metafunc.parametrize("golden_case", folders, ids=[folder.name for folder in folders])

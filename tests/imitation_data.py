@@ -21,7 +21,7 @@ def home(records):
 
 
 def mean_return(actor) -> float:
-    """Of an actor network of SAC on the point mass: about 15 at random, 21 at the best."""
+    """Of an actor network of SAC on the point mass: 13 before training, 24 that of `home`."""
     with make_vector("fake-pointmass", 8, seed=1) as envs:
         return float(np.mean(evaluate(envs, SACActor(NumpyPolicy(actor), SENSORS), 8)["return"]))
 

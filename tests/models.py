@@ -29,6 +29,12 @@ def make_model(*, seed: int = 0, family: str = "rssmo", num_classes=None, **opti
     return WorldModel(SIZES, rngs=nnx.Rngs(seed), **(defaults | options))
 
 
+def compiled(function):
+    """`function` jitted, optimised little: what tests run once takes seconds to compile and milliseconds to run."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options)
+
+
 def make_batch(batch: int = 3, length: int = 5, *, seed: int = 0, actions: bool = True) -> SequenceBatch:
     """Random sequences that start at the first record of an episode."""
     keys = jax.random.split(jax.random.key(seed), len(SIZES) + 1)

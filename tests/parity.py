@@ -14,8 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents import values
+from agents import imagination
+from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
+from aime.rewards import symlog
 from worldmodels import published
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import elbo_loss, per_step_evidence
@@ -58,7 +60,8 @@ def load_case(folder: pathlib.Path) -> Case:
         **{key: zeros if value is None else value for key, value in flags.items()},
     )
     expected = dict(np.load(folder / "expected.npz"))
-    return Case(folder, published.load(folder), jax.tree.map(jnp.asarray, batch), expected)
+    sizes = {n: x.shape[-1] if x.ndim == 3 else list(x.shape[2:4]) for n, x in inputs.items()}
+    return Case(folder, published.load(folder, sizes=sizes), jax.tree.map(jnp.asarray, batch), expected)
 
 
 def recorded(key: str, value: np.ndarray) -> np.ndarray:
@@ -93,22 +96,41 @@ def train_outputs(case: Case) -> dict:
     """`train/*`: the world-model loss on the batch and its gradient."""
     checkpoint = case.checkpoint
 
+    follows = any(key.startswith("train/grad_norm/momentum_encoders.") for key in case.expected)
+
     @compiled
     def compute(model, batch):
+        model = model.before_update()
         loss = functools.partial(elbo_loss, **checkpoint.loss)
         grads, metrics = jax.grad(loss, has_aux=True)(model, batch, None)
+        grads = {n: v for n, v in grad_norms(grads, checkpoint.names).items() if "momentum_" not in n}
+        grads |= momentum_grad_norms(loss, model, batch, checkpoint.names) if follows else {}
         states = model.filter(batch).states
         means = {name: dist.mean() for name, dist in model.decode(states.features).items()}
         embed = model.encode(batch.observation)
-        means |= {name: model.baseline_probes[name](embed).mean() for name in model.probes}
+        heads, inputs = (
+            (model.baseline_probes, embed) if model.baseline_probes else (model.probes, states.features)
+        )
+        means |= {name: heads[name](inputs).mean() for name in heads if name not in means}
         return (
             {"train/deter": states.deter, "train/stoch": states.stoch}
             | {f"train/mean/{name}": mean for name, mean in means.items()}
             | {f"train/metric/{name}": value for name, value in renamed_metrics(with_probes(metrics)).items()}
-            | {f"train/grad_norm/{n}": v for n, v in grad_norms(grads, checkpoint.names).items()}
+            | {f"train/grad_norm/{name}": value for name, value in grads.items()}
         )
 
     return compute(checkpoint.world_model, case.batch)
+
+
+def momentum_grad_norms(loss, model, batch, names: dict[str, tuple]) -> dict[str, float]:
+    """Norms of the gradient that the published `rssmo` lets into its momentum encoders; ours stops it."""
+
+    def unstopped(model):
+        embed = model.momentum_encoder(batch.observation)
+        return loss(model, batch.replace(observation={**batch.observation, "emb": embed}), None)[0]
+
+    grads = jax.grad(unstopped)(model)
+    return grad_norms(grads, {n: p for n, p in names.items() if n.startswith("momentum_encoders.")})
 
 
 def filter_outputs(case: Case) -> dict:
@@ -122,13 +144,13 @@ def filter_outputs(case: Case) -> dict:
         # Open loop from the third filtered state.
         third = jax.tree.map(lambda x: x[:, 2], output.states)
         rollout = model.rssm.rollout(third, model.actions_for_filter(batch)[:, 3:])
-        elbo = per_step_evidence(model, jax.tree.map(lambda x: x[:1], batch))[0]
+        elbo = per_step_evidence(model.before_update(), jax.tree.map(lambda x: x[:1], batch))[0]
         return {
             "filter/kl": kl,
             "rollout/deter": rollout.deter,
             "rollout/stoch": rollout.stoch,
             "likelihood/elbo": elbo,
-            "likelihood/symlog": jnp.sign(elbo) * jnp.log1p(jnp.abs(elbo)),
+            "likelihood/symlog": symlog(elbo),
         }
 
     return compute(checkpoint.world_model, case.batch)
@@ -148,9 +170,11 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     checkpoint = case.checkpoint
     options = {key: checkpoint.loss[key] for key in ("kl_scale", "nll_reweight")} | AIME_VARIANTS[prefix]
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
+    with_embedding = f"{prefix}/metric/emb_mse" in case.expected
 
     @compiled
     def compute(policy, batch, model):
+        batch = model.before_update().with_embedding(batch) if with_embedding else batch
         loss = functools.partial(action_inference_loss, **options)
         grads, metrics = jax.grad(loss, has_aux=True)(policy, batch, model, None)
         per_step, inference, _, _ = action_inference_terms(policy, batch, model, None, **options)
@@ -167,55 +191,71 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     return compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
 
 
-GAMMA, LAMBDA, HORIZON = 0.99, 0.95, 5  # of the recorded imagination
+IMAGINATION = dict(discount=0.99, lambda_=0.95, horizon=5)  # as recorded
 
 
 def imagine_outputs(case: Case) -> dict:
-    """`imagine/*`: actor and critic losses in imagination from every filtered state."""
+    """`imagine/*`: what the policy does in imagination, and the actor and critic losses if there is a critic."""
     checkpoint = case.checkpoint
-    ((reward_name, (critic, target_critic)),) = checkpoint.vnet.items()
+    if checkpoint.vnet is None:
+        return imagined_rewards(case)
+    ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
     names = published.tanh_gaussian_names("", (), checkpoint.policy)
-    critic_names = published.mlp_names(f"vnets.{reward_name}.vnet", (), critic)
+    critic_names = published.mlp_names(f"vnets.{reward}.vnet", (), critic)
+    options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
 
     @compiled
     def compute(policy, critic, model, target_critic, batch):
-        # Starts in the recorded order, time-major.
-        states = model.filter(batch).states
-        starts = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1).reshape(-1, x.shape[-1]), states)
-        policy_loss = functools.partial(imagined_policy_loss, reward_name, model, target_critic, starts)
-        (loss, (outputs, *rest)), grads = jax.value_and_grad(policy_loss, has_aux=True)(policy)
-        critic_loss, critic_grads = jax.value_and_grad(imagined_value_loss)(critic, *rest)
+        start = recorded_starts(model, batch)
+        policy_loss = jax.value_and_grad(functools.partial(imagination.policy_loss, **options), has_aux=True)
+        (loss, (_, imagined)), grads = policy_loss(policy, model, target_critic, start, None)
+        value_loss = jax.value_and_grad(imagination.value_loss, has_aux=True)
+        (critic_loss, _), critic_grads = value_loss(critic, imagined)
+        outputs = {
+            "actions": imagined.actions,
+            reward: imagined.reward[reward][..., None],
+            "is_terminal": imagined.terminal[..., None],
+            "target_value": imagined.value[reward][..., None],
+            "lambda_return": imagined.returns[reward][..., None],
+            "cum_discount": imagined.weight[..., None],
+            "action_entropy": imagined.entropy,
+            "policy_loss": loss,
+            "value_loss": critic_loss,
+        }
         return (
             {f"imagine/{name}": value for name, value in outputs.items()}
-            | {"imagine/policy_loss": loss, "imagine/value_loss": critic_loss}
             | {f"imagine/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
-            | {f"imagine/vnet_grad_norm/{n}": v for n, v in grad_norms(critic_grads, critic_names).items()}
+            | {
+                f"imagine/vnet_grad_norm/{n}": v
+                for n, v in grad_norms(critic_grads[reward], critic_names).items()
+            }
         )
 
-    return compute(checkpoint.policy, critic, checkpoint.world_model, target_critic, case.batch)
+    return compute(
+        checkpoint.policy, {reward: critic}, checkpoint.world_model, {reward: target_critic}, case.batch
+    )
 
 
-def imagined_policy_loss(reward_name: str, model, target_critic, starts, policy):
-    """Loss of the policy, and (recorded outputs, features, returns, weight)."""
-    imagined = model.rssm.imagine(starts, policy, HORIZON)
-    features = imagined.states.features
-    reward = model.decoders[reward_name](features).mean()[..., 0]
-    terminal = model.decoders["is_terminal"](features).mode()[..., 0]
-    value, discount = target_critic(features)[..., 0], GAMMA * (1.0 - terminal)
-    weight = values.cumulative_discount(discount)
-    returns = values.lambda_returns(reward[:, :-1], value[:, :-1], discount[:, :-1], value[:, -1], LAMBDA)
-    outputs = {
-        "actions": imagined.actions,
-        reward_name: reward[..., None],
-        "is_terminal": terminal[..., None],
-        "target_value": value[..., None],
-        "lambda_return": returns[..., None],
-        "cum_discount": weight[..., None],
-        "action_entropy": imagined.policy.entropy(),
-    }
-    return values.value_gradient_loss(returns, weight), (outputs, features, returns, weight)
+def recorded_starts(model, batch):
+    """Every filtered state, in the recorded order: time-major."""
+    return imagination.starts(jax.tree.map(lambda x: x.swapaxes(0, 1), model.filter(batch).states))
 
 
-def imagined_value_loss(critic, features, returns, weight):
-    """Loss of the critic on what was imagined."""
-    return values.value_loss(critic(features[:, :-1])[..., 0], returns, weight[:, :-1])
+def reward_named(name: str):
+    """What gives the rewards of imagined states: curiosity, or a head of size one."""
+    return curiosity if name == "intrinsic_reward" else imagination.head_reward(name)
+
+
+def imagined_rewards(case: Case) -> dict:
+    """`imagine/*` of a case without critic."""
+
+    @compiled
+    def compute(policy, model, batch):
+        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION["horizon"])
+        outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
+        for name in [*model.targets, "intrinsic_reward"]:
+            if f"imagine/{name}" in case.expected:
+                outputs[name] = reward_named(name)(model, imagined)[..., None]
+        return {f"imagine/{name}": value for name, value in outputs.items()}
+
+    return compute(case.checkpoint.policy, case.checkpoint.world_model, case.batch)

@@ -18,7 +18,8 @@ CONFINED = {
     "distrax": ("worldmodels/distributions.py",),
     "tensorflow_probability": ("worldmodels/distributions.py",),
     "orbax": ("worldmodels/checkpoints.py",),
-    "torch": ("worldmodels/published.py",),
+    "torch": ("worldmodels/published.py", "experiments/converters/tdmpc2.py"),
+    "minari": ("experiments/converters/minari.py",),
     "absl": ("experiments/", "launch/"),
     "ml_collections": ("experiments/", "launch/"),
     "submitit": ("launch/",),
@@ -27,7 +28,7 @@ CONFINED = {
     **{name: ("experiments/envs/",) for name in SIMULATORS},
 }
 # These take seconds to import or bring a display along: only inside the function that needs them.
-ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax"}
+ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari"}
 # Environment workers import these, and never JAX.
 WITHOUT_JAX = ("experiments.envs", "worldmodels.episodes")
 

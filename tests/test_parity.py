@@ -10,6 +10,9 @@ import parity
 
 VALUE_TOLERANCE = 1e-4
 GRADIENT_TOLERANCE = 1e-3
+# Of the greatest gradient norm of a case. A bias before an instance norm has no gradient: both sides round zero.
+GRADIENT_ROUNDING = 1e-6
+
 
 @functools.cache
 def our_outputs(folder):
@@ -31,6 +34,13 @@ def relative_error(expected: np.ndarray, ours: np.ndarray) -> float:
     )
 
 
+def rounding_of(key: str, expected: dict) -> float:
+    """Below this, gradient norms of the same loss as `key` are rounding."""
+    loss = key.partition("grad_norm")[0]
+    norms = [float(v) for k, v in expected.items() if "grad_norm" in k and k.startswith(loss)]
+    return GRADIENT_ROUNDING * max(norms, default=0.0)
+
+
 def test_every_recorded_key_agrees(golden_case):
     outputs = our_outputs(golden_case)
     expected = dict(np.load(golden_case / "expected.npz"))
@@ -42,6 +52,8 @@ def test_every_recorded_key_agrees(golden_case):
             continue
         ours = np.asarray(outputs[key])
         tolerance = GRADIENT_TOLERANCE if "grad_norm" in key else VALUE_TOLERANCE
+        if "grad_norm" in key and max(value, ours) < rounding_of(key, expected):
+            continue
         if value.shape != ours.shape:
             failures.append(f"{key}: shape {ours.shape}, recorded {value.shape}")
         elif relative_error(value, ours) > tolerance:

@@ -186,6 +186,44 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
     return named
 
 
+def with_leaves(
+    tree: PyTree, arrays: dict[str, np.ndarray], source: str, fresh: tuple[str, ...] = ()
+) -> PyTree:
+    """`tree` with its leaves replaced by arrays of the same names.
+
+    Args:
+      tree: arrays or shapes; where `fresh` is used, arrays.
+      arrays: {name: array}, names as `named_leaves` gives them.
+      source: where the arrays come from, for the error.
+      fresh: beginnings of names that may be missing; those leaves stay as they are.
+
+    Raises:
+      CheckpointError: naming what is missing, unexpected, of another shape, or not finite.
+    """
+    leaves = named_leaves(tree)
+    missing = [n for n in leaves if n not in arrays and not (fresh and n.startswith(fresh))]
+    unexpected = [name for name in arrays if name not in leaves]
+    mismatched = [
+        f"{n} ({list(v.shape)}, expected {list(leaves[n].shape)})"
+        for n, v in arrays.items()
+        if n in leaves and v.shape != leaves[n].shape
+    ]
+    broken = [n for n, v in arrays.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
+    found = {
+        "missing": missing,
+        "unexpected": unexpected,
+        "of another shape": mismatched,
+        "not finite": broken,
+    }
+    problems = [f"{title}: {_shortened(names)}" for title, names in found.items() if names]
+    if problems:
+        raise CheckpointError(f"The weights in {source} do not fit the model; {'; '.join(problems)}.")
+    values = [
+        jnp.array(arrays[name], dtype=leaf.dtype) if name in arrays else leaf for name, leaf in leaves.items()
+    ]
+    return jax.tree.unflatten(jax.tree.structure(tree), values)
+
+
 class _Damaged(Exception):
     """What is on disk is not what was written."""
 

@@ -12,7 +12,7 @@ Measured on one CPU core, 50 windows of 50 records of the walker (24 sensor valu
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -73,26 +73,17 @@ class SequenceDataset:
           ValueError: no episodes, a sensor that one lacks or has in another shape, or more bytes than are
             free.
         """
-        extras = ["pre_action"] if with_actions else []
-        extras += ["reward"] if (with_actions if with_reward is None else with_reward) else []
-        if length < 1:
-            raise ValueError(f"Windows of length {length} are empty; give a length of at least 1.")
-        _check_alike(episodes, [*sensors, *extras])
-        _check_fits(episodes, [*sensors, *extras, *FLAGS], length)
-
-        def load(name):
-            return _flat(episodes, name, length)
-
-        starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
+        names = names_of(episodes, length, sensors, with_actions, with_reward)
+        _check_fits(episodes, names, length)
         return cls(
-            observation={name: load(name) for name in sensors},
-            prev_action=load("pre_action") if "pre_action" in extras else None,
-            reward=load("reward") if "reward" in extras else None,
-            **{name: load(name) for name in FLAGS},
-            starts=jnp.asarray(starts),
-            first_starts=jnp.asarray(first_starts),
+            **fields_of(names, lambda name: jnp.asarray(flat_records(episodes, name, length))),
+            **window_tables(episodes, length),
             length=length,
         )
+
+    def gather(self, rows: Array) -> SequenceBatch:
+        """The batch of given rows, [B, T] int32 in 0..R-1."""
+        return gather_rows(self, rows)
 
     @property
     def num_windows(self) -> int:
@@ -125,22 +116,30 @@ def sample(
     Returns:
       Leaves [B, T, ...].
     """
+    starts = draw_starts(dataset.starts, dataset.first_starts, key, batch_size, first_fraction=first_fraction)
+    return dataset.gather(window_rows(starts, dataset.length))
+
+
+def draw_starts(
+    starts: Array, first_starts: Array, key: Array, batch_size: int, *, first_fraction: float = 0.0
+) -> Array:
+    """The rows at which the windows of `sample` begin, [B], from the tables [W] and [F] of a dataset."""
     uniform_key, first_key, choice_key = jax.random.split(key, 3)
-    starts = _draw(dataset.starts, uniform_key, batch_size)
+    drawn = _draw(starts, uniform_key, batch_size)
     if first_fraction:
-        if not dataset.num_episodes:
+        if not first_starts.shape[0]:
             raise ValueError(
                 "first_fraction needs windows that start at record 0, and this part of a split has none."
             )
-        first = _draw(dataset.first_starts, first_key, batch_size)
-        starts = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, starts)
-    return gather_rows(dataset, window_rows(starts, dataset.length))
+        first = _draw(first_starts, first_key, batch_size)
+        drawn = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, drawn)
+    return drawn
 
 
 def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
     """The windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
     starts = dataset.starts[jnp.asarray(indices)]
-    return gather_rows(dataset, window_rows(starts, dataset.length))
+    return dataset.gather(window_rows(starts, dataset.length))
 
 
 def iterate_windows(dataset: SequenceDataset, batch_size: int) -> Iterator[SequenceBatch]:
@@ -233,6 +232,11 @@ def free_memory() -> int | None:
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
+    return free_main_memory()
+
+
+def free_main_memory() -> int | None:
+    """Bytes of main memory that are free to this container; None if unknown."""
     bounds = []
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
@@ -261,6 +265,39 @@ def _part(dataset: SequenceDataset, indices: np.ndarray) -> SequenceDataset:
     return dataset.replace(starts=jnp.asarray(starts), first_starts=jnp.asarray(first_starts))
 
 
+def names_of(
+    episodes: Sequence[Episode],
+    length: int,
+    sensors: Sequence[str],
+    with_actions: bool,
+    with_reward: bool | None,
+) -> list[str]:
+    """Names of the arrays that a dataset of these arguments holds; ValueError for arguments that do not go."""
+    extras = ["pre_action"] if with_actions else []
+    extras += ["reward"] if (with_actions if with_reward is None else with_reward) else []
+    if length < 1:
+        raise ValueError(f"Windows of length {length} are empty; give a length of at least 1.")
+    _check_alike(episodes, [*sensors, *extras])
+    return [*sensors, *extras, *FLAGS]
+
+
+def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, object]:
+    """The fields of a dataset that hold records, from `load(name)` for each of the names of `names_of`."""
+    not_sensors = {"pre_action", "reward", *FLAGS}
+    return {
+        "observation": {name: load(name) for name in names if name not in not_sensors},
+        "prev_action": load("pre_action") if "pre_action" in names else None,
+        "reward": load("reward") if "reward" in names else None,
+        **{name: load(name) for name in FLAGS},
+    }
+
+
+def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Array]:
+    """The fields `starts` and `first_starts` of a dataset, on the default device."""
+    starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
+    return {"starts": jnp.asarray(starts), "first_starts": jnp.asarray(first_starts)}
+
+
 def _window_starts(num_records: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows where windows begin, [W] int32, and rows where episodes do, [F] int32."""
     padded = np.maximum(num_records, length)
@@ -269,10 +306,16 @@ def _window_starts(num_records: Sequence[int], length: int) -> tuple[np.ndarray,
     return np.concatenate(starts).astype(np.int32), first.astype(np.int32)
 
 
-def _flat(episodes: Sequence[Episode], name: str, length: int) -> Array:
+def flat_records(episodes: Sequence[Episode], name: str, length: int) -> np.ndarray:
     """All records of one name, [R, ...], episodes shorter than `length` padded with their last record."""
-    rows = [pad_records(episode.records[name], length) for episode in episodes]
-    return jnp.asarray(as_stored(name, np.concatenate(rows)))
+    row = as_stored(name, np.asarray(episodes[0].records[name][:1]))
+    num_rows = sum(max(episode.num_records, length) for episode in episodes)
+    flat, end = np.empty((num_rows, *row.shape[1:]), row.dtype), 0
+    for episode in episodes:
+        values = as_stored(name, pad_records(np.asarray(episode.records[name]), length))
+        flat[end : end + len(values)] = values
+        end += len(values)
+    return flat
 
 
 def pad_records(values: np.ndarray, length: int) -> np.ndarray:
@@ -302,9 +345,14 @@ def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
                 )
             shape, expected = episode.records[name].shape[1:], episodes[0].records[name].shape[1:]
             if shape != expected:
+                advice = (
+                    "draw all images at one size"
+                    if len(shape) == 3
+                    else "do not mix embodiments in one dataset"
+                )
                 raise ValueError(
                     f"{name!r} of episode {index} has shape {list(shape)} per record, of episode 0 "
-                    f"{list(expected)}; do not mix embodiments in one dataset."
+                    f"{list(expected)}; {advice}."
                 )
 
 

@@ -1,7 +1,7 @@
 """From features to predictive distributions of targets: one class per published decoder, and a registry.
 
 Names are the published ones: `dmlp` fixed std, `smlp` learned std, `ssmlp` one global std, `binary` Bernoulli,
-`cnn_ha` images.
+`cnn_ha` and `dreamer_resnet` images. With `constant` a Gaussian's log-density keeps 0.5 log(2 pi), as in AIME v1.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.distributions import Bernoulli, Distribution, Normal
-from worldmodels.nets import MLP, conv_transpose, linear
+from worldmodels.distributions import Bernoulli, Distribution, normal
+from worldmodels.nets import MLP, ResidualBlock, conv_transpose, instance_norm, linear, num_stages
 from worldmodels.types import Array
 
 MIN_STD = 1e-6
@@ -30,15 +30,16 @@ class FixedStdDecoder(nnx.Module):
         activation: str = "elu",
         norm: str | None = None,
         std: float = 1.0,
+        constant: bool = False,
         rngs: nnx.Rngs,
     ):
         options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
         self.net = MLP(in_size, out_size, rngs=rngs, **options)
-        self.std = std
+        self.std, self.constant = std, constant
 
     def __call__(self, features: Array) -> Distribution:
         mean = self.net(features)
-        return Normal(mean, jnp.full_like(mean, self.std))
+        return normal(mean, jnp.full(mean.shape, self.std), self.constant)
 
 
 class LearnedStdDecoder(nnx.Module):
@@ -54,15 +55,16 @@ class LearnedStdDecoder(nnx.Module):
         activation: str = "elu",
         norm: str | None = None,
         min_std: float = MIN_STD,
+        constant: bool = False,
         rngs: nnx.Rngs,
     ):
         options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
         self.mean_net = MLP(in_size, out_size, rngs=rngs, **options)
         self.std_net = MLP(in_size, out_size, output_activation="softplus", rngs=rngs, **options)
-        self.min_std = min_std
+        self.min_std, self.constant = min_std, constant
 
     def __call__(self, features: Array) -> Distribution:
-        return Normal(self.mean_net(features), self.std_net(features) + self.min_std)
+        return normal(self.mean_net(features), self.std_net(features) + self.min_std, self.constant)
 
 
 class GlobalStdDecoder(nnx.Module):
@@ -78,17 +80,18 @@ class GlobalStdDecoder(nnx.Module):
         activation: str = "elu",
         norm: str | None = None,
         min_std: float = MIN_STD,
+        constant: bool = False,
         rngs: nnx.Rngs,
     ):
         options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
         self.net = MLP(in_size, out_size, rngs=rngs, **options)
         self.log_std = nnx.Param(jnp.zeros(out_size))
-        self.min_std = min_std
+        self.min_std, self.constant = min_std, constant
 
     def __call__(self, features: Array) -> Distribution:
         mean = self.net(features)
         std = jnp.exp(self.log_std[...]) + self.min_std
-        return Normal(mean, jnp.broadcast_to(std, mean.shape))
+        return normal(mean, jnp.broadcast_to(std, mean.shape), self.constant)
 
 
 class BinaryDecoder(nnx.Module):
@@ -109,41 +112,97 @@ class BinaryDecoder(nnx.Module):
         self.net = MLP(in_size, out_size, rngs=rngs, **options)
 
     def __call__(self, features: Array) -> Distribution:
-        return Bernoulli(logits=self.net(features))
+        return Bernoulli(logits=self.net(features).astype(jnp.float32))
 
 
-class CNNDecoder(nnx.Module):
-    """`cnn_ha`: a linear layer and four transposed convolutions, ReLU between them; Normal(mean, 1).
+class ImageDecoder(nnx.Module):
+    """What image decoders share: Normal(mean, 1), the mean a sigmoid (AIME v1) or shifted by 0.5 (AIME-v2)."""
 
-    [..., in_size] -> distribution over [..., 64, 64, 3] in 0..1.
+    def _distribution(self, x: Array, features: Array) -> Distribution:
+        """[N, y, x, 3] raw outputs -> distribution over [..., y, x, 3], images in 0..1."""
+        x = x.astype(jnp.float32)
+        mean = jax.nn.sigmoid(x) if self.sigmoid else x + 0.5
+        mean = mean.reshape(*features.shape[:-1], *mean.shape[1:])
+        return normal(mean, jnp.ones(mean.shape), self.constant)
 
-    Args:
-      sigmoid: the mean is a sigmoid (AIME v1) instead of shifted by 0.5 (AIME-v2).
+
+class CNNDecoder(ImageDecoder):
+    """`cnn_ha`: a linear layer and four transposed convolutions, ReLU between them.
+
+    [..., in_size] -> distribution over [..., y, x, 3]; drawn with 64x64, other sizes take the nearest pixel.
     """
 
     SIZE = 64
 
     def __init__(
-        self, in_size: int, size: tuple[int, int], *, width: int = 32, sigmoid: bool = False, rngs: nnx.Rngs
+        self,
+        in_size: int,
+        size: tuple[int, int],
+        *,
+        width: int = 32,
+        sigmoid: bool = False,
+        constant: bool = False,
+        rngs: nnx.Rngs,
     ):
-        if tuple(size) != (self.SIZE, self.SIZE):
-            raise ValueError(
-                f"cnn_ha draws images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}."
-            )
         channels, kernels = (32 * width, 4 * width, 2 * width, width, 3), (5, 5, 6, 6)
         self.input_layer = linear(in_size, channels[0], rngs=rngs)
         self.layers = nnx.List(
             [conv_transpose(channels[i], channels[i + 1], kernels[i], 2, rngs=rngs) for i in range(4)]
         )
-        self.sigmoid = sigmoid
+        self.size, self.sigmoid, self.constant = tuple(size), sigmoid, constant
 
     def __call__(self, features: Array) -> Distribution:
         x = self.input_layer(features).reshape(-1, 1, 1, self.input_layer.out_features)
         for i, layer in enumerate(self.layers):
             x = layer(jax.nn.relu(x) if i else x)
-        mean = jax.nn.sigmoid(x) if self.sigmoid else x + 0.5
-        mean = mean.reshape(*features.shape[:-1], *mean.shape[1:])
-        return Normal(mean, jnp.ones_like(mean))
+        for axis, size in enumerate(self.size, start=1):
+            if size != self.SIZE:
+                x = jnp.take(x, jnp.arange(size) * self.SIZE // size, axis=axis)
+        return self._distribution(x, features)
+
+
+class ResNetDecoder(ImageDecoder):
+    """`dreamer_resnet`: from `minres` pixels a side doubles up to the image (DreamerV3 as AIME-v2 has it).
+
+    [..., in_size] -> distribution over [..., y, x, 3]: a linear layer, then per stage `blocks` residual blocks and a
+    transposed convolution of stride 2, with instance norm (not affine) and SiLU between the stages.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        size: tuple[int, int],
+        *,
+        width: int = 48,
+        blocks: int = 0,
+        minres: int = 4,
+        sigmoid: bool = False,
+        constant: bool = False,
+        rngs: nnx.Rngs,
+    ):
+        stages = num_stages(size, minres)
+        widths = [width * 2**i for i in reversed(range(stages))]
+        self.input_layer = linear(in_size, minres**2 * widths[0], rngs=rngs)
+        self.blocks = nnx.List(
+            [nnx.List([ResidualBlock(w, rngs=rngs) for _ in range(blocks)]) for w in widths]
+        )
+        self.layers = nnx.List(
+            [
+                conv_transpose(i, o, 4, 2, padding=1, rngs=rngs)
+                for i, o in zip(widths, [*widths[1:], 3], strict=True)
+            ]
+        )
+        self.minres, self.sigmoid, self.constant = minres, sigmoid, constant
+
+    def __call__(self, features: Array) -> Distribution:
+        x = self.input_layer(features).reshape(-1, self.layers[0].in_features, self.minres, self.minres)
+        x = jnp.moveaxis(x, 1, -1)  # the published weights are channel-first
+        for i, (blocks, layer) in enumerate(zip(self.blocks, self.layers, strict=True)):
+            x = jax.nn.silu(instance_norm(x)) if i else x
+            for block in blocks:
+                x = block(x)
+            x = layer(x)
+        return self._distribution(x, features)
 
 
 DECODERS = {
@@ -152,6 +211,7 @@ DECODERS = {
     "ssmlp": GlobalStdDecoder,
     "binary": BinaryDecoder,
     "cnn_ha": CNNDecoder,
+    "dreamer_resnet": ResNetDecoder,
 }
 
 

@@ -17,6 +17,7 @@ from flax import struct
 from worldmodels.types import Array
 
 Distribution = distrax.Distribution
+ESTIMATORS = ("straight_through", "reinmax")
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 TANH_CLIP = 0.999  # actions are clipped to this before atanh
 MAX_ENTROPY_STD = 0.8742  # base std of the tanh-Normal nearest to uniform (AIME-v2 implementation)
@@ -44,21 +45,33 @@ class Gaussian:
 
 @struct.dataclass
 class Categorical:
-    """Several independent categoricals, one-hot and flattened, with straight-through gradients (Dreamer-v2).
+    """Several independent categoricals, one-hot and flattened, with an estimate of the sample's gradient.
 
     Attributes:
       logits: [..., N, C] float32.
+      estimator: "straight_through" (Dreamer-v2; AIME-v2) or "reinmax" (Liu et al. 2023, second order).
     """
 
     logits: Array
+    estimator: str = struct.field(pytree_node=False, default="straight_through")
 
     def sample(self, noise: Array | None) -> Array:
         """[..., N * C] one-hot; `noise` [..., N, C] is Gumbel, None gives the most likely classes."""
         scores = self.logits if noise is None else self.logits + noise
         one_hot = jax.nn.one_hot(jnp.argmax(scores, axis=-1), self.logits.shape[-1])
-        probs = jax.nn.softmax(self.logits, axis=-1)
-        sample = jax.lax.stop_gradient(one_hot - probs) + probs
+        surrogate = self._surrogate(one_hot)
+        sample = one_hot + (surrogate - jax.lax.stop_gradient(surrogate))  # exactly one-hot, in float32 too
         return sample.reshape(*sample.shape[:-2], -1)
+
+    def _surrogate(self, one_hot: Array) -> Array:
+        """[..., N, C] whose gradient stands for that of the sample."""
+        probs = jax.nn.softmax(self.logits, axis=-1)
+        if self.estimator == "straight_through":
+            return probs
+        # ReinMax, algorithm 2: pi_1 = softmax(sg(ln((D + pi) / 2) - theta) + theta), and 2 pi_1 - pi / 2.
+        halfway = jnp.log((one_hot + probs) / 2)
+        shifted = jax.lax.stop_gradient(halfway - self.logits) + self.logits
+        return 2 * jax.nn.softmax(shifted, axis=-1) - probs / 2
 
     def kl(self, other: Categorical) -> Array:
         """[..., N] nats per categorical of KL(self || other)."""
@@ -100,6 +113,12 @@ class Normal(distrax.Normal):
 
     def log_prob(self, value: Array) -> Array:
         return super().log_prob(value) + HALF_LOG_2PI
+
+
+def normal(mean: Array, std: Array, constant: bool = False) -> Distribution:
+    """Normal output in float32, without the constant of the log-density (AIME-v2) or with it (AIME v1)."""
+    mean, std = mean.astype(jnp.float32), std.astype(jnp.float32)
+    return distrax.Normal(mean, std) if constant else Normal(mean, std)
 
 
 class Bernoulli(distrax.Bernoulli):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.nets import MLP, conv
+from worldmodels.nets import MLP, InstanceNorm, ResidualBlock, conv, num_stages
 from worldmodels.types import Array
 
 
@@ -26,7 +26,7 @@ class Identity(nnx.Module):
 
 
 class MLPEncoder(nnx.Module):
-    """[..., d] -> [..., hidden_size]: an MLP without head, the vector encoder of `rssmo`."""
+    """[..., d] -> [..., hidden_size]: an MLP, the vector encoder of `rssmo`; published without `head`."""
 
     def __init__(
         self,
@@ -36,11 +36,12 @@ class MLPEncoder(nnx.Module):
         hidden_layers: int = 2,
         activation: str = "swish",
         norm: str | None = "ln",
+        head: bool = False,
         rngs: nnx.Rngs,
     ):
         self.net = MLP(
             in_size,
-            None,
+            hidden_size if head else None,
             hidden_size=hidden_size,
             hidden_layers=hidden_layers,
             activation=activation,
@@ -66,15 +67,17 @@ def make_vector_encoder(in_size: int, *, name: str, rngs: nnx.Rngs, **options) -
 class CNNEncoder(nnx.Module):
     """`cnn_ha`: four strided convolutions, ReLU between them (Ha & Schmidhuber 2018).
 
-    [..., 64, 64, 3] uint8 -> [..., 32 * width]. The output is flattened channel-first, as in the published weights.
+    [..., y, x, 3] uint8 -> [..., 32 * width]. Images of another size are first resized to 64x64, as published. The
+    output is flattened channel-first, as in the published weights.
     """
 
     SIZE = 64
 
     def __init__(self, size: tuple[int, int], *, width: int = 32, rngs: nnx.Rngs):
-        if tuple(size) != (self.SIZE, self.SIZE):
+        self.size = tuple(size)
+        if size[0] != size[1]:
             raise ValueError(
-                f"cnn_ha reads images of {self.SIZE}x{self.SIZE}, the sensor has {size[0]}x{size[1]}."
+                f"cnn_ha reads square images, the sensor has {size[0]}x{size[1]}; render squares or crop them."
             )
         channels = (3, width, 2 * width, 4 * width, 8 * width)
         self.layers = nnx.List(
@@ -83,14 +86,47 @@ class CNNEncoder(nnx.Module):
         self.out_size = 2 * 2 * channels[-1]
 
     def __call__(self, image: Array) -> Array:
-        x = scaled_image(image)
-        x = x.reshape(-1, *x.shape[-3:])
+        x = as_images(image, self.size)
+        if self.size != (self.SIZE, self.SIZE):
+            shape = (x.shape[0], self.SIZE, self.SIZE, 3)
+            x = jax.image.resize(x, shape, "linear", antialias=False)
         for i, layer in enumerate(self.layers):
             x = layer(jax.nn.relu(x) if i else x)
-        return jnp.moveaxis(x, -1, -3).reshape(*image.shape[:-3], self.out_size)
+        return channel_first_rows(x).reshape(*image.shape[:-3], self.out_size)
 
 
-IMAGE_ENCODERS = {"cnn_ha": CNNEncoder}
+class ResNetEncoder(nnx.Module):
+    """`dreamer_resnet`: halves the image until it has `minres` pixels a side (DreamerV3 as AIME-v2 has it).
+
+    [..., y, x, 3] uint8 -> [..., minres² * width * 2^(stages - 1)]: per stage a convolution of stride 2, instance
+    norm, SiLU and `blocks` residual blocks. Flattened channel-first.
+    """
+
+    def __init__(
+        self, size: tuple[int, int], *, width: int = 48, blocks: int = 0, minres: int = 4, rngs: nnx.Rngs
+    ):
+        self.size = tuple(size)
+        widths = [width * 2**i for i in range(num_stages(size, minres))]
+        self.layers = nnx.List(
+            [conv(i, o, 4, 2, padding=1, rngs=rngs) for i, o in zip([3, *widths], widths, strict=False)]
+        )
+        self.norms = nnx.List([InstanceNorm(w) for w in widths])
+        self.blocks = nnx.List(
+            [nnx.List([ResidualBlock(w, rngs=rngs) for _ in range(blocks)]) for w in widths]
+        )
+        self.out_size = minres**2 * widths[-1]
+
+    def __call__(self, image: Array) -> Array:
+        x = as_images(image, self.size) - 0.5
+        for layer, norm, blocks in zip(self.layers, self.norms, self.blocks, strict=True):
+            x = jax.nn.silu(norm(layer(x)))
+            for block in blocks:
+                x = block(x)
+        x = jax.nn.silu(x) if self.blocks[-1] else x
+        return channel_first_rows(x).reshape(*image.shape[:-3], self.out_size)
+
+
+IMAGE_ENCODERS = {"cnn_ha": CNNEncoder, "dreamer_resnet": ResNetEncoder}
 
 
 def make_image_encoder(size: tuple[int, int], *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
@@ -104,9 +140,26 @@ def scaled_image(image: Array) -> Array:
     """[..., y, x, 3] uint8 -> float32 in 0..1."""
     if image.dtype != jnp.uint8:
         raise ValueError(
-            f"Images are uint8 in 0..255 until the encoder, these are {image.dtype}; convert the data."
+            f"Images are uint8 in 0..255 until the encoder, these are {image.dtype}; convert the data, for images in "
+            "0..1 with np.uint8(255 * image + 0.5)."
         )
     return image.astype(jnp.float32) / 255.0
+
+
+def as_images(image: Array, size: tuple[int, int]) -> Array:
+    """[..., y, x, 3] uint8 -> [N, y, x, 3] float32 in 0..1; anything else is an error that says what is wrong."""
+    if image.shape[-3:] != (*size, 3):
+        order = " These look channel-first; move the channels to the end." if image.shape[-3] == 3 else ""
+        raise ValueError(
+            f"The model reads images [..., {size[0]}, {size[1]}, 3], these are [..., "
+            f"{', '.join(map(str, image.shape[-3:]))}].{order or ' Render or resize them to that size.'}"
+        )
+    return scaled_image(image).reshape(-1, *size, 3)
+
+
+def channel_first_rows(x: Array) -> Array:
+    """[N, y, x, C] -> [N, C * y * x] in the order of the published weights."""
+    return jnp.moveaxis(x, -1, -3).reshape(x.shape[0], -1)
 
 
 class Standardizer(nnx.Module):
@@ -156,13 +209,14 @@ class Standardizer(nnx.Module):
 
 
 class ObservationEncoder(nnx.Module):
-    """Embeds an observation dict: images first, each with an encoder of its own, then all vectors through one.
+    """Embeds an observation dict; the parts are concatenated in the published order.
 
-    For "identity" the vector part is the concatenation itself, as in `rssm`.
+    Joint (`rssmo`): images first, each with an encoder of its own, then all vectors through one. Otherwise (`rssm`)
+    each sensor has an encoder of its own, in the order of `sizes`.
 
     Args:
       sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
-      encoder: options of the vector encoder with its `name`.
+      encoder: options of the vector encoder with its `name`; `joint` defaults to True but for "identity".
       image_encoder: options of the image encoders with their `name`.
     """
 
@@ -170,24 +224,35 @@ class ObservationEncoder(nnx.Module):
         self, sizes: Mapping, *, encoder: Mapping, image_encoder: Mapping | None = None, rngs: nnx.Rngs
     ):
         images, vectors = split_sizes(sizes)
-        self.vector_names = tuple(vectors)
+        options = dict(encoder)
+        joint = options.pop("joint", options.get("name") != "identity")
+        self.vector_names, self.image_names = tuple(vectors), tuple(images)
         self.images = nnx.Dict(
             {name: make_image_encoder(images[name], rngs=rngs, **(image_encoder or {})) for name in images}
         )
-        self.image_names = tuple(images)
-        self.vector = make_vector_encoder(sum(vectors.values()), rngs=rngs, **encoder) if vectors else None
-        self.out_size = sum(self.images[name].out_size for name in images)
-        self.out_size += self.vector.out_size if vectors else 0
+        self.vector = (
+            make_vector_encoder(sum(vectors.values()), rngs=rngs, **options) if vectors and joint else None
+        )
+        self.vectors = nnx.Dict(
+            {} if joint else {n: make_vector_encoder(vectors[n], rngs=rngs, **options) for n in vectors}
+        )
+        self.order = (*images, *vectors) if joint else tuple(sizes)
+        parts = [*self.images.values(), *self.vectors.values(), *([self.vector] if self.vector else [])]
+        self.out_size = sum(part.out_size for part in parts)
 
     def __call__(self, observation: Mapping[str, Array]) -> Array:
-        """{sensor: [..., d] or [..., y, x, 3]} -> [..., E]."""
-        require(observation, (*self.image_names, *self.vector_names))
-        parts = [self.images[name](observation[name]) for name in self.image_names]
-        if self.vector is not None:
-            parts.append(
-                self.vector(jnp.concatenate([observation[name] for name in self.vector_names], axis=-1))
-            )
-        return jnp.concatenate(parts, axis=-1)
+        """{sensor: [..., d] or [..., y, x, 3]} -> [..., E] float32."""
+        require(observation, self.order)
+        if self.vector is None:
+            parts = [self._encoder(name)(observation[name]) for name in self.order]
+        else:
+            parts = [self.images[name](observation[name]) for name in self.image_names]
+            vectors = [observation[name] for name in self.vector_names]
+            parts.append(self.vector(jnp.concatenate(vectors, axis=-1)))
+        return jnp.concatenate(parts, axis=-1).astype(jnp.float32)
+
+    def _encoder(self, name: str) -> nnx.Module:
+        return self.images[name] if name in self.images else self.vectors[name]
 
 
 def split_sizes(sizes: Mapping) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:

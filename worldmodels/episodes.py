@@ -16,7 +16,8 @@ Record t of an episode holds what is known on arrival at time t; T records are T
 | `metadata`, our extra              | JSON: array (npz), attribute (hdf5)| dict           |
 
 Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and
-flags included. Nothing here imports jax, so that environment workers may use it.
+flags included. Images may stay in their files until they are asked for (`StoredImages`). Nothing here imports jax,
+so that environment workers may use it.
 """
 
 import contextlib
@@ -27,6 +28,7 @@ import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import h5py
 import numpy as np
@@ -47,6 +49,7 @@ _UNREADABLE = (
     TypeError,
     RuntimeError,
     EOFError,
+    MemoryError,  # a shape that no file can hold
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -54,6 +57,38 @@ _UNREADABLE = (
 
 class EpisodeError(ValueError):
     """An episode, a file or a folder of them that cannot be used; the message says why and what to do."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredImages:
+    """Images of one episode that stay in its file: stands for an array uint8 [T, y, x, 3] that is read when sliced.
+
+    Single images can be read from HDF5; of an npz archive every reading unpacks all images of the episode.
+
+    Attributes:
+      path: the file.
+      name: the sensor.
+      shape: (T, y, x, 3).
+    """
+
+    path: Path
+    name: str
+    shape: tuple[int, int, int, int]
+    ndim = 4
+    dtype = np.dtype(np.uint8)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index: int | slice) -> np.ndarray:
+        """Reads some of the images; raises EpisodeError if the file has been damaged since it was opened."""
+        with _open(self.path) as file:
+            value = file.read(self.name, index if isinstance(index, slice) else None)
+        images = _canonical(self.name, np.asarray(value), self.path)
+        return images if isinstance(index, slice) else images[index]
+
+    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self[:], dtype)
 
 
 @dataclass(eq=False)
@@ -169,8 +204,20 @@ def _cast(name: str, value: np.ndarray, source: object) -> np.ndarray:
     if name == "task_id":
         return value.astype(np.int64)
     if value.ndim == 4:
+        _check_image_shape(name, value.shape, source)
         return _as_image(name, value, source)
     return value.astype(np.float64 if name == "physics_state" else np.float32, copy=False)
+
+
+def _check_image_shape(name: str, shape: tuple[int, ...], source: object) -> None:
+    if shape[-1] == 3:
+        return
+    if shape[1] == 3:
+        raise EpisodeError(
+            f"{source}: image {name!r} has shape {list(shape)}, channels before rows; expected [T, y, x, 3]. "
+            "`python -m experiments.convert` with config.channels_first=True writes it so."
+        )
+    raise EpisodeError(f"{source}: image {name!r} has shape {list(shape)}; expected colours, [T, y, x, 3].")
 
 
 def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
@@ -180,7 +227,7 @@ def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
     if rounded.min() < 0 or rounded.max() > 255 or (value.max() <= 1 and (rounded != value).any()):
         raise EpisodeError(
             f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; "
-            "expected 0 to 255. Scale it before writing."
+            "expected 0 to 255. Scale it before writing (`python -m experiments.convert`, config.image_scale)."
         )
     return rounded.astype(np.uint8)
 
@@ -279,32 +326,73 @@ def _flush(path: Path) -> None:
 # Reading ----------------------------------------------------------------------------------------------------
 
 
-def read_episode(path: str | os.PathLike, keys: Sequence[str] | None = None) -> Episode:
+def read_episode(
+    path: str | os.PathLike, keys: Sequence[str] | None = None, *, images_on_disk: bool = False
+) -> Episode:
     """Reads one episode, with or without our extras.
 
     Args:
       path: `.npz` or `.hdf5`.
       keys: names of the arrays to read; reward, flags and success (where recorded) always come along.
         None reads everything.
+      images_on_disk: leave images in the file, as `StoredImages`.
 
     Raises:
       EpisodeError: no such file, truncated or alien, a missing key, NaN or infinite values, unequal lengths.
     """
     path = Path(path)
-    with _open(path) as (present, read, metadata):
+    with _open(path) as file:
         if keys is None:
-            _check_names(present, REQUIRED, path)
-            names = present
+            _check_names(file.names, REQUIRED, path)
+            names = file.names
         else:
-            names = {*keys, "reward", *FLAGS} | ({"success"} & set(present))
-            _check_names(present, sorted(names), path)
-        records = {name: np.asarray(read(name)) for name in sorted(names)}
-    return Episode(canonical_records(records, path), metadata)
+            names = {*keys, "reward", *FLAGS} | ({"success"} & set(file.names))
+            _check_names(file.names, sorted(names), path)
+        shapes = {name: file.shape(name) for name in names} if images_on_disk else {}
+        images = {name: StoredImages(path, name, shape) for name, shape in shapes.items() if len(shape) == 4}
+        records = {name: np.asarray(file.read(name)) for name in sorted(names) if name not in images}
+    records = canonical_records(records, path)
+    for name, stored in images.items():
+        _check_image_shape(name, stored.shape, path)
+        if len(stored) != len(records["is_first"]):
+            raise EpisodeError(
+                f"{path} has {len(stored)} images {name!r} and {len(records['is_first'])} records; "
+                "every array needs one row per record."
+            )
+    return Episode(dict(sorted((records | images).items())), file.metadata)
+
+
+def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
+    """All arrays of a file as they are on disk, unchecked, and its metadata; for converters and inspectors.
+
+    Raises:
+      EpisodeError: no such file, truncated or alien.
+    """
+    with _open(Path(path)) as file:
+        return {name: np.asarray(file.read(name)) for name in file.names}, file.metadata
+
+
+class _OpenFile(Protocol):
+    """A file of arrays.
+
+    Attributes:
+      names: of its arrays.
+      metadata: ours, or {}.
+    """
+
+    names: list[str]
+    metadata: dict
+
+    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
+        """Some rows of an array as they are on disk; None means all."""
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of an array, without reading it."""
 
 
 @contextlib.contextmanager
-def _open(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
-    """Opens a file as (names, read(name), metadata); any failure inside names the file."""
+def _open(path: Path) -> Iterator[_OpenFile]:
+    """Opens a file; any failure inside names it."""
     _check_suffix(path)
     if not path.is_file():
         raise EpisodeError(f"There is no episode file {path}; check the path.")
@@ -323,22 +411,57 @@ def _open(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], 
         ) from error
 
 
+@dataclass(frozen=True)
+class _NpzFile:
+    file: np.lib.npyio.NpzFile
+    names: list[str]
+    metadata: dict
+
+    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
+        array = self.file[name]
+        return array if rows is None else array[rows]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        with self.file.zip.open(f"{name}.npy") as member:
+            version = np.lib.format.read_magic(member)
+            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            return read[version](member)[0]
+
+
+@dataclass(frozen=True)
+class _HDF5File:
+    file: h5py.File
+    names: list[str]
+    metadata: dict
+
+    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
+        return self.file[name][() if rows is None else rows]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.file[name].shape
+
+
 @contextlib.contextmanager
-def _open_npz(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
+def _open_npz(path: Path) -> Iterator[_NpzFile]:
     file = np.load(path, allow_pickle=False)
     if not hasattr(file, "files"):
         raise ValueError("a single array, not an archive of them")
     with file:
         names = [name for name in file.files if name != _METADATA]
-        yield names, file.__getitem__, json.loads(str(file[_METADATA])) if _METADATA in file.files else {}
+        yield _NpzFile(file, names, json.loads(str(file[_METADATA])) if _METADATA in file.files else {})
 
 
 @contextlib.contextmanager
-def _open_hdf5(path: Path) -> Iterator[tuple[list[str], Callable[[str], np.ndarray], dict]]:
+def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
     # A published file never changes, so that no lock is needed; some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
-        metadata = json.loads(file.attrs[_METADATA]) if _METADATA in file.attrs else {}
-        yield list(file), lambda name: file[name][()], metadata
+        for name in file:
+            is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
+            if is_link or getattr(file[name], "external", None):
+                raise ValueError(f"{name!r} lies in another file")
+        yield _HDF5File(
+            file, list(file), json.loads(file.attrs[_METADATA]) if _METADATA in file.attrs else {}
+        )
 
 
 def _check_suffix(path: Path) -> None:
@@ -408,26 +531,80 @@ def append_episode(folder: str | os.PathLike, episode: Episode, suffix: str = ".
 
 
 def load_episodes(
-    folder: str | os.PathLike,
+    folder: str | os.PathLike | Sequence[str | os.PathLike],
     limit: int | None = None,
     keys: Sequence[str] | None = None,
     *,
     mode: str = "forward",
     seed: int = 0,
+    images_on_disk: bool = False,
 ) -> list[Episode]:
-    """Reads the episodes of a folder into memory.
+    """Reads the episodes of a folder, or of several one after the other, into memory.
 
     Args:
-      folder: as for `episode_paths`.
-      limit: read at most so many, chosen as by `subsample`.
+      folder: as for `episode_paths`; or some of them.
+      limit: read at most so many in all, chosen as by `subsample`.
       keys: as for `read_episode`.
       mode, seed: as for `subsample`.
+      images_on_disk: as for `read_episode`.
 
     Raises:
       EpisodeError: no episodes there, or one that cannot be read.
     """
-    paths = some_episode_paths(folder)
-    return [read_episode(path, keys) for path in subsample(paths, limit, mode=mode, seed=seed)]
+    folders = [folder] if isinstance(folder, str | os.PathLike) else folder
+    paths = [path for each in folders for path in some_episode_paths(each)]
+    paths = subsample(paths, limit, mode=mode, seed=seed)
+    return [read_episode(path, keys, images_on_disk=images_on_disk) for path in paths]
+
+
+def split_episodes(
+    episodes: Sequence[Episode], fraction: float, seed: int = 0
+) -> tuple[list[Episode], list[Episode]]:
+    """Splits at random into two lists that keep the order; no record is in both, unlike after a split of windows.
+
+    Args:
+      episodes: at least two.
+      fraction: share of the episodes that go to the first part.
+      seed: decides which.
+
+    Raises:
+      ValueError: a part would be empty.
+    """
+    num_first = round(fraction * len(episodes))
+    if not 0 < num_first < len(episodes):
+        raise ValueError(
+            f"A split of {len(episodes)} episodes at {fraction:g} leaves one part empty; use more episodes."
+        )
+    first = set(np.random.default_rng(seed).permutation(len(episodes))[:num_first].tolist())
+    parts = ([e for i, e in enumerate(episodes) if (i in first) is chosen] for chosen in (True, False))
+    return next(parts), next(parts)
+
+
+def label_episodes(episodes: Sequence[Episode], name: str, labels: Sequence[np.ndarray]) -> list[Episode]:
+    """The episodes with one more array in memory, such as a surrogate reward; "reward" replaces the recorded one.
+
+    Args:
+      episodes: they stay as they are, and share their other arrays with the result.
+      name: of the array; datasets offer it among their sensors.
+      labels: one array [T] or [T, ...] per episode.
+
+    Raises:
+      EpisodeError: another number of labels than of episodes, another length than the episode's, or NaN.
+    """
+    if len(labels) != len(episodes):
+        raise EpisodeError(
+            f"{len(episodes)} episodes got {len(labels)} labels {name!r}; give one array each."
+        )
+    result = []
+    for index, (episode, label) in enumerate(zip(episodes, labels, strict=True)):
+        if np.shape(label)[:1] != (episode.num_records,):
+            raise EpisodeError(
+                f"The label {name!r} of episode {index} has shape {list(np.shape(label))}; expected "
+                f"{episode.num_records} rows, one per record."
+            )
+        label = canonical_records({name: np.asarray(label)}, f"episode {index}")[name]
+        result.append(Episode({**episode.records, name: label}, episode.metadata))
+    return result
 
 
 def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed: int = 0) -> list:

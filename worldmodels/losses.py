@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from worldmodels.distributions import balanced_kl, with_free_nats
+from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
 from worldmodels.training import Metrics
 from worldmodels.types import Array, FilterOutput, SequenceBatch
@@ -73,7 +74,7 @@ def evidence_terms(
 ) -> EvidenceTerms:
     """Scores a batch under the decoders, given states and their divergence from the prior.
 
-    Targets that the batch lacks are skipped (a reward head on demonstrations).
+    Targets that the batch lacks are skipped (a reward head on demonstrations; the embedding, unless it was put there).
 
     Args:
       features: [B, T, F] of the states.
@@ -136,7 +137,7 @@ def elbo_loss(
 
     loss = mean_b sum_t [ -log p(o_t | s_t) + kl_scale * KL(q(s_t | .) || p(s_t | .)) ]
 
-    Side heads (probes, a detached inverse dynamics model, the ensemble) see stopped inputs only.
+    Side heads (probes, a detached inverse dynamics model, intrinsic rewards) see stopped inputs only.
 
     Args:
       batch: SequenceBatch [B, T] with actions.
@@ -167,6 +168,7 @@ def elbo_loss_and_states(
 ) -> tuple[Array, Metrics, FilterOutput]:
     """`elbo_loss` with the inferred states, leaves [B, T, ...], from which imagination starts."""
     embed = model.encode(batch.observation)
+    batch = model.with_embedding(batch)
     output = model.filter(batch, key, embed)
     features = output.states.features
     kl = with_free_nats(balanced_kl(output.posterior, output.prior, kl_balance), free_nats)
@@ -176,9 +178,9 @@ def elbo_loss_and_states(
     metrics = terms.metrics()
     probe_loss, probe_metrics = probe_losses(model, batch, features, embed)
     idm_loss, idm_metrics = inverse_dynamics_loss(model, batch, features, embed)
-    ensemble_loss, ensemble_metrics = disagreement_loss(model, batch, features, embed)
-    loss = reconstruction_loss + probe_loss + kl_scale * kl_loss + idm_loss + ensemble_loss
-    metrics |= probe_metrics | idm_metrics | ensemble_metrics
+    side_loss, side_metrics = intrinsic_reward_losses(model, batch, features, embed, terms.raw_kl)
+    loss = reconstruction_loss + probe_loss + kl_scale * kl_loss + idm_loss + side_loss
+    metrics |= probe_metrics | idm_metrics | side_metrics
     metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
     return loss, metrics, output
 
@@ -202,12 +204,19 @@ def probe_losses(
             if target is None:
                 continue
             dist = heads[name](inputs)
-            nll = -flatten_dims(dist.log_prob(target)).sum(axis=-1)[:, 1:]
+            nll = -sum_probe_dims(dist.log_prob(target))[:, 1:]
             nll = sum_time_mean_batch(nll * batch.masks.get(name, jnp.ones_like(batch.is_first))[:, 1:])
             loss = loss + nll
             metrics[f"{name}_{kind}_mse"] = jnp.mean((dist.mean() - target)[:, 1:] ** 2)
             metrics[f"{name}_{kind}_reconstruction_loss"] = nll
     return loss, metrics
+
+
+def sum_probe_dims(log_prob: Array) -> Array:
+    """[B, T, d] -> [B, T] sum; of images [B, T, y, x, 3] the sum over x and the mean over the rest, as published."""
+    if log_prob.ndim == 5:
+        return log_prob.sum(axis=3).mean(axis=(2, 3))
+    return log_prob.sum(axis=-1)
 
 
 def inverse_dynamics_loss(
@@ -226,24 +235,13 @@ def inverse_dynamics_loss(
     return loss, {"idm_loss": loss, "idm_mse": jnp.mean((dist.mode - action) ** 2)}
 
 
-def disagreement_loss(
-    model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
-) -> tuple[Array, Metrics]:
-    """Mean squared error of every ensemble member's prediction of the next embedding (Plan2Explore)."""
-    if model.ensemble is None:
-        return jnp.zeros(()), {}
-    sg = jax.lax.stop_gradient
-    inputs = jnp.concatenate([sg(features[:, :-1]), batch.prev_action[:, 1:]], axis=-1)
-    loss = jnp.mean((model.ensemble(inputs) - sg(embed[:, 1:])[..., None, :]) ** 2)
-    return loss, {"emb_prediction_loss": loss}
-
-
 def per_step_evidence(model: WorldModel, batch: SequenceBatch) -> Array:
     """[B, T] log p(o_t | s_t) - KL(q || p) in nats, along the deterministic posterior.
 
     Constants of the Normal are left out and masks ignored; this is VIPER's likelihood in AIME-v2, whose symlog is the
     reward.
     """
+    batch = model.with_embedding(batch)
     output = model.filter(batch, None)
     kl = balanced_kl(output.posterior, output.prior)
     terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)

@@ -14,11 +14,14 @@ from flax import nnx
 
 from worldmodels.types import Array
 
-LAYER_NORM_EPSILON = 1e-5  # PyTorch's
+NORM_EPSILON = 1e-5  # PyTorch's
+NORMS = (None, "ln", "rms")
+COMPUTE_DTYPES = ("float32", "bfloat16")
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "elu": jax.nn.elu,
-    "gelu": jax.nn.gelu,
+    "gelu": jax.nn.gelu,  # tanh approximation
+    "gelu_exact": lambda x: jax.nn.gelu(x, approximate=False),  # what AIME v1 calls gelu
     "identity": lambda x: x,
     "leakyrelu": lambda x: jax.nn.leaky_relu(x, 0.1),
     "relu": jax.nn.relu,
@@ -30,7 +33,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """The activation function called `name` in the published configurations."""
+    """The activation function called `name` in the published configurations; "geglu" is a layer, see `MLP`."""
     if name not in ACTIVATIONS:
         raise ValueError(f"Unknown activation {name!r}. Known: {', '.join(sorted(ACTIVATIONS))}.")
     return ACTIVATIONS[name]
@@ -69,7 +72,50 @@ def linear(in_size: int, out_size: int, *, rngs: nnx.Rngs, bound: float | None =
 
 def layer_norm(size: int, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
     """LayerNorm over the last axis with PyTorch's epsilon and two-pass variance."""
-    return nnx.LayerNorm(size, epsilon=LAYER_NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+    return nnx.LayerNorm(size, epsilon=NORM_EPSILON, use_fast_variance=False, rngs=rngs)
+
+
+def rms_norm(size: int, *, rngs: nnx.Rngs) -> nnx.RMSNorm:
+    """RMSNorm over the last axis, an option of AIME-NoB."""
+    return nnx.RMSNorm(size, epsilon=NORM_EPSILON, rngs=rngs)
+
+
+def make_norm(name: str | None, size: int, *, rngs: nnx.Rngs) -> nnx.Module:
+    """The norm called `name` in the published configurations."""
+    if name not in NORMS[1:]:
+        raise ValueError(f"Unknown norm {name!r}. Known: {', '.join(map(repr, NORMS))}.")
+    return {"ln": layer_norm, "rms": rms_norm}[name](size, rngs=rngs)
+
+
+def instance_norm(x: Array) -> Array:
+    """[N, y, x, C] normalised per image and channel over y and x."""
+    wide = x.astype(jnp.float32)  # statistics need more digits than bfloat16 has
+    centred = wide - wide.mean(axis=(1, 2), keepdims=True)
+    variance = (centred**2).mean(axis=(1, 2), keepdims=True)
+    return (centred * jax.lax.rsqrt(variance + NORM_EPSILON)).astype(x.dtype)
+
+
+class InstanceNorm(nnx.Module):
+    """`instance_norm` and an affine map of every channel."""
+
+    def __init__(self, size: int):
+        self.scale = nnx.Param(jnp.ones(size))
+        self.bias = nnx.Param(jnp.zeros(size))
+
+    def __call__(self, x: Array) -> Array:
+        scale, bias = (v[...].reshape(1, 1, 1, -1).astype(x.dtype) for v in (self.scale, self.bias))
+        return instance_norm(x) * scale + bias
+
+
+class GEGLU(nnx.Module):
+    """[..., size] -> [..., size]: gelu(gate(x)) * linear(x), the activation "geglu"."""
+
+    def __init__(self, size: int, *, rngs: nnx.Rngs):
+        self.gate = linear(size, size, rngs=rngs)
+        self.linear = linear(size, size, rngs=rngs)
+
+    def __call__(self, x: Array) -> Array:
+        return jax.nn.gelu(self.gate(x)) * self.linear(x)
 
 
 def add_bias(x: Array, bias: Array) -> Array:
@@ -78,12 +124,14 @@ def add_bias(x: Array, bias: Array) -> Array:
 
 
 class MLP(nnx.Module):
-    """[..., in_size] -> [..., out_size]: hidden layers of Linear, optional LayerNorm, activation; then a linear head.
+    """[..., in_size] -> [..., out_size]: hidden layers of Linear, optional norm, activation; then a linear head.
 
     Args:
       out_size: None leaves out the head: the output is the last hidden layer, [..., hidden_size].
-      norm: None or "ln".
+      activation: a name of `ACTIVATIONS`, or "geglu".
+      norm: None, "ln" (LayerNorm) or "rms" (RMSNorm).
       output_activation: name of an activation of the head's output.
+      zero_init: the head starts at zero.
     """
 
     def __init__(
@@ -96,14 +144,18 @@ class MLP(nnx.Module):
         activation: str = "elu",
         norm: str | None = None,
         output_activation: str = "identity",
+        zero_init: bool = False,
         rngs: nnx.Rngs,
     ):
-        if norm not in (None, "ln"):
-            raise ValueError(f"Unknown norm {norm!r}. Known: None, 'ln'.")
         sizes = [in_size] + [hidden_size] * hidden_layers
         self.layers = nnx.List([linear(i, o, rngs=rngs) for i, o in zip(sizes[:-1], sizes[1:], strict=True)])
-        self.norms = nnx.List([layer_norm(hidden_size, rngs=rngs) for _ in self.layers if norm == "ln"])
-        self.head = linear(sizes[-1], out_size, rngs=rngs) if out_size is not None else None
+        self.norms = nnx.List([make_norm(norm, hidden_size, rngs=rngs) for _ in self.layers if norm])
+        self.head = (
+            linear(sizes[-1], out_size, rngs=rngs, bound=0.0 if zero_init else None)
+            if out_size is not None
+            else None
+        )
+        self.gated = nnx.List([GEGLU(hidden_size, rngs=rngs) for _ in self.layers if activation == "geglu"])
         self.activation = activation
         self.output_activation = output_activation
         self.out_size = out_size if out_size is not None else sizes[-1]
@@ -119,37 +171,69 @@ class MLP(nnx.Module):
         What does not depend on the recurrence is projected once for the whole sequence; `finish` takes the sum.
         """
         layer = self.layers[0]
-        share = as_rows(x) @ layer.kernel[...][start : start + x.shape[-1]]
-        share = add_bias(share, layer.bias[...]) if start == 0 else share
+        kernel, bias = layer.kernel[...][start : start + x.shape[-1]], layer.bias[...]
+        x, kernel, bias = layer.promote_dtype((x, kernel, bias), dtype=layer.dtype)
+        share = as_rows(x) @ kernel
+        share = add_bias(share, bias) if start == 0 else share
         return share.reshape(*x.shape[:-1], share.shape[-1])
 
     def finish(self, hidden: Array) -> Array:
         """From the first layer's output (before norm and activation) to the network's output."""
-        act = activation(self.activation)
         for i in range(len(self.layers)):
             hidden = self.layers[i](hidden) if i else hidden
             hidden = self.norms[i](hidden) if self.norms else hidden
-            hidden = act(hidden)
+            hidden = (self.gated[i] if self.gated else activation(self.activation))(hidden)
         return self._head(hidden)
 
     def _head(self, x: Array) -> Array:
         return activation(self.output_activation)(self.head(x)) if self.head is not None else x
 
 
-def conv(in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs) -> nnx.Conv:
-    """Convolution [N, y, x, in_size] -> [N, y', x', out_size] without padding, initialised as PyTorch's."""
+def conv(
+    in_size: int, out_size: int, kernel: int, stride: int, *, padding: int = 0, rngs: nnx.Rngs
+) -> nnx.Conv:
+    """Convolution [N, y, x, in_size] -> [N, y', x', out_size] with zero padding, initialised as PyTorch's."""
     init = uniform_init(1.0 / (in_size * kernel**2) ** 0.5)
-    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding="VALID")
+    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding=2 * ((padding, padding),))
     return nnx.Conv(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
 
 
 def conv_transpose(
-    in_size: int, out_size: int, kernel: int, stride: int, *, rngs: nnx.Rngs
+    in_size: int, out_size: int, kernel: int, stride: int, *, padding: int = 0, rngs: nnx.Rngs
 ) -> nnx.ConvTranspose:
-    """Transposed convolution, size n -> (n - 1) * stride + kernel; PyTorch's fan-in counts the *output* channels."""
+    """Transposed convolution, size n -> (n - 1) * stride - 2 * padding + kernel.
+
+    PyTorch's fan-in counts the *output* channels. Padding is PyTorch's: what is cut off the result.
+    """
     init = uniform_init(1.0 / (out_size * kernel**2) ** 0.5)
-    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding="VALID")
+    edge = kernel - 1 - padding
+    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding=2 * ((edge, edge),))
     return nnx.ConvTranspose(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
+
+
+class ResidualBlock(nnx.Module):
+    """[N, y, x, C] -> the same: x + (norm, SiLU, 3x3 convolution, twice) of `dreamer_resnet`."""
+
+    def __init__(self, size: int, *, rngs: nnx.Rngs):
+        self.norms = nnx.List([InstanceNorm(size) for _ in range(2)])
+        self.layers = nnx.List([conv(size, size, 3, 1, padding=1, rngs=rngs) for _ in range(2)])
+
+    def __call__(self, x: Array) -> Array:
+        y = x
+        for norm, layer in zip(self.norms, self.layers, strict=True):
+            y = layer(jax.nn.silu(norm(y)))
+        return x + y
+
+
+def num_stages(size: tuple[int, int], minres: int) -> int:
+    """How often an image is halved until it has `minres` x `minres` pixels."""
+    stages = max(size[0] // minres, 1).bit_length() - 1
+    if size[0] != size[1] or minres * 2**stages != size[0] or stages < 1:
+        raise ValueError(
+            f"dreamer_resnet needs square images of {minres} times a power of two pixels, the sensor has "
+            f"{size[0]}x{size[1]}; resize the images or choose another minres."
+        )
+    return stages
 
 
 class GRUCell(nnx.Module):
@@ -213,14 +297,30 @@ class EnsembleMLP(nnx.Module):
             self.kernels.append(nnx.Param(init(init_keys[2 * i], (num_members, fan_in, fan_out))))
             self.biases.append(nnx.Param(init(init_keys[2 * i + 1], (num_members, fan_out))))
         self.activation = activation
+        self.dtype = None  # of the products; None: that of the parameters
 
     def __call__(self, x: Array) -> Array:
         act = activation(self.activation)
         x = x[..., None, :]  # [..., 1, in_size] broadcasts against the members
         for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            kernel, bias, x = (y.astype(self.dtype or y.dtype) for y in (kernel[...], bias[...], x))
             x = jnp.einsum(
-                "...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel[...]
+                "...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel
             )
-            x = x + bias[...].reshape((1,) * (x.ndim - 2) + bias.shape)
+            x = x + bias.reshape((1,) * (x.ndim - 2) + bias.shape)
             x = act(x) if i < len(self.kernels) - 1 else x
         return x
+
+
+def set_compute_dtype(module: nnx.Module, dtype: str) -> None:
+    """Lets every product of matrices and every convolution in a freshly built module compute in `dtype`.
+
+    Parameters stay float32, and so do norms, recurrent states and distributions.
+    """
+    if dtype not in COMPUTE_DTYPES:
+        raise ValueError(f"Unknown compute_dtype {dtype!r}. Known: {', '.join(COMPUTE_DTYPES)}.")
+    if dtype == "float32":
+        return
+    for _, part in nnx.iter_modules(module):
+        if isinstance(part, nnx.Linear | nnx.Conv | nnx.ConvTranspose | EnsembleMLP):
+            part.dtype = jnp.dtype(dtype)

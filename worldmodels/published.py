@@ -11,16 +11,39 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
 from worldmodels.nets import MLP
+from worldmodels.published_names import (
+    in_our_layout,
+    lookup,
+    mlp_names,
+    tanh_gaussian_names,
+    world_model_names,
+)
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
 PUBLISHED_REWEIGHT = {"modility_wise": "modality_wise"}  # the published spelling
+CONFIG = "config.yaml"
+# Published options of vector networks under our argument names, and of image networks.
+VECTOR_OPTIONS = {
+    "name": "name",
+    "hidden_size": "hidden_size",
+    "hidden_layers": "hidden_layers",
+    "hidden_activation": "activation",
+    "norm": "norm",
+    "min_std": "min_std",
+    "have_head": "head",
+}
+IMAGE_OPTIONS = {
+    "cnn_ha": ("width", "sigmoid"),
+    "dreamer_resnet": ("width", "blocks", "minres", "sigmoid"),
+}
+PUBLISHED_MLP = dict(hidden_size=32, hidden_layers=2, activation="elu", norm=None)  # where a config is silent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,10 +53,12 @@ class PublishedCheckpoint:
     Attributes:
       world_model: with the published weights.
       policy: TanhGaussianHead over features, or None.
-      vnet: {reward: (value network, its target)} of AIME-v2, features -> [..., 1], or None.
+      vnet: {reward: (value network, its target)}, features -> [..., 1], or None. AIME v1 has one network, here called
+        "reward", that predicts (1 - gamma) V.
       loss: keyword arguments of `losses.elbo_loss` as configured.
       config: the configuration as nested dicts, interpolations unresolved.
       names: {published tensor name: our parameter path}, for parity tests.
+      arguments: constructor arguments of the world model, as JSON can hold them.
     """
 
     world_model: WorldModel
@@ -42,32 +67,50 @@ class PublishedCheckpoint:
     loss: dict
     config: dict
     names: dict[str, tuple]
+    arguments: dict
 
 
-def load(folder: str | pathlib.Path) -> PublishedCheckpoint:
-    """Loads a published folder; raises ValueError naming what does not fit."""
+def load(
+    folder: str | pathlib.Path, *, sizes: Mapping | None = None, new_heads: Sequence[str] = ()
+) -> PublishedCheckpoint:
+    """Loads a published folder.
+
+    Args:
+      sizes: {sensor: d} where the checkpoint does not tell: several vectors that are read and never predicted.
+      new_heads: decoders that the checkpoint may lack; they start from scratch (AIME-v2 adds "viper_reward").
+
+    Raises:
+      ValueError: naming what does not fit.
+    """
     folder = pathlib.Path(folder)
-    config = read_config(folder / "config.yaml")
+    config = read_config(folder / CONFIG)
     tensors = read_tensors(folder / "model.pt")
-    model = build_world_model(config, tensors)
-    names = fill(model, tensors, world_model_names(model), folder / "model.pt")
+    arguments = world_model_arguments(config, tensors, sizes or {}, new_heads)
+    model = WorldModel(**arguments, rngs=nnx.Rngs(0))
+    fresh = tuple(f"decoders.{name}." for name in new_heads)
+    names = fill(model, tensors, world_model_names(model), folder / "model.pt", fresh)
     policy = load_policy(folder / "policy.pt") if (folder / "policy.pt").exists() else None
     vnet = load_value_networks(folder / "vnet.pt") if (folder / "vnet.pt").exists() else None
-    return PublishedCheckpoint(model, policy, vnet, loss_options(config), config, names)
+    return PublishedCheckpoint(model, policy, vnet, loss_options(config), config, names, arguments)
 
 
 def read_config(path: pathlib.Path) -> dict:
     """The configuration as plain dicts."""
-    import yaml
-
     if not path.exists():
         raise ValueError(
             f"{path} does not exist; a published checkpoint folder has config.yaml beside model.pt."
         )
-    config = yaml.safe_load(path.read_text())
-    if not isinstance(config, dict) or "world_model" not in config:
+    try:
+        import yaml
+    except ImportError as error:
+        raise ValueError("Reading config.yaml needs PyYAML: pip install 'aime-jax[published]'.") from error
+    try:
+        config = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(config, dict) or not {"world_model", "env"} <= config.keys():
         raise ValueError(
-            f"{path} has no 'world_model' section; it is not the configuration of a published run."
+            f"{path} has no sections 'world_model' and 'env'; it is not the configuration of a published run."
         )
     return config
 
@@ -82,17 +125,36 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError("Reading .pt files needs PyTorch: pip install 'aime-jax[published]'.") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.float().numpy() for name, tensor in state.items()}
+        tensors = {name: tensor.float().numpy() for name, tensor in state.items()}
     except Exception as error:
         raise ValueError(
             f"{path} is not a PyTorch state dict that can be opened safely: {error}".split("\n")[0]
         ) from error
+    broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ValueError(
+            f"{path} has weights that are not finite, in {', '.join(broken[:5])}; get an intact copy."
+        )
+    return stack_ensemble(tensors)
+
+
+def stack_ensemble(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """AIME v1 stores an ensemble as a list of MLPs, version 2 as one with stacked weights; returns the latter."""
+    head = "emb_prediction_heads."
+    members = [name.split(".", 2)[1:] for name in tensors if name.startswith(head) and ".net." in name]
+    members = [(int(index), rest) for index, rest in members if index.isdigit()]
+    stacked = {}
+    for rest in dict.fromkeys(rest for _, rest in members):
+        indices = sorted(index for index, name in members if name == rest)
+        stacked[head + rest] = np.stack([tensors[f"{head}{index}.{rest}"] for index in indices])
+    rest = {n: v for n, v in tensors.items() if not (stacked and n.startswith(head))}
+    return rest | stacked
 
 
 def loss_options(config: Mapping) -> dict:
     """Keyword arguments of `elbo_loss` from a published configuration."""
     world_model = config["world_model"]
-    reweight = world_model.get("nll_reweight") or "none"
+    reweight = world_model.get("nll_reweight", "dim_wise") or "none"
     return dict(
         kl_scale=float(world_model.get("kl_scale", 1.0)),
         kl_balance=world_model.get("kl_rebalance"),
@@ -101,76 +163,135 @@ def loss_options(config: Mapping) -> dict:
     )
 
 
-def build_world_model(config: Mapping, tensors: Mapping[str, np.ndarray]) -> WorldModel:
-    """A world model of the architecture that the tensors have, freshly initialised."""
+def environment(config: Mapping) -> str:
+    """The environment that a published configuration names, with its interpolations resolved."""
+    env = config["env"]
+    name = str(env.get("name", ""))
+    for key in ("embodiment", "task"):
+        name = name.replace(f"${{env.{key}}}", str(env.get(key, "")))
+    return name
+
+
+def is_version_1(config: Mapping, tensors: Mapping) -> bool:
+    """AIME v1: a plain GRU, and nothing that only AIME-v2 has or writes."""
+    return (
+        "memory_cell.weight_ih" in tensors
+        and "version" not in config
+        and not any(n.startswith(("baseline_probes.", "decoders.is_terminal.")) for n in tensors)
+    )
+
+
+def world_model_arguments(
+    config: Mapping, tensors: Mapping[str, np.ndarray], sizes: Mapping, new_heads: Sequence[str] = ()
+) -> dict:
+    """Constructor arguments of a world model of the architecture that the tensors have."""
     options = config["world_model"]
+    first_version = is_version_1(config, tensors)
     inputs, targets, probes = sensor_roles(config, tensors)
-    family = options.get("name", "rssmo").removesuffix("-discrete")
-    plain_gru = "memory_cell.weight_ih" in tensors
-    family = "rssmo-v1" if family == "rssmo" and plain_gru else family
-    deter_size, *stoch = options["state_dim"]
-    terminal = "decoders.is_terminal.prob_net.net.0.weight" in tensors
-    min_std = options.get("min_std")
-    ensemble = options.get("intrinsic_reward_config") or None
-    return WorldModel(
-        sensor_sizes(tensors, config),
-        inputs=inputs,
-        targets=targets,
-        probes=probes,
-        action_size=action_size(tensors, plain_gru, stoch),
-        rssm=dict(
-            family=family,
-            deter_size=deter_size,
-            stoch_size=stoch[0],
-            num_classes=stoch[1] if len(stoch) > 1 else None,
-            hidden_size=options["hidden_size"],
-            hidden_layers=options["hidden_layers"],
-            norm=options.get("norm"),
-            min_std=1e-6 if min_std is None else min_std,
-        ),
-        encoder=module_options(options["encoders"]["tabular"]),
-        decoder=module_options(options["decoders"]["tabular"]),
-        probe=module_options(options["probes"]["tabular"]),
-        binary=module_options(options["decoders"].get("binary", {"name": "binary"})),
-        image_encoder=image_options(options["encoders"]["visual"], "width"),
-        image_decoder=image_options({"sigmoid": True} | options["decoders"]["visual"], "width", "sigmoid"),
-        predict_terminal=terminal,
-        predict_reward=False,
-        idm_mode=options.get("idm_mode", "detach") if "idm.mean_net.net.0.weight" in tensors else "none",
-        idm=dict(hidden_size=options["hidden_size"], hidden_layers=options["hidden_layers"]),
-        ensemble=ensemble_options(ensemble),
-        rngs=nnx.Rngs(0),
-    )
-
-
-def module_options(options: Mapping) -> dict:
-    """Published options of an encoder or decoder under our argument names."""
-    renamed = {"hidden_activation": "activation"}
-    dropped = {"have_head", "width", "sigmoid", "x"}
-    published = {renamed.get(key, key): value for key, value in options.items() if key not in dropped}
-    # The published MLPs default to ELU without normalisation; ours to what the class is mostly used with.
-    defaults = {} if published["name"] == "identity" else {"activation": "elu", "norm": None}
-    return defaults | published
-
-
-def image_options(options: Mapping, *names: str) -> dict:
-    """Published options of an image encoder or decoder; without `sigmoid`, AIME v1's sigmoid."""
-    if options["name"] != "cnn_ha":
-        raise ValueError(
-            f"Image networks of the kind {options['name']!r} are not supported yet; known: cnn_ha."
-        )
-    return {"name": options["name"]} | {name: options[name] for name in names if name in options}
-
-
-def ensemble_options(options: Mapping | None) -> dict | None:
-    """Options of the disagreement ensemble, or None."""
-    if not options or options.get("algo", "disagreement") != "disagreement":
-        return None
+    hidden = dict(hidden_size=options.get("hidden_size", 32), hidden_layers=options.get("hidden_layers", 2))
+    rssm = rssm_options(options, tensors) | hidden
+    encoders, decoders, heads = (options.get(kind, {}) for kind in ("encoders", "decoders", "probes"))
+    gaussian = dict(constant=True) if first_version else {}
+    encoder = vector_options(encoders.get("tabular", {"name": "identity"}), first_version)
+    encoder |= dict(joint=False) if rssm["family"] == "rssm" else {}
+    visual = {"name": "cnn_ha"}
+    terminal = any(name.startswith("decoders.is_terminal.") for name in tensors)
+    sizes = sensor_sizes(tensors, config, inputs, sizes)
+    used = (*inputs, *targets, *probes)
     return dict(
-        num_members=options["num_ensembles"],
-        hidden_size=options["hidden_size"],
-        hidden_layers=options["hidden_layers"],
+        sizes={name: size for name, size in sizes.items() if name in used},
+        inputs=inputs,
+        targets=[*targets, *(n for n in new_heads if n not in (*targets, "is_terminal"))],
+        probes=probes,
+        action_size=action_size(tensors, options["state_dim"]),
+        rssm=rssm,
+        encoder=encoder,
+        decoder=vector_options(decoders.get("tabular", {"name": "dmlp"}), first_version) | gaussian,
+        probe=vector_options(heads.get("tabular", {"name": "dmlp"}), first_version) | gaussian,
+        binary=vector_options(decoders.get("binary", {"name": "binary"}), first_version),
+        image_encoder=image_options(encoders.get("visual", visual), decoder=False),
+        image_decoder=image_options(decoders.get("visual", visual), decoder=True) | gaussian,
+        image_probe=image_options(heads.get("visual", visual), decoder=True) | gaussian,
+        predict_terminal=terminal or "is_terminal" in new_heads,
+        predict_reward=False,
+        baseline_probes=any(name.startswith("baseline_probes.") for name in tensors),
+        momentum=options.get("momentum_parameter") if has(tensors, "momentum_encoders.") else None,
+        idm_mode=options.get("idm_mode", "detach") if has(tensors, "idm.") else "none",
+        idm=hidden,
+        **intrinsic_options(options.get("intrinsic_reward_config") or {}, first_version),
     )
+
+
+def has(tensors: Mapping, prefix: str) -> bool:
+    """Whether any tensor's name begins so."""
+    return any(name.startswith(prefix) for name in tensors)
+
+
+def rssm_options(options: Mapping, tensors: Mapping) -> dict:
+    """Arguments of `RSSM` but for the hidden layers."""
+    family = options.get("name", "rssmo").split("-")[0]
+    if family not in ("rssm", "rssmo"):
+        raise ValueError(f"Unknown world_model.name {options.get('name')!r}. Known: rssm, rssmo.")
+    plain_gru = "memory_cell.weight_ih" in tensors
+    deter_size, *stoch = options["state_dim"]
+    min_std = options.get("min_std")
+    return dict(
+        family="rssmo-v1" if family == "rssmo" and plain_gru else family,
+        deter_size=deter_size,
+        stoch_size=stoch[0],
+        num_classes=stoch[1] if len(stoch) > 1 else None,
+        norm=options.get("norm"),
+        min_std=1e-6 if min_std is None else min_std,
+    )
+
+
+def vector_options(options: Mapping, first_version: bool = False) -> dict:
+    """Published options of a vector encoder or decoder under our argument names."""
+    if options["name"] == "identity":
+        return dict(name="identity")
+    unknown = [
+        key for key, value in options.items() if key not in VECTOR_OPTIONS and value and key != "width"
+    ]
+    if unknown:
+        raise ValueError(
+            f"Options {', '.join(unknown)} of the network {options['name']!r} are not supported; "
+            f"known: {', '.join(VECTOR_OPTIONS)}."
+        )
+    ours = {VECTOR_OPTIONS[k]: v for k, v in options.items() if k in VECTOR_OPTIONS}
+    head = ours.pop("head", options["name"] == "mlp")  # the published MLP has one unless it is told not to
+    ours = PUBLISHED_MLP | ours | (dict(head=head) if options["name"] == "mlp" else {})
+    if ours.get("min_std", 0) is None:
+        del ours["min_std"]
+    if first_version and ours["activation"] == "gelu":
+        ours["activation"] = "gelu_exact"
+    return ours
+
+
+def image_options(options: Mapping, *, decoder: bool) -> dict:
+    """Published options of an image encoder or decoder; `cnn_ha` is a sigmoid where nothing is said."""
+    name = options["name"]
+    if name not in IMAGE_OPTIONS:
+        raise ValueError(f"Unknown image network {name!r}. Known: {', '.join(IMAGE_OPTIONS)}.")
+    known = [key for key in IMAGE_OPTIONS[name] if decoder or key != "sigmoid"]
+    defaults = dict(sigmoid=name == "cnn_ha") if decoder else {}
+    return {"name": name} | defaults | {key: options[key] for key in known if key in options}
+
+
+def intrinsic_options(options: Mapping, first_version: bool) -> dict:
+    """Arguments `ensemble`, `reward_probe` and `intrinsic_scale`."""
+    if not options:
+        return {}
+    algorithm = options.get("algo", "disagreement")
+    if algorithm not in ("disagreement", "lbs"):
+        raise ValueError(f"Unknown intrinsic reward {algorithm!r}. Known: disagreement, lbs.")
+    hidden = dict(hidden_size=options["hidden_size"], hidden_layers=options["hidden_layers"])
+    scale = dict(intrinsic_scale=float(options.get("scale", 1.0)))
+    if algorithm == "lbs":
+        return scale | dict(reward_probe=dict(target="surprise", **hidden))
+    variant = "variance" if first_version else "std"
+    ensemble = dict(num_members=options["num_ensembles"], variant=variant, **hidden)
+    probe = dict(target="disagreement", **hidden) if options.get("use_probe") else None
+    return scale | dict(ensemble=ensemble, reward_probe=probe)
 
 
 def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str], list[str]]:
@@ -179,17 +300,18 @@ def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str
     Targets and probes are read off the tensors; inputs follow from the observation set-up and the sensor layout.
     """
     layout = config["env"]["sensors"]
-    setup = config.get("environment_setup", "mdp")
+    setup = config.get("environment_setup", "visual")
     vectors = [name for name, sensor in layout.items() if sensor["modility"] == "tabular"]
+    images = [name for name in layout if name not in vectors]
     first = [name for name in vectors if layout[name].get("order") == "first"]
     inputs = {
         "mdp": vectors,
         "lpomdp": first,
         "pomdp": first,
         "exp": first,
-        "visual": ["image"],
+        "visual": images,
         "full": list(layout),
-        "real": [n for n in layout if n not in vectors or layout[n].get("type") == "internal"],
+        "real": [n for n in layout if n in images or layout[n].get("type") == "internal"],
     }
     if setup not in inputs:
         raise ValueError(f"Unknown environment_setup {setup!r}. Known: {', '.join(inputs)}.")
@@ -198,207 +320,115 @@ def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str
     return inputs[setup], [name for name in decoded if name != "is_terminal"], probes
 
 
-def sensor_sizes(tensors: Mapping[str, np.ndarray], config: Mapping) -> dict[str, int | tuple[int, int]]:
-    """{sensor: d} from the last layers of the decoders and probes, {image: (y, x)} from the configuration."""
-    sizes = {}
+def sensor_sizes(
+    tensors: Mapping[str, np.ndarray], config: Mapping, inputs: Sequence[str], given: Mapping
+) -> dict[str, int | list[int]]:
+    """{sensor: d} from the last layers of decoders and probes or the first of encoders, images as configured."""
     images = [name for name, sensor in config["env"]["sensors"].items() if sensor["modility"] == "visual"]
+    sizes = {}
     for name in tensors:
         parts = name.split(".")
         if parts[0] in ("decoders", "probes") and parts[-1] == "bias":
             sizes[parts[1]] = tensors[name].shape[0]  # layers come in order: the last one stays
-    sizes |= {name: tuple(config["env"].get("size", (64, 64))) for name in images}
+        elif parts[0] == "encoders" and name.endswith(".net.0.weight") and tensors[name].ndim == 2:
+            sizes.setdefault(parts[1], tensors[name].shape[1])
+    joint = sizes.pop("tabular", None)
+    sizes |= {name: list(config["env"].get("size", (64, 64))) for name in images} | dict(given)
+    vectors = [name for name in inputs if name not in images]
+    unknown = [name for name in vectors if name not in sizes]
+    if len(unknown) == 1 and joint is not None:
+        sizes[unknown[0]] = joint - sum(sizes[name] for name in vectors if name in sizes)
+    elif unknown:
+        raise ValueError(
+            f"The checkpoint does not tell the sizes of {', '.join(unknown)}; pass sizes={{sensor: size}}."
+        )
     return sizes
 
 
-def action_size(tensors: Mapping[str, np.ndarray], plain_gru: bool, stoch: list[int]) -> int:
+def action_size(tensors: Mapping[str, np.ndarray], state_dim: Sequence[int]) -> int:
     """A, from the first layer that reads [z, action]."""
     name = "pre_memory.net.0.weight" if "pre_memory.net.0.weight" in tensors else "memory_cell.weight_ih"
     if name not in tensors:
         raise ValueError("No 'pre_memory' or 'memory_cell' tensors; this is not a published RSSM checkpoint.")
-    return int(tensors[name].shape[1] - np.prod(stoch))
-
-
-# --- Names: {published tensor name: (our path, transpose)} ---------------------------------------------------------
-
-
-def linear_names(prefix: str, path: tuple) -> dict[str, tuple]:
-    """PyTorch stores weights [out, in], we store kernels [in, out]."""
-    return {f"{prefix}.weight": (*path, "kernel"), f"{prefix}.bias": (*path, "bias")}
-
-
-def norm_names(prefix: str, path: tuple) -> dict[str, tuple]:
-    """LayerNorm: weight and bias become scale and bias."""
-    return {f"{prefix}.weight": (*path, "scale"), f"{prefix}.bias": (*path, "bias")}
-
-
-def mlp_names(prefix: str, path: tuple, mlp: MLP) -> dict[str, tuple]:
-    """A published MLP numbers linear, norm and activation of a layer consecutively."""
-    names, index = {}, 0
-    for i in range(len(mlp.layers)):
-        names |= linear_names(f"{prefix}.net.{index}", (*path, "layers", i))
-        if mlp.norms:
-            names |= norm_names(f"{prefix}.net.{index + 1}", (*path, "norms", i))
-        index += 3 if mlp.norms else 2
-    if mlp.head is not None:
-        names |= linear_names(f"{prefix}.net.{index}", (*path, "head"))
-    return names
-
-
-def tanh_gaussian_names(prefix: str, path: tuple, head: TanhGaussianHead) -> dict[str, tuple]:
-    """Policies and inverse dynamics models."""
-    prefix = f"{prefix}." if prefix else ""
-    return mlp_names(f"{prefix}mean_net", (*path, "mean_net"), head.mean_net) | mlp_names(
-        f"{prefix}std_net", (*path, "std_net"), head.std_net
-    )
-
-
-def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tuple]:
-    """Any vector decoder, by the class it has."""
-    kind = type(decoder).__name__
-    if kind == "LearnedStdDecoder":
-        return mlp_names(f"{prefix}.mu_net", (*path, "mean_net"), decoder.mean_net) | mlp_names(
-            f"{prefix}.std_net", (*path, "std_net"), decoder.std_net
-        )
-    if kind == "CNNDecoder":
-        names = linear_names(f"{prefix}.net.0", (*path, "input_layer"))
-        for i in range(len(decoder.layers)):
-            names |= linear_names(f"{prefix}.net.{2 * i + 2}", (*path, "layers", i))
-        return names
-    if kind == "GlobalStdDecoder":
-        return mlp_names(f"{prefix}.mu_net", (*path, "net"), decoder.net) | {
-            f"{prefix}.log_std": (*path, "log_std")
-        }
-    part = "prob_net" if kind == "BinaryDecoder" else "net"
-    return mlp_names(f"{prefix}.{part}", (*path, "net"), decoder.net)
-
-
-def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
-    """Transition, prior and posterior."""
-    names = {}
-    if rssm.pre_memory is not None:
-        names |= mlp_names("pre_memory", ("rssm", "pre_memory"), rssm.pre_memory)
-    cell = ("rssm", "memory_cell")
-    if hasattr(rssm.memory_cell, "norm"):
-        names |= linear_names("memory_cell.input_layer", (*cell, "input_layer"))
-        names |= norm_names("memory_cell.norm", (*cell, "norm"))
-    else:
-        for ours, theirs in (("input_layer", "ih"), ("memory_layer", "hh")):
-            names[f"memory_cell.weight_{theirs}"] = (*cell, ours, "kernel")
-            names[f"memory_cell.bias_{theirs}"] = (*cell, ours, "bias")
-    for ours, theirs in (("prior_head", "prior"), ("posterior_head", "posterior")):
-        head, path = getattr(rssm, ours), ("rssm", ours)
-        if hasattr(head, "net"):
-            names |= mlp_names(f"{theirs}_net", (*path, "net"), head.net)
-        else:
-            names |= mlp_names(f"{theirs}_mean", (*path, "mean_net"), head.mean_net)
-            names |= mlp_names(f"{theirs}_std", (*path, "std_net"), head.std_net)
-    return names
-
-
-def world_model_names(model: WorldModel) -> dict[str, tuple]:
-    """{published tensor name: our parameter path} of a whole world model."""
-    names = rssm_names(model.rssm)
-    for name in model.encoder.image_names:
-        for i in range(len(model.encoder.images[name].layers)):
-            names |= linear_names(f"encoders.{name}.net.{2 * i}", ("encoder", "images", name, "layers", i))
-    if hasattr(model.encoder.vector, "net"):
-        names |= mlp_names("encoders.tabular", ("encoder", "vector", "net"), model.encoder.vector.net)
-    for group in ("decoders", "probes", "baseline_probes"):
-        for name, decoder in getattr(model, group).items():
-            names |= decoder_names(f"{group}.{name}", (group, name), decoder)
-    if model.idm is not None:
-        names |= tanh_gaussian_names("idm", ("idm",), model.idm)
-    if model.ensemble is not None:
-        for i in range(len(model.ensemble.kernels)):
-            names[f"emb_prediction_heads.net.{2 * i}.weight"] = ("ensemble", "kernels", i)
-            names[f"emb_prediction_heads.net.{2 * i}.bias"] = ("ensemble", "biases", i)
-    return names
+    return int(tensors[name].shape[1] - np.prod(state_dim[1:]))
 
 
 # --- Filling -------------------------------------------------------------------------------------------------------
 
 
-def lookup(module, path: tuple) -> nnx.Variable:
-    """The variable at `path` of attribute names and list indices."""
-    for part in path:
-        module = (
-            module[part] if isinstance(part, int) or isinstance(module, nnx.Dict) else getattr(module, part)
-        )
-    return module
-
-
-def fill(module, tensors: Mapping[str, np.ndarray], names: Mapping[str, tuple], path: pathlib.Path) -> dict:
-    """Writes the tensors into a freshly built module; returns `names`.
+def fill(
+    module,
+    tensors: Mapping[str, np.ndarray],
+    names: Mapping[str, tuple],
+    path: pathlib.Path,
+    fresh: tuple[str, ...] = (),
+) -> dict:
+    """Writes the tensors into a freshly built module; returns the names that were there.
 
     The only place that assigns to a module after it is built.
+
+    Args:
+      fresh: beginnings of names that may be missing and then stay as they were built.
     """
     zeros = {"initial_memory", "initial_state"}
     for name in zeros & tensors.keys():
         if np.any(tensors[name]):
             raise ValueError(f"{path}: {name} is not zero; our initial state is.")
-    missing = sorted(names.keys() - tensors.keys())
+    missing = sorted(n for n in names.keys() - tensors.keys() if not n.startswith(fresh or ("\0",)))
     unexpected = sorted(tensors.keys() - names.keys() - zeros)
     if missing or unexpected:
         raise ValueError(
             f"{path} does not fit the architecture in its config.yaml: missing tensors {missing or 'none'}, "
             f"unexpected tensors {unexpected or 'none'}."
         )
-    for name, place in names.items():
-        variable, value = lookup(module, place), tensors[name]
-        value = in_our_layout(value, place)
+    found = {name: place for name, place in names.items() if name in tensors}
+    for name, place in found.items():
+        variable, value = lookup(module, place), in_our_layout(tensors[name], place)
         if variable.shape != value.shape:
             raise ValueError(f"{path}: {name} has shape {value.shape}, the model expects {variable.shape}.")
         variable.set_value(jnp.asarray(value))
-    return dict(names)
+    return found
 
 
-def in_our_layout(value: np.ndarray, place: tuple) -> np.ndarray:
-    """A published tensor as we store it.
-
-    Linear [.., out, in] -> [.., in, out]; convolutions [out, in, y, x] -> [y, x, in, out]; transposed convolutions
-    [in, out, y, x] -> [y, x, in, out], spatially flipped because ours correlate.
-    """
-    if value.ndim == 4:
-        if "decoders" in place:
-            return np.flip(value.transpose(2, 3, 0, 1), (0, 1))
-        return value.transpose(2, 3, 1, 0)
-    if value.ndim < 2 or place[-2:-1] == ("biases",):  # biases of ensembles are [K, out]
-        return value
-    return np.swapaxes(value, -1, -2)
+def mlp_shape(tensors: Mapping[str, np.ndarray], prefix: str) -> tuple[int, int, dict]:
+    """(input size, output size, options) of the published MLP whose tensors begin with `prefix`."""
+    weights = [v for n, v in tensors.items() if n.startswith(prefix) and n.endswith("weight") and v.ndim == 2]
+    norms = [n for n, v in tensors.items() if n.startswith(prefix) and n.endswith("weight") and v.ndim == 1]
+    options = dict(
+        hidden_size=weights[0].shape[0], hidden_layers=len(weights) - 1, norm="ln" if norms else None
+    )
+    return weights[0].shape[1], weights[-1].shape[0], options
 
 
 def load_policy(path: str | pathlib.Path) -> TanhGaussianHead:
     """A published `policy.pt`: the tanh-Gaussian policy over features."""
     path = pathlib.Path(path)
     tensors = read_tensors(path)
-    weights = [value for name, value in tensors.items() if name.startswith("mean_net") and value.ndim == 2]
-    if not weights:
+    if not has(tensors, "mean_net."):
         raise ValueError(f"{path} has no 'mean_net' tensors; it is not a published policy.")
-    policy = TanhGaussianHead(
-        weights[0].shape[1],
-        weights[-1].shape[0],
-        hidden_size=weights[0].shape[0],
-        hidden_layers=len(weights) - 1,
-        rngs=nnx.Rngs(0),
-    )
+    in_size, out_size, options = mlp_shape(tensors, "mean_net.")
+    policy = TanhGaussianHead(in_size, out_size, rngs=nnx.Rngs(0), **options)
     fill(policy, tensors, tanh_gaussian_names("", (), policy), path)
     return policy
 
 
 def load_value_networks(path: str | pathlib.Path) -> dict[str, tuple[MLP, MLP]]:
-    """A published `vnet.pt` of AIME-v2: {reward: (online, target)}."""
+    """A published `vnet.pt`: {reward: (online, target)}; AIME v1 has one network and no target."""
     path = pathlib.Path(path)
     tensors = read_tensors(path)
+    if has(tensors, "net."):
+        in_size, out_size, options = mlp_shape(tensors, "net.")
+        network = MLP(in_size, out_size, rngs=nnx.Rngs(0), **options)
+        fill(nnx.List([network]), tensors, {n[1:]: p for n, p in mlp_names("", (0,), network).items()}, path)
+        return {"reward": (network, network)}
     rewards = list(dict.fromkeys(name.split(".")[1] for name in tensors if name.startswith("vnets.")))
     if not rewards:
-        raise ValueError(f"{path} has no 'vnets.<reward>' tensors; it is not a value network of AIME-v2.")
+        raise ValueError(f"{path} has no 'vnets.<reward>' or 'net' tensors; it is not a value network.")
     networks, names = {}, {}
     for reward in rewards:
         prefix = f"vnets.{reward}"
-        weights = [v for n, v in tensors.items() if n.startswith(f"{prefix}.vnet.") and v.ndim == 2]
-        hidden_size, in_size = weights[0].shape
-        options = dict(hidden_size=hidden_size, hidden_layers=len(weights) - 1)
-        online, target = (MLP(in_size, 1, rngs=nnx.Rngs(0), **options) for _ in range(2))
+        in_size, out_size, options = mlp_shape(tensors, f"{prefix}.vnet.")
+        online, target = (MLP(in_size, out_size, rngs=nnx.Rngs(0), **options) for _ in range(2))
         networks[reward] = (online, target)
         names |= mlp_names(f"{prefix}.vnet", (reward, 0), online)
         names |= mlp_names(f"{prefix}.vnet_target", (reward, 1), target)

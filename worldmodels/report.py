@@ -1,17 +1,45 @@
-"""What a world model predicts, as arrays: open-loop predictions and their errors."""
+"""What a world model sees and foresees, as arrays: for notebooks, figures and videos.
+
+Everything takes a batch with actions. To look at demonstrations without any, put in those that a policy infers:
+`batch.replace(prev_action=infer_actions(model, policy, batch).actions)` (aime/inference.py).
+
+Shape letters: B windows, T records, d size of a vector, y, x pixels.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import struct
 
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.distributions import balanced_kl
+from worldmodels.encoders import scaled_image
+from worldmodels.losses import evidence_terms
+from worldmodels.types import Array, RSSMState, SequenceBatch
 from worldmodels.world_model import WorldModel
 
+SEEN = (0, 158, 115)  # colour around frames that the model was shown: green
+FORESEEN = (213, 94, 0)  # and around those that it foresaw: orange
+Comparison = tuple[dict[str, Array], dict[str, Array]]
 
-def open_loop(
-    model: WorldModel, batch: SequenceBatch, context: int, key: Array | None = None
-) -> tuple[dict[str, Array], dict[str, Array]]:
+
+def reconstruct(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Comparison:
+    """What the model has understood of each record after seeing it and all before.
+
+    Args:
+      batch: SequenceBatch [B, T] with actions.
+      key: PRNG key, consumed; None takes modes.
+
+    Returns:
+      (truth, reconstruction), each {target or probe: [B, T, d] in raw units, or images [B, T, y, x, 3] in 0..1}.
+    """
+    return compare(model, batch, model.filter(batch, key).states)
+
+
+def open_loop(model: WorldModel, batch: SequenceBatch, context: int, key: Array | None = None) -> Comparison:
     """Filters `context` records, then predicts the rest from the actions alone.
 
     Args:
@@ -20,8 +48,7 @@ def open_loop(
       key: PRNG key, consumed; None takes modes.
 
     Returns:
-      (truth, prediction), each {target or probe: [B, T, d] in raw units}; the first `context` predictions are
-      reconstructions.
+      (truth, prediction) as `reconstruct` gives them; the first `context` predictions are reconstructions.
     """
     if not 0 < context < batch.batch_shape[1]:
         raise ValueError(
@@ -33,14 +60,141 @@ def open_loop(
     filtered = model.filter(seen, filter_key).states
     last = jax.tree.map(lambda x: x[:, -1], filtered)
     predicted = model.rssm.rollout(last, actions[:, context:], rollout_key)
-    states = jax.tree.map(lambda x, y: jnp.concatenate([x, y], axis=1), filtered, predicted)
-    prediction = model.predict(states.features)
-    truth = {name: batch.target(name) for name in prediction}
+    return compare(model, batch, jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), filtered, predicted))
+
+
+def compare(model: WorldModel, batch: SequenceBatch, states: RSSMState) -> Comparison:
+    """(truth, what is decoded from the states [B, T]) of every target and probe that the batch has."""
+    decoded = model.predict(states.features)
+    truth = {name: batch.target(name) for name in decoded}
     known = [name for name, value in truth.items() if value is not None]
-    return {name: truth[name] for name in known}, {name: prediction[name] for name in known}
+    truth = {name: scaled_image(truth[name]) if is_image(truth[name]) else truth[name] for name in known}
+    return truth, {name: decoded[name] for name in known}
+
+
+def is_image(values: Array) -> bool:
+    """True for [B, T, y, x, 3], False for vectors [B, T, d]."""
+    return values.ndim == 5
 
 
 def open_loop_error(model: WorldModel, batch: SequenceBatch, *, context: int) -> dict[str, Array]:
-    """{target or probe: [] mean squared error of open-loop prediction after the context}, in raw units squared."""
+    """{target or probe: [] mean squared error of open-loop prediction after the context}, in raw units squared.
+
+    Of images, in 0..1, per pixel and channel.
+    """
     truth, prediction = open_loop(model, batch, context)
     return {name: jnp.mean((truth[name] - prediction[name])[:, context:] ** 2) for name in truth}
+
+
+@struct.dataclass
+class Evidence:
+    """The evidence lower bound of every record, in nats, along the posterior that `evidence` took.
+
+    Attributes:
+      log_prob: {target: [B, T]} log p(o_t | s_t) without the constant of the Normal, as published in AIME-v2.
+      kl: [B, T] KL(q(s_t | .) || p(s_t | .)).
+    """
+
+    log_prob: dict[str, Array]
+    kl: Array
+
+    @property
+    def elbo(self) -> Array:
+        """[B, T] sum of the log-likelihoods minus the KL; higher is better."""
+        return sum(self.log_prob.values()) - self.kl
+
+
+def evidence(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Evidence:
+    """How well the model explains each record of the batch [B, T], given its actions; `key=None` takes modes."""
+    batch = model.with_embedding(batch)
+    output = model.filter(batch, key)
+    kl = balanced_kl(output.posterior, output.prior)
+    terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)
+    return Evidence(log_prob=terms.log_prob, kl=terms.raw_kl)
+
+
+def probe_accuracy(
+    model: WorldModel, batch: SequenceBatch, key: Array | None = None
+) -> dict[str, dict[str, Array]]:
+    """How much of the sensors that the model was never shown can be read off its state.
+
+    Returns:
+      {probe: {"state": [d], "embedding": [d]}}: the share of the variance that is explained (R squared, 1 is all, 0
+      is no better than the mean) from the state, which remembers, and from the embedding of the present record. The
+      first record of a window is left out, as in the loss of probes.
+    """
+    embed = model.encode(batch.observation)
+    features = model.filter(batch, key, embed).states.features
+    result = {}
+    for name in model.probes:
+        truth = model.target(batch, name)
+        if truth is None:
+            continue
+        heads = {"state": model.probes[name](features), "embedding": model.baseline_probes[name](embed)}
+        result[name] = {kind: explained(truth[:, 1:], head.mean()[:, 1:]) for kind, head in heads.items()}
+    return result
+
+
+def explained(truth: Array, prediction: Array) -> Array:
+    """[B, T, d] x 2 -> [d]: 1 - mean squared error / variance; NaN where the truth does not vary."""
+    variance = jnp.var(truth, axis=(0, 1))
+    error = jnp.mean((truth - prediction) ** 2, axis=(0, 1))
+    return 1.0 - error / jnp.where(variance > 0, variance, jnp.nan)
+
+
+def comparison_video(
+    truth: Array, prediction: Array, *, context: int | None = None, samples: int = 6, border: int = 1
+) -> np.ndarray:
+    """Rows truth, prediction and error = (truth - prediction) / 2 + 0.5; windows side by side.
+
+    Args:
+      truth, prediction: images [B, T, y, x, 3] in 0..1, as the functions of this module give them.
+      context: records that the model was shown, with a green border around what it made of them, orange for what it
+        foresaw; None: it was shown all.
+      samples: windows shown, at most.
+      border: pixels of it, and of the gaps.
+
+    Returns:
+      [T, 3 (y + 2 border), min(B, samples) (x + 2 border), 3] uint8, a video.
+    """
+    truth, prediction = (np.asarray(values, np.float32)[:samples] for values in (truth, prediction))
+    if truth.ndim != 5 or truth.shape[-1] != 3 or truth.shape != prediction.shape:
+        raise ValueError(
+            "comparison_video needs truth and prediction [B, T, y, x, 3] alike, got "
+            f"{list(truth.shape)} and {list(prediction.shape)}."
+        )
+    length = truth.shape[1]
+    foreseen = np.arange(length) >= (length if context is None else context)
+    colour = np.where(foreseen[:, None], FORESEEN, SEEN)[:, None, None]  # [T, 1, 1, 3]
+    white = np.full_like(colour, 255)
+    rows = [
+        np.concatenate([framed(tile, edge, border) for tile in row], axis=2)
+        for row, edge in (
+            (truth, white),
+            (prediction, colour),
+            ((truth - prediction) / 2 + 0.5, white),
+        )
+    ]
+    return np.concatenate(rows, axis=1)
+
+
+def framed(frames: np.ndarray, colour: np.ndarray, border: int) -> np.ndarray:
+    """[T, y, x, 3] in 0..1 -> uint8 [T, y + 2 border, x + 2 border, 3] inside a border of `colour` [T, 1, 1, 3]."""
+    length, height, width, _ = frames.shape
+    tile = np.broadcast_to(colour, (length, height + 2 * border, width + 2 * border, 3)).astype(np.uint8)
+    inside = slice(border, border + height), slice(border, border + width)
+    tile[:, *inside] = np.rint(255 * np.clip(frames, 0, 1)).astype(np.uint8)
+    return tile
+
+
+def vectors(names: Sequence[str], comparison: Comparison) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """The vectors among the named sensors of a comparison, side by side: truth and prediction [B, T, D], D labels."""
+    truth, prediction = comparison
+    names = [name for name in names if name in truth and not is_image(truth[name])]
+    if not names:
+        return np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), []
+    labels = [f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])]
+    joined = (
+        np.concatenate([np.asarray(values[name]) for name in names], -1) for values in (truth, prediction)
+    )
+    return *joined, labels

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
-from worldmodels.distributions import Categorical, Gaussian
+from worldmodels.distributions import ESTIMATORS, Categorical, Gaussian
 from worldmodels.nets import MLP, GRUCell, LayerNormGRUCell
 from worldmodels.sequences import scan_time
 from worldmodels.types import Array, FilterOutput, RSSMState
@@ -26,8 +26,8 @@ from worldmodels.types import Array, FilterOutput, RSSMState
 class SeparateGaussianHead(nnx.Module):
     """Gaussian from two MLPs, mean and std = softplus + min_std (`rssm`)."""
 
-    def __init__(self, in_size, stoch_size, *, hidden_size, hidden_layers, min_std, rngs: nnx.Rngs):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
+    def __init__(self, in_size, stoch_size, *, hidden_size, hidden_layers, norm, min_std, rngs: nnx.Rngs):
+        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
         self.mean_net = MLP(in_size, stoch_size, rngs=rngs, **options)
         self.std_net = MLP(in_size, stoch_size, output_activation="softplus", rngs=rngs, **options)
         self.min_std = min_std
@@ -41,7 +41,7 @@ class SeparateGaussianHead(nnx.Module):
         mean, std = jnp.split(hidden, 2, axis=-1)
         mean = self.mean_net.finish(mean)
         std = self.std_net.finish(std)
-        return Gaussian(mean, std + self.min_std)
+        return Gaussian(mean.astype(jnp.float32), std.astype(jnp.float32) + self.min_std)
 
 
 class JointHead(nnx.Module):
@@ -63,7 +63,7 @@ class JointHead(nnx.Module):
         return self.net.project(x, start)
 
     def _output(self, hidden: Array) -> Array:
-        return self.net.finish(hidden)
+        return self.net.finish(hidden).astype(jnp.float32)
 
 
 class SigmoidGaussianHead(JointHead):
@@ -82,14 +82,15 @@ class SigmoidGaussianHead(JointHead):
 class CategoricalHead(JointHead):
     """N categoricals of C classes."""
 
-    def __init__(self, in_size, stoch_size, *, num_classes, hidden_size, norm, rngs: nnx.Rngs):
+    def __init__(self, in_size, stoch_size, *, num_classes, estimator, hidden_size, norm, rngs: nnx.Rngs):
         super().__init__(in_size, stoch_size, hidden_size=hidden_size, norm=norm, rngs=rngs)
-        self.num_classes = num_classes
+        self.num_classes, self.estimator = num_classes, estimator
 
     def finish(self, hidden: Array) -> Categorical:
         """The distribution from the summed shares, [..., hidden]."""
         logits = self._output(hidden)
-        return Categorical(logits.reshape(*logits.shape[:-1], -1, self.num_classes))
+        logits = logits.reshape(*logits.shape[:-1], -1, self.num_classes)
+        return Categorical(logits, estimator=self.estimator)
 
 
 @struct.dataclass
@@ -117,7 +118,8 @@ class RSSM(nnx.Module):
       deter_size: D. stoch_size: S, or the number of categoricals if `num_classes` is given.
       num_classes: None for a Gaussian latent, else classes per categorical (`rssmo-discrete`).
       hidden_size: width of the heads; hidden_layers: their depth (`rssm` only, `rssmo` has one).
-      norm: "ln" or None, in the layers of `rssmo`.
+      estimator: of the gradient of a categorical sample, see `Categorical`.
+      norm: "ln", "rms" or None, in the hidden layers of input layer and heads.
       min_std: floor of both latent stds.
     """
 
@@ -130,6 +132,7 @@ class RSSM(nnx.Module):
         deter_size: int = 512,
         stoch_size: int = 30,
         num_classes: int | None = None,
+        estimator: str = "straight_through",
         hidden_size: int = 512,
         hidden_layers: int = 2,
         norm: str | None = "ln",
@@ -140,6 +143,8 @@ class RSSM(nnx.Module):
             raise ValueError(f"Unknown RSSM family {family!r}. Known: rssm, rssmo, rssmo-v1.")
         if family == "rssm" and num_classes is not None:
             raise ValueError("The family 'rssm' has a Gaussian latent; use 'rssmo' with num_classes.")
+        if estimator not in ESTIMATORS:
+            raise ValueError(f"Unknown estimator {estimator!r}. Known: {', '.join(ESTIMATORS)}.")
         flat_stoch = stoch_size * (num_classes or 1)
         self.deter_size, self.stoch_size, self.action_size = deter_size, flat_stoch, action_size
         in_size = flat_stoch + action_size
@@ -149,11 +154,12 @@ class RSSM(nnx.Module):
         cell = LayerNormGRUCell if family == "rssmo" else GRUCell
         self.memory_cell = cell(in_size, deter_size, rngs=rngs)
         if family == "rssm":
-            head, options = SeparateGaussianHead, dict(hidden_layers=hidden_layers, min_std=min_std)
+            head = SeparateGaussianHead
+            options = dict(hidden_layers=hidden_layers, norm=norm, min_std=min_std)
         elif num_classes is None:
             head, options = SigmoidGaussianHead, dict(norm=norm, min_std=min_std)
         else:
-            head, options = CategoricalHead, dict(norm=norm, num_classes=num_classes)
+            head, options = CategoricalHead, dict(norm=norm, num_classes=num_classes, estimator=estimator)
         out_size = stoch_size if num_classes is None else flat_stoch
         self.prior_head = head(deter_size, out_size, hidden_size=hidden_size, rngs=rngs, **options)
         self.posterior_head = head(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from worldmodels.sharding import ONE_DEVICE, Placement
 from worldmodels.types import Array
 
 Metrics = dict[str, Array]
@@ -59,6 +60,8 @@ def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: floa
 def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
     """Returns the pure function `update(state, *args) -> (state, metrics)`.
 
+    What a model changes beside the gradient (a momentum encoder) it does in its method `before_update`, if it has one.
+
     Args:
       loss_fn: (model, *args, key) -> (scalar loss, metrics).
       optimizer: the one whose state `TrainState.create` made.
@@ -66,17 +69,37 @@ def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> C
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
         key = jax.random.fold_in(state.key, state.step)
+        state = ready_to_update(state)
         grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-        metrics = {**metrics, "grad_norm": optax.global_norm(grads)}
-        model = optax.apply_updates(state.model, updates)
-        return state.replace(model=model, opt_state=opt_state, step=state.step + 1), metrics
+        state, grad_norm = apply_gradients(state, grads, optimizer)
+        return state, {**metrics, "grad_norm": grad_norm}
 
     return update
 
 
+def ready_to_update(state: TrainState) -> TrainState:
+    """The state after what its model does itself before every update (`before_update`), if it does anything."""
+    model = state.model
+    return state.replace(model=model.before_update()) if hasattr(model, "before_update") else state
+
+
+def apply_gradients(
+    state: TrainState, grads, optimizer: optax.GradientTransformation
+) -> tuple[TrainState, Array]:
+    """The state after one step of the optimizer, and the global norm of the gradients before clipping."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    state = state.replace(model=model, opt_state=opt_state, step=state.step + 1)
+    return state, optax.global_norm(grads)
+
+
 def make_train_loop(
-    update: Callable, sample: Callable, num_updates: int, *, num_seeds: int | None = None
+    update: Callable,
+    sample: Callable,
+    num_updates: int,
+    *,
+    num_seeds: int | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> Callable:
     """Returns a jitted `loop(state, data, *frozen) -> (state, metrics)` of `num_updates` updates.
 
@@ -86,6 +109,7 @@ def make_train_loop(
       num_updates: updates per dispatch.
       num_seeds: None for one run. N trains N runs in one program: leaves of `state` and of `frozen` have a leading
         axis [N], `data` is shared, metrics are [N].
+      placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
       The loop. It donates `state`. Metrics are averaged over the updates of the call, with those of `only_finite`.
@@ -93,10 +117,11 @@ def make_train_loop(
     update = only_finite(update)
 
     def one_update(state, data, frozen):
-        # A stream of its own: the loss uses fold_in(key, step) itself.
-        sample_key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 1)
-        return update(state, sample(data, sample_key), *frozen)
+        batch = placement.share_batch(sample(data, sample_key(state.key, state.step)))
+        return update(state, batch, *frozen)
 
+    if placement.deal_seeds:
+        num_seeds = num_seeds // placement.num_devices  # of each device
     if num_seeds is not None and num_seeds > 1:
         one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
 
@@ -107,7 +132,7 @@ def make_train_loop(
     if num_seeds == 1:
         loop = without_seed_axis(loop)  # a vmap over one seed costs a third of the update on a CPU
 
-    return jax.jit(loop, donate_argnums=0)
+    return placement.compile(loop)
 
 
 def only_finite(update: Callable) -> Callable:
@@ -136,6 +161,11 @@ def where(condition: Array, this, other):
         return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
 
     return jax.tree.map(choose, this, other)
+
+
+def sample_key(key: Array, step: Array) -> Array:
+    """The key that the batch of update `step` is drawn by: another stream than the loss's `fold_in(key, step)`."""
+    return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
 def without_seed_axis(loop: Callable) -> Callable:

@@ -1,4 +1,4 @@
-"""The world model: encoder, RSSM, decoders, probes, inverse dynamics and disagreement ensemble in one pytree."""
+"""The world model: encoder, RSSM, decoders, probes, inverse dynamics and what makes it curious, in one pytree."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from flax import nnx
 from worldmodels.decoders import make_decoder
 from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
-from worldmodels.nets import MLP, EnsembleMLP
+from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
 from worldmodels.rssm import RSSM
 from worldmodels.types import Array, FilterOutput, SequenceBatch
 
 IDM_MODES = ("none", "end2end", "detach")
+ENSEMBLE_VARIANTS = ("std", "variance")
+REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
 MIN_STD = 1e-6
+EMBEDDING = "emb"  # the published name of the embedding as a target
 
 
 class TanhGaussianHead(nnx.Module):
@@ -39,7 +42,8 @@ class TanhGaussianHead(nnx.Module):
         self.min_std = min_std
 
     def __call__(self, x: Array) -> TanhNormal:
-        return TanhNormal(self.mean_net(x), self.std_net(x) + self.min_std)
+        mean, std = self.mean_net(x).astype(jnp.float32), self.std_net(x).astype(jnp.float32)
+        return TanhNormal(mean, std + self.min_std)
 
 
 class WorldModel(nnx.Module):
@@ -48,18 +52,26 @@ class WorldModel(nnx.Module):
     Args:
       sizes: {sensor: d, or (y, x) of an image} of every sensor that the model may read or predict.
       inputs: sensors that are encoded, in the published order of the sensor layout.
-      targets: sensors that are decoded; "reward" and "is_terminal" are switched by `predict_reward` and
-        `predict_terminal`, further heads (size 1 unless in `sizes`) by naming them here.
+      targets: sensors that are decoded; "emb" is the stopped embedding of the observation; "reward" and "is_terminal"
+        are switched by `predict_reward` and `predict_terminal`; name further heads here (size 1 unless in `sizes`).
       probes: sensors that are predicted from stopped features, without influence on the model.
       action_size: A; 0 makes the model action-free (VIPER).
       rssm: options of `RSSM`.
       encoder, decoder, probe, binary: options of the vector encoder and of the decoders, each with its `name`.
-      image_encoder, image_decoder: the same for images; `cnn_ha` by default.
-      predict_terminal, predict_reward: adds these heads.
+      image_encoder, image_decoder, image_probe: the same for images; `cnn_ha` by default.
+      heads: {target: options of its decoder} where they are not those above.
+      predict_terminal, predict_reward: adds these heads; `detach_reward` makes the reward a probe.
+      baseline_probes: predict the probes from the embedding alone, too.
+      momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
-      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers), or None.
+      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers); None or 0 members: none.
+        Its `variant` is "std" (AIME-v2) or "variance" (AIME v1).
+      reward_probe: options (hidden_size, hidden_layers) of a network that predicts the intrinsic reward from features;
+        its `target` is "disagreement", "surprise" (latent Bayesian surprise) or "none"; None: none.
+      intrinsic_scale: factor of the intrinsic reward.
       statistics: {sensor: (mean [d], std [d])}: these sensors are standardised before they are encoded and scored.
+      compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
       rngs: initialisation.
     """
 
@@ -78,60 +90,74 @@ class WorldModel(nnx.Module):
         binary: Mapping | None = None,
         image_encoder: Mapping | None = None,
         image_decoder: Mapping | None = None,
+        image_probe: Mapping | None = None,
+        heads: Mapping[str, Mapping] | None = None,
         predict_terminal: bool = True,
         predict_reward: bool = False,
+        detach_reward: bool = False,
+        baseline_probes: bool = True,
+        momentum: float | None = None,
         idm_mode: str = "detach",
         idm: Mapping | None = None,
         ensemble: Mapping | None = None,
+        reward_probe: Mapping | None = None,
+        intrinsic_scale: float = 0.1,
         statistics: Mapping[str, tuple] | None = None,
+        compute_dtype: str = "float32",
         rngs: nnx.Rngs,
     ):
-        if idm_mode not in IDM_MODES:
-            raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
-        check_sensors(sizes, (*inputs, *probes))
+        check(sizes, (*inputs, *probes), idm_mode)
+        probes = (*probes, "reward") if predict_reward and detach_reward else tuple(probes)
+        targets = (*targets, "reward") if predict_reward and not detach_reward else tuple(targets)
+        self.targets = (*targets, "is_terminal") if predict_terminal else targets
         self.inputs, self.idm_mode, self.action_size = tuple(inputs), idm_mode, action_size
         self.standardizer = Standardizer(sizes, statistics)
-        input_sizes = {name: sizes[name] for name in inputs}
-        image_encoder, image_decoder = (
-            image_encoder or dict(name="cnn_ha"),
-            image_decoder or dict(name="cnn_ha"),
-        )
-        self.encoder = ObservationEncoder(
-            input_sizes, encoder=encoder, image_encoder=image_encoder, rngs=rngs
-        )
+        networks = dict(encoder=encoder, image_encoder=image_encoder or dict(name="cnn_ha"))
+        self.encoder = ObservationEncoder({name: sizes[name] for name in inputs}, rngs=rngs, **networks)
         embed_size = self.encoder.out_size
         self.rssm = RSSM(embed_size, action_size, rngs=rngs, **rssm)
-        feature_size = self.rssm.feature_size
-
-        binary = binary or dict(name="binary")
-        images, _ = split_sizes(sizes)
-        heads = [(name, image_decoder if name in images else decoder) for name in targets]
-        heads += [("reward", decoder)] if predict_reward else []
-        heads += [("is_terminal", binary)] if predict_terminal else []
-        self.decoders = nnx.Dict(
-            {
-                name: make_decoder(feature_size, sizes.get(name, 1), rngs=rngs, **options)
-                for name, options in heads
-            }
-        )
-        self.targets = tuple(name for name, _ in heads)
-        probe = probe or decoder
-        self.probes = nnx.Dict(
-            {name: make_decoder(feature_size, sizes[name], rngs=rngs, **probe) for name in probes}
-        )
-        self.baseline_probes = nnx.Dict(
-            {name: make_decoder(embed_size, sizes[name], rngs=rngs, **probe) for name in probes}
-        )
+        feature_size, sizes = self.rssm.feature_size, {**sizes, EMBEDDING: embed_size}
+        image_decoder = image_decoder or dict(name="cnn_ha")
+        kinds = dict(vector=decoder, image=image_decoder, binary=binary or dict(name="binary"), rngs=rngs)
+        self.decoders = make_heads(feature_size, sizes, self.targets, special=heads, **kinds)
+        kinds |= dict(vector=probe or decoder, image=image_probe or image_decoder)
+        self.probes = make_heads(feature_size, sizes, probes, **kinds)
+        self.baseline_probes = make_heads(embed_size, sizes, probes if baseline_probes else (), **kinds)
         self.idm = (
             TanhGaussianHead(feature_size + embed_size, action_size, rngs=rngs, **(idm or {}))
             if idm_mode != "none"
             else None
         )
+        self._make_curious(embed_size, ensemble, reward_probe, rngs)
+        self.intrinsic_scale = intrinsic_scale
+        self.momentum = momentum
+        follows = EMBEDDING in targets and momentum is not None and momentum < 1.0
+        self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
+        set_compute_dtype(self, compute_dtype)
+
+    def _make_curious(self, embed_size: int, ensemble, reward_probe, rngs: nnx.Rngs) -> None:
+        """The networks of intrinsic rewards."""
+        ensemble, reward_probe = dict(ensemble or {}), dict(reward_probe or {})
+        probed = bool(reward_probe)
+        self.ensemble_variant = ensemble.pop("variant", "std")
+        self.reward_probe_target = reward_probe.pop("target", "disagreement")
+        for value, known in (
+            (self.ensemble_variant, ENSEMBLE_VARIANTS),
+            (self.reward_probe_target, REWARD_PROBE_TARGETS),
+        ):
+            if value not in known:
+                raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
+        ensemble = ensemble if ensemble.get("num_members") else {}
+        probed = probed and self.reward_probe_target != "none"
+        if probed and self.reward_probe_target == "disagreement" and not ensemble:
+            raise ValueError(
+                "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
+            )
+        size = self.rssm.feature_size
         self.ensemble = (
-            EnsembleMLP(feature_size + action_size, embed_size, rngs=rngs, **ensemble)
-            if ensemble is not None
-            else None
+            EnsembleMLP(size + self.action_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
         )
+        self.reward_probe = MLP(size, 1, rngs=rngs, **reward_probe) if probed else None
 
     @property
     def feature_size(self) -> int:
@@ -140,10 +166,31 @@ class WorldModel(nnx.Module):
 
     def encode(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., d]} in raw units -> embedding [..., E]."""
-        known = {
-            name: self.standardizer(name, observation[name]) for name in self.inputs if name in observation
-        }
-        return self.encoder(known)
+        return self.encoder(self._standardized(observation))
+
+    def _standardized(self, observation: Mapping[str, Array]) -> dict[str, Array]:
+        return {n: self.standardizer(n, observation[n]) for n in self.inputs if n in observation}
+
+    def with_embedding(self, batch: SequenceBatch) -> SequenceBatch:
+        """The batch with what the decoder "emb" should predict: the stopped embedding (of the momentum encoder)."""
+        if EMBEDDING not in self.decoders or EMBEDDING in batch.observation:
+            return batch
+        encoder = self.encoder if self.momentum_encoder is None else self.momentum_encoder
+        embed = jax.lax.stop_gradient(encoder(self._standardized(batch.observation)))
+        return batch.replace(observation={**batch.observation, EMBEDDING: embed})
+
+    def before_update(self) -> WorldModel:
+        """The model that the next loss is taken of: the momentum encoder has moved towards the encoder."""
+        if self.momentum_encoder is None:
+            return self
+        online = dict(jax.tree_util.tree_flatten_with_path(self.encoder)[0])
+
+        def follow(path, leaf):
+            if getattr(path[0], "name", getattr(path[0], "key", None)) != "momentum_encoder":
+                return leaf
+            return self.momentum * online[path[1:]] + (1.0 - self.momentum) * leaf
+
+        return jax.tree_util.tree_map_with_path(follow, self)
 
     def perturb(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
         """The observation with Gaussian noise of std `scale` (standardised units) on the vectors that are encoded."""
@@ -199,9 +246,31 @@ class WorldModel(nnx.Module):
         return {name: self.standardizer.inverse(name, heads[name](features).mean()) for name in names}
 
 
-def check_sensors(sizes: Mapping[str, int], names: Sequence[str]) -> None:
-    """Raises if a named sensor has no size."""
-    unknown = [name for name in names if name not in sizes]
+def make_heads(
+    in_size: int,
+    sizes: Mapping,
+    names: Sequence[str],
+    *,
+    vector: Mapping,
+    image: Mapping,
+    binary: Mapping,
+    special: Mapping[str, Mapping] | None = None,
+    rngs: nnx.Rngs,
+) -> nnx.Dict:
+    """{name: decoder}: options by what is predicted, an image, "is_terminal" or a vector (size 1 if not in `sizes`)."""
+    images, _ = split_sizes(sizes)
+    options = {n: image if n in images else binary if n == "is_terminal" else vector for n in names}
+    options |= {name: special[name] for name in names if name in (special or {})}
+    return nnx.Dict(
+        {name: make_decoder(in_size, sizes.get(name, 1), rngs=rngs, **options[name]) for name in names}
+    )
+
+
+def check(sizes: Mapping[str, int], names: Sequence[str], idm_mode: str) -> None:
+    """Raises if a named sensor has no size, or for an unknown mode."""
+    if idm_mode not in IDM_MODES:
+        raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
+    unknown = [name for name in names if name not in sizes and name not in (EMBEDDING, "reward")]
     if unknown:
         raise ValueError(
             f"Unknown sensors {', '.join(unknown)}; the data has {', '.join(sorted(sizes))}. "

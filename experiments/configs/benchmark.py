@@ -4,13 +4,14 @@ import ml_collections
 
 from experiments.configs import imitate, pretrain
 
-PRESETS = ("", "tiny")
+PRESETS = ("", "visual", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Speed at the published size, and of several runs in one program at the size of the main job.
 
     Run:  python -m experiments.benchmark --workdir=runs/benchmark
+    From images, at the published sizes: --config=experiments/configs/benchmark.py:visual
     Tiny: python -m experiments.benchmark --config=experiments/configs/benchmark.py:tiny
     """
     if preset not in PRESETS:
@@ -33,8 +34,27 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.collection = dict(env="walker-walk", num_envs=4, num_episodes=4, workers=0)
     config.matmul_size = 2048
     config.starts = 3  # of fresh processes, to measure imports; 0: leave out, and compilation too
-    {"": lambda c: None, "tiny": tiny}[preset](config)
+    {"": lambda c: None, "visual": visual, "tiny": tiny}[preset](config)
     return config.lock()
+
+
+def visual(config: ml_collections.ConfigDict) -> None:
+    """Images of 64x64: `published` is S (batch 50 x length 50), `medium` m (16 x 64), `small` the preset for CPUs."""
+    config.setup = "visual"
+    config.sensors = dict(image=(64, 64))
+    config.num_episodes = 2
+    windows = dict(batch_size=16, length=64)
+    config.medium = dict(pretrain=pretrain.get_config("rssmo-m"), imitate=imitate.get_config())
+    config.medium.imitate.update(windows)
+    config.small = dict(
+        pretrain=pretrain.get_config("visual-small"), imitate=imitate.get_config("visual-small")
+    )
+    config.updates = (("small", None), ("published", None), ("medium", None))
+    config.repetitions = 1  # a minute each on two cores
+    config.updates_per_dispatch = 1
+    config.batches_per_dispatch = 10
+    config.acting_calls = 10
+    config.starts = 0
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

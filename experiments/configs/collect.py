@@ -3,8 +3,8 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("sac", "uniform", "coloured", "demonstrations", "mix")
-SIZES = ("", "walk", "stand", "tiny")
+PRESETS = ("sac", "uniform", "coloured", "demonstrations", "mix", "scripted")
+SIZES = {"sac": ("", "walk", "stand", "tiny"), "scripted": ("", "demonstrations", "tiny")}
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -16,11 +16,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
     coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
     From standing to walking (results/walker-transfer.md): sac-walk is the expert, sac-stand the embodiment data.
+    Meta-World: scripted (--config.tasks=mt39: experts with graded noise), scripted-demonstrations (successful
+    episodes without actions).
     """
     method, _, size = ("sac-tiny" if preset == "tiny" else preset or "sac").partition("-")
-    if method not in PRESETS or size not in (SIZES if method == "sac" else ("", "tiny")):
+    if method not in PRESETS or size not in SIZES.get(method, ("", "tiny")):
         raise ValueError(
-            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; sac-walk, sac-stand, tiny."
+            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; sac-walk, sac-stand, "
+            "scripted-demonstrations, tiny."
         )
     config = ml_collections.ConfigDict()
     config.method = method
@@ -29,9 +32,16 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         _mix(config)
     else:
         config.num_envs = 4  # environments that step together
-        config.workers = 0  # processes they run in; 0 is this one
-        {"sac": _sac, "demonstrations": _demonstrations}.get(method, _noise)(config)
-    {"": lambda c: None, "walk": _walk, "stand": _stand, "tiny": _shrink}[size](config)
+        config.workers = 0  # processes they run in; 0 is this one, which never draws images
+        config.image_size = placeholder(int)  # pixels of the sensor `image` (published: 64); None: no images
+        config.render_quality = (
+            "published"  # "fast": without shadows and reflections, see results/rendering.md
+        )
+        sources = {"sac": _sac, "demonstrations": _demonstrations, "scripted": _scripted}
+        sources.get(method, _noise)(config)
+    sizes = {"walk": _walk, "stand": _stand, "demonstrations": _scripted_demonstrations, "tiny": _shrink}
+    if size:
+        sizes[size](config)
     return config.lock()
 
 
@@ -101,6 +111,24 @@ def _demonstrations(config):
     config.sample = False  # sampled actions instead of the mode
 
 
+def _scripted(config):
+    _environment(config)
+    del config.env, config.num_envs  # tasks take their places, and every process plays one episode at a time
+    config.tasks = "mt39"  # sets of Meta-World, tasks, environments, separated by commas
+    config.num_episodes = 50  # per task
+    config.shares = {"expert": 0.4, "noisy": 0.4, "random": 0.2}
+    config.max_noise = 1.0  # std of the noise on the actions of noisy episodes, between 0 and this
+    config.successful_only = False  # only expert episodes that end in success
+    config.with_actions = True
+    config.workers = 2
+
+
+def _scripted_demonstrations(config):
+    config.tasks = "metaworld6"
+    config.shares = {"expert": 1.0, "noisy": 0.0, "random": 0.0}
+    config.successful_only, config.with_actions = True, False
+
+
 def _mix(config):
     config.sources = ()  # runs or folders of episodes
     config.limit = placeholder(int)  # episodes per source; None: all
@@ -118,5 +146,7 @@ def _shrink(config):
         config.evaluate_every, config.evaluation_episodes = 200, 2
         config.checkpoint_every = 2
         config.demonstrations.num_episodes = 3
+    elif config.method == "scripted":
+        config.tasks, config.num_episodes, config.workers = "fake-pointmass", 12, 0
     elif config.method != "mix":
         config.num_envs, config.num_episodes = 2, 5

@@ -4,7 +4,7 @@ import ml_collections
 
 from experiments.configs import baseline, collect, imitate, pretrain
 
-PRESETS = ("", "walker", "tiny")
+PRESETS = ("", "walker", "visual", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -12,6 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Run:     python -m experiments.demo --config=experiments/configs/demo.py --workdir=runs/demo
     Harder:  ...demo.py:walker --workdir=runs/demo-walker     transfer from standing to walking
+    Images:  ...demo.py:visual --workdir=runs/demo-visual     running backwards, from images of 32x32
     In CI:   ...demo.py:tiny   the same pipeline on a fake environment
     """
     if preset not in PRESETS:
@@ -26,6 +27,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.sample_demonstrations = False  # the expert's mode; True: with its own noise
     config.relevance = False  # True: the world model learns most from what looks like the demonstrations
     config.few_demonstrations = 1  # the same methods again with so few; 0: not
+    config.images = dict(  # of all data; size None: no images
+        image_size=ml_collections.config_dict.placeholder(int), render_quality="published"
+    )
     config.video = True
     size = "tiny" if preset == "tiny" else "small"
     config.expert = collect.get_config("sac")
@@ -37,7 +41,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.bc = baseline.get_config(f"bc-{size}")
     for name in ("bco", "bc"):  # not published; without it they are worse, and AIME's model has it too
         config[name].standardize = True
-    {"": cheetah, "walker": walker, "tiny": tiny}[preset](config)
+    {"": cheetah, "walker": walker, "visual": visual, "tiny": tiny}[preset](config)
     return config.lock()
 
 
@@ -73,6 +77,24 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.imitate = imitate.get_config("walker")
     config.body = ml_collections.ConfigDict({"stand": collect.get_config("sac-stand")})
     config.body.stand.demonstrations.num_episodes = 0
+
+
+def visual(config: ml_collections.ConfigDict) -> None:
+    """`cheetah` from images alone: fewer episodes, because drawing them is slow; one seed, because learning is."""
+    cheetah(config)
+    config.title = "Cheetah: running backwards from flailing, seen in images"
+    config.setup = "visual"
+    config.num_seeds = 1
+    config.few_demonstrations = 0
+    config.images = dict(image_size=32, render_quality="fast")
+    config.random.num_episodes = 20
+    config.body.coloured.num_episodes = 40
+    config.pretrain = pretrain.get_config("visual-small")
+    config.imitate = imitate.get_config("visual-small")
+    for name in ("bco", "bc"):
+        config[name].network.image_encoder = dict(name="dreamer_resnet", width=8, blocks=0, minres=4)
+        config[name].fit.max_updates = 3000
+        config[name].evaluation.final_episodes = 4
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

@@ -16,4 +16,25 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.sample_action = False  # False: the policy's mode
     config.workers = 0  # processes that step environments; 0 is this one
     config.video = False
+    config.planner = (
+        ""  # "": the run's policy; cem, guided: planning in its world model, by the reward it predicts
+    )
+    config.planner_reward = "reward"  # name of the reward head
+    config.cem = dict(horizon=12, num_iterations=10, num_candidates=1000, num_elites=100)  # PlaNet
+    config.guided = dict(  # TD-MPC: the policy proposes, the critic looks beyond the horizon
+        horizon=5,
+        num_iterations=6,
+        num_candidates=512,
+        num_elites=64,
+        min_std=0.3,
+        temperature=0.5,
+        momentum=0.1,
+        policy_share=0.05,
+        warm_start=True,
+        discount=0.99,
+        use_value=True,
+    )
+    if preset == "tiny":
+        for planner in (config.cem, config.guided):
+            planner.update(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
     return config.lock()

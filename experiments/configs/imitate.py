@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("", "small", "walker", "tiny")
+PRESETS = ("", "small", "walker", "visual-small", "tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -12,6 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config.demonstrations=DIR --workdir=DIR
     On a CPU:   ...imitate.py:small
     Walker:     ...imitate.py:walker     after pretraining with the preset of that name
+    Images:     ...imitate.py:visual-small    after pretraining with the preset of that name
     For a test: ...imitate.py:tiny
     """
     if preset not in PRESETS:
@@ -21,14 +22,18 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_seeds = (
         1  # policies trained in one program; world model i goes with policy i, one model with all
     )
-    config.model = ""  # --workdir of a pretraining run
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
+    config.model = ""  # --workdir of a pretraining run, a folder of experiments.export, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
+    config.storage = (
+        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
+    )
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.policy_from = (
-        ""  # "": random policy (published); --workdir of an imitation run: start from its policies
+        ""  # "": random policy (published); an imitation run or a folder with a policy: start from that
     )
     config.num_updates = 50_000
     config.batch_size = 50
@@ -52,11 +57,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         final_episodes=100,
         sample_action=False,  # False: the policy's mode
         seed=100,
-        workers=0,
+        workers=0,  # processes that step environments; 0: this one, or for images one per processor
         video=True,  # of the final evaluation, where something can be rendered
         random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
     )
-    {"": lambda c: None, "small": small, "walker": walker, "tiny": tiny}[preset](config)
+    presets = {"small": small, "walker": walker, "visual-small": visual_small, "tiny": tiny}
+    presets.get(preset, lambda c: None)(config)
     return config.lock()
 
 
@@ -83,6 +89,16 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.loss.update(observation_noise=0.0)  # a walker answers noise with violence
     config.policy.update(hidden_size=128)
     config.evaluation.update(every=500)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU."""
+    small(config)
+    config.batch_size = 16
+    config.length = 24
+    config.loss.update(kl_scale=0.03, observation_noise=0.0)  # kl_scale as in pretraining
+    config.policy.update(hidden_size=128)
+    config.evaluation.update(every=300, episodes=4, final_episodes=4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

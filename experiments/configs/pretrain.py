@@ -1,8 +1,27 @@
 """World-model pretraining (AIME phase 1)."""
 
+import functools
+
 import ml_collections
 
-PRESETS = ("", "rssm", "small", "walker", "tiny")
+# Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
+SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
+PRESETS = (
+    "",
+    "rssm",
+    "rssmo-v1",
+    "rssmo-discrete",
+    *SIZES,
+    "small",
+    "walker",
+    "visual-small",
+    "visual-tiny",
+    "viper",
+    "viper-metaworld",
+    "viper-small",
+    "viper-tiny",
+    "tiny",
+)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -10,19 +29,30 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR
                 --workdir=DIR
-    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting
+    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting; its walker models
+                ...pretrain.py:rssmo-v1  rssmo with a plain GRU; its cheetah models
+    AIME-v2:    ...pretrain.py:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    For a test: ...pretrain.py:tiny
+    Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
+                ...pretrain.py:visual-small              32x32 images on a CPU
+    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.online; 500 updates, and 1000
+                with viper-metaworld; viper-small after small
+    For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
-    config.embodiment = ""  # folder of episodes with actions
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
+    config.embodiment = ""  # folder of episodes with actions, or several: "DIR,DIR"
+    config.storage = (
+        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
+    )
     config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.action_free = False  # True: a model of observations alone, whatever actions the data hold
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
     config.num_updates = 200_000
     config.batch_size = 50
@@ -39,8 +69,27 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
+    config.world_model = world_model()
+    presets = {
+        "rssm": rssm,
+        "rssmo-v1": rssmo_v1,
+        "rssmo-discrete": discrete,
+        "small": small,
+        "walker": walker,
+    }
+    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
+    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
+    name = preset.removeprefix("viper").removeprefix("-")
+    presets.get(name, lambda c: None)(config)
+    if preset.startswith("viper"):
+        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
+    return config.lock()
+
+
+def world_model() -> dict:
+    """The published `rssmo`, and every option of `WorldModel`."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
-    config.world_model = dict(
+    return dict(
         rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
         encoder=dict(name="mlp", **mlp),
         decoder=dict(name="dmlp", **mlp),
@@ -48,13 +97,30 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         binary=dict(name="binary", hidden_size=128, hidden_layers=2),
         predict_terminal=True,
         predict_reward=False,
+        detach_reward=False,  # True: the reward is a probe
         use_probes=False,
+        baseline_probes=True,  # also from the embedding alone
+        predict_emb=False,  # True: the decoder predicts the embedding of a momentum encoder instead of the sensors
+        momentum=0.01,
         idm_mode="detach",
         idm=dict(hidden_size=512, hidden_layers=2),
+        image_encoder=dict(name="cnn_ha", width=32),
+        image_decoder=dict(name="cnn_ha", width=32, sigmoid=False),
+        image_probe=dict(name="cnn_ha", width=32, sigmoid=False),
+        # Plan2Explore has 5 members; a reward_probe's target is "disagreement" or "surprise".
+        ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
+        reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
+        intrinsic_scale=0.1,
+        compute_dtype="float32",  # or bfloat16
         standardize=False,  # published: raw observations
     )
-    {"": lambda c: None, "rssm": rssm, "small": small, "walker": walker, "tiny": tiny}[preset](config)
-    return config.lock()
+
+
+def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:
+    """The likelihood model of the VIPER reward; few updates, for it soon knows the demonstrations by heart."""
+    config.action_free = True
+    config.num_updates = num_updates
+    config.world_model.idm_mode = "none"
 
 
 def rssm(config: ml_collections.ConfigDict) -> None:
@@ -77,6 +143,48 @@ def rssm(config: ml_collections.ConfigDict) -> None:
     config.world_model.idm = dict(hidden_size=128, hidden_layers=2)
     config.world_model.use_probes = True
     config.world_model.predict_terminal = False
+
+    first_version(config)
+
+
+def rssmo_v1(config: ml_collections.ConfigDict) -> None:
+    """The `rssmo` of AIME v1, used for its cheetah models."""
+    config.num_updates = 100_000
+    config.world_model.rssm.family = "rssmo-v1"
+    config.world_model.use_probes = True
+    config.world_model.predict_terminal = False
+    first_version(config)
+
+
+def first_version(config: ml_collections.ConfigDict) -> None:
+    """What all models of AIME v1 share: sigmoid images, the constant of the Gaussian, no baseline probes."""
+    config.world_model.baseline_probes = False
+    config.world_model.ensemble.variant = "variance"
+    for name in ("decoder", "probe", "image_decoder", "image_probe"):
+        config.world_model[name] = dict(config.world_model[name], constant=True)
+    config.world_model.image_decoder.sigmoid = True
+    config.world_model.image_probe.sigmoid = True
+
+
+def discrete(config: ml_collections.ConfigDict) -> None:
+    """32 categoricals of 32 classes in the place of the Gaussian."""
+    config.world_model.rssm.update(stoch_size=32)
+    config.world_model.rssm = dict(config.world_model.rssm, num_classes=32, estimator="straight_through")
+
+
+def larger(config: ml_collections.ConfigDict, size: tuple[int, int, int, int]) -> None:
+    """The sizes m, l and xl; batch and windows are those of the published Meta-World models."""
+    deter, hidden, layers, width = size
+    mlp = dict(hidden_size=hidden, hidden_layers=layers, activation="swish", norm="ln")
+    config.batch_size, config.length = 16, 64
+    config.world_model.rssm.update(deter_size=deter, hidden_size=hidden)
+    for name in ("encoder", "decoder", "probe"):
+        config.world_model[name].update(mlp)
+    config.world_model.binary = dict(name="binary", **mlp)
+    config.world_model.idm.update(hidden_size=hidden, hidden_layers=layers)
+    config.world_model.image_encoder = dict(name="dreamer_resnet", width=width, blocks=0, minres=4)
+    for name in ("image_decoder", "image_probe"):
+        config.world_model[name] = dict(config.world_model.image_encoder, sigmoid=False)
 
 
 def small(config: ml_collections.ConfigDict) -> None:
@@ -116,6 +224,33 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.world_model.probe.update(mlp)
 
 
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """From images of 32x32 on a CPU: `small` with image networks of few channels, and probes to look inside."""
+    small(config)
+    config.setup = "visual"
+    config.batch_size = 16
+    config.length = 24
+    # A handful of pixels move: with the published kl_scale of 1 (std 1 per pixel) the state would not note them.
+    config.loss.update(kl_scale=0.03)
+    config.world_model.update(use_probes=True)
+    config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    image_networks(config, width=8)
+
+
+def visual_tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on images of 8x8 or larger."""
+    tiny(config)
+    config.setup = "visual"
+    config.world_model.use_probes = True
+    image_networks(config, width=2)
+
+
+def image_networks(config: ml_collections.ConfigDict, width: int) -> None:
+    """Strided networks, for square images of any power of two from 8 pixels on."""
+    for name in ("image_encoder", "image_decoder", "image_probe"):
+        config.world_model[name] = dict(name="dreamer_resnet", width=width, blocks=0, minres=4)
+
+
 def tiny(config: ml_collections.ConfigDict) -> None:
     """Seconds: for tests, on any data."""
     small(config)
@@ -127,3 +262,5 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.world_model.rssm.update(deter_size=8, stoch_size=4, hidden_size=8)
     for name in ("encoder", "decoder", "probe", "idm"):
         config.world_model[name].update(hidden_size=8, hidden_layers=1)
+    for name in ("image_encoder", "image_decoder", "image_probe"):
+        config.world_model[name].update(width=2)

@@ -55,24 +55,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         discount=0.99,  # ot: where there is no schedule
         replay_capacity=500_000,
     )
-    if method == "gaifo":
-        config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
-    else:
-        config.transport = dict(
-            cost="euclidean",  # or "cosine"
-            epsilon=0.01,
-            num_iterations=100,
-            scale_target=10.0,
-        )
-        config.use_schedule = True  # ADS
-        config.schedule = dict(
-            alpha=0.2,
-            start=0.2,
-            threshold=0.9,
-            max_steps=5,
-            demonstration_percentile=50.0,
-            agent_percentile=90.0,
-        )
+    {"gaifo": _gaifo, "ot": _ot}[method](config)
     config.save_every = 5  # rounds of one episode per environment
     config.evaluation = dict(
         every=20_000,  # agent steps; 0: only at the end
@@ -86,6 +69,30 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     return config.lock()
 
 
+def _gaifo(config: ml_collections.ConfigDict) -> None:
+    """The discriminator."""
+    config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
+
+
+def _ot(config: ml_collections.ConfigDict) -> None:
+    """Transport of episodes, and automatic discount scheduling."""
+    config.transport = dict(
+        cost="euclidean",  # or "cosine"
+        epsilon=0.01,
+        num_iterations=100,
+        scale_target=10.0,
+    )
+    config.use_schedule = True  # ADS
+    config.schedule = dict(
+        alpha=0.2,
+        start=0.2,
+        threshold=0.9,
+        max_steps=5,
+        demonstration_percentile=50.0,
+        agent_percentile=90.0,
+    )
+
+
 def small(config: ml_collections.ConfigDict) -> None:
     """A few minutes per seed on a CPU."""
     config.agent_steps = 20_000
@@ -93,7 +100,7 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.rounds.update(random_steps=1000, replay_capacity=50_000)
     config.evaluation.update(every=0, final_episodes=10)
     if config.method == "gaifo":
-        config.discriminator.update(hidden_size=64)
+        config.discriminator.update(hidden_size=64, learning_rate=3e-4)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

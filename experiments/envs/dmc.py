@@ -62,6 +62,7 @@ class DMCEnvironment:
         action_repeat: int | None = None,
         reward_version: str = "v1",
         episode_length: int | None = None,
+        render_quality: str = "published",
     ):
         self.name = name
         domain, task = name.split("-", 1)
@@ -71,6 +72,7 @@ class DMCEnvironment:
         self._seed: int | None = checked_seed(seed)
         self._image_size = image_size(render_size)
         self._camera = _CAMERAS.get(domain, 0) if camera is None else camera
+        self._render_quality = rendering.checked_quality(render_quality)
         if action_repeat is None:
             action_repeat = dmc_tasks.default_action_repeat(domain, reward_version)
         self.action_repeat = checked_positive("action_repeat", action_repeat)
@@ -139,7 +141,8 @@ class DMCEnvironment:
         """Returns the present state as uint8 [height, width, 3], by default from the published camera."""
         size = image_size((height, width))
         if size not in self._renderers:
-            self._renderers[size] = rendering.Renderer(self._physics.model.ptr, *size)
+            model = self._physics.model.ptr
+            self._renderers[size] = rendering.Renderer(model, *size, quality=self._render_quality)
         return self._renderers[size].render(
             self._physics.data.ptr, self._camera if camera is None else camera
         )
@@ -180,6 +183,7 @@ class DMCEnvironment:
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
+        images = (self._image_size, self._camera, self._render_quality)
         return {
             "environment": self.name,
             "suite": "dmc",
@@ -189,7 +193,7 @@ class DMCEnvironment:
             "reward_version": self._reward_version,
             "physics_layout": {name: array.size for name, array in self._state_arrays.items()} | {"time": 1},
             "versions": {name: importlib.metadata.version(name) for name in ("dm_control", "mujoco")},
-        }
+        } | ({"rendering": rendering.describe(*images)} if self._image_size else {})
 
     def close(self) -> None:
         """Frees the renderers."""

@@ -1,5 +1,6 @@
 """A fake environment: no simulator, nothing to install, learnt in seconds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -43,8 +44,9 @@ class FakePointMass:
         action_repeat: int | None = None,
         reward_version: str = "v1",
         episode_length: int | None = None,
+        render_quality: str = "published",
     ):
-        del camera, reward_version  # one camera, one reward
+        del camera, reward_version, render_quality  # one camera, one reward, no shadows
         self.name = name
         self.action_repeat = 1 if action_repeat is None else checked_positive("action_repeat", action_repeat)
         self.control_seconds = 0.05 * self.action_repeat
@@ -116,6 +118,11 @@ class FakePointMass:
                 f"A physics state of {self.name!r} has 5 numbers, got shape {list(state.shape)}."
             )
         self._position, self._velocity, self._steps = state[:2].copy(), state[2:4].copy(), int(state[4])
+
+    def set_state_from_observation(self, observation: Mapping[str, np.ndarray]) -> None:
+        """Sets the state that (predicted) sensors describe, to draw it: `position` [2], `velocity` [2] if known."""
+        self._position = np.array(observation["position"], np.float64)
+        self._velocity = np.array(observation.get("velocity", np.zeros(2)), np.float64)
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""

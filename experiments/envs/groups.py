@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.envs import registry
+from experiments.envs import registry, rendering
 from experiments.envs.interface import Environment, EnvironmentFailure, Record
 
 CONTINUE, SKIP = -1, -2
@@ -55,6 +55,58 @@ class EnvironmentGroup:
             physics_states.append(environment.physics_state())
         return records, physics_states
 
+    def render(
+        self, seed: int | None, states: np.ndarray, size: tuple[int, int], camera: int | str | None
+    ) -> np.ndarray:
+        """Draws physics states [T, P] in the first environment.
+
+        Args:
+          seed: of their episode, if known: some tasks draw their terrain by it. None leaves it as it is.
+          states: as `Environment.physics_state` gave them.
+          size: (height, width) in pixels.
+          camera: None means the published one.
+
+        Returns:
+          uint8 [T, height, width, 3].
+        """
+        environment = self.environments[0]
+        if seed is not None:
+            environment.reset(seed)
+        return rendering.render_states(environment, states, *size, camera)
+
+    def replay(
+        self, state: np.ndarray, actions: np.ndarray, size: tuple[int, int], camera: int | str | None
+    ) -> tuple[list[Record], list[np.ndarray | None]]:
+        """Plays an episode of which only observations are stored again, in the first environment, and draws it.
+
+        Args:
+          state: its first observation, as the environment's `reset_from_observation` takes it.
+          actions: [T, A]; row t led to record t, row 0 is ignored.
+          size: (height, width) in pixels.
+          camera: None means the published one.
+
+        Returns:
+          T records with `image`, fewer if the episode ends before, and their physics states.
+
+        Raises:
+          ValueError: the environment cannot be put into an observed state.
+        """
+        environment = self.environments[0]
+        if not hasattr(environment, "reset_from_observation"):
+            raise ValueError(
+                f"{environment.name} cannot be put into an observed state; only episodes with physics_state can be "
+                "drawn."
+            )
+        record = environment.reset_from_observation(state)
+        records, physics_states = [], []
+        for action in (*actions[1:], None):
+            record["image"] = environment.render(*size, camera)
+            records.append(record)
+            physics_states.append(environment.physics_state())
+            if action is None or record["is_last"]:
+                return records, physics_states
+            record = environment.step(action)
+
     def describe(self) -> dict[str, Any]:
         """Returns what all environments of the vector have in common."""
         environment = self.environments[0]
@@ -79,7 +131,7 @@ class LocalGroup:
         self._group = EnvironmentGroup(
             **{name: value for name, value in setup.items() if name != "entry_points"}
         )
-        self._request: tuple[np.ndarray, np.ndarray] | None = None
+        self._request: tuple[Any, ...] | None = None
 
     def wait_until_ready(self) -> dict[str, Any]:
         """Returns the group's description."""
@@ -125,9 +177,13 @@ class WorkerGroup:
         return description
 
     def send(self, plan: np.ndarray, actions: np.ndarray) -> None:
-        """Sends a request; a dead process is noticed by `receive`."""
+        """Sends a request to `run`; a dead process is noticed by `receive`."""
+        self.request("run", plan, actions)
+
+    def request(self, method: str, *args: Any) -> None:
+        """Asks for a method of `EnvironmentGroup`: "run", "render" or "replay"."""
         with contextlib.suppress(OSError):
-            self._connection.send((plan, actions))
+            self._connection.send((method, args))
 
     def receive(self, timeout: float | None = None) -> Any:
         """Returns the answer, None if the process died or hangs, or raises the error that it met."""

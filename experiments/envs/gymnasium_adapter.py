@@ -34,6 +34,8 @@ def make(
     own = {key: options.pop(key) for key in ("seed", "action_repeat", "episode_length") if key in options}
     for ignored in ("camera", "reward_version"):
         options.pop(ignored, None)
+    if options.pop("render_quality", "published") != "published":
+        raise ValueError(f"{name!r} draws its own pictures; leave render_quality at 'published'.")
     if render_size is not None:
         options.setdefault("render_mode", "rgb_array")
         backend = rendering.find_backend()

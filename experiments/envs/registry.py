@@ -3,13 +3,14 @@
 import importlib
 from typing import Any
 
-from experiments.envs import dmc_tasks
+from experiments.envs import dmc_tasks, metaworld_tasks
 from experiments.envs.interface import Environment
 
 _DMC = "experiments.envs.dmc:make"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
 _FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
 _entry_points: dict[str, str] = dict.fromkeys(dmc_tasks.names(), _DMC)
+_entry_points |= dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:make")
 _entry_points["fake-pointmass"] = "experiments.envs.fake:make"
 
 
@@ -67,7 +68,8 @@ def make(
       action_repeat: simulator steps per agent step; None means the published value.
       reward_version: which published definition of custom tasks and default action repeats, "v1" or "v2".
       episode_length: agent steps after which an episode is cut; None means the environment's own limit.
-      **options: for the environment's own factory.
+      **options: for the environment's own factory; where MuJoCo draws, render_quality="fast" leaves out shadows
+        and reflections.
     """
     if reward_version not in ("v1", "v2"):
         raise ValueError(f"Unknown reward_version {reward_version!r}. Known: v1, v2.")

@@ -2,6 +2,10 @@
 
 OpenGL is touched only when an image is asked for. A backend is first tried in a process of its own, because a
 broken driver can hang or crash; what was found is left in the environment variables for child processes.
+
+Published data are drawn with shadows and reflections. In software these take five sixths of the time
+(results/rendering.md), so that they may be left out: the quality "fast". A model that was trained on images of one
+quality should see no others, which is why the quality is part of every episode's metadata.
 """
 
 import atexit
@@ -16,6 +20,7 @@ from typing import Any, Protocol
 import numpy as np
 
 BACKENDS = ("egl", "osmesa")
+QUALITIES = ("published", "fast")
 APT_PACKAGES = "libegl1 libgl1 libosmesa6"
 PROBE_SECONDS = 60.0
 
@@ -103,19 +108,57 @@ def require_rendering() -> str:
     return backend
 
 
+def fall_back(reason: str) -> bool:
+    """After a failure of EGL: lets this process and those it starts from now on draw with OSMesa, and says so.
+
+    Args:
+      reason: what happened, for the message on stderr.
+
+    Returns:
+      False, and nothing changes, where MUJOCO_GL names a backend, EGL is not in use or OSMesa does not work.
+    """
+    wished = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if wished or find_backend() != "egl" or probe("osmesa") is not None:
+        return False
+    os.environ[_PROBED] = f"{wished}:osmesa"
+    print(f"Rendering with EGL failed ({reason}); OSMesa draws from now on, in software.", file=sys.stderr)
+    return True
+
+
+def checked_quality(quality: str) -> str:
+    """Returns the quality, or raises ValueError if it is unknown."""
+    if quality not in QUALITIES:
+        raise ValueError(f"Unknown render_quality {quality!r}. Known: {', '.join(QUALITIES)}.")
+    return quality
+
+
+def describe(size: tuple[int, int], camera: int | str | None, quality: str) -> dict[str, Any]:
+    """What the metadata of an episode say about its images; the camera None is the published one."""
+    return {"size": list(size), "camera": camera, "quality": quality, "backend": find_backend()}
+
+
 class Renderer:
     """Draws MuJoCo states of one model at one size.
 
     To be used from the thread that made it; several renderers may live in one process.
     """
 
-    def __init__(self, model: Any, height: int, width: int, *, backend: str | None = None):
+    def __init__(
+        self,
+        model: Any,
+        height: int,
+        width: int,
+        *,
+        backend: str | None = None,
+        quality: str = "published",
+    ):
         """Makes an OpenGL context; raises RenderingError if there is none.
 
         Args:
           model: a mujoco.MjModel.
           height, width: pixels.
           backend: "egl" or "osmesa"; None means `find_backend()`.
+          quality: "published", or "fast" without shadows and reflections.
         """
         import mujoco
 
@@ -128,6 +171,9 @@ class Renderer:
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._context)
         self._terrain = model.hfield_data.copy()
         self._scene = mujoco.MjvScene(model, maxgeom=2000)
+        if checked_quality(quality) == "fast":
+            for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+                self._scene.flags[flag.value] = False
         self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
         self._option.flags[mujoco.mjtVisFlag.mjVIS_RANGEFINDER] = False  # as dm_control draws
         self._rectangle = mujoco.MjrRect(0, 0, width, height)

@@ -72,6 +72,7 @@ LAYOUTS: dict[str, tuple[Sensor, ...]] = {
         internal="arm_pos touch hand_pos arm_vel object_vel",
     ),
     "fake": _tabular("position", "velocity"),
+    "metaworld": _tabular("", "state"),
 }
 # The published tables leave these out, but the goal of the task cannot be seen without them.
 TASK_SENSORS: dict[str, tuple[Sensor, ...]] = {

@@ -93,8 +93,9 @@ class VectorEnvironment:
             }
             for part in parts
         ]
+        self._draws = options.get("render_size") is not None
         if workers:
-            if options.get("render_size") is not None:
+            if self._draws:
                 rendering.find_backend()  # once, for all workers
             self._groups = [WorkerGroup(setup, timeout) for setup in setups]
         else:
@@ -118,6 +119,13 @@ class VectorEnvironment:
         """Starts the next episode of every environment; returns the first records, {name: [N, ...]}."""
         self._plan = np.where(self._plan == CONTINUE, self._episodes + 1, self._plan)
         return self._run(self._plan, self._no_actions)
+
+    def rewind(self, episode: int) -> None:
+        """Makes `reset` start episode number `episode` of every environment, played before or not."""
+        if episode < 0:
+            raise ValueError(f"Episodes are numbered from 0, got {episode!r}.")
+        self._episodes = np.full(self.num_envs, episode - 1)
+        self._plan = self._episodes + 1
 
     def step(self, actions: np.ndarray, active: np.ndarray | None = None) -> dict[str, np.ndarray]:
         """Steps all environments.
@@ -143,11 +151,14 @@ class VectorEnvironment:
 
     def metadata(self, env_index: int | None = None) -> dict[str, Any]:
         """Returns json-able facts; with an index also the number and the seed of its present episode."""
+        common = dict(self._metadata)
+        if "rendering" in common:  # workers may have fallen back to another backend
+            common["rendering"] = common["rendering"] | {"backend": rendering.find_backend()}
         if env_index is None:
-            return {**self._metadata, "seed": self._seed}
+            return {**common, "seed": self._seed}
         episode = int(self._episodes[env_index])
         return {
-            **self._metadata,
+            **common,
             "seed": episode_seed(self._seed, env_index, max(episode, 0)),
             "vector_seed": self._seed,
             "env_index": int(env_index),
@@ -226,7 +237,9 @@ class VectorEnvironment:
         plan = plan.copy()
         moved = part[plan[part] != SKIP]
         plan[moved] = self._plan[moved]
-        for _ in range(_MAX_FAILURES):
+        for attempt in range(_MAX_FAILURES):
+            if attempt and self._draws:  # twice in a row: it may be the renderer
+                rendering.fall_back(group.failure)
             warnings.warn(
                 f"A worker process of {self.name!r} failed ({group.failure}) and is replaced; the episodes that it was "
                 "in begin again.",

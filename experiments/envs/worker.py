@@ -27,8 +27,10 @@ def serve(connection: Connection) -> None:
                 "import it inside the functions that need it, or use workers=0."
             )
         connection.send((True, group.describe()))
+        methods = {"run": group.run, "render": group.render, "replay": group.replay}
         while True:
-            connection.send((True, group.run(*connection.recv())))
+            method, args = connection.recv()
+            connection.send((True, methods[method](*args)))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
     except Exception as error:  # the parent raises it again

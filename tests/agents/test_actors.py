@@ -67,6 +67,28 @@ def test_actions_are_float32_within_the_bounds():
     assert actions.dtype == np.float32 and actions.shape == (3, ACTION_SIZE) and np.abs(actions).max() <= 1
 
 
+def test_noise_is_part_of_the_action_that_is_remembered():
+    model = make_model()
+    calm, noisy = (
+        FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_state=False, epsilon=epsilon)
+        for epsilon in (0.0, 5.0)
+    )
+    records = records_at(make_batch(), 0, first=True)
+    assert not np.allclose(calm(records), noisy(records))
+    np.testing.assert_array_equal(noisy(records), noisy.state.prev_action)
+    assert np.abs(noisy.state.prev_action).max() == 1.0  # clipped
+
+
+def test_a_renewed_actor_acts_as_a_new_one():
+    model, other = make_model(seed=0), make_model(seed=3)
+    records = records_at(make_batch(), 0, first=True)
+    actor = FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_action=True)
+    actor(records)
+    actor.renew((other, make_policy(other)), jax.random.key(7))
+    new = FilterActor(other, make_policy(other), 3, jax.random.key(7), sample_action=True)
+    np.testing.assert_array_equal(actor(records), new(records))
+
+
 def test_a_missing_sensor_is_named():
     model = make_model()
     actor = FilterActor(model, make_policy(model), 1, jax.random.key(0))

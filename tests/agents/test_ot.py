@@ -79,7 +79,7 @@ def play(demonstrations, num_rounds, poison=False):
         run = SACRun(envs, SENSORS, sac=SAC, rounds=rounds, seed=0, learner=learner)
         if poison:
             step = envs.step
-            envs.step = lambda *args: step(*args) | {"reward": np.full(4, np.nan, np.float32)}
+            envs.step = lambda *args: step(*args) | {"reward": np.full(4, 1e6, np.float32)}
         episodes = [episode for _ in range(num_rounds) for episode in run.play_round()[0]]
     return learner, run, episodes
 
@@ -92,8 +92,8 @@ def demonstrations():
 
 
 def test_the_agent_comes_to_do_what_was_demonstrated(demonstrations):
-    learner, run, _ = play(demonstrations, 30)
-    assert mean_return(learner.actor(run.state)) > 19
+    learner, run, _ = play(demonstrations, 12)
+    assert mean_return(learner.actor(run.state)) > 20
     assert int(run.state.progress) > 5  # where the schedule began
 
 

@@ -29,6 +29,25 @@ class OnlySoftware(FakePointMass):
         return super().render(height, width, camera)
 
 
+class FromObservation(FakePointMass):
+    """Starts at an observed position; its sensor `state` is the position."""
+
+    def reset_from_observation(self, state):
+        self.reset(0)
+        self._position = state.astype(float)
+        return self._with_state(self._record([0.0, 0.0], 0.0))
+
+    def step(self, action):
+        return self._with_state(super().step(action))
+
+    def _with_state(self, record):
+        return {**record, "state": record.pop("position")}
+
+
+def from_observation(episode_length=4):
+    return FromObservation("failing_renderers:from_observation", episode_length=episode_length)
+
+
 def hanging():
     return Hanging()
 
@@ -43,3 +62,29 @@ def refusing():
 
 def only_software():
     return OnlySoftware()
+
+
+class OnlyOSMesa(FakePointMass):
+    def render(self, height=64, width=64, camera=None):
+        if os.environ.get("EXPERIMENTS_GL_PROBED") != ":osmesa":
+            os.kill(os.getpid(), signal.SIGABRT)
+        return super().render(height, width, camera)
+
+
+class HangingOnce(FakePointMass):
+    """Hangs until the file that the variable names exists; the process that hangs makes it."""
+
+    def render(self, height=64, width=64, camera=None):
+        try:
+            open(os.environ["HUNG_ONCE"], "x").close()
+        except FileExistsError:
+            return super().render(height, width, camera)
+        time.sleep(60)
+
+
+def only_osmesa(render_size=None, action_repeat=None, episode_length=None, camera=None, seed=0):
+    return OnlyOSMesa(render_size=render_size, episode_length=episode_length)
+
+
+def hanging_once():
+    return HangingOnce()

@@ -130,7 +130,9 @@ def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
 
 
 def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, iidm, mbbc, bco_alpha, each"):
+    with pytest.raises(
+        ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, iidm, mbbc, bco_alpha, each"
+    ):
         get_config("bco-large")
 
 

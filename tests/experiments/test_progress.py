@@ -68,3 +68,11 @@ def test_an_error_is_not_reported_as_the_end():
 
 def test_durations_read_as_clocks():
     assert [clock(s) for s in (0, 59.6, 61, 3600, 36610)] == ["0:00", "1:00", "1:01", "1:00:00", "10:10:10"]
+
+
+def test_work_of_unknown_amount_is_counted():
+    file = io.StringIO()
+    with Progress(0, "Converting", file=file) as progress:
+        progress.update(3)
+    assert file.getvalue().splitlines()[0] == "Converting: starting"
+    assert file.getvalue().splitlines()[1].startswith("Converting: 3, 0:00 elapsed")

@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
-from experiments import collect, evaluate, imitate, pretrain
+from experiments import collect, evaluate, export, imitate, pretrain, world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
+from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.runs import load_run, load_world_model
+from worldmodels.episodes import load_episodes
+from worldmodels.export import load as load_export
 
 
 def config_of(module, preset="tiny", **changes):
@@ -72,11 +75,44 @@ def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
     assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
 
 
-def test_seeds_in_one_program_equal_the_run_with_one_seed(data, model, folder):
+@pytest.fixture(scope="module")
+def model_alone(data, folder):
+    """The second of the two world models of `model`, in a run of its own."""
     pretrain.run(config_of(pretrain_config, embodiment=data, seed=1), folder / "alone")
-    together, alone = load_world_model(model, seed=1), load_world_model(folder / "alone")
-    for ours, expected in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
-        np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-5)
+    return folder / "alone"
+
+
+def assert_close(trees, expected):
+    for ours, theirs in zip(*map(jax.tree.leaves, (trees, expected)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_in_one_program_equal_the_run_with_one_seed(model, model_alone):
+    assert_close(load_world_model(model, seed=1), load_world_model(model_alone))
+
+
+def test_policies_in_one_program_equal_the_run_with_one_seed(data, policy, model_alone, folder):
+    config = config_of(imitate_config, model=str(model_alone), demonstrations=data, seed=1)
+    imitate.run(config, folder / "policy-alone")
+    assert_close(load_run(policy).policy(seed=1), load_run(folder / "policy-alone").policy())
+
+
+def test_the_same_command_on_two_devices_trains_the_same_policies(data, model, policy, folder, monkeypatch):
+    # To the bit it need not be; a run on a CPU takes several devices only if it is told to.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    flags = (
+        "--config=experiments/configs/imitate.py:tiny",
+        f"--config.demonstrations={data}",
+        f"--config.model={model}",
+        "--config.num_seeds=2",
+        "--config.devices=all",
+        f"--workdir={folder / 'on-two'}",
+    )
+    process = start("experiments.imitate", *flags)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "on 2 devices" in errors
+    assert_close(load_run(folder / "on-two").policies, load_run(policy).policies)
 
 
 def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
@@ -115,6 +151,62 @@ def test_a_loaded_run_acts(policy):
     run = load_run(policy)
     records = {"position": np.zeros((1, 2), np.float32), "is_first": np.ones(1, bool)}
     assert run.actor(num_envs=1, seed=1)(records).shape == (1, 2)
+
+
+def test_an_exported_model_takes_the_place_of_its_run(data, model, policy, folder):
+    exported = export.run(
+        config_of(export_config, "", seed=1), "", run=str(model), to=str(folder / "exported")
+    )
+    assert exported["parts"] == ["world model"]
+    one, ours = load_world_model(model, seed=1), load_world_model(folder / "exported")
+    for before, after in zip(*map(jax.tree.leaves, (one, ours)), strict=True):
+        np.testing.assert_array_equal(before, after)
+    config = config_of(imitate_config, model=exported["folder"], demonstrations=data, num_updates=0)
+    assert np.shape(imitate.run(config, folder / "from-export")["return"]) == (1, 2)
+    run = load_run(folder / "from-export")
+    np.testing.assert_array_equal(*(jax.tree.leaves(m)[0] for m in (run.world_model(), one)))
+
+
+def test_a_policy_is_exported_with_its_world_model(policy, folder):
+    result = export.run(config_of(export_config, ""), "", run=str(policy), to=str(folder / "exported-policy"))
+    assert result["parts"] == ["world model", "policy"]
+    opened = load_export(result["folder"])
+    run = load_run(policy)
+    for before, after in zip(
+        *map(jax.tree.leaves, ((run.world_model(), run.policy()), (opened.world_model, opened.policy))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(before, after)
+    assert opened.card["environment"] == "fake-pointmass"
+
+
+def test_new_heads_join_a_pretrained_model(model):
+    pretrained = world_models.resolve(model, new_heads=("viper_reward",))
+    assert pretrained.models.targets[-1] == "viper_reward" and pretrained.num_seeds == 2
+    plain = world_models.resolve(model).models
+    np.testing.assert_array_equal(*(jax.tree.leaves(m.rssm)[0] for m in (plain, pretrained.models)))
+
+
+def test_a_model_of_another_body_is_refused(data, model):
+    arch, episodes = world_models.resolve(model).architecture, load_episodes(data, limit=1)
+    world_models.check_body(arch, episodes, "demonstrations")
+    for change, sentence in (
+        (dict(inputs=["image"]), "demonstrations lack image, which the world model reads"),
+        (dict(action_size=7), "Actions have size 2 in the demonstrations, the world model was built for 7"),
+        (
+            dict(sizes=arch["sizes"] | {"position": 9}),
+            "position has size 2 in the demonstrations, .* built for 9",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            world_models.check_body(arch | change, episodes, "demonstrations")
+
+
+def test_a_folder_without_a_world_model_says_what_would_do(tmp_path):
+    with pytest.raises(
+        ValueError, match="holds no world model; pass the --workdir of .* or a published folder"
+    ):
+        world_models.resolve(tmp_path)
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------

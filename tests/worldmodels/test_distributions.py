@@ -91,3 +91,33 @@ def test_no_noise_gives_the_mode_with_the_gradient_of_a_sample():
     gradient = jax.grad(lambda x: (Categorical(x).sample(None) * jnp.arange(3.0)).sum())(logits)
     expected = jax.grad(lambda x: (jax.nn.softmax(x) * jnp.arange(3.0)[None]).sum())(logits)
     np.testing.assert_allclose(gradient, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", ["straight_through", "reinmax"])
+def test_a_categorical_sample_is_exactly_one_hot(estimator):
+    latent = Categorical(jax.random.normal(jax.random.key(0), (50, 4, 3)), estimator=estimator)
+    for noise in (None, jax.random.gumbel(jax.random.key(1), (50, 4, 3))):
+        sample = np.asarray(latent.sample(noise)).reshape(50, 4, 3)
+        np.testing.assert_array_equal(
+            np.sort(sample, axis=-1), np.broadcast_to([0.0, 0.0, 1.0], sample.shape)
+        )
+
+
+def softmax_jacobian(probs):
+    return np.diag(probs) - np.outer(probs, probs)
+
+
+def test_gradients_of_a_categorical_sample_are_those_of_the_estimators():
+    logits, weight = np.array([0.3, -1.0, 0.5]), np.array([1.0, 2.0, -3.0])
+    probs = np.exp(logits) / np.exp(logits).sum()
+    halfway = (np.eye(3)[2] + probs) / 2  # the most likely class is the last
+    expected = {
+        "straight_through": softmax_jacobian(probs) @ weight,
+        "reinmax": (2 * softmax_jacobian(halfway) - 0.5 * softmax_jacobian(probs)) @ weight,
+    }
+    for estimator, gradient in expected.items():
+
+        def value(logits, estimator=estimator):
+            return Categorical(logits[None], estimator=estimator).sample(None) @ jnp.asarray(weight)
+
+        np.testing.assert_allclose(jax.grad(value)(jnp.asarray(logits)), gradient, rtol=1e-4, atol=1e-6)

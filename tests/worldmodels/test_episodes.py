@@ -17,8 +17,10 @@ from worldmodels.episodes import (
     EpisodeError,
     append_episode,
     episode_paths,
+    label_episodes,
     load_episodes,
     read_episode,
+    split_episodes,
     stack_records,
     subsample,
     write_episode,
@@ -233,6 +235,23 @@ def test_pickled_objects_are_never_loaded(tmp_path):
         read_episode(tmp_path / "0.npz")
 
 
+def test_an_hdf5_file_that_reads_other_files_is_refused(tmp_path):
+    write_episode(tmp_path / "1.hdf5", make_episode())
+    (tmp_path / "secret").write_bytes(bytes(40))
+    for number in (2, 3):
+        with h5py.File(tmp_path / f"{number}.hdf5", "w") as file:
+            for name, value in foreign_with(height=None).items():
+                if value is not None:
+                    file[name] = value
+            if number == 2:
+                file["height"] = h5py.ExternalLink("1.hdf5", "height")
+            else:
+                external = [(str(tmp_path / "secret"), 0, 40)]
+                file.create_dataset("height", (5, 1), "float64", external=external)
+        with pytest.raises(EpisodeError, match="not a readable episode.*'height' lies in another file"):
+            read_episode(tmp_path / f"{number}.hdf5")
+
+
 def test_a_nested_hdf5_file_is_refused(tmp_path):
     with h5py.File(tmp_path / "0.hdf5", "w") as file:
         for name, value in foreign_with().items():
@@ -389,3 +408,78 @@ def test_records_that_differ_are_refused():
 def test_episodes_do_not_import_jax():
     script = "import sys, worldmodels.episodes, worldmodels.episode_folders; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode == 0
+
+
+# Images that stay on disk ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.float32, np.float64])
+def test_images_may_stay_on_disk_until_they_are_asked_for(path, dtype):
+    _, arrays = without_extras()
+    write_foreign(path, {**arrays, "image": arrays["image"].astype(dtype)})
+    image = read_episode(path, images_on_disk=True).records["image"]
+    assert (image.shape, image.ndim, image.dtype, len(image)) == ((5, 4, 4, 3), 4, np.uint8, 5)
+    for read in (np.asarray(image), image[1:3], image[-1:], image[2]):
+        assert read.dtype == np.uint8
+    np.testing.assert_array_equal(np.asarray(image), arrays["image"])
+    np.testing.assert_array_equal(image[1:3], arrays["image"][1:3])
+    np.testing.assert_array_equal(image[2], arrays["image"][2])
+
+
+def test_an_episode_with_images_on_disk_can_be_written(path):
+    write_episode(path, make_episode())
+    write_episode(path.with_name(f"1{path.suffix}"), read_episode(path, images_on_disk=True))
+    assert_same(read_episode(path.with_name(f"1{path.suffix}")).records, make_episode().records)
+
+
+def test_images_on_disk_of_another_number_than_records_are_refused(path):
+    write_foreign(path, foreign_with(image=np.zeros((4, 4, 4, 3), np.uint8)))
+    with pytest.raises(EpisodeError, match="4 images 'image' and 5 records"):
+        read_episode(path, images_on_disk=True)
+
+
+@pytest.mark.parametrize("images_on_disk", [False, True])
+def test_channels_before_rows_are_refused_with_the_way_out(path, images_on_disk):
+    write_foreign(path, foreign_with(image=np.zeros((5, 3, 4, 4), np.uint8)))
+    with pytest.raises(EpisodeError, match=r"channels before rows; expected \[T, y, x, 3\].*channels_first"):
+        read_episode(path, images_on_disk=images_on_disk)
+
+
+def test_gray_pictures_are_refused(path):
+    write_foreign(path, foreign_with(image=np.zeros((5, 4, 4, 1), np.uint8)))
+    with pytest.raises(EpisodeError, match="expected colours"):
+        read_episode(path)
+
+
+# Several folders, splits, labels --------------------------------------------------------------------------------
+
+
+def test_several_folders_are_read_one_after_the_other(tmp_path):
+    for name, lengths in (("a", (3, 4)), ("b", (5,))):
+        for length in lengths:
+            append_episode(tmp_path / name, make_episode(length))
+    folders = [tmp_path / "b", tmp_path / "a"]
+    assert [episode.num_records for episode in load_episodes(folders)] == [5, 3, 4]
+
+
+def test_a_split_of_episodes_shares_none():
+    episodes = [make_episode(n) for n in range(2, 12)]
+    parts = split_episodes(episodes, 0.7, seed=1)
+    assert [len(part) for part in parts] == [7, 3]
+    assert sorted(e.num_records for part in parts for e in part) == list(range(2, 12))
+    assert parts[0] == split_episodes(episodes, 0.7, seed=1)[0] != split_episodes(episodes, 0.7, seed=2)[0]
+    with pytest.raises(ValueError, match="leaves one part empty"):
+        split_episodes(episodes[:1], 0.7)
+
+
+def test_labels_are_arrays_beside_the_recorded_ones():
+    episode = make_episode(4)
+    (labelled,) = label_episodes([episode], "viper_reward", [np.arange(4.0)])
+    assert labelled.records["viper_reward"].shape == (4, 1)
+    assert "viper_reward" not in episode.records
+    (relabelled,) = label_episodes([episode], "reward", [np.ones(4)])
+    assert relabelled.return_ == 4.0
+    with pytest.raises(EpisodeError, match="1 episodes got 2 labels"):
+        label_episodes([episode], "x", [np.ones(4)] * 2)
+    with pytest.raises(EpisodeError, match="expected 4 rows"):
+        label_episodes([episode], "x", [np.ones(3)])

@@ -57,6 +57,7 @@ def test_a_batch_of_equal_sequences_has_the_loss_of_one():
 def test_records_after_the_first_terminal_one_do_not_count():
     is_terminal = jnp.array([[0.0, 0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0, 0.0]])
     np.testing.assert_array_equal(termination_mask(is_terminal), [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]])
+    np.testing.assert_array_equal(termination_mask(jnp.array([[1.0, 0.0, 0.0]])), [[1, 1, 1]])
     model = make_model(idm_mode="none")
     batch = make_batch(1).replace(is_terminal=is_terminal[:1])
     changed = batch.replace(observation={n: x.at[:, 3:].add(5.0) for n, x in batch.observation.items()})
@@ -91,6 +92,33 @@ def test_dimension_wise_reweighting_weights_by_the_std_and_the_kl_by_its_mean():
         nll = nll - (np.asarray(dist.log_prob(batch.target(name))) * stds[-1]).sum(-1)
     np.testing.assert_allclose(weighted.reconstruction, nll, rtol=1e-4)
     np.testing.assert_allclose(weighted.kl, plain.raw_kl * np.concatenate(stds, -1).mean(-1), rtol=1e-4)
+
+
+def test_modality_wise_reweighting_weights_the_kl_by_the_mean_over_modalities_of_their_mean_std():
+    model = make_model(decoder=dict(name="smlp", hidden_size=8, hidden_layers=1), predict_terminal=False)
+    plain, output = terms_of(model, make_batch())
+    weighted, _ = terms_of(model, make_batch(), nll_reweight="modality_wise")
+    stds = [np.asarray(d.stddev()).mean(-1) for d in model.decode(output.states.features).values()]
+    np.testing.assert_allclose(weighted.kl, plain.raw_kl * np.mean(stds, axis=0), rtol=1e-4)
+
+
+def test_a_detached_reward_is_a_probe():
+    model, batch = make_model(predict_reward=True, detach_reward=True), make_batch()
+    assert "reward" not in model.targets and "reward" in model.probes
+    grads = jax.jit(
+        jax.grad(lambda m: elbo_loss(m, batch, None, **PLAIN)[1]["reward_probe_reconstruction_loss"])
+    )(model)
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(grads.rssm))
+    assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads.probes))
+
+
+def test_vectors_may_each_have_an_encoder_in_the_order_of_the_sensors():
+    net = dict(hidden_size=8, hidden_layers=1)
+    model, batch = make_model(encoder=dict(name="mlp", joint=False, **net)), make_batch()
+    embed = model.encode(batch.observation)
+    for i, name in enumerate(("position", "velocity")):
+        alone = model.encoder.vectors[name](batch.observation[name])
+        np.testing.assert_array_equal(embed[..., 8 * i : 8 * (i + 1)], alone)
 
 
 def test_side_heads_do_not_shape_the_model():

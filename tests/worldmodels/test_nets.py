@@ -68,3 +68,31 @@ def test_ensemble_members_are_independent_mlps():
 def test_unknown_activation_lists_the_known_ones():
     with pytest.raises(ValueError, match="Unknown activation 'gelo'. Known: elu"):
         nets.activation("gelo")
+
+
+def test_geglu_gates_a_linear_layer():
+    mlp = nets.MLP(3, 2, hidden_size=4, hidden_layers=1, activation="geglu", rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    hidden, gated = mlp.layers[0](x), mlp.gated[0]
+    expected = mlp.head(jax.nn.gelu(gated.gate(hidden), approximate=True) * gated.linear(hidden))
+    np.testing.assert_allclose(mlp(x), expected, rtol=1e-6)
+
+
+def test_rms_norm_divides_by_the_root_mean_square():
+    norm = nets.make_norm("rms", 3, rngs=nnx.Rngs(0))
+    x = np.array([[3.0, 0.0, 4.0]])
+    np.testing.assert_allclose(norm(jnp.asarray(x)), x / np.sqrt(25 / 3 + 1e-5), rtol=1e-5)
+    with pytest.raises(ValueError, match="Unknown norm 'bn'. Known: None, 'ln', 'rms'"):
+        nets.MLP(3, 2, norm="bn", rngs=nnx.Rngs(0))
+
+
+def test_instance_norm_is_per_image_and_channel():
+    x = np.random.default_rng(0).normal(2.0, 3.0, size=(2, 4, 4, 3))
+    y = np.asarray(nets.instance_norm(jnp.asarray(x)))
+    np.testing.assert_allclose(y.mean((1, 2)), 0.0, atol=1e-5)
+    np.testing.assert_allclose(y.std((1, 2)), 1.0, rtol=1e-4)
+
+
+def test_a_head_can_start_at_zero():
+    mlp = nets.MLP(3, 2, zero_init=True, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(mlp(jnp.ones((1, 3))), 0.0)

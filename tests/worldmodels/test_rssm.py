@@ -53,6 +53,17 @@ def test_filter_matches_a_python_loop_over_posterior_steps(family, num_classes):
             )
 
 
+def test_discrete_states_are_the_same_one_hots_step_by_step_and_filtered():
+    rssm = make("rssmo", 3)
+    embed, actions, is_first = inputs()
+    output = run_filter(rssm, embed, actions, is_first)
+    state = rssm.initial(B)
+    for t in range(T):
+        state, _, _ = posterior_step(rssm, state, actions[:, t], embed[:, t])
+        np.testing.assert_array_equal(output.states.stoch[:, t], state.stoch)
+    np.testing.assert_array_equal(output.states.stoch.reshape(B, T, 4, 3).sum(-1), 1.0)
+
+
 @pytest.mark.parametrize("family, num_classes", FAMILIES)
 def test_rollout_matches_a_python_loop_over_prior_steps(family, num_classes):
     rssm = make(family, num_classes)
@@ -102,3 +113,8 @@ def test_imagination_includes_its_start_and_follows_the_policys_actions():
 def test_unknown_family_names_the_known_ones():
     with pytest.raises(ValueError, match="Unknown RSSM family 'lstm'. Known: rssm, rssmo, rssmo-v1."):
         make("lstm")
+
+
+def test_unknown_gradient_estimator_names_the_known_ones():
+    with pytest.raises(ValueError, match="Unknown estimator 'gumbel'. Known: straight_through, reinmax."):
+        RSSM(E, A, num_classes=3, estimator="gumbel", rngs=nnx.Rngs(0))

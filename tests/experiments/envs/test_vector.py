@@ -136,7 +136,9 @@ def test_a_killed_worker_is_replaced_and_its_episodes_begin_again():
         there.reset()
         there.step(actions[0])
         os.kill(there.worker_pids[0], signal.SIGKILL)  # environments 0 and 1
-        with pytest.warns(UserWarning, match="exit code -9.* is replaced; the episodes that it was in begin again"):
+        with pytest.warns(
+            UserWarning, match="exit code -9.* is replaced; the episodes that it was in begin again"
+        ):
             records = [there.step(actions[1])] + [there.step(action) for action in actions]
     assert records[0]["is_first"].tolist() == [True, True, False]
     for ours, theirs in zip(records, expected, strict=True):
@@ -293,3 +295,15 @@ def test_a_registered_environment_reaches_the_workers(monkeypatch):
     registry.register("mine-task", "experiments.envs.fake:make")
     with vector.make_vector("mine-task", 1, seed=0, workers=1) as env:
         assert env.metadata()["environment"] == "mine-task"
+
+
+def test_episodes_come_back_by_their_number():
+    with vector.make_vector("fake-pointmass", 2, seed=3) as envs:
+        starts = [envs.reset()["position"] for _ in range(3)]
+        envs.step(np.zeros((2, 2)))
+        envs.rewind(1)
+        np.testing.assert_array_equal(envs.reset()["position"], starts[1])
+        assert envs.metadata(0)["episode"] == 1
+        np.testing.assert_array_equal(envs.reset()["position"], starts[2])
+        with pytest.raises(ValueError, match="numbered from 0"):
+            envs.rewind(-1)

@@ -1,0 +1,174 @@
+"""Online imitation: AIME-v2 and AIME-NoB."""
+
+import ml_collections
+from ml_collections.config_dict import placeholder
+
+PRESETS = ("", "aime-v2", "aime-nob", "aime-v2-metaworld", "aime-nob-metaworld", "small", "tiny")
+
+
+def get_config(preset: str = "") -> ml_collections.ConfigDict:
+    """Goes on learning in the environment, from a pretrained world model and demonstrations without actions.
+
+    Published:  python -m experiments.online --config=experiments/configs/online.py:aime-v2 --config.model=DIR
+                --config.embodiment=DIR --config.demonstrations=DIR --config.reward.model=DIR --workdir=DIR
+    Later:      ...online.py:aime-nob    larger value gradient, faster targets; with --config.reward.name=ail it is best
+    Meta-World: ...online.py:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
+    On a CPU:   ...online.py:small       after pretraining with the presets small, and viper-small for the reward
+    For a test: ...online.py:tiny
+
+    Ablations: embodiment="" (no regulariser), reward.name=none (no surrogate reward, hence no value gradient),
+    regularizer.fraction, num_demonstrations, value_scale, aime_scale=0, freeze_pretrained_parameters=True.
+    """
+    if preset not in PRESETS:
+        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
+    config = ml_collections.ConfigDict()
+    config.seed = 0  # also which of the pretrained models, if there are several
+    _data_and_updates(config)
+    _method(config)
+    config.evaluation = dict(
+        every=50,  # episodes
+        episodes=10,
+        final_episodes=100,
+        sample_action=False,  # False: the policy's mode
+        video=True,  # of the final evaluation, where something can be rendered
+        random_return=placeholder(float),  # for normalisation by random and expert
+    )
+    for name, change in (("nob", nob), ("metaworld", metaworld), ("small", small), ("tiny", tiny)):
+        if name in preset.split("-"):
+            change(config)
+    return config.lock()
+
+
+def _data_and_updates(config):
+    """Where data come from and how much of everything happens."""
+    config.model = ""  # --workdir of a pretraining run
+    config.embodiment = ""  # its data, for the regulariser; "": none
+    config.demonstrations = ""  # folder of episodes; their actions are not used
+    config.num_demonstrations = placeholder(int)  # None: all
+    config.env = ""  # where to play; "": as recorded in the demonstrations
+    config.num_episodes = 1000
+    config.num_envs = 1  # environments that step together; a round is one episode in each
+    config.workers = 0  # processes they run in; 0 is this one
+    config.updates_per_episode = 100
+    config.updates_per_dispatch = 20
+    config.prefill = 0  # episodes of uniform actions before anything is learnt
+    config.model_pretraining = 0  # further updates of the model on `embodiment`
+    config.policy_pretraining = 2000  # updates of offline AIME before the first episode
+    config.offline = False  # True: nothing is collected after the prefill
+    config.epsilon = 0.0  # std of noise on the played actions
+    config.policy_reset_every = placeholder(int)  # episodes; None: never
+    config.batch_size = 50
+    config.length = 50  # records per window
+    config.first_fraction = 0.0  # share of demonstration windows that start at a first record; published: 0
+    config.replay_capacity = placeholder(int)  # records; None: all episodes, if they are as long as the first
+    config.save_every = 1000  # updates of pretraining
+    config.checkpoint_every = 1  # rounds; more saves time, and a killed run plays and learns them again
+
+
+def _method(config):
+    """Rewards, losses, networks and optimizers."""
+    config.regularizer = dict(
+        mode="ratio",  # or "append": one pool of pretraining and online data
+        fraction=0.5,  # of a batch, mode ratio
+        num_episodes=placeholder(int),  # None: all
+        sampling="random",  # which: forward, backward, random, uniform
+        label=False,  # True: pretraining data get a surrogate reward too, once, instead of being masked
+    )
+    config.reward = dict(
+        name="viper",  # viper, ail, ot, true (an oracle), none
+        model="",  # viper: --workdir of experiments.pretrain with a preset viper
+        head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
+        viper=dict(use_symlog=True),
+        ot=dict(mean_reward=4.0, num_components=placeholder(int), epsilon=0.01, num_iterations=100),
+        ail=dict(hidden_size=1024, hidden_layers=3, learning_rate=1e-4, grad_clip=100.0, penalty_scale=10.0),
+    )
+    config.intrinsic_reward = "none"  # sought beside the surrogate one: disagreement
+    config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it
+    config.aime_scale = 1.0  # of the evidence of the demonstrations
+    config.value_scale = 0.1  # of the value gradient: beta
+    config.target_rate = 0.01  # share of the critic that goes into its target at every update: tau
+    config.entropy_scale = 1e-4
+    config.num_starts = placeholder(int)  # states from which the policy imagines; None: all of the batch
+    config.imagination = dict(horizon=15, discount=0.99, lambda_=0.95)
+    config.loss = dict(
+        kl_scale=1.0, kl_only=False, idm_mode="none", first_action="policy", observation_noise=0.0
+    )
+    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
+    config.critic = dict(hidden_size=128, hidden_layers=2)
+    config.policy_from = ""  # --workdir of an imitation or online run whose policy to start from
+    config.critic_from = ""  # and whose critic
+    config.freeze_pretrained_parameters = False  # True: of the model only new heads learn
+    config.model_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
+    config.policy_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
+    config.critic_optimizer = dict(learning_rate=8e-5, grad_clip=100.0)
+    config.analysis = dict(
+        demonstrations=""
+    )  # the demonstrations with actions, for the report analysis/* only
+
+
+def nob(config: ml_collections.ConfigDict) -> None:
+    """The final version of the paper; pretrain with world_model.idm_mode=none as it does."""
+    config.value_scale = 1.0
+    config.target_rate = 0.05
+
+
+def metaworld(config: ml_collections.ConfigDict) -> None:
+    """2500 episodes of 200 simulator steps; 20 updates after each."""
+    config.num_episodes = 2500
+    config.updates_per_episode = 20
+    config.batch_size = 16
+    config.length = 64
+    config.evaluation.every = 100
+
+
+def small(config: ml_collections.ConfigDict) -> None:
+    """Minutes on a CPU, after pretraining with the preset of the same name."""
+    nob(config)
+    config.num_episodes = 100
+    config.num_envs = 2
+    config.updates_per_episode = 10
+    config.updates_per_dispatch = 20
+    config.policy_pretraining = 600
+    config.batch_size = 16
+    config.length = 32
+    config.first_fraction = 0.5
+    config.save_every = 300
+    config.checkpoint_every = 5
+    config.num_starts = 128
+    config.imagination.horizon = 10
+    config.loss.update(first_action="zero", observation_noise=0.04)
+    config.reward.head = dict(
+        name="dmlp", hidden_size=64, hidden_layers=2, activation="elu", norm=None, std=1.0
+    )
+    config.reward.ail.update(hidden_size=64, hidden_layers=2, learning_rate=3e-4)
+    config.ensemble.update(hidden_size=64)
+    config.policy.update(hidden_size=64)
+    config.critic.update(hidden_size=64)
+    config.model_optimizer.learning_rate = 5e-4
+    config.policy_optimizer.learning_rate = 1e-3
+    config.critic_optimizer.learning_rate = 1e-3
+    config.evaluation.update(every=20, final_episodes=20)
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on any data."""
+    small(config)
+    config.num_episodes = 4
+    config.num_envs = 1
+    config.updates_per_episode = 2
+    config.updates_per_dispatch = 2
+    config.policy_pretraining = 4
+    config.save_every = 2
+    config.batch_size = 4
+    config.length = 8
+    config.checkpoint_every = 1
+    config.num_starts = 8
+    config.imagination.horizon = 3
+    config.reward.head = dict(
+        name="dmlp", hidden_size=8, hidden_layers=1, activation="elu", norm=None, std=1.0
+    )
+    config.reward.ail.update(hidden_size=8, hidden_layers=1)
+    config.ensemble.update(num_members=3, hidden_size=8, hidden_layers=1)
+    config.policy.update(hidden_size=8, hidden_layers=1)
+    config.critic.update(hidden_size=8, hidden_layers=1)
+    config.evaluation.update(every=2, episodes=2, final_episodes=2, video=False)

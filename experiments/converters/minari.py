@@ -1,0 +1,96 @@
+"""Datasets of Minari (Farama Foundation) as episodes; needs the extra `minari`.
+
+A vector of observations becomes the sensor `state`, images `image`, a dict of these its keys (as
+`gymnasium:Id` has them). Minari stores T + 1 observations and T actions; action t led to observation t + 1. Actions are
+scaled from the bounds of their space to [-1, 1], where ours live.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from worldmodels.episodes import Episode
+
+
+def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
+    """The episodes of the dataset `config.source`, e.g. "mujoco/halfcheetah/expert-v0".
+
+    Args:
+      config: download (whether to fetch what is not on this machine), suffix, limit.
+
+    Raises:
+      ValueError: minari is not installed, the dataset is not there, or its actions are not bounded vectors.
+    """
+    dataset = _load(config.source, config.download)
+    low, high = _bounds(dataset.action_space, config.source)
+    metadata = {"source": f"minari:{config.source}"}
+    spec = getattr(dataset, "env_spec", None)
+    if spec is not None:
+        metadata["environment"] = f"gymnasium:{spec.id}"
+    for number, data in enumerate(dataset.iterate_episodes()):
+        if config.limit is not None and number >= config.limit:
+            return
+        yield (
+            f"{number}{config.suffix}",
+            lambda data=data, n=number: Episode(records_of(data, low, high), metadata | {"episode": n}),
+        )
+
+
+def records_of(data, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
+    """Records of one `minari.EpisodeData`."""
+    actions = np.asarray(data.actions, np.float32)
+    num_records = len(actions) + 1
+    steps = np.arange(num_records)
+    scaled = 2 * (actions - low) / (high - low) - 1
+    records = {
+        "pre_action": np.concatenate([np.zeros_like(scaled[:1]), scaled]),
+        "reward": np.concatenate([[0.0], np.asarray(data.rewards, np.float64)]),
+        "is_first": steps == 0,
+        "is_last": steps == num_records - 1,
+        "is_terminal": np.concatenate([[False], np.asarray(data.terminations, bool)]),
+    }
+    success = data.infos.get("success") if isinstance(getattr(data, "infos", None), Mapping) else None
+    if success is not None:
+        success = np.reshape(np.asarray(success, bool), -1)[-num_records:]
+        records["success"] = np.concatenate([np.zeros(num_records - len(success), bool), success])
+    return records | dict(_sensors(data.observations))
+
+
+def _sensors(observations: object, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    """(name, [T + 1, ...]) of an array or of dicts of arrays."""
+    if isinstance(observations, Mapping):
+        for name, value in observations.items():
+            yield from _sensors(value, f"{prefix}_{name}" if prefix else name)
+        return
+    values = np.asarray(observations)
+    if values.ndim == 4:
+        yield prefix or "image", values
+    else:
+        yield prefix or "state", values.reshape(len(values), -1)
+
+
+def _load(name: str, download: bool):
+    """The dataset."""
+    try:
+        import minari
+    except ImportError as error:
+        raise ValueError("Reading Minari datasets needs minari: pip install 'aime-jax[minari]'.") from error
+    try:
+        return minari.load_dataset(name, download=download)
+    except (FileNotFoundError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"Minari has no dataset {name!r} here ({error}); --config.download=True fetches it, and "
+            "`minari list remote` lists what there is."
+        ) from error
+
+
+def _bounds(space: object, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds [A] of the actions, float32."""
+    low, high = (np.asarray(getattr(space, side, np.nan), np.float32) for side in ("low", "high"))
+    if low.ndim != 1 or not np.isfinite([low, high]).all():
+        raise ValueError(
+            f"{name} has the action space {space}; only bounded vectors of continuous actions are read."
+        )
+    return low, high

@@ -1,0 +1,166 @@
+"""What a run of Dreamer learns: world model, policy and critic, new or pretrained, and the replay they learn from."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from agents.dreamer import (
+    DreamerState,
+    Optimizers,
+    create_dreamer,
+    freeze,
+    make_dreamer_update,
+    make_model_update,
+)
+from agents.imagination import value_networks
+from agents.plan2explore import rewards_of, side_networks
+from experiments import world_models
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.episodes import Episode
+from worldmodels.replay import Replay, append_episode, sample
+from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
+
+RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
+
+
+class Learner:
+    """Learns from the episodes that it is given to remember.
+
+    Args:
+      config: of the run. episodes: the first ones; they decide sizes and statistics, and are not remembered.
+
+    Attributes:
+      state: DreamerState, what has been learnt; may be replaced by one from a checkpoint.
+    """
+
+    def __init__(self, config: dict, episodes: list[Episode]):
+        self._config = config
+        rewards = rewards_of(config["reward"])
+        self._architectures = architectures(config, episodes, list(rewards))
+        self.state, optimizers = create(config, self._architectures, episodes)
+        self._replay = create_replay(config, self._architectures[world_models.ARCHITECTURE], episodes)
+        options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+        draw = functools.partial(sample, **options)
+        update = make_dreamer_update(
+            optimizers,
+            rewards=rewards,
+            model_loss=config["loss"],
+            imagination_options=config["imagination"],
+            target_rate=config["target_rate"],
+        )
+        model_update = make_model_update(optimizers, model_loss=config["loss"])
+        self._loop = functools.cache(lambda n: make_train_loop(update, draw, n))
+        self._model_loop = functools.cache(lambda n: make_train_loop(model_update, draw, n))
+
+    @property
+    def model(self):
+        """The present world model."""
+        return self.state.model.model
+
+    @property
+    def policy(self):
+        """The present policy."""
+        return self.state.policy.model
+
+    def remember(self, episode: Episode) -> None:
+        """Appends an episode to the replay."""
+        self._replay = append_episode(self._replay, episode)
+
+    def learn(self, updates_owed: float) -> tuple[int, Metrics]:
+        """Makes the updates that are owed, in whole dispatches; returns their number and their mean metrics."""
+        size = self._config["updates_per_dispatch"]
+        dispatches = int(updates_owed // size)
+        return dispatches * size, self._run(self._loop, [size] * dispatches)
+
+    def pretrain_model(self, num_updates: int) -> Metrics:
+        """Updates of the world model alone."""
+        dispatches, rest = divmod(num_updates, self._config["updates_per_dispatch"])
+        sizes = [self._config["updates_per_dispatch"]] * dispatches + [rest] * (rest > 0)
+        return self._run(self._model_loop, sizes)
+
+    def _run(self, make_loop: Callable, sizes: list[int]) -> Metrics:
+        rows = []
+        for size in sizes:
+            self.state, metrics = make_loop(size)(self.state, self._replay)
+            rows.append(jax.device_get(metrics))
+        return {name: np.mean([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes model, policy and critic where `experiments.runs.load_run` finds them."""
+        for name, arch in self._architectures.items():
+            world_models.save_architecture(folder, name, arch | {"num_seeds": 1})
+        critic = {"online": self.state.critic.train.model, "target": self.state.critic.target}
+        for name, tree in (("model", self.model), ("policy", self.policy), ("critic", critic)):
+            stacked = jax.tree.map(lambda x: x[None], tree)
+            Checkpoints(folder / name, keep=1).save(int(self.state.step), stacked)
+
+
+def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:
+    """{file name: constructor arguments} of world model, policy and critic."""
+    options = config["world_model"]
+    side = side_networks(config["reward"], ensemble=options["ensemble"], reward_probe=options["reward_probe"])
+    if config["model"]:
+        model = world_models.resolve(config["model"]).architecture | side
+        world_models.check_body(model, episodes, f"episodes of {config['env']}")
+    else:
+        model = world_models.architecture(options | side, config["env"], config["setup"], episodes)
+    in_size = world_models.feature_size(model)
+    policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
+    critic = dict(config["critic"], rewards=rewards, feature_size=in_size)
+    return dict(zip(RUN_PARTS, (model, policy, critic), strict=True))
+
+
+def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:
+    """The state before the first update, and the optimizers; parts that are named in the config come from runs."""
+    keys = jax.random.split(jax.random.key(config["seed"]), 4)
+    model_arch, policy_arch, critic_arch = (archs[name] for name in RUN_PARTS)
+    model, policy = (
+        world_models.build(model_arch, keys[0], episodes),
+        world_models.build_policy(policy_arch, keys[1]),
+    )
+    networks = value_networks(key=keys[2], **critic_arch)
+    optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
+    if config["model"]:
+        pretrained = select_seed(world_models.resolve(config["model"]).models, 0)
+        model, adopted = world_models.adopt(model, pretrained)
+        if config["freeze_pretrained_parameters"]:
+            optimizers["model"] = freeze(optimizers["model"], adopted)
+    elif config["freeze_pretrained_parameters"]:
+        raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
+    if config["policy_from"]:
+        policies, _, _ = world_models.resolve_policies(config["policy_from"])
+        policy = _replaced(policy, select_seed(policies, 0), "policy_from")
+    if config["critic_from"]:
+        pairs = world_models.resolve_critic(config["critic_from"])
+        networks = _replaced(
+            networks, {reward: online for reward, (online, _) in pairs.items()}, "critic_from"
+        )
+    optimizers = Optimizers(**optimizers)
+    return create_dreamer(model, policy, networks, optimizers, keys[3]), optimizers
+
+
+def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
+    """An empty replay for all episodes of the run, or of the capacity that the config asks for."""
+    records = max(config["length"], *(episode.num_records for episode in episodes))
+    rounds = -(-config["num_episodes"] // config["num_envs"])
+    capacity = config["replay_capacity"] or rounds * config["num_envs"] * records
+    sensors = [name for name in arch["sizes"] if name in episodes[0].records]
+    return Replay.create(
+        episodes[0], capacity=max(capacity, records), length=config["length"], sensors=sensors
+    )
+
+
+def _replaced(fresh, loaded, key: str):
+    """`fresh` with the parameters of `loaded`, all of them."""
+    replaced, adopted = world_models.adopt(fresh, loaded)
+    if not all(adopted):
+        raise ValueError(
+            f"What --config.{key} names has other sizes, or is for another reward, than this run asks for; set "
+            "config.policy, config.critic and config.reward as it was trained, and config.model for its world model."
+        )
+    return replaced

@@ -1,0 +1,318 @@
+"""Meta-World (v3, fifty tasks) behind the one interface, with the wrapper that AIME-v2 published.
+
+Sensor `state` [39]: hand, gripper and objects now (18), the same one simulator step ago (18), goal (3). Two simulator
+steps per agent step, 200 per episode. metaworld is imported inside functions and without OpenGL.
+
+What Meta-World leaves open is fixed here: the seed given to `reset` decides everything, whatever happened before
+(Meta-World itself ignores it and draws from NumPy's global generator); the goal is visible; every episode draws a
+new start.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from experiments.envs import metaworld_starts, rendering
+from experiments.envs.interface import (
+    ArraySpec,
+    MissingPackageError,
+    Record,
+    checked_action,
+    checked_positive,
+    checked_seed,
+    image_size,
+)
+from experiments.envs.metaworld_tasks import PREFIX, TASKS
+
+EPISODE_STEPS = 200  # simulator steps, published
+ACTION_REPEAT = 2  # published
+CAMERA = "corner2"
+CAMERA_POSITION = (0.75, 0.075, 0.7)  # published: closer than Meta-World puts it
+STATE_SIZE = 39
+_KEPT = "_target_to_obj_init"  # what bin-picking remembers of the first step of an episode, for its reward
+
+
+def make(name: str, **options: Any) -> MetaWorldEnvironment:
+    """Makes the environment "metaworld-<task>"; see `registry.make` and `MetaWorldEnvironment` for the options."""
+    return MetaWorldEnvironment(name, **options)
+
+
+class MetaWorldEnvironment:
+    """One task of Meta-World; see `interface.Environment`.
+
+    Rewards of an agent step are summed; it is a success if any of its simulator steps is. No task terminates.
+
+    Args:
+      name: "metaworld-<task>".
+      reward_version: not used; Meta-World's own rewards ("v2" in its counting) are the only ones.
+      camera: None means the published `corner2`, moved, and turned the right way up (Meta-World mounts it upside
+        down). The images of the published data are probably mirrored besides: `mirrored=True`.
+      goal_visible: False hides the goal: the last three numbers of `state` are 0 then.
+      render_quality: "published", or "fast" without shadows and reflections.
+      goal_seed: None draws a new start and goal for every episode, as published; a number gives every episode those
+        of that seed.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        seed: int = 0,
+        render_size: int | tuple[int, int] | None = None,
+        camera: int | str | None = None,
+        action_repeat: int | None = None,
+        reward_version: str = "v1",
+        episode_length: int | None = None,
+        goal_visible: bool = True,
+        goal_seed: int | None = None,
+        mirrored: bool = False,
+        render_quality: str = "published",
+    ):
+        del reward_version
+        self.name, self._task = name, name.removeprefix(PREFIX)
+        self._task_id = TASKS.index(self._task)
+        self._seed: int | None = checked_seed(seed)
+        self._goal_seed = None if goal_seed is None else checked_seed(goal_seed)
+        self._goal_visible, self._mirrored = goal_visible, mirrored
+        self._image_size, self._camera = image_size(render_size), CAMERA if camera is None else camera
+        self._render_quality = rendering.checked_quality(render_quality)
+        self.action_repeat = checked_positive(
+            "action_repeat", ACTION_REPEAT if action_repeat is None else action_repeat
+        )
+        self._max_simulator_steps = EPISODE_STEPS
+        if episode_length is not None:
+            steps = checked_positive("episode_length", episode_length) * self.action_repeat
+            self._max_simulator_steps = min(steps, EPISODE_STEPS)
+        if self._image_size is not None:
+            rendering.require_rendering()
+        self._env = _load(name, self._task, goal_visible)
+        self._model, self._data = self._env.model, self._env.data
+        self._model.camera(CAMERA).pos = CAMERA_POSITION
+        self._built = {key: getattr(self._model, key).copy() for key in ("body_pos", "body_quat", "site_pos")}
+        self.control_seconds = float(self._env.dt) * self.action_repeat
+        self.action_spec = ArraySpec((4,), "float32", -1.0, 1.0)
+        self.observation_spec = {"state": ArraySpec((STATE_SIZE,), "float32")}
+        if self._image_size is not None:
+            self.observation_spec["image"] = ArraySpec((*self._image_size, 3), "uint8", 0, 255)
+        self._arrays = _state_arrays(self._data)
+        self._start = np.zeros(self._env._random_reset_space.low.size)
+        self._renderers: dict[tuple[int, int], rendering.Renderer] = {}
+        self._seeded, self._running, self._simulator_steps = True, False, 0
+
+    def reset(self, seed: int | None = None) -> Record:
+        """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
+        if seed is not None or self._seeded:
+            self._seed = self._seed if seed is None else checked_seed(seed)
+            self._env.seed(self._seed)
+        else:
+            self._seed = None
+        self._seeded = False
+        if self._goal_seed is not None:
+            self._env.seed(self._goal_seed)
+        return self._begin(None)
+
+    def reset_to(self, start: np.ndarray) -> Record:
+        """Starts an episode from a start vector, as `metadata()["start"]` holds it and `start_of` finds it."""
+        start = np.asarray(start, np.float64)
+        if start.shape != self._start.shape:
+            raise ValueError(
+                f"A start of {self.name!r} has {self._start.size} numbers, got shape {list(start.shape)}."
+            )
+        self._seed, self._seeded = None, False
+        return self._begin(start)
+
+    def reset_from_observation(self, state: np.ndarray) -> Record:
+        """Starts an episode whose first `state` is the given one, [39], for data that hold no physics states.
+
+        Raises:
+          ValueError: the first observation of this task does not determine how it starts.
+        """
+        return self.reset_to(metaworld_starts.start_of(self._task, np.asarray(state, np.float64)))
+
+    def step(self, action: np.ndarray) -> Record:
+        """Applies an action [4], hand movement and gripper, for `action_repeat` simulator steps."""
+        if not self._running:
+            raise ValueError(
+                f"The episode of {self.name!r} is over or has not begun; call reset() before step()."
+            )
+        action = np.clip(checked_action(action, self.action_spec, self.name), -1.0, 1.0)
+        reward, success = 0.0, False
+        for _ in range(self.action_repeat):
+            state, step_reward, _, _, info = self._env.step(action)
+            reward, success = reward + float(step_reward), success or bool(info["success"])
+            self._simulator_steps += 1
+            self._running = self._simulator_steps < self._max_simulator_steps
+            if not self._running:
+                break
+        return self._record(state, action, reward, success, is_first=False)
+
+    def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
+        """Draws the present state, uint8 [height, width, 3]."""
+        if (height, width) not in self._renderers:
+            self._renderers[height, width] = rendering.Renderer(
+                self._model, height, width, quality=self._render_quality
+            )
+        camera = self._camera if camera is None else camera
+        image = self._renderers[height, width].render(self._data, camera)
+        if camera == CAMERA:  # mounted upside down
+            image = image[::-1] if self._mirrored else image[::-1, ::-1]
+        return np.ascontiguousarray(image)
+
+    def physics_state(self) -> np.ndarray:
+        """Returns what `set_physics_state` needs to render and to continue exactly, float64 [P]."""
+        parts = [array.ravel() for array in self._arrays.values()]
+        kept = getattr(self._env, _KEPT, None)
+        rest = [-1.0 if kept is None else kept, self._simulator_steps]
+        return np.concatenate([self._start, self._env._prev_obs, *parts, rest])
+
+    def set_physics_state(self, state: np.ndarray) -> None:
+        """Returns to a state that `physics_state` gave, perhaps in another process."""
+        state = np.asarray(state, np.float64)
+        size = self.physics_state().size
+        if state.shape != (size,):
+            raise ValueError(
+                f"A physics state of {self.name!r} has {size} numbers, got shape {list(state.shape)}; "
+                "was it recorded in another environment?"
+            )
+        start, previous, *rest = np.split(state, np.cumsum([self._start.size, 18]))
+        if not self._running or not np.array_equal(start, self._start):
+            self.reset_to(start)
+        self._write(rest[0])
+        _mujoco().mj_forward(self._model, self._data)
+        self._write(rest[0])  # again, because `forward` overwrites the warm start that it began from
+        self._env._prev_obs = previous.copy()
+        setattr(self._env, _KEPT, None if state[-2] < 0 else float(state[-2]))
+        self._simulator_steps = self._env.curr_path_length = int(state[-1])
+        self._running = self._simulator_steps < self._max_simulator_steps
+
+    def metadata(self) -> dict[str, Any]:
+        """Returns json-able facts about the environment and the present episode."""
+        images = (self._image_size, self._camera, self._render_quality)
+        return {
+            "environment": self.name,
+            "suite": "metaworld",
+            "seed": self._seed,
+            "action_repeat": self.action_repeat,
+            "control_seconds": self.control_seconds,
+            "task_id": self._task_id,
+            "goal_visible": self._goal_visible,
+            "goal_seed": self._goal_seed,
+            "versions": {name: importlib.metadata.version(name) for name in ("metaworld", "mujoco")},
+        } | ({"rendering": rendering.describe(*images)} if self._image_size else {})
+
+    def close(self) -> None:
+        """Frees the renderers."""
+        for renderer in self._renderers.values():
+            renderer.close()
+        self._renderers.clear()
+
+    def _begin(self, start: np.ndarray | None) -> Record:
+        """Starts from a start vector, or from one drawn by the seeded generator of the simulator.
+
+        The scene is set up twice, as Meta-World does: only the second time does everything that is derived from the
+        start agree with it.
+        """
+        env = self._env
+        for key, values in self._built.items():
+            getattr(self._model, key)[...] = values
+        _mujoco().mj_resetData(self._model, self._data)
+        _mujoco().mj_forward(self._model, self._data)
+        env.curr_path_length, env._freeze_rand_vec = 0, False
+        if start is None:
+            env.reset_model()  # draws it
+            start = np.array(env._last_rand_vec, np.float64)
+        else:
+            _with_start(env, start, self.name, env.reset_model)
+        self._start = start
+        state, _ = _with_start(env, start, self.name, env.reset)
+        self._simulator_steps, self._running = 0, True
+        return self._record(state, np.zeros(4, np.float32), 0.0, False, is_first=True)
+
+    def _record(
+        self, state: np.ndarray, action: np.ndarray, reward: float, success: bool, *, is_first: bool
+    ) -> Record:
+        """The record of the present state."""
+        record: Record = {"state": np.asarray(state, np.float32)}
+        if self._image_size is not None:
+            record["image"] = self.render(*self._image_size)
+        record.update(
+            pre_action=action.astype(np.float32),
+            reward=reward,
+            is_first=is_first,
+            is_last=not self._running,
+            is_terminal=False,
+            success=success,
+            task_id=self._task_id,
+        )
+        return record
+
+    def _write(self, values: np.ndarray) -> None:
+        """Copies the simulator's part of a physics state into it."""
+        start = 0
+        for array in self._arrays.values():
+            array[...] = values[start : start + array.size].reshape(array.shape)
+            start += array.size
+
+
+def scripted_policy(name: str) -> Any:
+    """Meta-World's scripted expert for a task: an object with `get_action(state [39]) -> [4]`."""
+    with rendering.imported_without_gl():
+        from metaworld.policies import ENV_POLICY_MAP
+    return ENV_POLICY_MAP[f"{name.removeprefix(PREFIX)}-v3"]()
+
+
+def _load(name: str, task: str, goal_visible: bool) -> Any:
+    """Meta-World's own environment, seeded by `seed()`, its goal visible or not."""
+    try:
+        with rendering.imported_without_gl():
+            from metaworld.env_dict import ALL_V3_ENVIRONMENTS
+
+            env = ALL_V3_ENVIRONMENTS[f"{task}-v3"]()
+    except ImportError as error:
+        raise MissingPackageError(
+            f"Environment {name!r} needs metaworld, which cannot be imported ({error}); "
+            "install it with: pip install -e '.[metaworld]'"
+        ) from error
+    env._partially_observable = not goal_visible
+    del env.sawyer_observation_space  # made anew with the bounds of a visible or hidden goal
+    env._set_task_called, env.seeded_rand_vec = True, True
+    return env
+
+
+def _with_start(env: Any, start: np.ndarray, name: str, set_up: Callable[[], Any]) -> Any:
+    """Calls `set_up` with `start` in place of a random draw; what Meta-World would draw again is refused."""
+    remaining = (
+        2 if set_up == env.reset else 1
+    )  # `reset` sets the scene up once of its own and once by gymnasium
+
+    def draw() -> np.ndarray:
+        nonlocal remaining
+        remaining -= 1
+        if remaining < 0:
+            raise ValueError(
+                f"{name!r} never starts from {start.round(3).tolist()}: object and goal are too close."
+            )
+        return start.copy()
+
+    env._get_state_rand_vec = draw
+    try:
+        return set_up()
+    finally:
+        del env._get_state_rand_vec
+
+
+def _mujoco() -> Any:
+    import mujoco
+
+    return mujoco
+
+
+def _state_arrays(data: Any) -> dict[str, np.ndarray]:
+    """Views of what changes in the simulator."""
+    keys = ("qpos", "qvel", "act", "ctrl", "mocap_pos", "mocap_quat", "qacc_warmstart")
+    arrays = {key: getattr(data, key) for key in keys}
+    return {key: array for key, array in arrays.items() if array.size}

@@ -1,0 +1,378 @@
+"""What a run of AIME-v2 learns: model, policy, critic and reward from a config and data, and the batches they see."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from agents.dreamer import Optimizers, freeze
+from agents.imagination import value_networks
+from agents.plan2explore import REWARDS, rewards_of
+from aime.online import (
+    OnlineSettings,
+    OnlineState,
+    create_online,
+    make_model_pretraining,
+    make_online_update,
+    make_policy_pretraining,
+    rewards_sought,
+)
+from aime.regularizer import draw_model_batch, with_reward_mask
+from aime.rewards import RewardInputs, SurrogateReward, make_reward
+from experiments import world_models
+from experiments.world_models import ARCHITECTURE, CRITIC, POLICY
+from worldmodels import dataset
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.dataset import SequenceDataset
+from worldmodels.episodes import Episode, load_episodes
+from worldmodels.replay import Replay, append_episode
+from worldmodels.training import Metrics, make_optimizer, make_train_loop
+from worldmodels.types import SequenceBatch
+
+
+@struct.dataclass
+class OnlineData:
+    """What batches are drawn from.
+
+    Attributes:
+      body: pretraining data, or None. online: collected episodes. demonstrations: without actions.
+    """
+
+    body: SequenceDataset | None
+    online: Replay | None
+    demonstrations: SequenceDataset
+
+
+class OnlineLearner:
+    """Learns from demonstrations, pretraining data and the episodes that it is given to remember.
+
+    Args:
+      config: of the run. demonstrations: episodes; their actions are not used.
+
+    Attributes:
+      state: OnlineState, what has been learnt; may be replaced by one from a checkpoint.
+      reward: the surrogate reward, or None.
+      sensors: what is read and predicted.
+      agent_steps: in all episodes that were to be remembered.
+    """
+
+    def __init__(self, config: dict, demonstrations: list[Episode]):
+        self.config = config
+        self._arch, sensors = model_architecture(config)
+        self.sensors = sensors
+        check_demonstrations(self._arch, demonstrations)
+        keys = jax.random.split(jax.random.key(config["seed"]), 5)
+        model, adopted = pretrained_model(config, self._arch, keys[0])
+        self.reward = surrogate_reward(config, model, demonstrations)
+        self.settings = settings_of(config)
+        rewards = list(rewards_sought(self.reward, self.settings))
+        self._architectures = {
+            ARCHITECTURE: self._arch,
+            POLICY: dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
+            CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
+        }
+        self.fresh_policy = functools.partial(world_models.build_policy, self._architectures[POLICY])
+        policy, networks = self._policy_and_critic(rewards, keys)
+        self.optimizers = optimizers_of(config, adopted)
+        self.state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
+        body, reward_state = pretraining_data(config, self._arch, self.reward, self.state, sensors)
+        self.state = self.state.replace(reward=reward_state)
+        options = dict(length=config["length"], sensors=list(sensors), with_actions=False, with_reward=False)
+        shown = SequenceDataset.create(demonstrations, **options)
+        self.data = OnlineData(body=body, online=None, demonstrations=shown)
+        self.agent_steps = 0
+        self._loops = {
+            stage: functools.cache(functools.partial(make_train_loop, update, draw))
+            for stage, (update, draw) in self._stages().items()
+        }
+
+    @property
+    def model(self):
+        """The present world model."""
+        return self.state.model.model
+
+    @property
+    def policy(self):
+        """The present policy."""
+        return self.state.policy.model
+
+    @property
+    def stored_head(self) -> str | None:
+        """Name of the record that keeps the surrogate reward with an episode; None if there is none."""
+        reward = self.reward
+        return reward.head if reward is not None and reward.stored and reward.head != "reward" else None
+
+    def _policy_and_critic(self, rewards: Sequence[str], keys):
+        """Fresh ones, or those of earlier runs."""
+        config, policy = self.config, self.fresh_policy(keys[1])
+        networks = value_networks(key=keys[2], **self._architectures[CRITIC]) if rewards else {}
+        if config["policy_from"]:
+            loaded = first_of(world_models.load_policies(config["policy_from"]))
+            policy = same_sizes(policy, loaded, "policy_from")
+        if config["critic_from"]:
+            loaded = first_of(world_models.load_critics(config["critic_from"]))["online"]
+            networks = same_sizes(networks, loaded, "critic_from")
+        return policy, networks
+
+    def _stages(self) -> dict[str, tuple[Callable, Callable]]:
+        """{stage: (update, what draws its batches)}."""
+        config, regularizer = self.config, self.config["regularizer"]
+        head = self.reward.head if self.reward is not None and self.reward.stored else None
+        size = config["batch_size"]
+        shown = functools.partial(dataset.sample, batch_size=size, first_fraction=config["first_fraction"])
+        mixing = dict(batch_size=size, mode=regularizer["mode"], fraction=regularizer["fraction"], head=head)
+
+        def draw_body(data: OnlineData, key) -> SequenceBatch:
+            batch = dataset.sample(data.body, key, size)
+            return with_reward_mask(batch, head, head in data.body.observation)
+
+        def draw_demonstration(data: OnlineData, key) -> SequenceBatch:
+            return shown(data.demonstrations, key)
+
+        def draw_both(data: OnlineData, key) -> tuple[SequenceBatch, SequenceBatch]:
+            model_key, shown_key = jax.random.split(key)
+            return draw_model_batch(data.body, data.online, model_key, **mixing), shown(
+                data.demonstrations, shown_key
+            )
+
+        return {
+            "model": (make_model_pretraining(self.optimizers, self.settings), draw_body),
+            "policy": (make_policy_pretraining(self.optimizers, self.settings), draw_demonstration),
+            "online": (make_online_update(self.optimizers, self.settings, self.reward), draw_both),
+        }
+
+    def make_loop(self, stage: str, num_updates: int) -> Callable:
+        """Jitted `loop(state, data) -> (state, metrics)` of "model" or "policy" pretraining, or "online"."""
+        if stage == "model" and self.data.body is None:
+            raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
+        return self._loops[stage](num_updates)
+
+    def learn(self, num_updates: int) -> Metrics:
+        """Online updates on what has been collected; returns their mean metrics, on the host."""
+        if self.data.online is None and needs_online_data(self.config):
+            raise ValueError(
+                "The online buffer is empty, and batches take windows from it; offline, fill it with --config.prefill, "
+                "or let all windows be pretraining data with --config.regularizer.mode=append."
+            )
+        rows = []
+        size = self.config["updates_per_dispatch"]
+        for count in [size] * (num_updates // size) + [num_updates % size] * (num_updates % size > 0):
+            self.state, metrics = self.make_loop("online", count)(self.state, self.data)
+            rows.append((count, jax.device_get(metrics)))
+        total = sum(count for count, _ in rows)
+        return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
+
+    def score(self, episode: Episode) -> Episode:
+        """The episode with its surrogate reward, if that is one that is stored; moves the reward's state on."""
+        if self.stored_head is None:
+            return episode
+        batch = whole_episode(episode, self.sensors)
+        values, reward = self.reward.score(self.state.reward, self.model, batch)
+        self.state = self.state.replace(reward=reward)
+        values = np.asarray(values, np.float32)[: episode.num_records]
+        return Episode(episode.records | {self.reward.head: values[:, None]}, episode.metadata)
+
+    def remember(self, episode: Episode) -> None:
+        """Appends an episode, scored, to the online buffer."""
+        online = self.data.online
+        if online is None:
+            sensors = [*self.sensors, *([self.stored_head] if self.stored_head else [])]
+            records = max(self.config["length"], episode.num_records)
+            capacity = self.config["replay_capacity"] or records * total_episodes(self.config)
+            online = Replay.create(episode, capacity=capacity, length=self.config["length"], sensors=sensors)
+        self.data = self.data.replace(online=append_episode(online, episode))
+        self.agent_steps += episode.length
+
+    def reset_policy(self, number: int) -> None:
+        """A fresh policy and a fresh state of its optimizer, from a key of its own."""
+        key = jax.random.fold_in(jax.random.key(self.config["seed"]), 10_000 + number)
+        policy = self.fresh_policy(key)
+        train = self.state.policy
+        train = train.replace(model=policy, opt_state=self.optimizers.policy.init(policy))
+        self.state = self.state.replace(policy=train)
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes model, policy and critic where `experiments.runs.load_run` finds them."""
+        trees = {ARCHITECTURE: self.model, POLICY: self.policy}
+        if self.state.critic is not None:
+            trees[CRITIC] = {"online": self.state.critic.train.model, "target": self.state.critic.target}
+        folders = {ARCHITECTURE: "model", POLICY: "policy", CRITIC: "critic"}
+        for name, tree in trees.items():
+            world_models.save_architecture(folder, name, self._architectures[name] | {"num_seeds": 1})
+            stacked = jax.tree.map(lambda x: x[None], tree)
+            Checkpoints(folder / folders[name], keep=1).save(int(self.state.step), stacked)
+
+
+# What it is made of -------------------------------------------------------------------------------------------------
+
+
+def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
+    """Arguments of the pretrained world model with a head for the reward, and the sensors that it reads or predicts."""
+    if not config["model"]:
+        raise ValueError("AIME-v2 needs a --workdir of experiments.pretrain; pass --config.model=DIR.")
+    arch = world_models.read_architecture(config["model"], ARCHITECTURE)
+    arch.pop("num_seeds")
+    sensors = tuple(name for name in arch["sizes"])
+    name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
+    options = config["reward"]["head"] or arch["decoder"]
+    if name == "true":
+        arch["predict_reward"] = True
+        heads["reward"] = options
+    elif name != "none":
+        head = f"{name}_reward"
+        arch["targets"] = [*arch["targets"], head]
+        heads[head] = options
+    if config["intrinsic_reward"] == "disagreement" and not (arch.get("ensemble") or {}).get("num_members"):
+        arch["ensemble"] = config["ensemble"]
+    if config["intrinsic_reward"] == "lbs":
+        arch["reward_probe"] = dict(arch.get("reward_probe") or {}, target="surprise")
+    return arch | {"heads": heads}, sensors
+
+
+def pretrained_model(config: dict, arch: dict, key):
+    """The world model of the config's run and seed with fresh new heads, and which leaves are pretrained."""
+    models, available = world_models.load_world_models(config["model"])
+    pretrained = world_models.one_seed(models, config["seed"] % available, available)
+    return world_models.adopt(world_models.build(arch, key), pretrained)
+
+
+def check_demonstrations(arch: dict, demonstrations: list[Episode]) -> None:
+    """Raises unless the demonstrations have the sensors that the model reads, in the same sizes."""
+    records = demonstrations[0].records
+    wrong = [
+        f"{name} {arch['sizes'][name]} (demonstrations: "
+        f"{world_models.sensor_size(name, records[name]) if name in records else 'absent'})"
+        for name in arch["inputs"]
+        if name not in records or world_models.sensor_size(name, records[name]) != arch["sizes"][name]
+    ]
+    if wrong:
+        raise ValueError(
+            f"The demonstrations show another body or other sensors than the world model knows: {', '.join(wrong)}. "
+            "Use demonstrations with the sensors of the pretraining data."
+        )
+
+
+def surrogate_reward(config: dict, model, demonstrations: list[Episode]) -> SurrogateReward | None:
+    """The reward that the config names, or None."""
+    options = dict(config["reward"])
+    name = options["name"]
+    if name == "none":
+        return None
+    likelihood_model = None
+    if name == "viper" and options["model"]:
+        likelihood_model = first_of(world_models.load_world_models(options["model"]))
+    shown, weights = whole_episodes(demonstrations, common_sensors(demonstrations))
+    inputs = RewardInputs(shown, weights, model.encoder.out_size, likelihood_model)
+    return make_reward(name, inputs, **options.get(name, {}))
+
+
+def settings_of(config: dict) -> OnlineSettings:
+    """The settings of the updates; how the likelihood is weighted is as in pretraining."""
+    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
+    intrinsic = config["intrinsic_reward"]
+    known = ("none", *(name for name in REWARDS if name != "true"))
+    if intrinsic not in known:
+        raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
+    return OnlineSettings(
+        aime_scale=config["aime_scale"],
+        value_scale=config["value_scale"],
+        target_rate=config["target_rate"],
+        num_starts=config["num_starts"],
+        entropy_scale=config["entropy_scale"],
+        model_loss=model_loss,
+        policy_loss=config["loss"] | {"nll_reweight": model_loss["nll_reweight"]},
+        imagination=config["imagination"],
+        intrinsic={} if intrinsic == "none" else rewards_of(intrinsic),
+    )
+
+
+def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
+    """Adam for each part; with `freeze_pretrained_parameters` only new heads of the model learn."""
+    optimizers = {
+        name: make_optimizer(**config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")
+    }
+    if config["freeze_pretrained_parameters"]:
+        optimizers["model"] = freeze(optimizers["model"], adopted)
+    return Optimizers(**optimizers)
+
+
+def pretraining_data(
+    config: dict, arch: dict, reward: SurrogateReward | None, state: OnlineState, sensors: Sequence[str]
+) -> tuple[SequenceDataset | None, object]:
+    """D_body, rewarded if `regularizer.label` asks for it, or None; and the state of the reward after that."""
+    regularizer, reward_state, names = config["regularizer"], state.reward, list(sensors)
+    if not config["embodiment"]:
+        return None, reward_state
+    choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
+    episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
+    world_models.check_records(arch | {"sizes": {n: arch["sizes"][n] for n in sensors}}, episodes)
+    if regularizer["label"]:
+        if reward is None or not reward.stored or reward.head == "reward":
+            raise ValueError(
+                "regularizer.label rewards the pretraining data once, with a reward that is stored with episodes "
+                f"(viper or ot), not with {config['reward']['name']!r}."
+            )
+        names.append(reward.head)
+        for episode in episodes:  # each from the start of its own, every frame once
+            batch = whole_episode(episode, sensors)
+            values, reward_state = reward.score(reward_state, state.model.model, batch)
+            episode.records[reward.head] = np.asarray(values, np.float32)[:, None]
+    return SequenceDataset.create(episodes, length=config["length"], sensors=names), reward_state
+
+
+def common_sensors(episodes: Sequence[Episode]) -> list[str]:
+    """Sensors that all episodes have."""
+    return sorted(set.intersection(*(set(episode.sensors) for episode in episodes)))
+
+
+def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
+    """An episode as a batch [1, T]."""
+    batch, _ = whole_episodes([episode], [name for name in sensors if name in episode.records], rewards=True)
+    return batch
+
+
+def whole_episodes(
+    episodes: Sequence[Episode], sensors: Sequence[str], *, rewards: bool = False
+) -> tuple[SequenceBatch, jax.Array]:
+    """Episodes as a batch [K, M] without actions, short ones padded; and weights [K, M], 1 / length in each."""
+    lengths = np.array([episode.num_records for episode in episodes])
+    options = dict(length=int(lengths.max()), sensors=list(sensors), with_actions=False, with_reward=rewards)
+    data = SequenceDataset.create(episodes, **options)
+    batch = dataset.windows(data, np.arange(len(episodes)))
+    weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
+    return batch, jnp.asarray(weights, jnp.float32)
+
+
+def needs_online_data(config: dict) -> bool:
+    """Whether batches of the model take windows of the online buffer."""
+    regularizer, size = config["regularizer"], config["batch_size"]
+    all_body = regularizer["mode"] == "append" or int(size * regularizer["fraction"]) == size
+    return not (config["embodiment"] and all_body)
+
+
+def total_episodes(config: dict) -> int:
+    """Episodes that a run collects, prefill included."""
+    num_envs = config["num_envs"]
+    return sum(-(-config[name] // num_envs) * num_envs for name in ("prefill", "num_episodes"))
+
+
+def first_of(loaded: tuple):
+    """The model of the first seed of a run, from (stacked models, their number)."""
+    return world_models.one_seed(loaded[0], 0, loaded[1])
+
+
+def same_sizes(fresh, loaded, key: str):
+    """`loaded`, if it can take the place of `fresh`."""
+    _, adopted = world_models.adopt(fresh, loaded)
+    if not all(adopted) or jax.tree.structure(fresh) != jax.tree.structure(loaded):
+        raise ValueError(
+            f"What --config.{key} names has other sizes than this run asks for; give this run the same sizes "
+            "(config.policy, config.critic, and the world model by config.model)."
+        )
+    return loaded

@@ -1,0 +1,106 @@
+"""Plots true returns against surrogate returns over folders of episodes.
+
+    python -m experiments.rewards --config=experiments/configs/rewards.py --config.run=DIR --config.episodes=DIR,DIR
+    python -m experiments.rewards --config=experiments/configs/rewards.py:small --config.reward.name=viper \
+        --config.reward.model=DIR --config.model=DIR --config.demonstrations=DIR --config.episodes=DIR --workdir=DIR
+
+With `run`, a run of `experiments.online`, the reward is as that run has learnt it; without, as at the start. Writes
+`rewards.json` (returns and their rank correlation) and `figures/rewards.{png,pdf}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from experiments.main import launch
+from experiments.online_learner import OnlineLearner, whole_episode
+from experiments.run_directory import RunDirectory
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.episodes import Episode, load_episodes
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Scores every episode of the folders `config.episodes`.
+
+    Returns:
+      {"rank_correlation": over all, "returns": {folder: {"true": [N], "surrogate": [N]}}}.
+    """
+    with RunDirectory(workdir, config, fresh=fresh) as directory:
+        return directory.result or compare(directory)
+
+
+def compare(directory: RunDirectory) -> dict:
+    """The comparison in an opened directory."""
+    from experiments import plot_style, reward_figure  # matplotlib is slow to import
+
+    config = directory.config
+    folders = [folder.strip() for folder in config["episodes"].split(",") if folder.strip()]
+    if not folders:
+        raise ValueError("Which episodes? Pass folders separated by commas: --config.episodes=DIR,DIR.")
+    learner = learner_of(config)
+    if learner.reward is None:
+        raise ValueError("There is no surrogate reward to plot; choose one with --config.reward.name.")
+    returns = {}
+    for name, folder in zip(labels(folders), folders, strict=True):
+        episodes = load_episodes(folder, limit=config["limit"])
+        scored = [surrogate_return(learner, episode) for episode in episodes]
+        returns[name] = ([episode.return_ for episode in episodes], scored)
+    true, scored = (np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1))
+    figure = reward_figure.true_against_surrogate(
+        returns, surrogate=learner.reward.head, title="Surrogate reward"
+    )
+    plot_style.save_figure(figure, directory / "figures" / "rewards")
+    result = {
+        "rank_correlation": reward_figure.rank_correlation(true, scored),
+        "returns": {name: {"true": a, "surrogate": b} for name, (a, b) in returns.items()},
+    }
+    print(f"Rank correlation of true and surrogate return: {result['rank_correlation']:.3f}", flush=True)
+    return directory.mark_done(result)
+
+
+def learner_of(config: Mapping) -> OnlineLearner:
+    """The learner of the run that the config names, as it was at its newest checkpoint; or a new one."""
+    settings = dict(config)
+    if config["run"]:
+        path = Path(config["run"]).expanduser()
+        if not (path / "config.json").is_file():
+            raise ValueError(f"{path} is not the directory of a run of experiments.online.")
+        settings = json.loads((path / "config.json").read_text())
+    if not settings["demonstrations"]:
+        raise ValueError("A surrogate reward comes from demonstrations; pass --config.demonstrations=DIR.")
+    settings["embodiment"] = ""  # not needed to score
+    settings["regularizer"] = dict(settings["regularizer"], label=False)
+    demonstrations = load_episodes(settings["demonstrations"], limit=settings["num_demonstrations"])
+    learner = OnlineLearner(settings, demonstrations)
+    if config["run"]:
+        restored = Checkpoints(path / "checkpoints").restore(learner.state)
+        if restored is None:
+            raise ValueError(f"{path} holds no checkpoint yet; run its command first.")
+        learner.state = restored[1]
+    return learner
+
+
+def surrogate_return(learner: OnlineLearner, episode: Episode) -> float:
+    """Sum of the rewards that an episode gets now; the reward's own state stays as it is."""
+    batch = whole_episode(episode, learner.sensors)
+    values, _ = learner.reward.score(learner.state.reward, learner.model, batch)
+    return float(np.sum(values))
+
+
+def labels(folders: list[str]) -> list[str]:
+    """Short names of folders: the last part of the path that is not "episodes", numbered where two are alike."""
+    names = [next((part for part in reversed(Path(f).parts) if part != "episodes"), f) for f in folders]
+    return [f"{name} {i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="rewards", default_workdir="runs/rewards")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Planning finds known optima, in plain functions and in a linear model made by hand, and acts like any actor."""
+
+import types
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from models import ACTION_SIZE, make_model
+
+from agents.imagination import value_networks
+from agents.planning import (
+    GUIDED,
+    Planner,
+    PlanSettings,
+    cross_entropy_method,
+    head_reward,
+    planning_actor,
+    score_actions,
+)
+from agents.policies import TanhGaussianPolicy
+from worldmodels.distributions import TanhNormal
+from worldmodels.rssm import ImagineOutput
+from worldmodels.sequences import scan_time
+from worldmodels.types import RSSMState
+
+GOAL, GAIN = 0.8, 0.5
+
+
+class LinearRSSM:
+    """x' = x + 0.5 a, in `deter`; `stoch` is idle."""
+
+    def rollout(self, state, actions, key=None):
+        def step(x, a):
+            return x + GAIN * a, x + GAIN * a
+
+        _, xs = scan_time(step, state.deter, actions)
+        return RSSMState(xs, jnp.zeros_like(xs))
+
+    def imagine(self, state, policy, horizon, key=None):
+        actions = jnp.broadcast_to(policy.mode, (state.deter.shape[0], horizon, 1))
+        return ImagineOutput(states=None, actions=actions, policy=policy)
+
+
+def linear_model(**heads):
+    """Reward -(x - goal)² on arrival; further heads: features -> distribution."""
+    heads["reward"] = lambda f: distrax.Normal(-((f[..., :1] - GOAL) ** 2), 1.0)
+    return types.SimpleNamespace(rssm=LinearRSSM(), decoders=heads, targets=tuple(heads))
+
+
+START = RSSMState(jnp.zeros(1), jnp.zeros(1))
+BEST = np.array([[1.0], [0.6], [0.0]])  # as fast as possible to the goal, and stay there
+
+
+def test_the_search_finds_the_maximum_of_a_concave_function():
+    target = jnp.array([[0.3, -0.7], [0.9, 0.1]])
+    mean, std = cross_entropy_method(
+        lambda actions, key: -jnp.sum((actions - target[None]) ** 2, axis=(1, 2)),
+        jnp.zeros((2, 2)),
+        jnp.ones((2, 2)),
+        jax.random.key(0),
+        num_iterations=10,
+        num_candidates=500,
+        num_elites=50,
+    )
+    np.testing.assert_allclose(mean, target, atol=0.02)
+    assert jnp.all(std < 0.05)
+
+
+def test_actions_stay_within_their_bounds_where_the_optimum_lies_outside():
+    mean, _ = cross_entropy_method(
+        lambda actions, key: actions.sum(axis=(1, 2)),
+        jnp.zeros((2, 1)),
+        jnp.ones((2, 1)),
+        jax.random.key(0),
+        num_iterations=8,
+        num_candidates=200,
+        num_elites=20,
+    )
+    np.testing.assert_allclose(mean, 1.0, atol=1e-3)
+
+
+def test_a_good_proposal_wins_where_samples_hardly_find_it():
+    proposal = jnp.full((1, 4, 2), 0.95)
+    needle = lambda actions, key: -1e3 * jnp.sum(jnp.abs(actions - 0.95) > 0.01, axis=(1, 2))  # noqa: E731
+    mean, _ = cross_entropy_method(
+        needle,
+        jnp.zeros((4, 2)),
+        jnp.ones((4, 2)),
+        jax.random.key(0),
+        num_iterations=2,
+        num_candidates=50,
+        num_elites=5,
+        temperature=1.0,
+        proposals=proposal,
+    )
+    np.testing.assert_allclose(mean, 0.95, atol=0.011)
+
+
+def test_the_score_is_the_discounted_sum_of_rewards_on_arrival():
+    score = score_actions(
+        linear_model(), START, jnp.array([BEST, 0 * BEST]), None, reward=head_reward("reward"), discount=0.5
+    )
+    np.testing.assert_allclose(score, [-0.09, -0.64 * (1 + 0.5 + 0.25)], rtol=1e-5)
+
+
+def test_the_value_takes_the_place_of_the_last_reward():
+    score = score_actions(
+        linear_model(),
+        START,
+        jnp.array([BEST]),
+        None,
+        reward=head_reward("reward"),
+        discount=0.5,
+        value=lambda f: 7.0 * jnp.ones_like(f[..., :1]),
+    )
+    np.testing.assert_allclose(score, [-0.09 + 0.25 * 7.0], rtol=1e-5)
+
+
+def test_nothing_is_scored_after_a_termination():
+    model = linear_model(is_terminal=lambda f: types.SimpleNamespace(mode=lambda: jnp.ones_like(f[..., :1])))
+    score = score_actions(model, START, jnp.array([0 * BEST]), None, reward=head_reward("reward"))
+    np.testing.assert_allclose(score, [-0.64], rtol=1e-5)
+
+
+def test_planning_finds_the_optimum_of_a_linear_model():
+    plan = jax.jit(
+        lambda key: Planner(PlanSettings(horizon=3)).plan((linear_model(), None, None), START, 0 * BEST, key)
+    )
+    np.testing.assert_allclose(plan(jax.random.key(0)), BEST, atol=0.03)
+
+
+def test_guided_planning_looks_beyond_its_horizon():
+    """With one step and no reward within it, only the value tells where to go, here: away from the goal."""
+    critics = {"reward": lambda f: -((f[..., :1] + 0.25) ** 2)}
+    policy = TanhNormal(jnp.zeros((1, 1, 1)), jnp.ones((1, 1, 1)))
+    settings = PlanSettings(
+        horizon=1, num_iterations=6, num_candidates=300, num_elites=30, use_value=True, policy_share=0.05
+    )
+    plan = Planner(settings).plan(
+        (linear_model(), policy, critics), START, jnp.zeros((1, 1)), jax.random.key(0)
+    )
+    np.testing.assert_allclose(plan, [[-0.5]], atol=0.03)
+
+
+# As an actor -----------------------------------------------------------------------------------------------------
+
+SMALL = dict(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
+
+
+def modules():
+    model = make_model(predict_reward=True)
+    policy = TanhGaussianPolicy(
+        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1)
+    )
+    size = dict(hidden_size=8, hidden_layers=1)
+    return model, policy, value_networks(["reward"], model.feature_size, jax.random.key(2), **size)
+
+
+def records(n, first=True):
+    return {"position": np.ones((n, 3)), "velocity": np.ones((n, 2)), "is_first": np.full(n, first)}
+
+
+def test_a_planning_actor_acts_and_begins_episodes_anew():
+    guided = PlanSettings(
+        **SMALL, use_value=True, policy_share=0.1, warm_start=True, min_std=0.3, temperature=0.5
+    )
+    actor = planning_actor(Planner(guided), *modules(), 3, jax.random.key(0))
+    actions = actor(records(3))
+    assert actions.shape == (3, ACTION_SIZE) and actions.dtype == np.float32 and np.abs(actions).max() <= 1
+    assert actor.state.plan.shape == (3, 3, ACTION_SIZE)
+    actor(records(3, first=False))
+    actor.renew(modules(), jax.random.key(0))
+    np.testing.assert_array_equal(actor(records(3)), actions)
+
+
+def test_seeds_plan_in_blocks():
+    stacked = jax.tree.map(lambda x: jnp.stack([x, x]), modules())
+    planner = Planner(PlanSettings(**SMALL), sample_state=False)
+    actor = planning_actor(planner, *stacked, 4, jax.random.key(0), num_seeds=2)
+    assert actor(records(4)).shape == (4, ACTION_SIZE)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(model=make_model()), "predicts 'reward'.*predict_reward=True"),
+        (dict(policy=None), "needs a policy"),
+        (dict(critics=None), "needs a critic of 'reward'"),
+    ],
+)
+def test_what_planning_lacks_is_named(change, message):
+    parts = dict(zip(("model", "policy", "critics"), modules(), strict=True)) | change
+    with pytest.raises(ValueError, match=message):
+        planning_actor(Planner(GUIDED), *parts.values(), 1, jax.random.key(0))
+
+
+def test_more_elites_than_candidates_are_refused():
+    with pytest.raises(ValueError, match="elites cannot be chosen"):
+        PlanSettings(num_candidates=10, num_elites=11)

@@ -1,0 +1,152 @@
+"""One online update: who learns from what."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from models import NET, make_batch, make_model
+
+from agents.dreamer import Optimizers
+from agents.imagination import value_networks
+from agents.policies import TanhGaussianPolicy
+from aime.losses import action_inference_loss
+from aime.online import (
+    OnlineSettings,
+    create_online,
+    drawn_starts,
+    make_online_update,
+    make_policy_pretraining,
+    policy_loss,
+)
+from aime.regularizer import with_reward_mask
+from aime.rewards import RewardInputs, make_reward
+from worldmodels.training import make_optimizer
+
+OPTIMIZERS = Optimizers(*(make_optimizer(1e-2, 100.0) for _ in range(3)))
+SETTINGS = OnlineSettings(
+    value_scale=0.5, target_rate=0.1, num_starts=4, imagination=dict(horizon=3), model_loss=dict(
+        kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none"
+    )
+)  # fmt: skip
+
+
+def world(head="ail_reward"):
+    targets = ("position", "velocity", *([head] if head else []))
+    return make_model(targets=targets, idm_mode="none")
+
+
+def policy_of(model, seed=3):
+    return TanhGaussianPolicy(model.feature_size, model.action_size, rngs=nnx.Rngs(seed), **NET)
+
+
+def batches():
+    return make_batch(3, 5), make_batch(3, 5, seed=9, actions=False)
+
+
+@functools.cache
+def updated(reward_name="ail"):
+    """(state before, state after two updates, metrics)."""
+    reward, head = None, None
+    model = world(f"{reward_name}_reward" if reward_name else None)
+    if reward_name:
+        shown = make_batch(2, 5, actions=False)
+        inputs = RewardInputs(shown, jnp.full((2, 5), 0.2), model.encoder.out_size)
+        reward = make_reward(reward_name, inputs, hidden_size=8, hidden_layers=1)
+        head = reward.head
+    networks = value_networks([head], model.feature_size, jax.random.key(1), **NET) if head else {}
+    state = create_online(model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))
+    update = jax.jit(make_online_update(OPTIMIZERS, SETTINGS, reward))
+    after, _ = update(state, batches())
+    after, metrics = update(after, batches())
+    return state, after, metrics
+
+
+def moved(before, after):
+    return [bool((x != y).any()) for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+
+
+def test_model_policy_critic_and_discriminator_all_learn():
+    before, after, metrics = updated()
+    for name in ("model", "policy"):
+        assert any(moved(getattr(before, name).model, getattr(after, name).model))
+    assert all(moved(before.critic.train.model, after.critic.train.model))
+    assert any(moved(before.reward.model, after.reward.model))
+    assert int(after.step) == 2
+    groups = {name.split("/")[0] for name in metrics}
+    assert groups == {"model", "policy", "value", "reward"}
+    assert all(np.isfinite(value).all() for value in metrics.values())
+
+
+def test_targets_follow_the_critic_by_their_rate():
+    before, after, _ = updated()
+    gap = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), before.critic.target, after.critic.target)
+    assert 0 < max(jax.tree.leaves(gap)) <= 2 * 0.1 * 2e-2
+
+
+def test_without_a_reward_there_is_no_critic_and_the_policy_still_learns():
+    before, after, metrics = updated(None)
+    assert after.critic is None and any(moved(before.policy.model, after.policy.model))
+    assert not any(name.startswith(("value/", "reward/")) for name in metrics)
+
+
+def test_pretraining_of_the_policy_leaves_everything_else_alone():
+    before, _, _ = updated()
+    after, metrics = jax.jit(make_policy_pretraining(OPTIMIZERS, SETTINGS))(before, batches()[1])
+    assert any(moved(before.policy.model, after.policy.model)) and int(after.step) == 1
+    assert not any(
+        moved((before.model, before.critic, before.reward), (after.model, after.critic, after.reward))
+    )
+    assert "policy/loss" in metrics
+
+
+def loss_of(settings, rewards_sought=None):
+    """Loss and gradient of a policy on a demonstration, starts and critic of a reward head."""
+    from agents.imagination import head_reward, starts
+
+    model = world()
+    critic = value_networks(["ail_reward"], model.feature_size, jax.random.key(1), **NET)
+    start = starts(model.filter(batches()[0]).states)
+    loss = functools.partial(
+        policy_loss, rewards={"ail_reward": head_reward("ail_reward")}, settings=settings
+    )
+    compute = jax.jit(jax.value_and_grad(lambda p: loss(p, model, critic, batches()[1], start, None)[0]))
+    return compute(policy_of(model))
+
+
+def test_the_policys_loss_is_the_weighted_sum_of_both():
+    import dataclasses
+
+    scaled = functools.partial(dataclasses.replace, SETTINGS, entropy_scale=0.0)
+    both, _ = loss_of(scaled(aime_scale=2.0, value_scale=3.0))
+    aime, gradient = loss_of(scaled(aime_scale=1.0, value_scale=0.0))
+    value, _ = loss_of(scaled(aime_scale=0.0, value_scale=1.0))
+    np.testing.assert_allclose(both, 2 * aime + 3 * value, rtol=1e-4)
+    model = world()
+    alone = jax.jit(jax.grad(lambda p: action_inference_loss(p, batches()[1], model, None)[0]))
+    for ours, expected in zip(*map(jax.tree.leaves, (gradient, alone(policy_of(model)))), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_starts_are_distinct_states_of_the_batch():
+    states = world().filter(batches()[0]).states
+    start = drawn_starts(states, 7, jax.random.key(0))
+    rows = {tuple(row) for row in np.asarray(states.features).reshape(15, -1).round(5).tolist()}
+    drawn = {tuple(row) for row in np.asarray(start.features).round(5).tolist()}
+    assert len(drawn) == 7 and drawn <= rows
+    assert drawn_starts(states, None, jax.random.key(0)).deter.shape[0] == 15
+
+
+def test_the_model_must_predict_the_reward_that_is_sought():
+    model = world(None)
+    state, _, _ = updated()
+    with pytest.raises(ValueError, match="does not predict 'viper_reward'"):
+        likelihood_model = make_model(action_size=0, idm_mode="none")
+        inputs = RewardInputs(make_batch(2, 5, actions=False), jnp.full((2, 5), 0.2), 8, likelihood_model)
+        reward = make_reward("viper", inputs)
+        networks = value_networks(["viper_reward"], model.feature_size, jax.random.key(1), **NET)
+        state = create_online(model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))
+        batch = with_reward_mask(batches()[0], "viper_reward", True)
+        make_online_update(OPTIMIZERS, SETTINGS, reward)(state, (batch, batches()[1]))

@@ -1,0 +1,165 @@
+"""Surrogate rewards: what they score, and when."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models import make_batch, make_model
+
+from aime.rewards import (
+    RewardInputs,
+    make_reward,
+    principal_components,
+    symlog,
+    viper_reward,
+)
+from worldmodels.losses import per_step_evidence
+
+
+@pytest.fixture(scope="module")
+def likelihood_model():
+    return make_model(action_size=0, idm_mode="none", seed=5)
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(idm_mode="none")
+
+
+def inputs(model, likelihood_model=None, demonstrations=None):
+    shown = make_batch(2, 4, seed=3, actions=False) if demonstrations is None else demonstrations
+    weights = jnp.full(shown.batch_shape, 1.0 / shown.batch_shape[1])
+    return RewardInputs(shown, weights, model.encoder.out_size, likelihood_model)
+
+
+def changed_frame(batch, time):
+    """The batch with another frame at one time."""
+    observation = {name: value.at[:, time].add(3.0) for name, value in batch.observation.items()}
+    return batch.replace(observation=observation)
+
+
+def test_symlog_is_odd_and_logarithmic():
+    np.testing.assert_allclose(symlog(jnp.array([-np.e + 1, 0.0, np.e - 1])), [-1.0, 0.0, 1.0], atol=1e-6)
+
+
+# reward[t] scores observation[t] ------------------------------------------------------------------------------------
+
+
+def test_of_three_steps_each_viper_reward_scores_its_own_frame(likelihood_model):
+    batch = make_batch(1, 3)
+    reward = np.asarray(viper_reward(likelihood_model, batch)[0])
+    for time in (1, 2):
+        changes = np.asarray(viper_reward(likelihood_model, changed_frame(batch, time))[0]) != reward
+        assert changes[time] and not changes[:time].any(), (time, changes)
+
+
+def test_viper_is_the_symlog_of_the_evidence_and_zero_at_the_first_record(likelihood_model):
+    batch = make_batch(2, 4)
+    reward = viper_reward(likelihood_model, batch)
+    evidence = per_step_evidence(likelihood_model, batch)
+    np.testing.assert_array_equal(reward[:, 0], 0)
+    np.testing.assert_allclose(reward[:, 1:], symlog(evidence)[:, 1:], rtol=1e-6)
+    assert (reward[:, 1:] < 0).all()
+
+
+def test_viper_does_not_look_at_actions(likelihood_model):
+    batch = make_batch(1, 3)
+    np.testing.assert_array_equal(
+        viper_reward(likelihood_model, batch), viper_reward(likelihood_model, batch.without_actions())
+    )
+
+
+def test_of_three_steps_each_transport_reward_scores_its_own_frame(model):
+    shown = make_batch(1, 3, seed=1, actions=False)
+    reward = make_reward("ot", inputs(model, demonstrations=shown))
+    off = changed_frame(shown, 1)  # like the demonstration but for one frame
+    values, _ = reward.score(reward.initial_state(jax.random.key(0)), model, off)
+    assert np.argmin(values) == 1
+
+
+def test_the_adversarial_reward_scores_its_own_frame(model):
+    reward = make_reward("ail", inputs(model), hidden_size=8, hidden_layers=1)
+    state, batch = reward.initial_state(jax.random.key(0)), make_batch(2, 3)
+    shown = make_batch(2, 3, seed=4, actions=False)
+    step = jax.jit(lambda batch: reward.relabel(state, model, batch, shown))
+    state, rewarded, _ = step(batch)
+    own = state.model(model.encode(batch.observation))
+    np.testing.assert_allclose(rewarded.observation["ail_reward"][..., 0], own, rtol=1e-4, atol=1e-5)
+
+
+def test_the_true_reward_is_the_recorded_one(model):
+    batch = make_batch(1, 3).replace(reward=jnp.array([[0.0, 1.0, 2.0]]))
+    values, _ = make_reward("true", inputs(model)).score((), model, batch)
+    np.testing.assert_array_equal(values, [0.0, 1.0, 2.0])
+
+
+# Each reward --------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_episode_sets_the_scale_of_transport_and_later_ones_keep_it(model):
+    reward = make_reward("ot", inputs(model), mean_reward=4.0)
+    state = reward.initial_state(jax.random.key(0))
+    first, state = reward.score(state, model, make_batch(1, 5, seed=7))
+    np.testing.assert_allclose(np.abs(np.mean(first)), 4.0, rtol=1e-5)
+    _, later = reward.score(state, model, make_batch(1, 5, seed=8))
+    assert later.scale == state.scale > 0
+
+
+def test_transport_prefers_the_demonstration_that_is_nearest(model):
+    shown = make_batch(3, 4, seed=2, actions=False)
+    reward = make_reward("ot", inputs(model, demonstrations=shown))
+    state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
+    same = jax.tree.map(lambda x: x[1:2], shown)
+    own, _ = reward.score(state, model, same)
+    other, _ = reward.score(state, model, make_batch(1, 4, seed=11))
+    assert own.sum() > other.sum() and own.sum() > -0.02
+
+
+def test_transport_may_look_at_principal_components(model):
+    reward = make_reward("ot", inputs(model), num_components=2)
+    values, _ = reward.score(reward.initial_state(jax.random.key(0)), model, make_batch(1, 5))
+    assert np.isfinite(values).all()
+
+
+def test_principal_components_keep_what_varies():
+    shown = jnp.zeros((1, 5, 3)).at[0, :, 1].set(jnp.arange(5.0))
+    own, projected = principal_components(jnp.array([[9.0, 4.0, 9.0]]), shown, 1)
+    np.testing.assert_allclose(np.abs(projected[0, :, 0]), np.abs(np.arange(5.0) - 2), atol=1e-5)
+    np.testing.assert_allclose(np.abs(own), [[2.0]], atol=1e-5)
+
+
+def test_a_discriminator_learns_to_reward_what_is_demonstrated(model):
+    reward = make_reward("ail", inputs(model), hidden_size=16, hidden_layers=1, learning_rate=1e-2)
+    state, batch = reward.initial_state(jax.random.key(0)), make_batch(4, 3, seed=0)
+    shown = make_batch(4, 3, seed=4, actions=False)
+    shown = shown.replace(observation={name: value + 2.0 for name, value in shown.observation.items()})
+    step = jax.jit(lambda state: reward.relabel(state, model, batch, shown)[::2])
+    for _ in range(60):
+        state, _ = step(state)
+    rewards = [state.model(model.encode(x.observation)).mean() for x in (shown, batch)]
+    assert rewards[0] > rewards[1] + 0.5
+
+
+# Mistakes -----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_reward_lists_the_known_ones(model):
+    with pytest.raises(ValueError, match="Unknown surrogate reward 'gail'. Known: viper, ot, ail, true"):
+        make_reward("gail", inputs(model))
+
+
+def test_viper_without_a_model_says_how_to_get_one(model):
+    with pytest.raises(ValueError, match="pretrain.py:viper.*--config.reward.model=DIR"):
+        make_reward("viper", inputs(model))
+
+
+def test_a_reward_model_with_actions_is_refused(model):
+    with pytest.raises(ValueError, match="takes actions of size 2.*action_free=True"):
+        make_reward("viper", inputs(model, make_model()))
+
+
+def test_a_reward_model_of_other_sensors_is_refused(model, likelihood_model):
+    shown = make_batch(2, 4, actions=False)
+    shown = shown.replace(observation={"position": shown.observation["position"]})
+    with pytest.raises(ValueError, match="reads velocity, which this run does not have; it has position"):
+        make_reward("viper", inputs(model, likelihood_model, shown))

@@ -1,0 +1,247 @@
+"""The dataset tool: statistics, checks of files and of the way images stand, mixes, rendering, videos."""
+
+import pathlib
+import re
+
+import h5py
+import numpy as np
+import pytest
+
+from experiments import data_rates
+from experiments.configs.dataset import PRESETS, get_config
+from experiments.dataset import run
+from experiments.envs import rendering
+from experiments.envs.fake import FakePointMass
+from experiments.episode_checks import ACCIDENTS, alignment, orientation
+from worldmodels.episodes import (
+    Episode,
+    EpisodeError,
+    load_episodes,
+    read_episode,
+    stack_records,
+    write_episode,
+)
+
+
+def played(seed=0, image=None, num_steps=4, **metadata):
+    """An episode of the fake environment; `image` turns its pictures."""
+    environment = FakePointMass(episode_length=num_steps, render_size=16)
+    rng = np.random.default_rng(seed)
+    records = [environment.reset(seed)]
+    states = [environment.physics_state()]
+    for _ in range(num_steps):
+        records.append(environment.step(rng.uniform(-1, 1, 2)))
+        states.append(environment.physics_state())
+    stacked = stack_records(records) | {"physics_state": np.stack(states)}
+    if image is not None:
+        stacked["image"] = np.stack([image(each) for each in stacked["image"]])
+    return Episode(stacked, environment.metadata() | metadata)
+
+
+def folder_of(path, *episodes, suffix=".hdf5"):
+    for number, episode in enumerate(episodes):
+        write_episode(path / f"{number}{suffix}", episode)
+    return path
+
+
+def config_of(preset, data, **changes):
+    config = get_config(preset)
+    config.update({"data": str(data), **changes})
+    return config
+
+
+def without(episode, *names):
+    return Episode({n: v for n, v in episode.records.items() if n not in names}, episode.metadata)
+
+
+# Statistics and mixes -----------------------------------------------------------------------------------------
+
+
+def test_statistics_are_a_table_of_all_folders(tmp_path, capsys):
+    folder_of(tmp_path / "a", played(0), played(1))
+    folder_of(tmp_path / "b", played(2))
+    result = run(config_of("statistics", tmp_path))
+    assert result[str(tmp_path / "a")]["num_episodes"] == 2
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 4 and lines[2].startswith(f"| {tmp_path / 'a'} | 2 | 10 | 4.0 |")
+
+
+def test_a_mix_takes_some_of_each(tmp_path):
+    folders = [folder_of(tmp_path / name, played(0), played(1)) for name in "ab"]
+    result = run(
+        config_of("mix", ",".join(map(str, folders)), limit=1, mode="backward"), str(tmp_path / "out")
+    )
+    assert result["num_episodes"] == 2
+    np.testing.assert_array_equal(
+        load_episodes(tmp_path / "out" / "episodes")[1].records["position"], played(1).records["position"]
+    )
+
+
+# Checks -------------------------------------------------------------------------------------------------------
+
+
+def test_good_files_pass(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rendering, "find_backend", lambda: "none is needed here")
+    result = run(config_of("check", folder_of(tmp_path, played(0), played(1))))
+    assert result["problems"] == {}
+    assert "All 2 files are as they should be." in capsys.readouterr().out
+
+
+def test_files_of_float32_pass_with_a_note(tmp_path, capsys):
+    with h5py.File(tmp_path / "0.hdf5", "w") as file:
+        for name, value in played().records.items():
+            file[name] = value.astype(np.float32)
+    notes = run(config_of("check", tmp_path, draw=False))["notes"]
+    assert notes["image 'image' is stored as float32, four times or more the bytes of uint8"] == 1
+    assert "Note: in 1 of 1 files" in capsys.readouterr().out
+
+
+def test_every_bad_file_is_named_with_the_reason(tmp_path, capsys):
+    folder_of(tmp_path, played(0), played(1), played(2))
+    content = (tmp_path / "1.hdf5").read_bytes()
+    (tmp_path / "1.hdf5").write_bytes(content[: len(content) // 2])
+    with h5py.File(tmp_path / "2.hdf5", "a") as file:
+        file["velocity"][1] = np.nan
+    with pytest.raises(EpisodeError, match="2 of 3 files are not as they should be"):
+        run(config_of("check", tmp_path, draw=False))
+    output = capsys.readouterr().out
+    assert "1.hdf5: is not a readable episode, it is truncated" in output
+    assert "2.hdf5: 'velocity' has NaN or infinite values" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda r: r["is_first"].fill(False), "is_first is set at records none"),
+        (lambda r: r["is_last"].fill(True), r"is_last is set at records 0, 1, 2, 3, 4; expected the last, 4"),
+        (lambda r: r["is_terminal"].fill(True), "is_terminal is set before the last"),
+        (lambda r: r["reward"].fill(1), "reward of record 0 is not zero"),
+        (lambda r: r["pre_action"].fill(3), "pre_action reaches 3"),
+        (
+            lambda r: r.update(pre_action=np.roll(r["pre_action"], -1, axis=0)),
+            "actions may be one record early",
+        ),
+    ],
+)
+def test_misalignment_is_found(change, sentence):
+    records = {name: value.copy() for name, value in played().records.items()}
+    assert list(alignment(records)) == []
+    change(records)
+    assert any(re.search(sentence, found) for found in alignment(records))
+
+
+def test_sensors_that_some_files_or_the_environment_have_are_missed(tmp_path, capsys):
+    folder_of(tmp_path, played(0), without(played(1), "velocity"))
+    with pytest.raises(EpisodeError, match="1 of 2"):
+        run(config_of("check", tmp_path, draw=False))
+    output = capsys.readouterr().out
+    assert "'velocity' has shape None per record, in 0.hdf5 [2]" in output
+    assert "fake-pointmass has the sensors velocity, the file has not" in output
+
+
+@pytest.mark.parametrize("name", list(ACCIDENTS)[1:])
+def test_images_that_stand_wrong_are_told_apart(name):
+    drawn = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    assert orientation(ACCIDENTS[name](drawn), drawn) == name
+    assert orientation(drawn, drawn) is None
+
+
+def test_turned_images_are_found_in_files(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rendering, "find_backend", lambda: "none is needed here")
+    folder_of(tmp_path, played(0), played(1, image=ACCIDENTS["upside down"]))
+    with pytest.raises(EpisodeError, match="1 of 2"):
+        run(config_of("check", tmp_path))
+    assert "1.hdf5: the images are upside down, judged by" in capsys.readouterr().out
+
+
+# Rendering and videos -----------------------------------------------------------------------------------------
+
+
+def test_stored_states_become_images_of_any_size(tmp_path):
+    folder_of(tmp_path / "data" / "a", *(without(played(seed), "image") for seed in range(3)))
+    result = run(config_of("render", tmp_path / "data", image_size=16), str(tmp_path / "out"))
+    assert result == {"num_episodes": 3, "num_images": 15}
+    for seed in range(3):
+        episode = read_episode(tmp_path / "out" / "episodes" / "a" / f"{seed}.hdf5")
+        np.testing.assert_array_equal(episode.records["image"], played(seed).records["image"])
+        assert episode.metadata["rendering"]["size"] == [16, 16]
+        assert episode.metadata["rendering"]["quality"] == "published"
+
+
+def test_interrupted_rendering_draws_only_what_is_missing(tmp_path):
+    folder_of(tmp_path / "data", *(without(played(seed), "image") for seed in range(3)))
+    run(config_of("render", tmp_path / "data", image_size=16), str(tmp_path / "out"))
+    (tmp_path / "out" / "episodes" / "1.hdf5").unlink()
+    (tmp_path / "out" / "DONE").unlink()
+    result = run(config_of("render", tmp_path / "data", image_size=16), str(tmp_path / "out"))
+    assert result["num_images"] == 5
+    assert len(load_episodes(tmp_path / "out" / "episodes")) == 3
+
+
+def test_episodes_of_observations_are_played_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
+    original = played(num_steps=4, environment="failing_renderers:from_observation")
+    stored = without(original, "image", "physics_state", "velocity", "success")
+    stored.records["state"] = stored.records.pop("position")
+    folder_of(tmp_path / "data", stored)
+    run(config_of("render", tmp_path / "data", image_size=16, workers=1), str(tmp_path / "out"))
+    (episode,) = load_episodes(tmp_path / "out" / "episodes")
+    np.testing.assert_array_equal(episode.records["image"], original.records["image"])
+    np.testing.assert_allclose(episode.records["state"], original.records["position"], atol=1e-6)
+    assert episode.metadata["state_error"] < 1e-6
+    assert "physics_state" in episode.records and "success" in episode.records
+
+
+def test_an_environment_that_cannot_be_put_into_an_observed_state_says_so(tmp_path):
+    stored = without(played(), "physics_state")
+    stored.records["state"] = stored.records.pop("position")
+    with pytest.raises(ValueError, match="fake-pointmass cannot be put into an observed state"):
+        run(config_of("render", folder_of(tmp_path / "a", stored), workers=1), str(tmp_path / "out"))
+
+
+def test_what_cannot_be_drawn_is_one_sentence(tmp_path):
+    folder_of(tmp_path / "a", without(played(), "physics_state"))
+    with pytest.raises(EpisodeError, match="has no physics_state to draw from"):
+        run(config_of("render", tmp_path / "a"), str(tmp_path / "out"))
+    nameless = played()
+    nameless.metadata = {}
+    with pytest.raises(EpisodeError, match="does not say which environment"):
+        run(config_of("render", folder_of(tmp_path / "b", nameless)), str(tmp_path / "out2"))
+
+
+@pytest.mark.parametrize(("file_format", "recorded"), [("gif", True), ("mp4", False)])
+def test_an_episode_becomes_a_video(tmp_path, file_format, recorded):
+    folder_of(tmp_path / "data", played())
+    config = config_of("export", tmp_path / "data", format=file_format, recorded=recorded, image_size=32)
+    result = run(config, str(tmp_path / "out"))
+    assert result["num_frames"] == 5
+    assert (tmp_path / "out" / f"episode.{file_format}").stat().st_size > 100
+
+
+def test_mistakes_name_what_is_known(tmp_path):
+    with pytest.raises(ValueError, match=", :".join(PRESETS)):
+        get_config("look")
+    with pytest.raises(ValueError, match="--config.data=DIR"):
+        run(get_config("check"))
+    with pytest.raises(ValueError, match="--workdir=DIR"):
+        run(config_of("mix", folder_of(tmp_path, played())))
+    with pytest.raises(ValueError, match="holds 1 episodes, numbered from 0; there is no 7"):
+        run(config_of("export", tmp_path, episode=7), str(tmp_path / "out"))
+    with pytest.raises(EpisodeError, match="There is no folder"):
+        run(config_of("statistics", tmp_path / "absent"))
+
+
+def test_the_tables_of_rates_have_a_row_per_measurement(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "require_rendering", lambda: "none")
+    monkeypatch.setattr(data_rates, "LENGTH", 3)
+    monkeypatch.setattr(data_rates, "BATCH_SIZE", 2)
+    monkeypatch.setattr(
+        data_rates, "conversion_rows", lambda folder: iter([])
+    )  # tests/experiments/test_convert.py
+    monkeypatch.setattr(data_rates, "_STATES", 4)
+    config = get_config("rates")
+    config.update({"env": "fake-pointmass", "seconds": 0.01, "workers": 1})
+    result = run(config, str(tmp_path))
+    assert [row["quality"] for row in result["rendering"]] == ["published", "fast"]
+    assert [row["storage"] for row in result["reading"]] == ["device", "memory", "disk", "disk"]
+    assert "| backend | quality |" in (tmp_path / "rendering.md").read_text()

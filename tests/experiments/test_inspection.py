@@ -1,0 +1,61 @@
+"""What is written of a world model of vectors."""
+
+import numpy as np
+import pytest
+from models import make_batch, make_model
+
+from experiments import inspection
+from experiments.evidence_figure import evidence
+from experiments.metrics_writer import read_rows
+
+
+def pointmass():
+    """A model of the fake environment's sensors, and windows of it."""
+    model = make_model(inputs=("position",), targets=("position",), probes=("velocity",))
+    return model, make_batch(2, 6)
+
+
+def test_curves_evidence_and_numbers_are_written(tmp_path):
+    model, batch = pointmass()
+    result = inspection.write(
+        tmp_path, model, batch, env_name="fake-pointmass", metadata={}, context=3, update=0, title="of noise"
+    )
+    assert result["figures"] == ["evidence", "open_loop"] and result["videos"] == []
+    assert (tmp_path / "figures" / "evidence.png").stat().st_size > 0
+    assert list((tmp_path / "tensorboard").iterdir()) and read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_predicted_vectors_are_drawn_where_they_determine_the_state():
+    truth = {"position": np.random.default_rng(0).uniform(-1, 1, (2, 6, 2))}
+    view = inspection.View(
+        (truth, truth), (truth, truth), inspection.report.Evidence({}, np.zeros((2, 6))), {}
+    )
+    films, why_not = inspection.rendered_films(view, 3, "fake-pointmass", {})
+    assert not why_not and films["open_loop_rendered"].shape[0] == 6
+
+
+def test_where_vectors_do_not_determine_the_state_a_sentence_says_so():
+    pytest.importorskip("dm_control")
+    truth = {"height": np.zeros((1, 4, 1))}
+    view = inspection.View(
+        (truth, truth), (truth, truth), inspection.report.Evidence({}, np.zeros((1, 4))), {}
+    )
+    films, why_not = inspection.rendered_films(view, 2, "walker-walk", {})
+    assert not films and "do not determine its state" in why_not["why_not"]
+
+
+def test_a_film_says_what_was_seen_and_what_was_foreseen():
+    images = np.zeros((1, 4, 8, 8, 3), np.float32)
+    frames = inspection.film(images, images, context=2)
+    assert frames.shape[0] == 4 and (frames[1] != frames[2]).any()
+
+
+def test_the_evidence_figure_has_a_panel_for_each_part():
+    figure = evidence({"position": np.zeros((3, 5)), "height": np.ones((3, 5))}, np.ones((3, 5)))
+    titles = [axes.get_title(loc="left") for axes in figure.axes if axes.get_visible()]
+    assert titles == ["ELBO", "KL(posterior ‖ prior)", "log p(position | state)", "log p(height | state)"]
+
+
+def test_evidence_of_other_shapes_is_refused():
+    with pytest.raises(ValueError, match=r"\[\[3, 4\], \[3, 5\]\]"):
+        evidence({"position": np.zeros((3, 4))}, np.zeros((3, 5)))

@@ -1,0 +1,39 @@
+"""The notebooks of the documentation run, in small, and are kept with their outputs."""
+
+import json
+import pathlib
+
+import matplotlib
+import pytest
+
+NOTEBOOKS = sorted((pathlib.Path(__file__).parent.parent / "docs" / "notebooks").glob("*.ipynb"))
+
+
+def code_cells(path: pathlib.Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text())["cells"] if cell["cell_type"] == "code"]
+
+
+@pytest.fixture
+def without_display():
+    backend = matplotlib.get_backend()
+    matplotlib.use("agg")
+    yield
+    matplotlib.pyplot.close("all")
+    matplotlib.use(backend)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_runs_with_the_tiny_presets(path, without_display):
+    names = {"__name__": "__main__"}
+    for cell in code_cells(path):
+        source = "".join(cell["source"]).replace('SIZE = "small"', 'SIZE = "tiny"')
+        exec(compile(source, path.name, "exec"), names)
+    assert names["SIZE"] == "tiny"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_cell_was_run_without_errors_before_it_was_kept(path):
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == [*range(1, len(cells) + 1)]
+    outputs = [output for cell in cells for output in cell["outputs"]]
+    assert outputs and all(output["output_type"] != "error" for output in outputs)

@@ -1,0 +1,142 @@
+"""Exported folders: what comes back is what went in, and what does not fit is refused by name."""
+
+import functools
+import json
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+from models import ACTION_SIZE, NET, SIZES
+
+from worldmodels import export
+from worldmodels.checkpoints import named_leaves
+from worldmodels.export import Exported, load, save
+from worldmodels.nets import MLP
+from worldmodels.world_model import TanhGaussianHead
+
+ARGUMENTS = dict(
+    sizes=SIZES,
+    inputs=["position"],
+    targets=["position", "velocity"],
+    action_size=ACTION_SIZE,
+    rssm=dict(deter_size=6, stoch_size=4, hidden_size=8),
+    encoder=dict(name="mlp", **NET),
+    decoder=dict(name="dmlp", **NET),
+    idm=NET,
+    standardized=["position"],
+)
+POLICY = dict(in_size=10, action_size=ACTION_SIZE, **NET)
+BIAS = "policy/mean_net/head/bias"
+CRITIC = dict(in_size=10, out_size=1, **NET)
+
+
+@functools.cache
+def exported():
+    moments = {"position": (np.full(3, 5.0), np.full(3, 2.0))}
+    networks = [MLP(rngs=nnx.Rngs(seed), **CRITIC) for seed in range(2)]
+    return Exported(
+        export.build_world_model(ARGUMENTS, jax.random.key(1), moments),
+        ARGUMENTS,
+        policy=TanhGaussianHead(rngs=nnx.Rngs(2), **POLICY),
+        critic={"viper_reward": tuple(networks)},
+        loss=dict(kl_scale=1.0),
+        card=dict(title="A small model", environment="fake", data="noise"),
+        policy_arguments=POLICY,
+        critic_arguments=CRITIC,
+    )
+
+
+def test_everything_comes_back(tmp_path):
+    opened = load(save(tmp_path / "model", exported()))
+    for name in ("world_model", "policy", "critic"):
+        before, after = (named_leaves(getattr(e, name)) for e in (exported(), opened))
+        assert list(before) == list(after)
+        for leaf in before:
+            np.testing.assert_array_equal(before[leaf], after[leaf])
+    assert (opened.arguments, opened.loss, opened.card) == (ARGUMENTS, exported().loss, exported().card)
+    features = np.ones((1, 10), np.float32)
+    np.testing.assert_array_equal(opened.policy(features).mode, exported().policy(features).mode)
+
+
+def test_the_model_card_says_what_one_needs(tmp_path):
+    card = (save(tmp_path / "model", exported()) / "README.md").read_text()
+    for part in (
+        "# A small model",
+        "fake",
+        "`position` (3)",
+        "| action size | 2 |",
+        "noise",
+        "export import load",
+    ):
+        assert part in card
+
+
+def test_the_weights_open_without_this_library_and_without_pickle(tmp_path):
+    with np.load(save(tmp_path / "model", exported()) / "weights.npz", allow_pickle=False) as weights:
+        assert weights["policy/mean_net/head/bias"].shape == (ACTION_SIZE,)
+
+
+def test_a_folder_that_exists_is_left_alone(tmp_path):
+    (tmp_path / "model").mkdir()
+    with pytest.raises(ValueError, match="exists; choose another folder"):
+        save(tmp_path / "model", exported())
+
+
+def test_a_save_cut_short_leaves_nothing(tmp_path, monkeypatch):
+    def killed(facts):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(export, "model_card", killed)
+    with pytest.raises(KeyboardInterrupt):
+        save(tmp_path / "model", exported())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_is_not_finite_is_not_exported(tmp_path):
+    broken = jax.tree.map(lambda x: x * np.nan, exported().policy)
+    with pytest.raises(ValueError, match="policy/mean_net/head/bias.* is not finite"):
+        save(tmp_path / "model", Exported(exported().world_model, ARGUMENTS, broken, policy_arguments=POLICY))
+
+
+def rewrite(folder, change):
+    with np.load(folder / "weights.npz") as file:
+        weights = dict(file)
+    change(weights)
+    np.savez(folder / "weights.npz", **weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda w: w.pop(BIAS), f"missing: {BIAS}"),
+        (lambda w: w.update(stray=np.zeros(1)), "unexpected: stray"),
+        (
+            lambda w: w.update({"policy/mean_net/head/bias": np.zeros(7)}),
+            r"of another shape: .* \(\[7\], expected \[2\]\)",
+        ),
+        (
+            lambda w: w.update({"policy/mean_net/head/bias": np.full(2, np.nan)}),
+            "not finite: policy/mean_net/head/bias",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_named(tmp_path, change, sentence):
+    folder = save(tmp_path / "model", exported())
+    rewrite(folder, change)
+    with pytest.raises(ValueError, match=sentence):
+        load(folder)
+
+
+def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
+    folder = save(tmp_path / "model", exported())
+    weights = (folder / "weights.npz").read_bytes()
+    (folder / "weights.npz").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(ValueError, match="weights.npz is damaged"):
+        load(folder)
+    facts = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(facts | {"format": 99}))
+    with pytest.raises(ValueError, match="newer version"):
+        load(folder)
+    with pytest.raises(ValueError, match="pass a folder that experiments.export has written"):
+        load(tmp_path)

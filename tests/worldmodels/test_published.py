@@ -1,0 +1,219 @@
+"""Published checkpoints: recognised by their tensors, refused by name where they do not fit."""
+
+import numpy as np
+import pytest
+import yaml
+
+from worldmodels import published
+
+torch = pytest.importorskip("torch")
+
+D, S, H, W, A = 8, 4, 6, 2, 3  # deter, stoch, hidden, width of the image networks, action
+SENSORS = {"orientations": 5, "height": 1, "velocity": 2}
+EMBED, FEATURES = 32 * W, D + S
+
+
+def linear(name, out_size, in_size):
+    return {f"{name}.weight": (out_size, in_size), f"{name}.bias": (out_size,)}
+
+
+def mlp(prefix, in_size, out_size, norm=False, hidden=H, layers=2):
+    """Shapes of a published MLP: linear, norm if any, activation, ..., head."""
+    shapes, index = {}, 0
+    for i in range(layers):
+        shapes |= linear(f"{prefix}.net.{index}", hidden, in_size if i == 0 else hidden)
+        shapes |= {f"{prefix}.net.{index + 1}.{part}": (hidden,) for part in ("weight", "bias") if norm}
+        index += 3 if norm else 2
+    return shapes | linear(f"{prefix}.net.{index}", out_size, hidden)
+
+
+def common_to_version_1(norm):
+    """Image networks, inverse dynamics, probes and memory of AIME v1, as its visual checkpoints list them."""
+    shapes = {"initial_memory": (1, D), "initial_state": (1, S)}
+    channels = (3, W, 2 * W, 4 * W, 8 * W)
+    for i in range(4):
+        shapes |= {f"encoders.image.net.{2 * i}.weight": (channels[i + 1], channels[i], 4, 4)}
+        shapes |= {f"encoders.image.net.{2 * i}.bias": (channels[i + 1],)}
+    channels, kernels = (32 * W, 4 * W, 2 * W, W, 3), (5, 5, 6, 6)
+    shapes |= linear("decoders.image.net.0", 32 * W, FEATURES)
+    for i in range(4):
+        shapes |= {
+            f"decoders.image.net.{2 * i + 2}.weight": (channels[i], channels[i + 1], kernels[i], kernels[i])
+        }
+        shapes |= {f"decoders.image.net.{2 * i + 2}.bias": (channels[i + 1],)}
+    for name, size in SENSORS.items():
+        shapes |= mlp(f"probes.{name}.net", FEATURES, size, norm)
+    for part in ("mean_net", "std_net"):
+        shapes |= mlp(f"idm.{part}", FEATURES + EMBED, A)
+    in_size = H if norm else S + A
+    shapes |= {"memory_cell.weight_ih": (3 * D, in_size), "memory_cell.weight_hh": (3 * D, D)}
+    return shapes | {"memory_cell.bias_ih": (3 * D,), "memory_cell.bias_hh": (3 * D,)}
+
+
+def version_1_rssm():
+    shapes = common_to_version_1(norm=False)
+    for part in ("mean", "std"):
+        shapes |= mlp(f"prior_{part}", D, S) | mlp(f"posterior_{part}", D + EMBED, S)
+    return shapes
+
+
+def version_1_rssmo():
+    shapes = common_to_version_1(norm=True)
+    shapes |= linear("pre_memory.net.0", H, S + A)
+    shapes |= {"pre_memory.net.1.weight": (H,), "pre_memory.net.1.bias": (H,)}
+    shapes |= mlp("prior_net", D, 2 * S, norm=True, layers=1)
+    return shapes | mlp("posterior_net", D + EMBED, 2 * S, norm=True, layers=1)
+
+
+def config(name, **changes):
+    vector = dict(name="dmlp", hidden_size=H, hidden_layers=2)
+    vector |= dict(hidden_activation="swish", norm="ln") if name == "rssmo" else {}
+    visual = dict(name="cnn_ha", width=W)
+    model = dict(
+        name=name,
+        state_dim=[D, S],
+        hidden_size=H,
+        hidden_layers=2,
+        norm="ln" if name == "rssmo" else None,
+        nll_reweight="none" if name == "rssmo" else "dim_wise",
+        min_std=0.1 if name == "rssmo" else None,
+        encoders=dict(tabular=dict(name="identity"), visual=visual),
+        decoders=dict(tabular=vector, visual=visual),
+        probes=dict(tabular=vector, visual=visual),
+    )
+    layout = {n: dict(modility="tabular", order="first") for n in SENSORS}
+    layout["image"] = dict(modility="visual", order="first")
+    env = dict(name="${env.embodiment}-${env.task}", embodiment="walker", task="walk", sensors=layout)
+    return dict(environment_setup="visual", env=env, world_model=model) | changes
+
+
+def write(folder, config, shapes, seed=0, **tensors):
+    generator = np.random.default_rng(seed)
+    state = {n: torch.tensor(0.1 * generator.normal(size=s).astype(np.float32)) for n, s in shapes.items()}
+    state |= {n: torch.zeros(shapes[n]) for n in ("initial_memory", "initial_state")}
+    torch.save(state | tensors, folder / "model.pt")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "shapes", "num_tensors", "family"),
+    [("rssm", version_1_rssm(), 78, "rssm"), ("rssmo", version_1_rssmo(), None, "rssmo-v1")],
+)
+def test_a_checkpoint_of_version_1_is_recognised(tmp_path, name, shapes, num_tensors, family):
+    assert num_tensors in (None, len(shapes))
+    checkpoint = published.load(write(tmp_path, config(name), shapes))
+    model = checkpoint.world_model
+    assert checkpoint.arguments["rssm"]["family"] == family
+    assert not model.baseline_probes and set(model.probes) == set(SENSORS)
+    features = np.full((1, FEATURES), 50.0, np.float32)
+    image = model.decoders["image"](features).mean()
+    assert image.min() >= 0.0 and image.max() <= 1.0  # a sigmoid
+    dist = model.probes["height"](features)
+    np.testing.assert_allclose(dist.log_prob(dist.mean()), -0.5 * np.log(2 * np.pi), rtol=1e-6)
+    assert published.environment(checkpoint.config) == "walker-walk"
+
+
+def test_one_step_of_version_1_is_that_of_pytorchs_cell(tmp_path):
+    model = published.load(write(tmp_path, config("rssm"), version_1_rssm())).world_model
+    state = torch.load(tmp_path / "model.pt", weights_only=True)
+    cell = torch.nn.GRUCell(S + A, D)
+    cell.load_state_dict({n.split(".")[1]: v for n, v in state.items() if n.startswith("memory_cell.")})
+    expected = cell(torch.full((1, S + A), 0.5), torch.full((1, D), 0.2)).detach().numpy()
+    ours = model.rssm.advance(
+        model.rssm.initial(1).replace(deter=np.full((1, D), 0.2), stoch=np.full((1, S), 0.5)),
+        np.full((1, A), 0.5, np.float32),
+    )
+    np.testing.assert_allclose(ours, expected, rtol=1e-4)
+
+
+def test_tensors_that_do_not_fit_are_named(tmp_path):
+    shapes = version_1_rssm()
+    renamed = {("prior_mean.net.9.bias" if n == "prior_mean.net.4.bias" else n): s for n, s in shapes.items()}
+    with pytest.raises(ValueError, match=r"missing tensors \['prior_mean.net.4.bias'\], unexpected .*net.9"):
+        published.load(write(tmp_path, config("rssm"), renamed))
+    shapes["prior_mean.net.4.bias"] = (S + 1,)
+    with pytest.raises(ValueError, match=r"prior_mean.net.4.bias has shape \(5,\), the model expects \(4,\)"):
+        published.load(write(tmp_path, config("rssm"), shapes))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    broken = {"prior_mean.net.4.bias": torch.full((S,), torch.nan)}
+    with pytest.raises(ValueError, match="not finite, in prior_mean.net.4.bias"):
+        published.load(write(tmp_path, config("rssm"), version_1_rssm(), **broken))
+
+
+def test_a_file_that_would_run_code_is_refused(tmp_path):
+    write(tmp_path, config("rssm"), version_1_rssm())
+    torch.save({"weight": print}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="not a PyTorch state dict that can be opened safely"):
+        published.load(tmp_path)
+
+
+def test_new_heads_start_from_scratch(tmp_path):
+    folder = write(tmp_path, config("rssm"), version_1_rssm())
+    model = published.load(folder, new_heads=("viper_reward", "is_terminal")).world_model
+    assert model.targets == ("image", "viper_reward", "is_terminal")
+    with pytest.raises(ValueError, match="unexpected"):
+        published.load(
+            write(tmp_path, config("rssm"), version_1_rssm(), stray=torch.zeros(1)), new_heads=("x",)
+        )
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "sentence"),
+    [
+        (("world_model", "name"), "lstm", "Unknown world_model.name 'lstm'. Known: rssm, rssmo"),
+        (("environment_setup",), "audio", "Unknown environment_setup 'audio'. Known: mdp"),
+        (("world_model", "encoders", "visual", "name"), "vit", "Unknown image network 'vit'. Known: cnn_ha"),
+        (
+            ("world_model", "decoders", "tabular", "dropout"),
+            0.1,
+            "Options dropout of the network 'dmlp' are not",
+        ),
+    ],
+)
+def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence):
+    changed = yaml.safe_load(yaml.safe_dump(config("rssm"), default_flow_style=False))
+    group = changed
+    for key in path[:-1]:
+        group = group[key]
+    group[path[-1]] = value
+    with pytest.raises(ValueError, match=sentence):
+        published.load(write(tmp_path, changed, version_1_rssm()))
+
+
+def test_a_list_of_heads_of_version_1_is_one_ensemble():
+    tensors = {f"emb_prediction_heads.{k}.net.0.weight": np.full((2, 3), k) for k in range(3)}
+    stacked = published.stack_ensemble(tensors | {"other": np.zeros(1)})
+    assert set(stacked) == {"other", "emb_prediction_heads.net.0.weight"}
+    np.testing.assert_array_equal(stacked["emb_prediction_heads.net.0.weight"][:, 0, 0], [0, 1, 2])
+
+
+def test_value_networks_of_both_versions_load(tmp_path):
+    state = {n: torch.ones(s) for n, s in mlp("", FEATURES, 1).items()}
+    first = {n[1:]: v for n, v in state.items()}
+    second = {
+        f"vnets.viper_reward.{part}{n}": v for part in ("vnet", "vnet_target") for n, v in state.items()
+    }
+    for tensors, reward in ((first, "reward"), (second, "viper_reward")):
+        torch.save(tensors, tmp_path / "vnet.pt")
+        ((name, (online, target)),) = published.load_value_networks(tmp_path / "vnet.pt").items()
+        assert name == reward
+        np.testing.assert_array_equal(online(np.ones((1, FEATURES))), target(np.ones((1, FEATURES))))
+
+
+def test_a_policy_with_norms_loads(tmp_path):
+    shapes = mlp("mean_net", FEATURES, A, norm=True) | mlp("std_net", FEATURES, A, norm=True)
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "policy.pt")
+    assert published.load_policy(tmp_path / "policy.pt")(np.ones((2, FEATURES))).mean.shape == (2, A)
+    torch.save({"logits_net.net.0.weight": torch.ones(1)}, tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match="no 'mean_net' tensors; it is not a published policy"):
+        published.load_policy(tmp_path / "policy.pt")
+
+
+def test_a_version_2_name_in_a_configuration_without_version_is_still_version_2():
+    tensors = {"memory_cell.weight_ih": 0, "decoders.is_terminal.prob_net.net.0.weight": 0}
+    assert not published.is_version_1({}, tensors)
+    assert published.is_version_1({}, {"memory_cell.weight_ih": 0})
+    assert not published.is_version_1({"version": {"version": 2.0}}, {"memory_cell.weight_ih": 0})

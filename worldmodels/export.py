@@ -1,0 +1,216 @@
+"""A trained model as one folder that explains itself and runs no code when it is opened.
+
+    README.md     the model card
+    model.json    constructor arguments, how it was trained, versions
+    weights.npz   {path of a parameter: array}
+
+`save` writes the folder atomically, `load` opens it. Weights are plain arrays (npz without pickle), so that they can
+be read without this library.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import uuid
+import zipfile
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from worldmodels.checkpoints import named_leaves, with_leaves
+from worldmodels.nets import MLP
+from worldmodels.world_model import TanhGaussianHead, WorldModel
+
+FORMAT = 1
+MODEL, WEIGHTS, CARD = "model.json", "weights.npz", "README.md"
+VERSIONS = ("jax", "flax", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """An exported folder, loaded, or what is to become one.
+
+    Attributes:
+      world_model: with its weights. arguments: its constructor arguments, JSON values; `standardized` names sensors.
+      policy: over features, or None. critic: {reward: (network, its target)}, features -> [..., 1], or None.
+      loss: keyword arguments of the loss it was trained with.
+      card: {title, description, data, environment, ...}: what the model card says, JSON values.
+      policy_arguments, critic_arguments: constructor arguments, where there is a policy or a critic.
+    """
+
+    world_model: WorldModel
+    arguments: dict
+    policy: TanhGaussianHead | None = None
+    critic: Mapping[str, tuple[MLP, MLP]] | None = None
+    loss: dict = dataclasses.field(default_factory=dict)
+    card: dict = dataclasses.field(default_factory=dict)
+    policy_arguments: dict | None = None
+    critic_arguments: dict | None = None
+
+
+def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | None = None) -> WorldModel:
+    """A fresh world model from JSON values.
+
+    Args:
+      arguments: constructor arguments; `standardized` names the sensors that are standardised.
+      moments: {sensor: (mean [d], std [d])}; without them placeholders, to be restored.
+    """
+    arguments = dict(arguments)
+    sizes, standardized = arguments.pop("sizes"), arguments.pop("standardized", [])
+    if moments is None:
+        moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
+    return WorldModel(sizes, statistics=moments, rngs=nnx.Rngs(key), **arguments)
+
+
+def save(folder: str | os.PathLike, exported: Exported) -> pathlib.Path:
+    """Writes the folder; it appears complete or not at all.
+
+    Raises:
+      ValueError: the folder is there already, or a weight is not finite.
+    """
+    folder = pathlib.Path(folder).expanduser().absolute()
+    if folder.exists():
+        raise ValueError(f"{folder} exists; choose another folder, or delete it first.")
+    weights = {name: np.asarray(leaf) for name, leaf in named_leaves(_parts(exported)).items()}
+    broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
+    if broken:
+        raise ValueError(f"The model is not worth keeping: {', '.join(broken[:5])} is not finite.")
+    facts = {
+        "format": FORMAT,
+        "world_model": exported.arguments,
+        "policy": exported.policy_arguments if exported.policy is not None else None,
+        "critic": (
+            {"rewards": list(exported.critic), **exported.critic_arguments} if exported.critic else None
+        ),
+        "loss": exported.loss,
+        "card": exported.card,
+        "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
+        "num_parameters": {part: _count(tree) for part, tree in _parts(exported).items()},
+    }
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.writing")
+    try:
+        temporary.mkdir(parents=True)
+        np.savez(temporary / WEIGHTS, **weights)
+        (temporary / MODEL).write_text(json.dumps(facts, indent=2))
+        (temporary / CARD).write_text(model_card(facts))
+        for path in temporary.iterdir():
+            with open(path, "rb+") as file:
+                os.fsync(file.fileno())
+        os.rename(temporary, folder)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return folder
+
+
+def load(folder: str | os.PathLike) -> Exported:
+    """Opens an exported folder; the sentence of a ValueError says what is wrong with it."""
+    folder = pathlib.Path(folder).expanduser()
+    facts = read_facts(folder)
+    try:
+        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
+            weights = {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
+        raise ValueError(f"{folder / WEIGHTS} is damaged ({error}); get an intact copy.") from error
+    policy_arguments, critic_arguments = facts["policy"], dict(facts["critic"] or {})
+    rewards = critic_arguments.pop("rewards", [])
+
+    def create() -> dict:
+        key = jax.random.key(0)
+        parts = {"world_model": build_world_model(facts["world_model"], key)}
+        if policy_arguments:
+            parts["policy"] = TanhGaussianHead(rngs=nnx.Rngs(key), **policy_arguments)
+        if rewards:
+            network = MLP(rngs=nnx.Rngs(key), **critic_arguments)
+            parts["critic"] = {reward: (network, network) for reward in rewards}
+        return parts
+
+    parts = with_leaves(jax.eval_shape(create), weights, str(folder / WEIGHTS))
+    return Exported(
+        parts["world_model"],
+        facts["world_model"],
+        parts.get("policy"),
+        parts.get("critic"),
+        facts["loss"],
+        facts["card"],
+        policy_arguments,
+        critic_arguments or None,
+    )
+
+
+def read_facts(folder: pathlib.Path) -> dict:
+    """What model.json says."""
+    path = folder / MODEL
+    if not path.is_file():
+        raise ValueError(f"{path} does not exist; pass a folder that experiments.export has written.")
+    try:
+        facts = json.loads(path.read_text())
+        version = facts["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); get an intact copy.") from error
+    if version > FORMAT:
+        raise ValueError(f"{path} was written by a newer version of this program; update it.")
+    return facts
+
+
+def _parts(exported: Exported) -> dict:
+    """What has weights."""
+    parts = {"world_model": exported.world_model, "policy": exported.policy, "critic": exported.critic}
+    return {name: part for name, part in parts.items() if part is not None}
+
+
+def _count(tree) -> int:
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def model_card(facts: Mapping) -> str:
+    """The README.md of an exported folder."""
+    card, arguments = facts["card"], facts["world_model"]
+    sizes = ", ".join(
+        f"`{name}` ({size if isinstance(size, int) else 'x'.join(map(str, size)) + ' pixels, uint8'})"
+        for name, size in arguments["sizes"].items()
+    )
+    switched = ["reward"] if arguments.get("predict_reward") else []
+    switched += ["is_terminal"] if arguments.get("predict_terminal", True) else []
+    rows = {
+        "environment": card.get("environment") or "not recorded",
+        "sensors": sizes,
+        "reads": ", ".join(arguments["inputs"]),
+        "predicts": ", ".join((*arguments["targets"], *switched, *arguments.get("probes", ()))),
+        "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
+        "action size": arguments["action_size"] or "none: the model is action-free",
+        "parameters": ", ".join(f"{part} {count:,}" for part, count in facts["num_parameters"].items()),
+        "trained on": card.get("data") or "not recorded",
+        "demonstrations": card.get("demonstrations") or "none",
+        "updates": card.get("num_updates") or "not recorded",
+        "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    parts = " and ".join(part.replace("_", " ") for part in facts["num_parameters"])
+    return f"""# {card.get("title") or "World model"}
+
+{card.get("description") or f"A {parts} of the JAX implementation of AIME."}
+
+| | |
+|--|--|
+{table}
+
+Actions are in -1..1. `pre_action[t]` led to the sensors of record t.
+
+```python
+from worldmodels.export import load
+
+exported = load("THIS FOLDER")
+model, policy = exported.world_model, exported.policy
+```
+
+On the command line it stands where a pretraining run does: `python -m experiments.imitate --config.model=THIS FOLDER`.
+`model.json` holds every constructor argument, `weights.npz` the weights by name; opening them runs no code.
+"""
