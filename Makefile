@@ -4,7 +4,7 @@
 # make test         all tests
 # make docs         the documentation, into site/ (opens offline); warnings are errors
 # make notebooks    run the notebooks of the documentation again and keep their outputs (minutes)
-# make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), about two minutes
+# make test-slurm   sweeps on a real Slurm of one node (as root; installs Debian's packages), minutes
 # make doctor       what this machine can do, and what is missing
 # make clean-runs   delete runs/
 # Each makes the virtual environment .venv first; it is installed again only when its requirements change.
