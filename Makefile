@@ -1,6 +1,6 @@
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
-# make demo-online  AIME-v2 learns a Meta-World task online (at most half an hour)
+# make demo-online  AIME, AIME-v2 and its ablations on a Meta-World task, online
 # make test         all tests
 # make doctor       what this machine can do, and what is missing
 # make clean-runs   delete runs/
