@@ -1,6 +1,6 @@
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
-# make demo-online  AIME-v2 learns a Meta-World task online (at most half an hour)
+# make demo-online  AIME, AIME-v2 and its ablations on a Meta-World task, online
 # make test         all tests
 # make docs         the documentation, into site/ (opens offline); warnings are errors
 # make notebooks    run the notebooks of the documentation again and keep their outputs (minutes)

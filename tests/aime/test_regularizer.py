@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from models import make_model
+from parity import COMPILER_OPTIONS
 
 from aime.regularizer import draw_model_batch, with_reward_mask
 from worldmodels.dataset import SequenceDataset
@@ -106,7 +107,7 @@ def test_pretraining_data_never_train_the_reward_head():
     only_body = jax.tree.map(lambda x: x[:5], batch)
     assert not is_online(only_body).any()
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=COMPILER_OPTIONS)
     def gradient(batch):
         return jax.grad(elbo_loss, has_aux=True)(model, batch, None)[0].decoders["viper_reward"]
 
