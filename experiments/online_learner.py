@@ -64,16 +64,21 @@ class OnlineLearner:
 
     def __init__(self, config: dict, demonstrations: list[Episode]):
         self.config = config
-        self._arch, sensors = model_architecture(config)
+        if not config["model"]:
+            raise ValueError("AIME-v2 needs a --workdir of experiments.pretrain; pass --config.model=DIR.")
+        pretrained = world_models.resolve(config["model"])
+        self._arch, sensors = model_architecture(config, pretrained.architecture)
         self.sensors = sensors
-        check_demonstrations(self._arch, demonstrations)
+        world_models.check_body(self._arch, demonstrations, "demonstrations")
         keys = jax.random.split(jax.random.key(config["seed"]), 5)
-        model, adopted = pretrained_model(config, self._arch, keys[0])
+        model, adopted = pretrained_model(config, pretrained, self._arch, keys[0])
         self.reward = surrogate_reward(config, model, demonstrations)
-        self.settings = settings_of(config)
+        self.settings = settings_of(config, pretrained.loss)
         rewards = list(rewards_sought(self.reward, self.settings))
         self._architectures = {
-            ARCHITECTURE: self._arch,
+            ARCHITECTURE: dict(
+                self._arch, loss=dict(pretrained.loss)
+            ),  # runs start from it with the loss it learnt by
             POLICY: dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
             CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
         }
@@ -212,13 +217,9 @@ class OnlineLearner:
 # What it is made of -------------------------------------------------------------------------------------------------
 
 
-def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
+def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str, ...]]:
     """Arguments of the pretrained world model with a head for the reward, and the sensors that it reads or predicts."""
-    if not config["model"]:
-        raise ValueError("AIME-v2 needs a --workdir of experiments.pretrain; pass --config.model=DIR.")
-    arch = world_models.read_architecture(config["model"], ARCHITECTURE)
-    arch.pop("num_seeds")
-    sensors = tuple(name for name in arch["sizes"])
+    arch, sensors = dict(pretrained), tuple(pretrained["sizes"])
     name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
     options = config["reward"]["head"] or arch["decoder"]
     if name == "true":
@@ -226,7 +227,7 @@ def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
         heads["reward"] = options
     elif name != "none":
         head = f"{name}_reward"
-        arch["targets"] = [*arch["targets"], head]
+        arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
         heads[head] = options
     if config["intrinsic_reward"] == "disagreement" and not (arch.get("ensemble") or {}).get("num_members"):
         arch["ensemble"] = config["ensemble"]
@@ -235,27 +236,11 @@ def model_architecture(config: dict) -> tuple[dict, tuple[str, ...]]:
     return arch | {"heads": heads}, sensors
 
 
-def pretrained_model(config: dict, arch: dict, key):
-    """The world model of the config's run and seed with fresh new heads, and which leaves are pretrained."""
-    models, available = world_models.load_world_models(config["model"])
-    pretrained = world_models.one_seed(models, config["seed"] % available, available)
-    return world_models.adopt(world_models.build(arch, key), pretrained)
-
-
-def check_demonstrations(arch: dict, demonstrations: list[Episode]) -> None:
-    """Raises unless the demonstrations have the sensors that the model reads, in the same sizes."""
-    records = demonstrations[0].records
-    wrong = [
-        f"{name} {arch['sizes'][name]} (demonstrations: "
-        f"{world_models.sensor_size(name, records[name]) if name in records else 'absent'})"
-        for name in arch["inputs"]
-        if name not in records or world_models.sensor_size(name, records[name]) != arch["sizes"][name]
-    ]
-    if wrong:
-        raise ValueError(
-            f"The demonstrations show another body or other sensors than the world model knows: {', '.join(wrong)}. "
-            "Use demonstrations with the sensors of the pretraining data."
-        )
+def pretrained_model(config: dict, pretrained: world_models.Pretrained, arch: dict, key):
+    """The world model of the config's seed with fresh new heads, and which leaves are pretrained."""
+    number = config["seed"] % pretrained.num_seeds
+    chosen = world_models.one_seed(pretrained.models, number, pretrained.num_seeds)
+    return world_models.adopt(world_models.build(arch, key), chosen)
 
 
 def surrogate_reward(config: dict, model, demonstrations: list[Episode]) -> SurrogateReward | None:
@@ -272,9 +257,8 @@ def surrogate_reward(config: dict, model, demonstrations: list[Episode]) -> Surr
     return make_reward(name, inputs, **options.get(name, {}))
 
 
-def settings_of(config: dict) -> OnlineSettings:
-    """The settings of the updates; how the likelihood is weighted is as in pretraining."""
-    model_loss = world_models.read_architecture(config["model"], "config.json")["loss"]
+def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
+    """The settings of the updates; the model's loss is that of its pretraining."""
     intrinsic = config["intrinsic_reward"]
     known = ("none", *(name for name in REWARDS if name != "true"))
     if intrinsic not in known:
@@ -311,7 +295,7 @@ def pretraining_data(
         return None, reward_state
     choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
     episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
-    world_models.check_records(arch | {"sizes": {n: arch["sizes"][n] for n in sensors}}, episodes)
+    world_models.check_body(arch, episodes, "pretraining data")
     if regularizer["label"]:
         if reward is None or not reward.stored or reward.head == "reward":
             raise ValueError(
