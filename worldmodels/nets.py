@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from worldmodels.convolution import conv_general_dilated
 from worldmodels.types import Array
 
 NORM_EPSILON = 1e-5  # PyTorch's
@@ -195,20 +196,22 @@ def conv(
     """Convolution [N, y, x, in_size] -> [N, y', x', out_size] with zero padding, initialised as PyTorch's."""
     init = uniform_init(1.0 / (in_size * kernel**2) ** 0.5)
     options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding=2 * ((padding, padding),))
-    return nnx.Conv(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
+    options |= dict(kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
+    return nnx.Conv(in_size, out_size, rngs=rngs, **options)
 
 
 def conv_transpose(
     in_size: int, out_size: int, kernel: int, stride: int, *, padding: int = 0, rngs: nnx.Rngs
-) -> nnx.ConvTranspose:
+) -> nnx.Conv:
     """Transposed convolution, size n -> (n - 1) * stride - 2 * padding + kernel.
 
     PyTorch's fan-in counts the *output* channels. Padding is PyTorch's: what is cut off the result.
     """
     init = uniform_init(1.0 / (out_size * kernel**2) ** 0.5)
     edge = kernel - 1 - padding
-    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding=2 * ((edge, edge),))
-    return nnx.ConvTranspose(in_size, out_size, kernel_init=init, bias_init=init, rngs=rngs, **options)
+    options = dict(kernel_size=(kernel, kernel), input_dilation=(stride, stride), padding=2 * ((edge, edge),))
+    options |= dict(kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
+    return nnx.Conv(in_size, out_size, rngs=rngs, **options)
 
 
 class ResidualBlock(nnx.Module):
@@ -322,5 +325,5 @@ def set_compute_dtype(module: nnx.Module, dtype: str) -> None:
     if dtype == "float32":
         return
     for _, part in nnx.iter_modules(module):
-        if isinstance(part, nnx.Linear | nnx.Conv | nnx.ConvTranspose | EnsembleMLP):
+        if isinstance(part, nnx.Linear | nnx.Conv | EnsembleMLP):
             part.dtype = jnp.dtype(dtype)

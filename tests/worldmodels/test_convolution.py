@@ -1,0 +1,41 @@
+"""Our convolutions equal XLA's, values and gradients, in the shapes of all image networks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from worldmodels.convolution import conv_general_dilated
+
+ORDER = ("NHWC", "HWIO", "NHWC")
+# Pixels, kernel, stride, padding, dilation of the input (the stride of a transposed convolution).
+SHAPES = [
+    (8, 4, 2, 0, 1),
+    (8, 4, 2, 1, 1),
+    (5, 3, 1, 1, 1),
+    (9, 4, 3, 1, 1),
+    (7, 5, 1, 4, 2),
+    (4, 4, 1, 2, 2),
+]
+
+
+@pytest.mark.parametrize(("size", "kernel", "stride", "padding", "dilation"), SHAPES)
+def test_values_and_gradients_equal_those_of_xla(size, kernel, stride, padding, dilation):
+    x_key, kernel_key, grad_key = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(x_key, (3, size, size, 2))
+    weights = jax.random.normal(kernel_key, (kernel, kernel, 2, 5))
+    shared = dict(lhs_dilation=(dilation, dilation), dimension_numbers=ORDER)
+    args = (stride, stride), 2 * [(padding, padding)]
+    expected, expected_vjp = jax.vjp(lambda *a: lax.conv_general_dilated(*a, *args, **shared), x, weights)
+    value, vjp = jax.vjp(lambda *a: conv_general_dilated(*a, *args, **shared), x, weights)
+    np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-5)
+    grad = jax.random.normal(grad_key, value.shape)
+    for ours, theirs in zip(vjp(grad), expected_vjp(grad), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+def test_what_is_not_supported_is_refused():
+    x, kernel = jnp.zeros((1, 4, 4, 2)), jnp.zeros((2, 2, 2, 2))
+    with pytest.raises(ValueError, match="dilated kernels are not supported"):
+        conv_general_dilated(x, kernel, (1, 1), 2 * [(0, 0)], rhs_dilation=(2, 2))
