@@ -80,10 +80,7 @@ def walker(config: ml_collections.ConfigDict) -> None:
 
 
 def visual(config: ml_collections.ConfigDict) -> None:
-    """`cheetah` from images alone: fewer episodes, because drawing them is slow; one seed, because learning is.
-
-    The settings are first guesses: no score has been measured with them yet.
-    """
+    """`cheetah` from images alone: fewer episodes, because drawing them is slow; one seed, because learning is."""
     cheetah(config)
     config.title = "Cheetah: running backwards from flailing, seen in images"
     config.setup = "visual"
@@ -91,13 +88,13 @@ def visual(config: ml_collections.ConfigDict) -> None:
     config.few_demonstrations = 0
     config.images = dict(image_size=32, render_quality="fast")
     config.random.num_episodes = 20
-    config.body.coloured.num_episodes = 40
+    config.body.coloured.num_episodes = 100
     config.pretrain = pretrain.get_config("visual-small")
     config.imitate = imitate.get_config("visual-small")
     for name in ("bco", "bc"):
         config[name].network.image_encoder = dict(name="dreamer_resnet", width=8, blocks=0, minres=4)
         config[name].fit.max_updates = 3000
-        config[name].evaluation.final_episodes = 4
+        config[name].evaluation.final_episodes = 10
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

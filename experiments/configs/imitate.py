@@ -92,13 +92,15 @@ def walker(config: ml_collections.ConfigDict) -> None:
 
 
 def visual_small(config: ml_collections.ConfigDict) -> None:
-    """From images of 32x32 on a CPU, after pretraining with the preset of that name; first guesses as there."""
+    """From images of 32x32 on a CPU, after pretraining with the preset of that name."""
     small(config)
+    config.num_updates = 2500
+    config.save_every = 500
     config.batch_size = 16
     config.length = 24
     config.loss.update(kl_scale=0.03, observation_noise=0.0)  # kl_scale as in pretraining
     config.policy.update(hidden_size=128)
-    config.evaluation.update(every=300, episodes=4, final_episodes=4)
+    config.evaluation.update(every=500, episodes=4, final_episodes=10)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
