@@ -110,4 +110,4 @@ def test_bco_learns_from_images(tmp_path):
     result = baseline.run(config, tmp_path / "run")
     assert np.shape(result["return"]) == (1, 2)
     loaded = load_run(tmp_path / "run")
-    assert loaded.env_options["render_size"] == (64, 64)
+    assert tuple(loaded.env_options["render_size"]) == (64, 64)
