@@ -34,7 +34,7 @@ demo-online: $(VENV)/.installed-metaworld
 
 test: $(VENV)/.installed-test
 	@$(RUN) experiments.doctor --brief
-	$(RUN) pytest tests -q
+	$(RUN) pytest tests -q -n 2 --dist loadfile  # a file stays together: its tests share trained runs
 
 test-slurm: $(VENV)/.installed-test
 	PYTHONPATH=.:tests:tests/slurm $(PY) -u tests/slurm/check_slurm.py

@@ -48,5 +48,5 @@ def test_a_finished_demo_does_nothing_again(finished):
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match="'', 'walker', 'tiny'"):
+    with pytest.raises(ValueError, match="'', 'walker', 'visual', 'tiny'"):
         demo_config.get_config("walkr")
