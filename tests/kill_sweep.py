@@ -24,7 +24,7 @@ from interruption import ROOT as PROJECT
 from interruption import without_clock
 
 from experiments.metrics_writer import read_rows
-from launch.attempts import Kind, is_done, state_of
+from launch.attempts import Kind, give_another_chance, is_done, state_of
 from launch.grid import grid
 from launch.local import LocalSweep, slots
 from launch.runs import Output, Run, in_order, load_config
@@ -79,8 +79,14 @@ def disturbed(number: int, root: pathlib.Path, kills: int, seed: int = 0) -> Cou
             if launcher.poll() is not None and not all(is_done(root, run.name) for run in runs):
                 states = {run.name: state_of(root, run, None, 1000) for run in runs}
                 failed = [f"{name}: {s.detail}" for name, s in states.items() if s.kind == Kind.FAILED]
-                if failed:
+                # A simulator that is killed before it has started fails its run, in one sentence: that run is tried again.
+                if failed and not all(
+                    "did not start: the process died, exit code -9" in text for text in failed
+                ):
                     raise RuntimeError(f"Runs have failed: {'; '.join(failed)}")
+                for name, state in states.items():
+                    if state.kind == Kind.FAILED:
+                        give_another_chance(root, name)
                 launcher = start_launcher(number, root)
             if killed.total() < kills:
                 kill_something(rng, root, launcher, killed)
