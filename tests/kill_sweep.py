@@ -79,7 +79,7 @@ def disturbed(number: int, root: pathlib.Path, kills: int, seed: int = 0) -> Cou
             if launcher.poll() is not None and not all(is_done(root, run.name) for run in runs):
                 states = {run.name: state_of(root, run, None, 1000) for run in runs}
                 failed = [f"{name}: {s.detail}" for name, s in states.items() if s.kind == Kind.FAILED]
-                # A simulator that is killed before it has started fails its run, in one sentence: that run is tried again.
+                # A simulator that is killed before it has started fails its run: that run is tried again.
                 if failed and not all(
                     "did not start: the process died, exit code -9" in text for text in failed
                 ):
