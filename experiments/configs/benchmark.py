@@ -41,7 +41,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 def visual(config: ml_collections.ConfigDict) -> None:
     """Images of 64x64: `published` is S (batch 50 x length 50), `medium` m (16 x 64), `small` the preset for CPUs."""
     config.setup = "visual"
-    config.sensors = dict(image=(64, 64), orientations=14, height=1, velocity=9)  # vectors for the probes of `small`
+    config.sensors = dict(
+        image=(64, 64), orientations=14, height=1, velocity=9
+    )  # vectors for the probes of `small`
     config.num_episodes = 2
     windows = dict(batch_size=16, length=64)
     config.medium = dict(pretrain=pretrain.get_config("rssmo-m"), imitate=imitate.get_config())
