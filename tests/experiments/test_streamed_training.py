@@ -15,8 +15,9 @@ def data(tmp_path_factory):
     config = collect_config.get_config("uniform-tiny")
     with config.unlocked():
         config.update({"num_episodes": 2, "image_size": 8})
-    collect.run(config, tmp_path_factory.mktemp("data") / "run")
-    return str(next(tmp_path_factory.getbasetemp().glob("data*")) / "run" / "episodes")
+    workdir = tmp_path_factory.mktemp("data") / "run"
+    collect.run(config, workdir)
+    return str(workdir / "episodes")
 
 
 def train(data, workdir, storage, num_updates=4):
