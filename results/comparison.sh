@@ -30,10 +30,10 @@ cell backward-random-mdp small $out/cheetah-random cheetah-runbackward random md
 cell backward-run-mdp small $experts/cheetah-run cheetah-runbackward run mdp "$most"
 
 # Walking, from the replay of a runner, and standing from that of a walker.
-walker="--config.pretrain.num_updates=3000"
-cell stand-walk-lpomdp small-walker $experts/walker-walk walker-stand walk lpomdp "$most" $walker
-cell walk-run-lpomdp small-walker $experts/walker-run walker-walk run lpomdp "$most" $walker
-cell stand-walk-mdp small-walker $experts/walker-walk walker-stand walk mdp "$most" $walker
+longer="--config.pretrain.num_updates=3000 --config.aime.num_updates=1500"
+cell walk-run-lpomdp small $experts/walker-run walker-walk run lpomdp "$most" $longer
+cell stand-walk-lpomdp small $experts/walker-walk walker-stand walk lpomdp "$most" $longer
+cell stand-walk-mdp small $experts/walker-walk walker-stand walk mdp "$most" $longer
 
 # Running backwards again, from what curiosity has found.
 $python -m experiments.dreamer --config=experiments/configs/dreamer.py:p2e-small --config.env=cheetah-run \
