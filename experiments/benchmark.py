@@ -20,21 +20,32 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from jax import lax
 
 from experiments import benchmark_programs as programs
 from experiments.files import write_atomically
 from experiments.main import launch
 from experiments.run_directory import describe_session, plain_config, write_json
-from experiments.timing import Timing, machine, matmul_rate, measure, product_flops
+from experiments.timing import (
+    Timing,
+    forget_peak_memory,
+    machine,
+    matmul_rate,
+    measure,
+    peak_memory,
+    product_flops,
+)
+from worldmodels.convolution import conv_general_dilated
 
 IMPORTS = {
     "jax alone": "import jax",
     "worldmodels and aime": "import aime.offline, worldmodels.dataset, worldmodels.training",
     "experiments.imitate": "import experiments.imitate",
 }
-HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "Floor", "Memory", "Note")
+HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "Floor", "Memory", "Peak", "Note")
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,7 @@ class Row:
       cpu_seconds: processor time of all threads, median; None for processes that were not this one.
       gflop: arithmetic of its products of matrices; floor: seconds that they would take at the rate of the machine.
       memory: bytes of arguments and temporaries.
+      peak: bytes of main memory that the process held at once meanwhile.
       note: what a reader should know.
     """
 
@@ -57,6 +69,7 @@ class Row:
     gflop: float | None = None
     floor: float | None = None
     memory: int | None = None
+    peak: int | None = None
     note: str = ""
 
     @property
@@ -70,7 +83,7 @@ class Row:
             number(self.gflop),
             number(rate),
             duration(self.floor),
-            f"{self.memory / 2**20:.0f} MiB" if self.memory else "",
+            *(f"{size / 2**20:.0f} MiB" if size else "" for size in (self.memory, self.peak)),
             self.note,
         ]
 
@@ -107,6 +120,8 @@ def measurements(config: Mapping) -> Iterator[Row]:
         f"product of matrices, {size} x {size}", gflop / rate * 1e9, gflop=gflop, note="the rate of floors"
     )
     yield from update_rows(config, rate)
+    if config["convolutions"]:
+        yield from convolution_rows(config["convolutions"], config["repetitions"])
     for num_envs in (1, 10):
         act = programs.acting_call(config, "published", num_envs)
         timing = measure(act, config["repetitions"], inner=config["acting_calls"])
@@ -122,23 +137,46 @@ def measurements(config: Mapping) -> Iterator[Row]:
 
 def update_rows(config: Mapping, rate: float) -> Iterator[Row]:
     """Updates of one run, and of several in one program."""
-    for size, num_seeds in config["updates"]:
-        note = "" if num_seeds is None else f"num_seeds={num_seeds}: one update of each"
-        for name, build in PROGRAMS.items():
-            program = build(config, size, num_seeds)
-            flops = product_flops(program.loop, program.state, *program.args) / program.num_updates
-            timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
-            yield timed(
-                f"{name} update, {size}",
-                timing,
-                gflop=flops / 1e9,
-                floor=flops / rate,
-                memory=program.memory,
-                note=note,
-            )
+    for size, num_seeds, *options in config["updates"]:
+        notes = [] if num_seeds is None else [f"num_seeds={num_seeds}: one update of each"]
+        notes += [NOTES[option] for option in options]
+        for name in PROGRAMS:
+            row = update_row(config, name, size, num_seeds, options, rate)
+            yield replace(row, note="; ".join(notes))
+
+
+def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, options, rate: float) -> Row:
+    """The updates of one program; whatever it holds is let go of afterwards."""
+    forget_peak_memory()
+    storage = next((option for option in options if option in ("memory", "disk")), "device")
+    program = PROGRAMS[name](programs.with_dtype(config, size, options), size, num_seeds, storage)
+    flops = None if program.streams else product_flops(program.loop, program.state, *program.args)
+    arithmetic = flops and dict(
+        gflop=flops / program.num_updates / 1e9, floor=flops / program.num_updates / rate
+    )
+    timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
+    memory = dict(memory=program.memory, peak=peak_memory())
+    return timed(f"{name} update, {size}", timing, **(arithmetic or {}), **memory)
+
+
+def convolution_rows(config: Mapping, repetitions: int) -> Iterator[Row]:
+    """Gradients of convolutions inside a loop: ours, and those that JAX derives."""
+    count = config["num_updates"]
+    for name, convolution in (
+        ("ours", conv_general_dilated),
+        ("derived by JAX", lax.conv_general_dilated),
+    ):
+        timing = measure(programs.convolution_call(config, convolution), repetitions, count=count)
+        note = f"{len(config['layers'])} layers, {config['batch_size']} images"
+        yield timed(f"gradients of convolutions in a loop, {name}", timing, note=note)
 
 
 PROGRAMS = {"world-model": programs.world_model_program, "policy": programs.policy_program}
+NOTES = {
+    "bfloat16": "compute_dtype=bfloat16",
+    "memory": "data in main memory, streamed",
+    "disk": "images on disk, streamed",
+}
 
 
 def timed(name: str, timing: Timing, **rest) -> Row:
@@ -253,7 +291,8 @@ def markdown(rows: list[Row], result: Mapping) -> str:
         *(f"| {' | '.join(row.cells)} |" for row in rows),
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
-        "Floor is what they would take at the rate of the first row. Memory is that of arguments and temporaries.",
+        "Floor is what they would take at the rate of the first row. Memory is that of arguments and temporaries, "
+        "Peak all that the process held.",
         "",
     ]
     return "\n".join(lines)
