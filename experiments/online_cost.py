@@ -17,13 +17,13 @@ import jax
 
 from agents.actors import FilterActor
 from agents.loop import collect_episodes
-from experiments.benchmark import Row, as_csv, markdown, timed
+from experiments.benchmark import Row, as_csv, markdown, surroundings, timed
 from experiments.collection import make_envs
 from experiments.files import write_atomically
 from experiments.main import launch
 from experiments.online import environment_from
 from experiments.online_learner import OnlineLearner
-from experiments.run_directory import describe_session, plain_config
+from experiments.run_directory import plain_config
 from experiments.runs import read_config
 from experiments.timing import machine, measure
 from worldmodels.episodes import load_episodes
@@ -42,9 +42,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     for row in measurements(config):
         rows.append(row)
         print(" | ".join(cell for cell in row.cells if cell), flush=True)
-    result = {"machine": before | {"load_after": machine()["load"]}, "session": describe_session()}
     workdir = Path(workdir)
-    write_atomically(workdir / "online-cost.md", markdown(rows, result))
+    heading = dict(title="What online imitation costs", module="experiments.online_cost")
+    write_atomically(workdir / "online-cost.md", markdown(rows, surroundings(before), **heading))
     write_atomically(workdir / "online-cost.csv", as_csv(rows))
     return {"rows": rows}
 
