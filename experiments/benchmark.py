@@ -100,15 +100,20 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     for row in measurements(config):
         rows.append(row)
         print(" | ".join(cell for cell in row.cells if cell), flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    facts = before | {"load_after": machine()["load"], "peak_memory": peak}
-    result = {"rows": [asdict(row) for row in rows], "machine": facts, "session": describe_session()}
+    result = {"rows": [asdict(row) for row in rows], **surroundings(before)}
     workdir = Path(workdir)
     write_atomically(workdir / "benchmark.md", markdown(rows, result))
     write_atomically(workdir / "benchmark.csv", as_csv(rows))
     write_json(workdir / "benchmark.json", result)
     print(f"Written: {workdir / 'benchmark.md'}")
     return result
+
+
+def surroundings(before: Mapping) -> dict:
+    """{"machine", "session"}: where rows were measured, `before` being what `machine()` gave before them."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    facts = dict(before) | {"load_after": machine()["load"], "peak_memory": peak}
+    return {"machine": facts, "session": describe_session()}
 
 
 def measurements(config: Mapping) -> Iterator[Row]:
@@ -269,14 +274,16 @@ def median_row(name: str, seconds: list[tuple[float, float]], note: str = "") ->
     return Row(name, statistics.median(walls), min(walls), statistics.median(cpus), note=note)
 
 
-def markdown(rows: list[Row], result: Mapping) -> str:
-    """The table with the machine, the versions, the commit and the command."""
+def markdown(
+    rows: list[Row], result: Mapping, *, title: str = "Benchmark", module: str = "experiments.benchmark"
+) -> str:
+    """The table with the machine, the versions, the commit and the command, `python -m module`."""
     facts, session = result["machine"], result["session"]
     commit = session["commit"] or {"hash": "unknown", "edited": False}
     versions = ", ".join(f"{name} {session['versions'][name]}" for name in ("jax", "jaxlib", "flax", "numpy"))
     settings = " ".join(f"{name}={value}" for name, value in session["environment"].items())
     lines = [
-        "# Benchmark",
+        f"# {title}",
         "",
         f"{facts['processor']}, {facts['cpus']} cores, {facts['memory']}, {facts['system']}; {session['devices'][0]}; "
         f"load {facts['load']} before and {facts['load_after']} after; "
@@ -284,7 +291,7 @@ def markdown(rows: list[Row], result: Mapping) -> str:
         f"Python {session['python']}, {versions}. "
         f"Commit {commit['hash'][:12]}{', edited' * commit['edited']}, {session['time']}.",
         "",
-        f"    {settings} python -m experiments.benchmark {shlex.join(session['argv'][1:])}".rstrip(),
+        f"    {settings} python -m {module} {shlex.join(session['argv'][1:])}".rstrip(),
         "",
         f"| {' | '.join(HEADINGS)} |",
         f"|{'|'.join(['--'] + ['--:'] * (len(HEADINGS) - 2) + ['--'])}|",
