@@ -21,6 +21,7 @@ import numpy as np
 from flax import struct
 
 from worldmodels.dataset import SequenceDataset, windows
+from worldmodels.sharding import ONE_DEVICE, Placement
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
 from worldmodels.types import Array
 
@@ -237,7 +238,13 @@ def end_epoch(
 
 
 @functools.lru_cache(maxsize=8)  # so that a fit that goes on does not compile again
-def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | None = None) -> Callable:
+def make_epoch(
+    loss_fn: Callable,
+    settings: FitSettings,
+    *,
+    num_seeds: int | None = None,
+    placement: Placement = ONE_DEVICE,
+) -> Callable:
     """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`, one dispatch.
 
     Args:
@@ -245,6 +252,7 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
       settings: the same as of `FitState.create`.
       num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis
         [N], `dataset` is shared, metrics are [N].
+      placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
       The epoch. Metrics are those of the loss, averaged over the epoch, and `validation_loss`,
@@ -259,7 +267,7 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
         batches = epoch_batches(split.training, settings, shuffle_key)
 
         def one_update(train, indices):
-            return update(train, windows(dataset, indices), *frozen)
+            return update(train, placement.share_batch(windows(dataset, indices)), *frozen)
 
         train, metrics = jax.lax.scan(one_update, state.train, batches)
         validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
@@ -276,7 +284,10 @@ def make_epoch(loss_fn: Callable, settings: FitSettings, *, num_seeds: int | Non
 
     if num_seeds is not None:
         epoch = jax.vmap(epoch, in_axes=(0, 0, None, 0), axis_size=num_seeds)
-    return jax.jit(lambda state, split, dataset, *frozen: epoch(state, split, dataset, frozen))
+    sharding = placement.state_sharding
+    return jax.jit(
+        lambda state, split, dataset, *frozen: epoch(state, split, dataset, frozen), out_shardings=sharding
+    )
 
 
 def fit(
@@ -287,6 +298,7 @@ def fit(
     *frozen,
     split: Split | None = None,
     on_epoch: Callable | None = None,
+    placement: Placement = ONE_DEVICE,
 ) -> FitState:
     """Runs epochs until every seed has stopped, and returns the last state; `best_model` in it is the result.
 
@@ -295,12 +307,14 @@ def fit(
       dataset, loss_fn, settings, frozen: as of `make_epoch`.
       split: None for a random one of the windows, which the state's key decides.
       on_epoch: (state, metrics) -> None, called after each epoch, to log and to save.
+      placement: the devices of the run; what is given and returned, also to `on_epoch`, is on one.
     """
     num_seeds = None if state.stopped.ndim == 0 else state.stopped.shape[0]
-    run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds)
+    run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds, placement=placement)
     split = split_of(state, dataset, settings) if split is None else split
+    state, (dataset, split, *frozen) = placement.put(state, (dataset, split, *frozen))
     while not bool(state.stopped.all()):
         state, metrics = run_epoch(state, split, dataset, *frozen)
         if on_epoch is not None:
-            on_epoch(state, metrics)
-    return state
+            on_epoch(*placement.fetch((state, metrics)))
+    return placement.fetch(state)

@@ -27,6 +27,7 @@ from experiments.run_directory import RunDirectory
 from experiments.seeds import run_seeds, seed_path
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode, read_episode
+from worldmodels.sharding import place
 
 _COLLECTION_SEED = 3_000_000  # added to the seed, so that episodes start where nothing was evaluated
 
@@ -55,6 +56,7 @@ class Rounds:
     def __init__(self, run: RunDirectory, data: Data):
         self._run, self._data, self._config = run, data, run.config
         self._settings = FitSettings(**run.config["fit"])
+        self._placement = place(run.config["devices"], batch_sizes=[self._settings.batch_size])
         self._key = jax.random.key(run.config["seed"])
         self._state: dict[str, FitState] = jax.jit(self._create)(self._key)
         self._checkpoints = Checkpoints(run / "checkpoints")
@@ -115,9 +117,8 @@ class Rounds:
                 metrics.update({f"train/{name}/{key}": value for key, value in epoch_metrics.items()})
                 self._run.stop_if_interrupted()  # the round is repeated from the last checkpoint
 
-            self._state[name] = fit(
-                self._state[name], dataset, loss_fn, settings, *frozen, split=split, on_epoch=on_epoch
-            )
+            options = dict(split=split, on_epoch=on_epoch, placement=self._placement)
+            self._state[name] = fit(self._state[name], dataset, loss_fn, settings, *frozen, **options)
 
         body, split = self._body(number)
         learn("idm", body, split, inverse_dynamics_loss)

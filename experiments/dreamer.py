@@ -93,7 +93,9 @@ class DreamerRun:
         total, done = config["num_episodes"], self.position.episodes
         with (
             MetricsWriter(self.directory.path, start_update=done) as writer,
-            Progress(total, f"dreamer {config['env']}", initial=done) as bar,
+            Progress(
+                total, f"dreamer {config['env']}{self.learner.placement.described}", initial=done
+            ) as bar,
             make_envs(self.environment, config["num_envs"], **options) as envs,
         ):
             while self.position.episodes < total:

@@ -23,6 +23,7 @@ from experiments import world_models
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode
 from worldmodels.replay import Replay, append_episode, sample
+from worldmodels.sharding import place
 from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
 
 RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
@@ -35,15 +36,18 @@ class Learner:
       config: of the run. episodes: the first ones; they decide sizes and statistics, and are not remembered.
 
     Attributes:
-      state: DreamerState, what has been learnt; may be replaced by one from a checkpoint.
+      state: DreamerState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
+      placement: those devices.
     """
 
     def __init__(self, config: dict, episodes: list[Episode]):
         self._config = config
+        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
         rewards = rewards_of(config["reward"])
         self._architectures = architectures(config, episodes, list(rewards))
         self.state, optimizers = create(config, self._architectures, episodes)
-        self._replay = create_replay(config, self._architectures[world_models.ARCHITECTURE], episodes)
+        replay = create_replay(config, self._architectures[world_models.ARCHITECTURE], episodes)
+        self._replay = self.placement.put_data(replay)
         options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
         draw = functools.partial(sample, **options)
         update = make_dreamer_update(
@@ -54,22 +58,32 @@ class Learner:
             target_rate=config["target_rate"],
         )
         model_update = make_model_update(optimizers, model_loss=config["loss"])
-        self._loop = functools.cache(lambda n: make_train_loop(update, draw, n))
-        self._model_loop = functools.cache(lambda n: make_train_loop(model_update, draw, n))
+        make_loop = functools.partial(make_train_loop, placement=self.placement)
+        self._loop = functools.cache(lambda n: make_loop(update, draw, n))
+        self._model_loop = functools.cache(lambda n: make_loop(model_update, draw, n))
+
+    @property
+    def state(self) -> DreamerState:
+        """What has been learnt."""
+        return self._state
+
+    @state.setter
+    def state(self, state: DreamerState) -> None:
+        self._state = self.placement.put_state(state)
 
     @property
     def model(self):
-        """The present world model."""
-        return self.state.model.model
+        """The present world model, on one device."""
+        return self.placement.fetch(self.state.model.model)
 
     @property
     def policy(self):
-        """The present policy."""
-        return self.state.policy.model
+        """The present policy, on one device."""
+        return self.placement.fetch(self.state.policy.model)
 
     def remember(self, episode: Episode) -> None:
         """Appends an episode to the replay."""
-        self._replay = append_episode(self._replay, episode)
+        self._replay = self.placement.put_data(append_episode(self._replay, episode))
 
     def learn(self, updates_owed: float) -> tuple[int, Metrics]:
         """Makes the updates that are owed, in whole dispatches; returns their number and their mean metrics."""
@@ -94,7 +108,8 @@ class Learner:
         """Writes model, policy and critic where `experiments.runs.load_run` finds them."""
         for name, arch in self._architectures.items():
             world_models.save_architecture(folder, name, arch | {"num_seeds": 1})
-        critic = {"online": self.state.critic.train.model, "target": self.state.critic.target}
+        critic = self.placement.fetch(self.state.critic)
+        critic = {"online": critic.train.model, "target": critic.target}
         for name, tree in (("model", self.model), ("policy", self.policy), ("critic", critic)):
             stacked = jax.tree.map(lambda x: x[None], tree)
             Checkpoints(folder / name, keep=1).save(int(self.state.step), stacked)

@@ -17,6 +17,7 @@ from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
 from experiments.world_models import stacked
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.sharding import place
 
 
 class FittedBaseline:
@@ -31,6 +32,8 @@ class FittedBaseline:
         self._config = run.config
         self._num_seeds = run.config["num_seeds"]
         self._settings = FitSettings(**run.config["fit"])
+        sizes = [self._settings.batch_size]
+        self._placement = place(run.config["devices"], batch_sizes=sizes, num_seeds=self._num_seeds)
         self._recipe = RECIPES[run.config["method"]](run.config)
         self._checkpoints = Checkpoints(run / "checkpoints")
         self._watch = DivergenceWatch(self._num_seeds)
@@ -100,8 +103,11 @@ class FittedBaseline:
             began = time.perf_counter()
 
         unit = f"epochs, at least {total}" if epochs else "updates"
-        with Progress(total, f"{self._config['method']} {name} ({unit})", initial=initial) as progress:
-            fit(self._state[name], part.dataset, part.loss_fn, settings, *frozen, on_epoch=on_epoch)
+        with Progress(
+            total, f"{self._config['method']} {name} ({unit}){self._placement.described}", initial=initial
+        ) as progress:
+            options = dict(on_epoch=on_epoch, placement=self._placement)
+            fit(self._state[name], part.dataset, part.loss_fn, settings, *frozen, **options)
 
     def _log(self, name: str, metrics: dict, epoch: int) -> None:
         """Writes what belongs to an epoch, evaluates and saves if it is time to."""

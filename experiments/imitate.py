@@ -18,6 +18,7 @@ from experiments.divergence import diverged_result
 from experiments.evaluation import check_environment, environment_of, evaluate_seeds, expert_return, scores
 from experiments.main import launch
 from experiments.pretrain import create_states, optimizer_from
+from experiments.processes import open_run
 from experiments.run_directory import RunDirectory
 from experiments.training_run import print_storage, train
 from worldmodels.checkpoints import Checkpoints
@@ -34,7 +35,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
       `diverged_result`.
     """
-    with RunDirectory(workdir, config, fresh=fresh) as directory:
+    with open_run(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
         return imitate(directory)
@@ -65,6 +66,7 @@ def imitate(directory: RunDirectory) -> dict:
         with_actions=with_actions,
         with_reward=False,
         on_storage=print_storage("Demonstrations"),
+        placement=placement,
     )
     del episodes  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
@@ -225,6 +227,7 @@ def training(
         length=config["length"],
         sensors=sensors,
         on_storage=print_storage("Embodiment data"),
+        placement=placement,
     )
     model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
     state = JointState(
@@ -236,7 +239,7 @@ def training(
 
 def main() -> None:
     """Command line."""
-    launch(run, default_config="imitate")
+    launch(run, default_config="imitate", several_processes=True)
 
 
 if __name__ == "__main__":

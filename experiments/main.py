@@ -26,12 +26,17 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from experiments import processes
 from experiments.compilation_cache import set_compilation_cache
 from experiments.run_directory import Interrupted
 
 _PROJECT = pathlib.Path(__file__).resolve().parent.parent
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
 _USER_ERROR, _DONE = 2, 0
+_ALONE = (
+    "This program runs in one process, on all its devices; of several processes are experiments.pretrain and "
+    "experiments.imitate. Leave out --coordinator, --num_processes and --process_id."
+)
 
 
 class UsageError(ValueError):
@@ -44,6 +49,7 @@ def launch(
     default_config: str | None = None,
     default_workdir: str | None = None,
     flags: Mapping[str, str] | None = None,
+    several_processes: bool = False,
     argv: Sequence[str] | None = None,
 ) -> None:
     """Parses the command line, calls `run(config, workdir, fresh=..., **flags)` and exits.
@@ -56,6 +62,7 @@ def launch(
       default_config: config without `--config`, in the same form; None makes the flag required.
       default_workdir: directory without `--workdir`; None makes the flag required.
       flags: more flags, {name: help}; strings, passed on as keyword arguments (None if absent).
+      several_processes: `run` can be one of several processes (`experiments.processes`).
       argv: command line, `sys.argv` by default.
     """
     try:
@@ -63,12 +70,15 @@ def launch(
             sys.argv if argv is None else argv,
             default_config,
             default_workdir,
-            flags or {},
+            {**(flags or {}), **processes.FLAGS},
             getattr(inspect.getmodule(run), "__doc__", None),
         )
     except UsageError as error:
         sys.exit(_complain(error))
     debug = arguments.pop("debug")
+    group = {name: arguments.pop(name) for name in processes.FLAGS}
+    if any(group.values()) and not several_processes:
+        sys.exit(_complain(UsageError(_ALONE)))
     if argv is None:
         use_huge_pages()
         if not debug:
@@ -80,6 +90,7 @@ def launch(
                 logging.getLogger(name).setLevel(logging.CRITICAL)
     set_up_process()
     try:
+        processes.join(**group)
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
         print(error, file=sys.stderr)

@@ -93,12 +93,16 @@ class OnlineRun:
             total = self._num_prefill + config["num_episodes"]
             with (
                 MetricsWriter(self.directory.path, start_update=self._update) as writer,
-                Progress(total, f"online {self.environment['env']}", initial=self.episodes) as bar,
+                Progress(total, self._title, initial=self.episodes) as bar,
             ):
                 while self.episodes < total:
                     self._play_round(envs, writer, bar)
             self.learner.save(self.directory.path)
             return self.directory.mark_done(self._final_evaluation(envs))
+
+    @property
+    def _title(self) -> str:
+        return f"online {self.environment['env']}{self.learner.placement.described}"
 
     @property
     def _num_prefill(self) -> int:
@@ -162,6 +166,7 @@ class OnlineRun:
             description=f"{stage} pretraining",
             progress_metric=f"{stage}/loss",
             evaluate=evaluate_policy if stage == "policy" else None,
+            placement=self.learner.placement,
         )
 
     def _play_round(self, envs, writer: MetricsWriter, bar: Progress) -> None:

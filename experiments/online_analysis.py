@@ -51,13 +51,13 @@ class ActionErrors:
             "demonstration": (dataset.sample, self.demonstrations),
             "policy": (replay.sample, learner.data.online),
         }
-        return {
-            f"analysis/action_mse_{name}": float(
-                self.error(learner.model, learner.policy, sample(data, key, self.batch_size), keys[3])
-            )
-            for key, (name, (sample, data)) in zip(keys, sources.items(), strict=False)
-            if data is not None
-        }
+        errors = {}
+        for key, (name, (sample, data)) in zip(keys, sources.items(), strict=False):
+            if data is not None:
+                batch = learner.placement.fetch(sample(data, key, self.batch_size))
+                error = self.error(learner.model, learner.policy, batch, keys[3])
+                errors[f"analysis/action_mse_{name}"] = float(error)
+        return errors
 
 
 def make_action_error(first_action: str) -> Callable:

@@ -32,6 +32,7 @@ from worldmodels.checkpoints import Checkpoints
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.replay import Replay, append_episode
+from worldmodels.sharding import place
 from worldmodels.training import Metrics, make_optimizer, make_train_loop
 from worldmodels.types import SequenceBatch
 
@@ -56,7 +57,8 @@ class OnlineLearner:
       config: of the run. demonstrations: episodes; their actions are not used.
 
     Attributes:
-      state: OnlineState, what has been learnt; may be replaced by one from a checkpoint.
+      state: OnlineState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
+      placement: those devices.
       reward: the surrogate reward, or None.
       sensors: what is read and predicted.
       agent_steps: in all episodes that were to be remembered.
@@ -85,27 +87,42 @@ class OnlineLearner:
         self.fresh_policy = functools.partial(world_models.build_policy, self._architectures[POLICY])
         policy, networks = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
-        self.state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
-        body, reward_state = pretraining_data(config, self._arch, self.reward, self.state, sensors)
-        self.state = self.state.replace(reward=reward_state)
+        state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
+        body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
+        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
+        self.state = state.replace(reward=reward_state)
         options = dict(length=config["length"], sensors=list(sensors), with_actions=False, with_reward=False)
         shown = SequenceDataset.create(demonstrations, **options)
-        self.data = OnlineData(body=body, online=None, demonstrations=shown)
+        self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
         self.agent_steps = 0
         self._loops = {
-            stage: functools.cache(functools.partial(make_train_loop, update, draw))
+            stage: functools.cache(functools.partial(make_train_loop, update, draw, placement=self.placement))
             for stage, (update, draw) in self._stages().items()
         }
 
     @property
+    def state(self) -> OnlineState:
+        """What has been learnt."""
+        return self._state
+
+    @state.setter
+    def state(self, state: OnlineState) -> None:
+        self._state = self.placement.put_state(state)
+
+    @property
     def model(self):
-        """The present world model."""
-        return self.state.model.model
+        """The present world model, on one device, as all that is not for `make_loop`."""
+        return self.placement.fetch(self.state.model.model)
 
     @property
     def policy(self):
         """The present policy."""
-        return self.state.policy.model
+        return self.placement.fetch(self.state.policy.model)
+
+    @property
+    def reward_state(self):
+        """What the surrogate reward remembers or has learnt."""
+        return self.placement.fetch(self.state.reward)
 
     @property
     def stored_head(self) -> str | None:
@@ -178,7 +195,7 @@ class OnlineLearner:
         if self.stored_head is None:
             return episode
         batch = whole_episode(episode, self.sensors)
-        values, reward = self.reward.score(self.state.reward, self.model, batch)
+        values, reward = self.reward.score(self.reward_state, self.model, batch)
         self.state = self.state.replace(reward=reward)
         values = np.asarray(values, np.float32)[: episode.num_records]
         return Episode(episode.records | {self.reward.head: values[:, None]}, episode.metadata)
@@ -191,7 +208,7 @@ class OnlineLearner:
             records = max(self.config["length"], episode.num_records)
             capacity = self.config["replay_capacity"] or records * total_episodes(self.config)
             online = Replay.create(episode, capacity=capacity, length=self.config["length"], sensors=sensors)
-        self.data = self.data.replace(online=append_episode(online, episode))
+        self.data = self.data.replace(online=self.placement.put_data(append_episode(online, episode)))
         self.agent_steps += episode.length
 
     def reset_policy(self, number: int) -> None:
@@ -206,7 +223,8 @@ class OnlineLearner:
         """Writes model, policy and critic where `experiments.runs.load_run` finds them."""
         trees = {ARCHITECTURE: self.model, POLICY: self.policy}
         if self.state.critic is not None:
-            trees[CRITIC] = {"online": self.state.critic.train.model, "target": self.state.critic.target}
+            critic = self.placement.fetch(self.state.critic)
+            trees[CRITIC] = {"online": critic.train.model, "target": critic.target}
         folders = {ARCHITECTURE: "model", POLICY: "policy", CRITIC: "critic"}
         for name, tree in trees.items():
             world_models.save_architecture(folder, name, self._architectures[name] | {"num_seeds": 1})

@@ -109,12 +109,16 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     return styles
 
 
+# `rc_context` does not put the backend back, and a notebook would show no more figures.
+_SETTINGS = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | _RC
+
+
 def styled(draw: Callable) -> Callable:
     """Decorates a function that draws, so that it uses this style whatever the caller's settings are."""
 
     @functools.wraps(draw)
     def inside(*args, **kwargs):
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_RC, "backend": "agg"}):
+        with matplotlib.rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 
     return inside

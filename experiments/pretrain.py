@@ -13,6 +13,7 @@ from experiments import inspection, world_models
 from experiments.divergence import diverged_result
 from experiments.evaluation import environment_of
 from experiments.main import launch
+from experiments.processes import open_run
 from experiments.run_directory import RunDirectory
 from experiments.training_run import print_storage, train
 from worldmodels import report
@@ -21,7 +22,7 @@ from worldmodels.dataset import SequenceDataset, sample
 from worldmodels.episodes import Episode, load_episodes
 from worldmodels.losses import elbo_loss
 from worldmodels.relevance import weighted_windows
-from worldmodels.sharding import place
+from worldmodels.sharding import Placement, place
 from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.training import (
     TrainState,
@@ -40,7 +41,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}, and "diverged" as of `diverged_result`.
     """
-    with RunDirectory(workdir, config, fresh=fresh) as directory:
+    with open_run(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
         return pretrain(directory)
@@ -64,7 +65,7 @@ def pretrain(directory: RunDirectory) -> dict:
     episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)
     build = functools.partial(world_models.build, arch, episodes=episodes)
     models = world_models.stacked(build, num_seeds, config["seed"])
-    data = embodiment_windows(config, arch, episodes)
+    data = embodiment_windows(config, arch, episodes, placement)
     metadata, num_episodes = episodes[0].metadata, len(episodes)
     del build, episodes  # images are large, and the dataset has them now
 
@@ -85,7 +86,8 @@ def pretrain(directory: RunDirectory) -> dict:
         placement=placement,
     )
     Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
-    batch = sample(data, jax.random.key(config["seed"]), config["batch_size"])
+    draw = functools.partial(sample, batch_size=config["batch_size"])
+    batch = placement.draw(draw, data, jax.random.key(config["seed"]))
     context = min(CONTEXT, config["length"] // 2)
     errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
     result = {
@@ -108,7 +110,7 @@ def pretrain(directory: RunDirectory) -> dict:
 
 
 def embodiment_windows(
-    config: dict, arch: dict, episodes: list[Episode]
+    config: dict, arch: dict, episodes: list[Episode], placement: Placement
 ) -> SequenceDataset | StreamedDataset:
     """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
@@ -119,12 +121,17 @@ def embodiment_windows(
         sensors=list(arch["sizes"]),
         with_reward=with_reward,
         on_storage=print_storage("Embodiment data"),
+        placement=placement,
         **options,
     )
     relevance = dict(config["relevance"])
     folder = relevance.pop("demonstrations")
     if not folder:
         return data
+    if placement.num_processes > 1:
+        raise ValueError(
+            "Windows are weighted by one process; leave relevance.demonstrations empty with several."
+        )
     sensors = tuple(name for name in arch["inputs"] if episodes[0].records[name].ndim == 2)
     if not sensors:
         raise ValueError(
@@ -151,7 +158,7 @@ def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
 
 def main() -> None:
     """Command line."""
-    launch(run, default_config="pretrain")
+    launch(run, default_config="pretrain", several_processes=True)
 
 
 if __name__ == "__main__":

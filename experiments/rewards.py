@@ -87,7 +87,7 @@ def learner_of(config: Mapping) -> OnlineLearner:
 def surrogate_return(learner: OnlineLearner, episode: Episode) -> float:
     """Sum of the rewards that an episode gets now; the reward's own state stays as it is."""
     batch = whole_episode(episode, learner.sensors)
-    values, _ = learner.reward.score(learner.state.reward, learner.model, batch)
+    values, _ = learner.reward.score(learner.reward_state, learner.model, batch)
     return float(np.sum(values))
 
 

@@ -84,6 +84,9 @@ class RunDirectory:
       fresh: delete what an earlier run left in the directory.
       allow_changes: patterns of dotted config keys that may differ from those of the run that is continued.
 
+    Attributes:
+      path: of this process. shared: of the run, the same unless another process leads.
+
     Raises:
       RunError: another process runs in the directory, the config has changed, or the directory cannot be
         written.
@@ -98,6 +101,7 @@ class RunDirectory:
         allow_changes: Sequence[str] = FREE_TO_CHANGE,
     ):
         self.path = pathlib.Path(workdir).expanduser().absolute()
+        self.shared = self.path
         self._config = plain_config(config or {})
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}
@@ -141,6 +145,15 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The config as plain JSON values."""
         return self._config
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process keeps what the run leaves; one of several does (`experiments.processes`)."""
+        return True
+
+    def agree(self, value: int) -> int:
+        """The value of the process that leads."""
+        return value
 
     @property
     def done(self) -> bool:

@@ -49,7 +49,7 @@ def train(
       placement: the devices that train, as of `make_loop`. Evaluations and the result are on the default device.
     """
     checkpoints = Checkpoints(run / "checkpoints")
-    restored = checkpoints.restore(state)
+    restored = restore(run, state)
     start = 0
     if restored is not None:
         start, state, _ = restored
@@ -65,7 +65,7 @@ def train(
             size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
             began = time.perf_counter()
             state, metrics = make_loop(size)(state, *args)
-            jax.block_until_ready(metrics)
+            metrics = jax.block_until_ready(placement.fetch(metrics))
             speed = {"fps/updates": size / (time.perf_counter() - began)}
             update += size
             row = writer.write(
@@ -78,9 +78,20 @@ def train(
                 writer.write_eval({"update": update, **result})
                 writer.write(evaluation_metrics(result), update=update)
             if update % save_every == 0 or update == num_updates or run.interrupted():
-                checkpoints.save(update, state)
+                kept = placement.fetch(state)
+                if run.leads:
+                    checkpoints.save(update, kept)
                 run.stop_if_interrupted()
     return placement.fetch(state)
+
+
+def restore(run: RunDirectory, state: TrainState) -> tuple[int, TrainState, dict] | None:
+    """What the newest checkpoint of a run holds, on every process the same; None without one."""
+    restored = Checkpoints(run / "checkpoints").restore(state) if run.leads else None
+    step = run.agree(-1 if restored is None else restored[0])
+    if run.leads or step < 0:
+        return restored
+    return Checkpoints(run.shared / "checkpoints").restore(state, step=step)
 
 
 def print_storage(what: str) -> Callable[[Storage], None]:

@@ -11,27 +11,57 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from models import ACTION_SIZE, make_batch, make_model
+from models import ACTION_SIZE, NET, make_batch, make_model
 
+from agents.dreamer import Optimizers
+from agents.fitting import FitSettings, FitState, fit
+from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
 from aime.offline import make_imitation_update
-from worldmodels.dataset import SequenceDataset
+from aime.online import OnlineSettings, create_online, make_online_update
+from aime.regularizer import draw_model_batch
+from aime.rewards import RewardInputs, make_reward
+from experiments.online_learner import OnlineData
+from worldmodels.dataset import SequenceDataset, sample
+from worldmodels.episodes import Episode
 from worldmodels.losses import elbo_loss
+from worldmodels.replay import Replay, append_episode
 from worldmodels.sharding import ONE_DEVICE, Placement, place
 from worldmodels.streaming import StreamedDataset, make_loops
-from worldmodels.training import TrainState, make_optimizer, make_update
+from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)
-BATCH_SIZE, NUM_UPDATES = 8, 3
+OPTIMIZERS = Optimizers(OPTIMIZER, OPTIMIZER, OPTIMIZER)
+BATCH_SIZE, NUM_UPDATES, LENGTH = 8, 3, 5
+
+
+def records(with_actions: bool):
+    """20 rows of noise, one episode."""
+    return jax.tree.map(lambda x: x[0], make_batch(1, 20, actions=with_actions))
 
 
 def dataset(with_actions: bool) -> SequenceDataset:
-    """20 rows of noise, one episode."""
-    rows = jax.tree.map(lambda x: x[0], make_batch(1, 20, actions=with_actions))
-    starts = jnp.arange(16, dtype=jnp.int32)
+    """Windows of them."""
+    rows, starts = records(with_actions), jnp.arange(16, dtype=jnp.int32)
     parts = {name: getattr(rows, name) for name in ("observation", "is_first", "is_last", "is_terminal")}
     return SequenceDataset(
-        **parts, prev_action=rows.prev_action, reward=None, starts=starts, first_starts=starts[:1], length=5
+        **parts,
+        prev_action=rows.prev_action,
+        reward=jnp.zeros(20) if with_actions else None,
+        starts=starts,
+        first_starts=starts[:1],
+        length=LENGTH,
+    )
+
+
+def online_buffer() -> Replay:
+    """Them as an episode that was collected."""
+    rows = jax.device_get(records(True))
+    flags = {name: getattr(rows, name) for name in ("is_first", "is_last", "is_terminal")}
+    values = {**rows.observation, **flags, "pre_action": rows.prev_action, "reward": np.zeros(20, np.float32)}
+    episode = Episode(values, {})
+    return append_episode(
+        Replay.create(episode, capacity=50, length=LENGTH, sensors=list(rows.observation)), episode
     )
 
 
@@ -45,34 +75,80 @@ def stack(create, num_seeds: int):
     return jax.jit(jax.vmap(create))(jax.vmap(jax.random.key)(jnp.arange(num_seeds)))
 
 
+def states(modules, num_seeds: int):
+    """Train states of stacked modules."""
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    return jax.jit(jax.vmap(lambda module, key: TrainState.create(module, OPTIMIZER, key)))(modules, keys)
+
+
+def policy_for(model, key):
+    """A tiny policy."""
+    return TanhGaussianPolicy(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(key), **NET)
+
+
+draw_windows = functools.partial(sample, batch_size=BATCH_SIZE, first_fraction=0.3)
+
+
 def world_model(num_seeds: int):
-    """(state, update, data, frozen) of a pretraining."""
-    return stack(small_model, num_seeds), make_update(elbo_loss, OPTIMIZER), dataset(True), ()
+    """(state, update, draw, data, frozen) of a pretraining."""
+    state = states(stack(small_model, num_seeds), num_seeds)
+    return state, make_update(elbo_loss, OPTIMIZER), draw_windows, dataset(True), ()
 
 
 def aime(num_seeds: int):
     """The same of an imitation."""
     models = stack(small_model, num_seeds)
-    options = dict(hidden_size=8, hidden_layers=1)
-    policies = stack(
-        lambda key: TanhGaussianPolicy(models.feature_size, ACTION_SIZE, rngs=nnx.Rngs(key), **options),
-        num_seeds,
+    policies = stack(lambda key: policy_for(models, key), num_seeds)
+    update = make_imitation_update(OPTIMIZER)
+    return states(policies, num_seeds), update, draw_windows, dataset(False), (models,)
+
+
+def aime_v2(num_seeds: int):
+    """The same of online learning: half of the model's batch comes from a replay, and the reward is adversarial."""
+    model = make_model(targets=("position", "velocity", "ail_reward"), idm_mode="none")
+    inputs = RewardInputs(make_batch(2, 5, actions=False), jnp.full((2, 5), 0.2), model.encoder.out_size)
+    reward = make_reward("ail", inputs, hidden_size=8, hidden_layers=1)
+    networks = value_networks([reward.head], model.feature_size, jax.random.key(1), **NET)
+    policy = policy_for(model, jax.random.key(2))
+    state = create_online(model, policy, networks, reward, OPTIMIZERS, jax.random.key(0))
+    model_loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none")
+    settings = OnlineSettings(
+        model_loss=model_loss, imagination=dict(horizon=3), value_scale=0.5, target_rate=0.1
     )
-    return policies, make_imitation_update(OPTIMIZER), dataset(False), (models,)
+
+    def draw(data: OnlineData, key):
+        model_key, shown_key = jax.random.split(key)
+        batch = draw_model_batch(data.body, data.online, model_key, batch_size=BATCH_SIZE)
+        return batch, draw_windows(data.demonstrations, shown_key)
+
+    data = OnlineData(body=dataset(True), online=online_buffer(), demonstrations=dataset(False))
+    return (
+        jax.tree.map(lambda x: x[None], state),
+        make_online_update(OPTIMIZERS, settings, reward),
+        draw,
+        data,
+        (),
+    )
 
 
 @functools.cache
-def trained(build, num_seeds: int, placement: Placement = ONE_DEVICE, streams: bool = False):
+def trained(build, num_seeds: int, placement: Placement = ONE_DEVICE):
     """State and metrics after some updates, as NumPy arrays without keys."""
-    modules, update, data, frozen = build(num_seeds)
-    data = on_the_host(data) if streams else data
-    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-    state = jax.jit(jax.vmap(lambda module, key: TrainState.create(module, OPTIMIZER, key)))(modules, keys)
+    state, update, draw, data, frozen = build(num_seeds)
+    loop = make_train_loop(update, draw, NUM_UPDATES, num_seeds=num_seeds, placement=placement)
+    state, args = placement.put(state, (data, *frozen))
+    return numbers(placement.fetch(loop(state, *args)))
+
+
+@functools.cache
+def streamed(build, num_seeds: int, placement: Placement = ONE_DEVICE):
+    """The same with data that stay in main memory."""
+    state, update, _, data, frozen = build(num_seeds)
+    data = on_the_host(data)
     draw = dict(batch_size=BATCH_SIZE, first_fraction=0.3)
     loop = make_loops(update, data, num_seeds=num_seeds, placement=placement, **draw)(NUM_UPDATES)
     state, args = placement.put(state, (data, *frozen))
-    state, metrics = placement.fetch(loop(state, *args))
-    return jax.device_get((state.model, state.step, metrics))
+    return numbers(placement.fetch(loop(state, *args)))
 
 
 def on_the_host(data: SequenceDataset) -> StreamedDataset:
@@ -83,26 +159,44 @@ def on_the_host(data: SequenceDataset) -> StreamedDataset:
     return StreamedDataset(**records, **{name: fields[name] for name in tables})
 
 
-def difference(build, num_devices: int, num_seeds: int = 1, streams: bool = False) -> dict:
-    """Largest difference to one device that holds the data, relative to the largest value of each array."""
+@functools.cache
+def fitted(build, num_seeds: int, placement: Placement = ONE_DEVICE):
+    """The same of a baseline's fit."""
+    settings = FitSettings(batch_size=BATCH_SIZE, patience=None, max_updates=NUM_UPDATES)
+    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+    state = jax.vmap(lambda key: FitState.create(build(key), settings, key))(keys)
+    return numbers(fit(state, dataset(True), elbo_loss, settings, placement=placement))
+
+
+def numbers(tree) -> list[np.ndarray]:
+    """The leaves that are no keys."""
+    leaves = jax.tree.leaves(tree)
+    return jax.device_get([x for x in leaves if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)])
+
+
+def difference(train, build, num_devices: int, num_seeds: int = 1, reference=None) -> dict:
+    """Largest difference to one device (and the data on it), relative to the largest value of each array."""
     devices = jax.devices()[:num_devices]
     placement = place("all", batch_sizes=[BATCH_SIZE], num_seeds=num_seeds, available=devices)
-    pairs = zip(
-        *map(jax.tree.leaves, (trained(build, num_seeds), trained(build, num_seeds, placement, streams))),
-        strict=True,
-    )
-    errors = [float(np.abs(a - b).max() / (1e-3 + np.abs(a).max())) for a, b in pairs if a.size]
+    pairs = zip((reference or train)(build, num_seeds), train(build, num_seeds, placement), strict=True)
+    pairs = [(np.float64(a), np.float64(b)) for a, b in pairs if a.size]
+    errors = [float(np.abs(a - b).max() / (1e-3 + np.abs(a).max())) for a, b in pairs]
     return {"error": max(errors), "devices": placement.num_devices, "deals_seeds": placement.deal_seeds}
 
 
 def main() -> None:
     results = {
-        "aime, batch on 4": difference(aime, 4),
-        "aime, batch on 8": difference(aime, 8),
-        "world model, 4 seeds on 4": difference(world_model, 4, num_seeds=4),
-        "world model, 4 seeds, batch on 8": difference(world_model, 8, num_seeds=4),
-        "streamed, 4 seeds on 4": difference(world_model, 4, num_seeds=4, streams=True),
-        "streamed, 4 seeds, batch on 8": difference(world_model, 8, num_seeds=4, streams=True),
+        "world model, batch on 4": difference(trained, world_model, 4),
+        "aime, batch on 4": difference(trained, aime, 4),
+        "aime, batch on 8": difference(trained, aime, 8),
+        "aime-v2, batch on 4": difference(trained, aime_v2, 4),
+        "aime-v2, batch on 8": difference(trained, aime_v2, 8),
+        "baseline, batch on 4": difference(fitted, small_model, 4),
+        "baseline, 4 seeds on 4": difference(fitted, small_model, 4, num_seeds=4),
+        "world model, 4 seeds on 4": difference(trained, world_model, 4, num_seeds=4),
+        "world model, 4 seeds, batch on 8": difference(trained, world_model, 8, num_seeds=4),
+        "streamed, 4 seeds on 4": difference(streamed, world_model, 4, num_seeds=4, reference=trained),
+        "streamed, 4 seeds, batch on 8": difference(streamed, world_model, 8, num_seeds=4, reference=trained),
     }
     print(json.dumps(results))
 

@@ -1,4 +1,4 @@
-"""The notebooks of the documentation run, in small."""
+"""The notebooks of the documentation run, in small, and are kept as they ran."""
 
 import json
 import pathlib
@@ -29,3 +29,14 @@ def test_every_cell_runs_with_the_tiny_presets(path, without_display):
         source = "".join(cell["source"]).replace('SIZE = "small"', 'SIZE = "tiny"')
         exec(compile(source, path.name, "exec"), names)
     assert names["SIZE"] == "tiny"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_outputs_are_kept_and_figures_among_them(path):
+    for number, cell in enumerate(code_cells(path)):
+        kinds = {
+            kind for output in cell["outputs"] for kind in (output["output_type"], *output.get("data", {}))
+        }
+        assert cell["execution_count"], f"cell {number} has not run: make notebooks"
+        assert "error" not in kinds
+        assert ("image/png" in kinds) == ("plt.show()" in "".join(cell["source"])), f"cell {number}"

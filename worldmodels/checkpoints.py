@@ -281,11 +281,23 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
 
 
-def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
+def _checkpointer():
+    """Of Orbax, for this process alone: of several, one writes, and each reads when it likes."""
     import orbax.checkpoint as ocp  # 0.3 s: paid by the first checkpoint, not by an import
 
+    if jax.process_count() == 1:
+        return ocp.PyTreeCheckpointer()
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process_{me}"
+    )
+    handler = ocp.PyTreeCheckpointHandler(multiprocessing_options=alone)
+    return ocp.Checkpointer(handler, multiprocessing_options=alone)
+
+
+def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses empty arrays
-    with ocp.PyTreeCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(path, stored or {"_": np.zeros(1)})
 
 
@@ -309,7 +321,7 @@ def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
         if 0 not in leaf["shape"]
     }
     try:
-        with ocp.PyTreeCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             arrays = checkpointer.restore(path / "state", restore_args=stored or None)
     except Exception as error:  # whatever a damaged file makes Orbax or TensorStore raise
         raise _Damaged(_first_line(error)) from error

@@ -229,7 +229,7 @@ def gather_rows(data: object, rows: Array) -> SequenceBatch:
 
 def free_memory() -> int | None:
     """Bytes that are free on the default device (for a CPU, to this container); None if unknown."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return free_main_memory()
@@ -306,15 +306,24 @@ def _window_starts(num_records: Sequence[int], length: int) -> tuple[np.ndarray,
     return np.concatenate(starts).astype(np.int32), first.astype(np.int32)
 
 
-def flat_records(episodes: Sequence[Episode], name: str, length: int) -> np.ndarray:
-    """All records of one name, [R, ...], episodes shorter than `length` padded with their last record."""
+def flat_records(
+    episodes: Sequence[Episode], name: str, length: int, begin: int = 0, end: int | None = None
+) -> np.ndarray:
+    """Records of one name, [R, ...], episodes shorter than `length` padded with their last record.
+
+    Rows `begin` to `end` of them, by default all; only episodes with such rows are read. Rows past the last are 0.
+    """
     row = as_stored(name, np.asarray(episodes[0].records[name][:1]))
-    num_rows = sum(max(episode.num_records, length) for episode in episodes)
-    flat, end = np.empty((num_rows, *row.shape[1:]), row.dtype), 0
-    for episode in episodes:
-        values = as_stored(name, pad_records(np.asarray(episode.records[name]), length))
-        flat[end : end + len(values)] = values
-        end += len(values)
+    padded = [max(episode.num_records, length) for episode in episodes]
+    end = sum(padded) if end is None else end
+    flat = np.zeros((end - begin, *row.shape[1:]), row.dtype)
+    first = 0
+    for episode, num_rows in zip(episodes, padded, strict=True):
+        low, high = max(first, begin), min(first + num_rows, end)
+        if low < high:
+            values = as_stored(name, pad_records(np.asarray(episode.records[name]), length))
+            flat[low - begin : high - begin] = values[low - first : high - first]
+        first += num_rows
     return flat
 
 
@@ -361,7 +370,7 @@ def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int) 
     num_bytes = estimate_bytes(episodes, names, length)
     if free is not None and num_bytes > free:
         raise ValueError(
-            f"These {len(episodes)} episodes need {num_bytes / 2**30:.2f} GiB on {jax.devices()[0]}, where "
+            f"These {len(episodes)} episodes need {num_bytes / 2**30:.2f} GiB on {jax.local_devices()[0]}, where "
             f"{free / 2**30:.2f} GiB are free; load fewer episodes (limit) or fewer sensors."
         )
 

@@ -9,6 +9,7 @@ device, and so are the results, up to the order of floating-point sums. A GPU an
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -37,25 +38,78 @@ class Placement:
         return 1 if self.mesh is None else self.mesh.size
 
     @property
+    def num_processes(self) -> int:
+        """How many processes take part."""
+        return 1 if self.mesh is None else len({device.process_index for device in self.mesh.devices.flat})
+
+    @property
     def described(self) -> str:
         """ " on 4 devices", for a title; nothing for one."""
-        return "" if self.mesh is None else f" on {self.mesh.size} devices"
+        hosts = f" of {self.num_processes} processes" if self.num_processes > 1 else ""
+        return "" if self.mesh is None else f" on {self.mesh.size} devices{hosts}"
 
     def put(self, state, args: tuple) -> tuple:
         """(state, args) on the devices of the run: args are data, shared, and then frozen models, as the state."""
         if self.mesh is None:
             return state, args
-        by_seed = self._sharding(AXIS) if self.deal_seeds else self._sharding()
         data, *frozen = args
+        return self.put_state(state), (self.put_data(data), *self.put_state(tuple(frozen)))
+
+    def put_state(self, state):
+        """What is learnt, or frozen, on the devices of the run."""
+        return state if self.mesh is None else self._put(state, self.state_sharding)
+
+    def put_data(self, data):
+        """Datasets and replays, a copy on every device."""
+        if self.mesh is None:
+            return data
         # Data that stream from the host are no arrays and stay there; their batches come to the devices.
-        data = jax.tree.map(
-            lambda x: jax.device_put(x, self._sharding()) if isinstance(x, jax.Array) else x, data
-        )
-        return jax.device_put(state, by_seed), (data, *jax.device_put(tuple(frozen), by_seed))
+        return jax.tree.map(lambda x: self._put(x, self._sharding()) if isinstance(x, jax.Array) else x, data)
 
     def fetch(self, tree):
-        """A tree of the run on the default device, to evaluate or to keep."""
-        return tree if self.mesh is None else jax.device_put(tree, jax.devices()[0])
+        """A tree of the run on one device of this process, to evaluate or to keep. All processes call it together."""
+        if self.mesh is None:
+            return tree
+        if self.num_processes == 1:
+            return jax.device_put(tree, jax.local_devices()[0])
+        if self.deal_seeds:
+            tree = jax.jit(lambda x: x, out_shardings=self._sharding())(tree)
+        return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
+
+    def draw(self, draw: Callable, data, key):
+        """A batch `draw(data, key)` of data as they were opened, on one device of this process."""
+        arrays = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
+        if all(array.is_fully_addressable for array in arrays):
+            return draw(data, key)
+        batch = jax.jit(draw, out_shardings=self._sharding())(*self.put_data((data, key)))
+        return jax.tree.map(lambda x: x.addressable_data(0), batch)
+
+    @property
+    def state_sharding(self) -> NamedSharding | None:
+        """How states lie: by seeds, or a copy on every device."""
+        if self.mesh is None:
+            return None
+        return self._sharding(AXIS) if self.deal_seeds else self._sharding()
+
+    def make_batches(self, starts: np.ndarray, read: Callable):
+        """Batches from the host, in parts on the devices: by seeds if those are dealt out, else by windows.
+
+        Args:
+          starts: [U, S, B] where the windows begin.
+          read: some of the starts -> their windows, a tree of NumPy arrays [u, s, b, ...]; called for what this
+            process needs.
+        """
+        if self.mesh is None:
+            return jax.device_put(read(starts))
+        sharding = self._sharding(None, AXIS) if self.deal_seeds else self._sharding(None, None, AXIS)
+        places = sharding.addressable_devices_indices_map(starts.shape)
+        parts = [jax.device_put(read(starts[index]), device) for device, index in places.items()]
+
+        def join(*arrays):
+            shape = (*starts.shape, *arrays[0].shape[starts.ndim :])
+            return jax.make_array_from_single_device_arrays(shape, sharding, arrays)
+
+        return jax.tree.map(join, *parts)
 
     def share_batch(self, batch):
         """Inside a jitted loop: leaves [B, ...] of a batch lie in equal parts on the devices."""
@@ -76,8 +130,25 @@ class Placement:
         )
         return jax.jit(lambda state, data, *frozen: part(state, data, frozen), donate_argnums=0)
 
+    def _put(self, tree, sharding: NamedSharding):
+        if self.num_processes == 1:
+            return jax.device_put(tree, sharding)
+        return jax.tree.map(lambda x: _from_every_process(x, sharding), tree)
+
     def _sharding(self, *spec) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+
+def _from_every_process(x, sharding: NamedSharding):
+    """An array of which every process has the same copy, on devices of all of them; one that lies there stays."""
+    if isinstance(x, jax.Array) and not x.is_fully_addressable:
+        return x
+    if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+        raw = _from_every_process(jax.random.key_data(x), sharding)
+        wrap = functools.partial(jax.random.wrap_key_data, impl=jax.random.key_impl(x))
+        return jax.jit(wrap, out_shardings=sharding)(raw)
+    host = np.asarray(x)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
 
 
 ONE_DEVICE = Placement()
@@ -97,14 +168,19 @@ def place(
         or the batches.
       batch_sizes: of all batches that an update reads.
       num_seeds: trained in one program.
-      available: devices to choose from, those of this host by default.
+      available: devices to choose from, by default those of this process, or of all if there are several.
 
     Raises:
-      ValueError: an unknown choice, or "all" where neither seeds nor batches divide.
+      ValueError: an unknown choice; or "all", or several processes, where neither seeds nor batches divide.
     """
     if devices not in CHOICES:
         raise ValueError(f"Unknown devices {devices!r}. Known: {', '.join(CHOICES)}.")
-    available = list(jax.local_devices() if available is None else available)
+    together = available is None and jax.process_count() > 1
+    available = list(jax.devices() if available is None else available)
+    if together:
+        if devices == "one":
+            raise ValueError("Several processes train on all their devices; set devices to all or auto.")
+        devices = "all"  # each has a part of every batch
     if devices == "one" or len(available) == 1 or (devices == "auto" and available[0].platform == "cpu"):
         return ONE_DEVICE
     counts = [len(available)] if devices == "all" else range(len(available), 1, -1)

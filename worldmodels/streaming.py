@@ -21,6 +21,7 @@ from worldmodels import dataset as datasets
 from worldmodels.dataset import SequenceDataset, draw_starts, sample
 from worldmodels.episodes import FLAGS, Episode, StoredImages
 from worldmodels.sharding import ONE_DEVICE, Placement
+from worldmodels.shared_dataset import SharedDataset
 from worldmodels.training import make_train_loop, only_finite, sample_key
 from worldmodels.types import Array, SequenceBatch
 
@@ -170,7 +171,9 @@ class Storage:
         return f"{_size(sum(self.num_bytes.values()))} ({largest}), {places[self.place]}: {self.why}"
 
 
-def choose_storage(episodes: Sequence[Episode], storage: str, names: Sequence[str], length: int) -> Storage:
+def choose_storage(
+    episodes: Sequence[Episode], storage: str, names: Sequence[str], length: int, num_parts: int = 1
+) -> Storage:
     """Decides where the records of these names shall lie.
 
     Args:
@@ -179,6 +182,7 @@ def choose_storage(episodes: Sequence[Episode], storage: str, names: Sequence[st
         free memory of the device, or 70 % of the free main memory.
       names: of arrays.
       length: T, records per window.
+      num_parts: devices that share the records.
 
     Raises:
       ValueError: an unknown storage, or one that cannot hold them.
@@ -189,7 +193,7 @@ def choose_storage(episodes: Sequence[Episode], storage: str, names: Sequence[st
     stored = [
         name for name in names if all(isinstance(each.records[name], StoredImages) for each in episodes)
     ]
-    need = {"device": sum(num_bytes.values()), "memory": sum(num_bytes.values())}
+    need = {"device": sum(num_bytes.values()) // num_parts, "memory": sum(num_bytes.values())}
     need["disk"] = need["memory"] - sum(num_bytes[name] for name in stored)
     free = {"device": datasets.free_memory(), "memory": datasets.free_main_memory()}
     free["disk"] = free["memory"]
@@ -224,6 +228,7 @@ def open_dataset(
     with_actions: bool = True,
     with_reward: bool | None = None,
     on_storage: Callable[[Storage], object] = lambda storage: None,
+    placement: Placement = ONE_DEVICE,
 ) -> SequenceDataset | StreamedDataset:
     """A dataset of episodes, wherever its records fit.
 
@@ -232,14 +237,18 @@ def open_dataset(
         `load_episodes(..., images_on_disk=True)`, so that they are read once, to where they shall lie, or not at all.
       storage: as of `choose_storage`.
       on_storage: called with the decision, to print it.
+      placement: of the run. Several processes that share batches share data on the devices, too.
 
     Raises:
       ValueError: as `SequenceDataset.create` and `choose_storage`.
     """
     names = datasets.names_of(episodes, length, sensors, with_actions, with_reward)
-    chosen = choose_storage(episodes, storage, names, length)
+    shared = placement.num_processes > 1 and not placement.deal_seeds
+    chosen = choose_storage(episodes, storage, names, length, placement.num_devices if shared else 1)
     on_storage(chosen)
     options = dict(length=length, sensors=sensors, with_actions=with_actions, with_reward=with_reward)
+    if chosen.place == "device" and shared:
+        return SharedDataset.create(episodes, mesh=placement.mesh, **options)
     if chosen.place == "device":
         return SequenceDataset.create(episodes, **options)
     return StreamedDataset.create(episodes, images_on_disk=chosen.place == "disk", **options)
@@ -312,17 +321,19 @@ class _Stream:
         self._tables = [jax.device_put((part.starts, part.first_starts), host) for part in self._parts]
         self._draw = jax.jit(self._draw_rows, static_argnums=3)
         self._blocks = _Ahead(self._make_block)
-        self._program = jax.jit(self._run_block, donate_argnums=0)
+        sharding = placement.state_sharding
+        self._program = jax.jit(self._run_block, donate_argnums=0, out_shardings=sharding)
 
     def make_loop(self, num_updates: int) -> Callable:
         """`loop(state, data, *frozen)` of so many updates, in blocks that are drawn ahead."""
         size = _block_size(num_updates, self._update_bytes())
 
         def loop(state, data, *frozen):
-            steps = np.ravel(state.step)  # one per seed
-            keys = np.asarray(jax.random.key_data(state.key))
+            step, key = self._placement.fetch((state.step, state.key))
+            steps, keys = np.ravel(step), np.asarray(jax.random.key_data(key))  # one per seed
             key_data = keys if self._num_seeds else keys[None]
-            resident = tuple(None if isinstance(part, StreamedDataset) else part for part in self._parts)
+            parts = data if self._is_tuple else (data,)
+            resident = tuple(None if isinstance(part, StreamedDataset) else part for part in parts)
             metrics = []
             for done in range(0, num_updates, size):
                 block = self._blocks.get(steps + done, size, key_data)
@@ -360,12 +371,16 @@ class _Stream:
         """Batches [U, S, B, T, ...] of the streamed datasets for the updates from `begin` [S] on, on the device."""
         keys, begin, tables = jax.device_put((key_data, begin, self._tables), _host_device())
         starts = self._draw(keys, tables, begin, size)
-        offsets = [np.arange(part.length, dtype=np.int32) for part in self._parts]
+
+        def windows_of(part):
+            offsets = np.arange(part.length, dtype=np.int32)
+            return lambda starts: part.gather(starts[..., None] + offsets)
+
         return tuple(
-            jax.device_put(part.gather(np.asarray(first)[..., None] + offset))
+            self._placement.make_batches(np.asarray(first), windows_of(part))
             if isinstance(part, StreamedDataset)
             else None
-            for part, first, offset in zip(self._parts, starts, offsets, strict=True)
+            for part, first in zip(self._parts, starts, strict=True)
         )
 
     def _draw_rows(self, key_data: Array, tables: list, begin: Array, size: int) -> list[Array]:

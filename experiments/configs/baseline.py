@@ -43,6 +43,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         updates_per_epoch=placeholder(int),  # None: a pass over the training windows
     )
     config.fit.patience = 3
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.save_every = 1000  # updates, rounded up to whole epochs
     config.evaluation = dict(
         every=1,  # epochs of the policy between evaluations; 0: only at the end

@@ -33,6 +33,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_episodes = 1000  # all of them, prefill included
     config.num_envs = 1  # environments that step together; a round is one episode in each
     config.workers = 0  # processes they run in; 0 is this one
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the batch
     config.prefill = 5  # episodes of uniform actions before anything is learnt, rounded up to whole rounds
     config.model_pretraining_iterations = 100  # updates of the model alone after the prefill
     config.updates_per_step = 0.2  # updates per agent step, all environments together: 100 per 500 steps

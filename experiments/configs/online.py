@@ -61,6 +61,7 @@ def _data_and_updates(config):
     config.length = 50  # records per window
     config.first_fraction = 0.0  # share of demonstration windows that start at a first record; published: 0
     config.replay_capacity = placeholder(int)  # records; None: all episodes, if they are as long as the first
+    config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the batch
     config.save_every = 1000  # updates of pretraining
     config.checkpoint_every = 1  # rounds; more saves time, and a killed run plays and learns them again
 

@@ -44,6 +44,12 @@ def test_drawing_leaves_the_settings_of_the_caller_alone():
     assert dict(matplotlib.rcParams) == before
 
 
+def test_drawing_leaves_the_backend_of_a_notebook_alone(monkeypatch):
+    monkeypatch.setitem(matplotlib.rcParams, "backend", "svg")
+    learning_curves({"AIME": Curve([0, 1], [[0.0, 1.0]])})
+    assert matplotlib.rcParams["backend"] == "svg"
+
+
 @pytest.mark.parametrize("suffix", ["png", "pdf", "svg"])
 def test_the_same_figure_gives_the_same_bytes(tmp_path, suffix):
     def written(stem):

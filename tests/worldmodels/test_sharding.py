@@ -25,10 +25,19 @@ def differences():
     return json.loads(result.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize("num_devices", [4, 8])
-def test_a_batch_on_several_devices_trains_the_policy_that_one_device_trains(differences, num_devices):
-    found = differences[f"aime, batch on {num_devices}"]
+BATCHES = [("world model", 4), ("aime", 4), ("aime", 8), ("aime-v2", 4), ("aime-v2", 8), ("baseline", 4)]
+
+
+@pytest.mark.parametrize("what, num_devices", BATCHES)
+def test_a_batch_on_several_devices_trains_what_one_device_trains(differences, what, num_devices):
+    found = differences[f"{what}, batch on {num_devices}"]
     assert found["devices"] == num_devices and not found["deals_seeds"]
+    assert found["error"] < 1e-3
+
+
+def test_baselines_dealt_out_to_devices_are_those_of_one_device(differences):
+    found = differences["baseline, 4 seeds on 4"]
+    assert found["devices"] == 4 and found["deals_seeds"]
     assert found["error"] < 1e-3
 
 
