@@ -232,6 +232,7 @@ def rssm_options(options: Mapping, tensors: Mapping) -> dict:
     family = options.get("name", "rssmo").split("-")[0]
     if family not in ("rssm", "rssmo"):
         raise ValueError(f"Unknown world_model.name {options.get('name')!r}. Known: rssm, rssmo.")
+    refuse_dropout(options, "section world_model")
     plain_gru = "memory_cell.weight_ih" in tensors
     deter_size, *stoch = options["state_dim"]
     min_std = options.get("min_std")
@@ -272,9 +273,19 @@ def image_options(options: Mapping, *, decoder: bool) -> dict:
     name = options["name"]
     if name not in IMAGE_OPTIONS:
         raise ValueError(f"Unknown image network {name!r}. Known: {', '.join(IMAGE_OPTIONS)}.")
+    refuse_dropout(options, f"network {name!r}")
     known = [key for key in IMAGE_OPTIONS[name] if decoder or key != "sigmoid"]
     defaults = dict(sigmoid=name == "cnn_ha") if decoder else {}
     return {"name": name} | defaults | {key: options[key] for key in known if key in options}
+
+
+def refuse_dropout(options: Mapping, where: str) -> None:
+    """An error for options that would make a network drop units, which none of ours does."""
+    found = [key for key, value in options.items() if "dropout" in key and value]
+    if found:
+        raise ValueError(
+            f"Options {', '.join(found)} of the {where} are not supported; no network has dropout."
+        )
 
 
 def intrinsic_options(options: Mapping, first_version: bool) -> dict:

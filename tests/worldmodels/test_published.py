@@ -171,6 +171,14 @@ def test_new_heads_start_from_scratch(tmp_path):
             0.1,
             "Options dropout of the network 'dmlp' are not",
         ),
+        (
+            ("world_model", "encoders", "visual", "dropout"),
+            0.1,
+            "Options dropout of the network 'cnn_ha' are not supported",
+        ),
+        (("world_model", "dropout"), 0.1, "Options dropout of the section world_model are not supported"),
+        (("world_model", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
+        (("world_model", "decoders", "tabular", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
     ],
 )
 def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence):
