@@ -95,19 +95,23 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"rows": [Row as dict], "machine", "session"}.
     """
     config = plain_config(config)
-    before = machine()
-    rows = []
+    before, rows, workdir = machine(), [], Path(workdir)
     for row in measurements(config):
         rows.append(row)
         print(" | ".join(cell for cell in row.cells if cell), flush=True)
+        result = write(workdir, rows, before)  # an interrupted benchmark leaves what it has
+    print(f"Written: {workdir / 'benchmark.md'}")
+    return result
+
+
+def write(workdir: Path, rows: list[Row], before: Mapping) -> dict:
+    """Writes the rows in all formats; returns what `run` does."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    facts = before | {"load_after": machine()["load"], "peak_memory": peak}
+    facts = {**before, "load_after": machine()["load"], "peak_memory": peak}
     result = {"rows": [asdict(row) for row in rows], "machine": facts, "session": describe_session()}
-    workdir = Path(workdir)
     write_atomically(workdir / "benchmark.md", markdown(rows, result))
     write_atomically(workdir / "benchmark.csv", as_csv(rows))
     write_json(workdir / "benchmark.json", result)
-    print(f"Written: {workdir / 'benchmark.md'}")
     return result
 
 
@@ -154,7 +158,8 @@ def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, opt
     arithmetic = flops and dict(
         gflop=flops / program.num_updates / 1e9, floor=flops / program.num_updates / rate
     )
-    timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
+    warm_up = config["warm_up"] or program.streams  # streamed loops compile in their first call
+    timing = measure(program.compile(), config["repetitions"], count=program.num_updates, warm_up=warm_up)
     memory = dict(memory=program.memory, peak=peak_memory())
     return timed(f"{name} update, {size}", timing, **(arithmetic or {}), **memory)
 

@@ -30,6 +30,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.updates = (("published", None), ("published", 1), ("small", None), ("small", 1), ("small", 4))
     config.convolutions = None  # whose gradients are timed
     config.repetitions = 7  # of each measurement; medians are reported
+    config.warm_up = True  # a first call of the updates that does not count
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
     config.acting_calls = 100  # per repetition
@@ -73,7 +74,7 @@ def visual(config: ml_collections.ConfigDict) -> None:
         (30, 32, 3, 6, 1, 2),
     )
     config.convolutions = dict(batch_size=50, num_updates=2, layers=encoder + decoder)
-    config.repetitions = 1  # the largest take half a minute on two cores
+    config.repetitions, config.warm_up = 1, False  # the largest take half a minute on two cores
     config.updates_per_dispatch = 1
     config.batches_per_dispatch = 10
     config.acting_calls = 10
