@@ -158,7 +158,7 @@ def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, opt
     arithmetic = flops and dict(
         gflop=flops / program.num_updates / 1e9, floor=flops / program.num_updates / rate
     )
-    warm_up = config["warm_up"] or program.streams  # streamed loops compile in their first call
+    warm_up = "cold" not in options or program.streams  # streamed loops compile in their first call
     timing = measure(program.compile(), config["repetitions"], count=program.num_updates, warm_up=warm_up)
     memory = dict(memory=program.memory, peak=peak_memory())
     return timed(f"{name} update, {size}", timing, **(arithmetic or {}), **memory)
@@ -181,6 +181,7 @@ NOTES = {
     "bfloat16": "compute_dtype=bfloat16",
     "memory": "data in main memory, streamed",
     "disk": "images on disk, streamed",
+    "cold": "the first update",
 }
 
 

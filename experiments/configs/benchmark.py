@@ -26,11 +26,11 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.published = dict(pretrain=pretrain.get_config(), imitate=imitate.get_config())
     config.small = dict(pretrain=pretrain.get_config("small"), imitate=imitate.get_config("small"))
     # Sizes with numbers of runs in one program; None is a single run without an axis of seeds. Further entries are
-    # options: "bfloat16" to compute in, "memory" or "disk" for data that stream from there.
+    # options: "bfloat16" to compute in, "memory" or "disk" for data that stream from there, "cold" to time the first
+    # call, else the first does not count.
     config.updates = (("published", None), ("published", 1), ("small", None), ("small", 1), ("small", 4))
     config.convolutions = None  # whose gradients are timed
     config.repetitions = 7  # of each measurement; medians are reported
-    config.warm_up = True  # a first call of the updates that does not count
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
     config.acting_calls = 100  # per repetition
@@ -59,11 +59,11 @@ def visual(config: ml_collections.ConfigDict) -> None:
         ("small", None, "memory"),
         ("small", None, "disk"),
         ("small", None, "bfloat16"),
-        ("published", None),
+        ("published", None, "cold"),
         ("published", None, "disk"),
-        ("medium", None),
-        ("published", None, "bfloat16"),
-        ("medium", None, "bfloat16"),
+        ("medium", None, "cold"),
+        ("published", None, "bfloat16", "cold"),
+        ("medium", None, "bfloat16", "cold"),
     )
     # Of cnn_ha: (pixels a side, channels in, channels out, kernel, stride, dilation of the input).
     encoder = ((64, 3, 32, 4, 2, 1), (31, 32, 64, 4, 2, 1), (14, 64, 128, 4, 2, 1), (6, 128, 256, 4, 2, 1))
@@ -74,7 +74,7 @@ def visual(config: ml_collections.ConfigDict) -> None:
         (30, 32, 3, 6, 1, 2),
     )
     config.convolutions = dict(batch_size=50, num_updates=2, layers=encoder + decoder)
-    config.repetitions, config.warm_up = 1, False  # the largest take half a minute on two cores
+    config.repetitions = 1  # the largest take half a minute on two cores
     config.updates_per_dispatch = 1
     config.batches_per_dispatch = 10
     config.acting_calls = 10
