@@ -127,8 +127,12 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         tensors = {name: tensor.float().numpy() for name, tensor in state.items()}
     except Exception as error:
+        # PyTorch's own message advises to open it unsafely.
+        reason = str(error).strip().split("\n")[0]
+        reason = "it asks for more than tensors" if "weights_only" in reason else reason.rstrip(".")
         raise ValueError(
-            f"{path} is not a PyTorch state dict that can be opened safely: {error}".split("\n")[0]
+            f"{path} is not a PyTorch state dict that can be opened safely: {reason}; nothing of it was run. "
+            "Get an intact copy of the weights."
         ) from error
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
