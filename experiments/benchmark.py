@@ -3,7 +3,8 @@
     python -m experiments.benchmark --workdir=runs/benchmark
 
 Prints a table while it measures and writes `benchmark.{md,csv,json}`: medians over several repetitions, on random
-data. The floor of an update is the time that its products of matrices would take at the rate of one large product.
+data. The floor of an update is the time that its products of matrices would take at the rate of one large product; if
+that is longer, the time to move their operands and results once at the rate of the memory.
 """
 
 from __future__ import annotations
@@ -27,14 +28,22 @@ from experiments import benchmark_programs as programs
 from experiments.files import write_atomically
 from experiments.main import launch
 from experiments.run_directory import describe_session, plain_config, write_json
-from experiments.timing import Timing, machine, matmul_rate, measure, product_flops
+from experiments.timing import (
+    Timing,
+    machine,
+    matmul_rate,
+    measure,
+    memory_rate,
+    product_bytes,
+    product_flops,
+)
 
 IMPORTS = {
     "jax alone": "import jax",
     "worldmodels and aime": "import aime.offline, worldmodels.dataset, worldmodels.training",
     "experiments.imitate": "import experiments.imitate",
 }
-HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "Floor", "Memory", "Note")
+HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "GB", "Floor", "Memory", "Note")
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Row:
       name: what was measured, of what.
       seconds, seconds_min: wall time, median and minimum.
       cpu_seconds: processor time of all threads, median; None for processes that were not this one.
-      gflop: arithmetic of its products of matrices; floor: seconds that they would take at the rate of the machine.
+      gflop: arithmetic of its products of matrices. gigabytes: their operands and results.
+      floor: seconds that these would take at the rates of the machine, the longer of the two.
       memory: bytes of arguments and temporaries.
       note: what a reader should know.
     """
@@ -55,6 +65,7 @@ class Row:
     seconds_min: float | None = None
     cpu_seconds: float | None = None
     gflop: float | None = None
+    gigabytes: float | None = None
     floor: float | None = None
     memory: int | None = None
     note: str = ""
@@ -69,6 +80,7 @@ class Row:
             *map(duration, times),
             number(self.gflop),
             number(rate),
+            number(self.gigabytes),
             duration(self.floor),
             f"{self.memory / 2**20:.0f} MiB" if self.memory else "",
             self.note,
@@ -100,13 +112,15 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def measurements(config: Mapping) -> Iterator[Row]:
     """Yields the rows one by one."""
-    rate = matmul_rate(config["matmul_size"], config["repetitions"])
-    size = config["matmul_size"]
-    gflop = 2e-9 * size**3
+    size, repetitions = config["matmul_size"], config["repetitions"]
+    gflop, gigabytes = 2e-9 * size**3, 8e-9 * 16 * size**2
+    rates = 1e-9 * matmul_rate(size, repetitions), 1e-9 * memory_rate(16 * size**2, repetitions)
+    product, copy = gflop / rates[0], gigabytes / rates[1]
+    yield Row(f"product of matrices, {size} x {size}", product, gflop=gflop, note="the rate of floors")
     yield Row(
-        f"product of matrices, {size} x {size}", gflop / rate * 1e9, gflop=gflop, note="the rate of floors"
+        "adding to an array", copy, gigabytes=gigabytes, note=f"{rates[1]:.3g} GB/s: the rate of memory"
     )
-    yield from update_rows(config, rate)
+    yield from update_rows(config, *rates)
     for num_envs in (1, 10):
         act = programs.acting_call(config, "published", num_envs)
         timing = measure(act, config["repetitions"], inner=config["acting_calls"])
@@ -120,19 +134,21 @@ def measurements(config: Mapping) -> Iterator[Row]:
         yield from start_rows(config)
 
 
-def update_rows(config: Mapping, rate: float) -> Iterator[Row]:
-    """Updates of one run, and of several in one program."""
+def update_rows(config: Mapping, gflops: float, bandwidth: float) -> Iterator[Row]:
+    """Updates of one run, and of several in one program; `gflops` and `bandwidth` [GB/s] of the machine."""
     for size, num_seeds in config["updates"]:
         note = "" if num_seeds is None else f"num_seeds={num_seeds}: one update of each"
         for name, build in PROGRAMS.items():
             program = build(config, size, num_seeds)
-            flops = product_flops(program.loop, program.state, *program.args) / program.num_updates
+            arguments, count = (program.loop, program.state, *program.args), 1e9 * program.num_updates
+            gflop, gigabytes = product_flops(*arguments) / count, product_bytes(*arguments) / count
             timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
             yield timed(
                 f"{name} update, {size}",
                 timing,
-                gflop=flops / 1e9,
-                floor=flops / rate,
+                gflop=gflop,
+                gigabytes=gigabytes,
+                floor=max(gflop / gflops, gigabytes / bandwidth),
                 memory=program.memory,
                 note=note,
             )
@@ -253,7 +269,8 @@ def markdown(rows: list[Row], result: Mapping) -> str:
         *(f"| {' | '.join(row.cells)} |" for row in rows),
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
-        "Floor is what they would take at the rate of the first row. Memory is that of arguments and temporaries.",
+        "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
+        "the other at that of the second if that is longer. Memory is that of arguments and temporaries.",
         "",
     ]
     return "\n".join(lines)

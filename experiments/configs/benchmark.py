@@ -26,7 +26,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.published = dict(pretrain=pretrain.get_config(), imitate=imitate.get_config())
     config.small = dict(pretrain=pretrain.get_config("small"), imitate=imitate.get_config("small"))
     # Sizes with numbers of runs in one program; None is a single run without an axis of seeds.
-    config.updates = (("published", None), ("published", 1), ("small", None), ("small", 1), ("small", 4))
+    config.updates = (
+        ("published", None),
+        ("published", 1),
+        ("small", None),
+        ("small", 1),
+        ("small", 4),
+        ("small", 8),
+    )
     config.repetitions = 7  # of each measurement; medians are reported
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
