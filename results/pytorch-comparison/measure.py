@@ -8,7 +8,7 @@ Two processes, one for each side, take turns: while one is measured, the other w
 count, which brings back the memory that had been idle, and three that do: training makes one update after the other.
 Both sides have the same sizes (the published ones), the same shapes of data, float32 and the same number of threads.
 Each runs as its users run it: this project's programs ask glibc for huge pages; with `--huge_pages` the PyTorch side
-does, too. The PyTorch side is the body of the loops of `train_model_only.py` and `train_aime.py` around the authors
+does, too. The PyTorch side is the body of the loops of `train_model_only.py` and `train_aime.py` around the authors'
 own classes, on data that are in memory already.
 """
 
