@@ -28,7 +28,7 @@ from worldmodels.world_model import WorldModel
 
 @dataclasses.dataclass(frozen=True)
 class PlanSettings:
-    """How to search; the defaults are PlaNet's, see `GUIDED` for the variant of TD-MPC.
+    """How to search; the defaults are PlaNet's; experiments/configs/evaluate.py has those of TD-MPC too.
 
     Attributes:
       horizon: H, actions per sequence.
@@ -59,21 +59,6 @@ class PlanSettings:
             raise ValueError(
                 f"{self.num_elites} elites cannot be chosen from {self.num_candidates} candidates."
             )
-
-
-GUIDED = PlanSettings(
-    horizon=5,
-    num_iterations=6,
-    num_candidates=512,
-    num_elites=64,
-    min_std=0.3,
-    temperature=0.5,
-    momentum=0.1,
-    policy_share=0.05,
-    warm_start=True,
-    discount=0.99,
-    use_value=True,
-)
 
 
 def cross_entropy_method(

@@ -21,8 +21,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+
+from jax import lax
 
 from experiments import benchmark_programs as programs
 from experiments.files import write_atomically
@@ -30,20 +32,35 @@ from experiments.main import launch
 from experiments.run_directory import describe_session, plain_config, write_json
 from experiments.timing import (
     Timing,
+    forget_peak_memory,
     machine,
     matmul_rate,
     measure,
     memory_rate,
+    peak_memory,
     product_bytes,
     product_flops,
 )
+from worldmodels.convolution import conv_general_dilated
 
 IMPORTS = {
     "jax alone": "import jax",
     "worldmodels and aime": "import aime.offline, worldmodels.dataset, worldmodels.training",
     "experiments.imitate": "import experiments.imitate",
 }
-HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "GB", "Floor", "Memory", "Note")
+HEADINGS = (
+    "What",
+    "Median",
+    "Fastest",
+    "Processor",
+    "GFLOP",
+    "GFLOP/s",
+    "GB",
+    "Floor",
+    "Memory",
+    "Peak",
+    "Note",
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,7 @@ class Row:
       gflop: arithmetic of its products of matrices. gigabytes: their operands and results.
       floor: seconds that these would take at the rates of the machine, the longer of the two.
       memory: bytes of arguments and temporaries.
+      peak: bytes of main memory that the process held at once meanwhile.
       note: what a reader should know.
     """
 
@@ -68,6 +86,7 @@ class Row:
     gigabytes: float | None = None
     floor: float | None = None
     memory: int | None = None
+    peak: int | None = None
     note: str = ""
 
     @property
@@ -82,7 +101,7 @@ class Row:
             number(rate),
             number(self.gigabytes),
             duration(self.floor),
-            f"{self.memory / 2**20:.0f} MiB" if self.memory else "",
+            *(f"{size / 2**20:.0f} MiB" if size else "" for size in (self.memory, self.peak)),
             self.note,
         ]
 
@@ -99,15 +118,20 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     for row in measurements(config):
         rows.append(row)
         print(" | ".join(cell for cell in row.cells if cell), flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    facts = before | {"load_after": machine()["load"], "peak_memory": peak}
-    result = {"rows": [asdict(row) for row in rows], "machine": facts, "session": describe_session()}
+    result = {"rows": [asdict(row) for row in rows], **surroundings(before)}
     workdir = Path(workdir)
     write_atomically(workdir / "benchmark.md", markdown(rows, result))
     write_atomically(workdir / "benchmark.csv", as_csv(rows))
     write_json(workdir / "benchmark.json", result)
     print(f"Written: {workdir / 'benchmark.md'}")
     return result
+
+
+def surroundings(before: Mapping) -> dict:
+    """{"machine", "session"}: where rows were measured, `before` being what `machine()` gave before them."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    facts = dict(before) | {"load_after": machine()["load"], "peak_memory": peak}
+    return {"machine": facts, "session": describe_session()}
 
 
 def measurements(config: Mapping) -> Iterator[Row]:
@@ -121,6 +145,8 @@ def measurements(config: Mapping) -> Iterator[Row]:
         "adding to an array", copy, gigabytes=gigabytes, note=f"{rates[1]:.3g} GB/s: the rate of memory"
     )
     yield from update_rows(config, *rates)
+    if config["convolutions"]:
+        yield from convolution_rows(config["convolutions"], config["repetitions"])
     for num_envs in (1, 10):
         act = programs.acting_call(config, "published", num_envs)
         timing = measure(act, config["repetitions"], inner=config["acting_calls"])
@@ -134,27 +160,50 @@ def measurements(config: Mapping) -> Iterator[Row]:
         yield from start_rows(config)
 
 
-def update_rows(config: Mapping, gflops: float, bandwidth: float) -> Iterator[Row]:
-    """Updates of one run, and of several in one program; `gflops` and `bandwidth` [GB/s] of the machine."""
-    for size, num_seeds in config["updates"]:
-        note = "" if num_seeds is None else f"num_seeds={num_seeds}: one update of each"
-        for name, build in PROGRAMS.items():
-            program = build(config, size, num_seeds)
-            arguments, count = (program.loop, program.state, *program.args), 1e9 * program.num_updates
-            gflop, gigabytes = product_flops(*arguments) / count, product_bytes(*arguments) / count
-            timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
-            yield timed(
-                f"{name} update, {size}",
-                timing,
-                gflop=gflop,
-                gigabytes=gigabytes,
-                floor=max(gflop / gflops, gigabytes / bandwidth),
-                memory=program.memory,
-                note=note,
-            )
+def update_rows(config: Mapping, *rates: float) -> Iterator[Row]:
+    """Updates of one run, and of several in one program; `rates` of the machine, GFLOP/s and GB/s."""
+    for size, num_seeds, *options in config["updates"]:
+        notes = [] if num_seeds is None else [f"num_seeds={num_seeds}: one update of each"]
+        notes += [NOTES[option] for option in options]
+        for name in PROGRAMS:
+            row = update_row(config, name, size, num_seeds, options, rates)
+            yield replace(row, note="; ".join(notes))
+
+
+def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, options, rates) -> Row:
+    """The updates of one program; whatever it holds is let go of afterwards."""
+    forget_peak_memory()
+    storage = next((option for option in options if option in ("memory", "disk")), "device")
+    program = PROGRAMS[name](programs.with_dtype(config, size, options), size, num_seeds, storage)
+    arithmetic = {}
+    if not program.streams:
+        arguments, count = (program.loop, program.state, *program.args), 1e9 * program.num_updates
+        gflop, gigabytes = product_flops(*arguments) / count, product_bytes(*arguments) / count
+        floor = max(gflop / rates[0], gigabytes / rates[1])
+        arithmetic = dict(gflop=gflop, gigabytes=gigabytes, floor=floor)
+    timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
+    memory = dict(memory=program.memory, peak=peak_memory())
+    return timed(f"{name} update, {size}", timing, **arithmetic, **memory)
+
+
+def convolution_rows(config: Mapping, repetitions: int) -> Iterator[Row]:
+    """Gradients of convolutions inside a loop: ours, and those that JAX derives."""
+    count = config["num_updates"]
+    for name, convolution in (
+        ("ours", conv_general_dilated),
+        ("derived by JAX", lax.conv_general_dilated),
+    ):
+        timing = measure(programs.convolution_call(config, convolution), repetitions, count=count)
+        note = f"{len(config['layers'])} layers, {config['batch_size']} images"
+        yield timed(f"gradients of convolutions in a loop, {name}", timing, note=note)
 
 
 PROGRAMS = {"world-model": programs.world_model_program, "policy": programs.policy_program}
+NOTES = {
+    "bfloat16": "compute_dtype=bfloat16",
+    "memory": "data in main memory, streamed",
+    "disk": "images on disk, streamed",
+}
 
 
 def timed(name: str, timing: Timing, **rest) -> Row:
@@ -247,14 +296,16 @@ def median_row(name: str, seconds: list[tuple[float, float]], note: str = "") ->
     return Row(name, statistics.median(walls), min(walls), statistics.median(cpus), note=note)
 
 
-def markdown(rows: list[Row], result: Mapping) -> str:
-    """The table with the machine, the versions, the commit and the command."""
+def markdown(
+    rows: list[Row], result: Mapping, *, title: str = "Benchmark", module: str = "experiments.benchmark"
+) -> str:
+    """The table with the machine, the versions, the commit and the command, `python -m module`."""
     facts, session = result["machine"], result["session"]
     commit = session["commit"] or {"hash": "unknown", "edited": False}
     versions = ", ".join(f"{name} {session['versions'][name]}" for name in ("jax", "jaxlib", "flax", "numpy"))
     settings = " ".join(f"{name}={value}" for name, value in session["environment"].items())
     lines = [
-        "# Benchmark",
+        f"# {title}",
         "",
         f"{facts['processor']}, {facts['cpus']} cores, {facts['memory']}, {facts['system']}; {session['devices'][0]}; "
         f"load {facts['load']} before and {facts['load_after']} after; "
@@ -262,7 +313,7 @@ def markdown(rows: list[Row], result: Mapping) -> str:
         f"Python {session['python']}, {versions}. "
         f"Commit {commit['hash'][:12]}{', edited' * commit['edited']}, {session['time']}.",
         "",
-        f"    {settings} python -m experiments.benchmark {shlex.join(session['argv'][1:])}".rstrip(),
+        f"    {settings} python -m {module} {shlex.join(session['argv'][1:])}".rstrip(),
         "",
         f"| {' | '.join(HEADINGS)} |",
         f"|{'|'.join(['--'] + ['--:'] * (len(HEADINGS) - 2) + ['--'])}|",
@@ -270,7 +321,8 @@ def markdown(rows: list[Row], result: Mapping) -> str:
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
         "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
-        "the other at that of the second if that is longer. Memory is that of arguments and temporaries.",
+        "the other at that of the second if that is longer. Memory is that of arguments and temporaries, "
+        "Peak all that the process held.",
         "",
     ]
     return "\n".join(lines)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents.actors import FilterActor
 from aime.offline import make_imitation_update
 from experiments import world_models
 from experiments.pretrain import create_states, optimizer_from
+from worldmodels import convolution as convolutions
 from worldmodels.dataset import SequenceDataset, sample
-from worldmodels.episodes import Episode
+from worldmodels.episodes import Episode, load_episodes, write_episode
 from worldmodels.losses import elbo_loss
-from worldmodels.training import TrainState, make_train_loop, make_update, select_seed
+from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.training import TrainState, make_update, select_seed
 
 SEED = 0
 
@@ -25,22 +32,28 @@ class Program:
 
     Attributes:
       num_updates: per call.
-      loop: jitted `(state, *args) -> (state, metrics)`, donates its state.
-      memory: bytes of arguments and temporaries, once compiled.
+      loop: `(state, *args) -> (state, metrics)`, donates its state; jitted where the data lie on the device.
+      memory: bytes of arguments and temporaries, once compiled; None where the data stream from the host.
     """
 
     def __init__(self, loop: Callable, state: TrainState, args: tuple, num_updates: int):
         self.num_updates, self.loop, self.state, self.args = num_updates, loop, state, args
-        self._compiled = None
+        self._compiled = loop
+
+    @property
+    def streams(self) -> bool:
+        """Whether the data lie on the host."""
+        return isinstance(self.args[0], StreamedDataset)
 
     def compile(self) -> Program:
-        """Compiles, from the persistent cache if it is there."""
-        self._compiled = self.loop.lower(self.state, *self.args).compile()
+        """Compiles, from the persistent cache if it is there; streamed loops do so in their first call."""
+        if not self.streams:
+            self._compiled = self.loop.lower(self.state, *self.args).compile()
         return self
 
     @property
     def memory(self) -> int | None:
-        stats = self._compiled.memory_analysis()
+        stats = None if self.streams else self._compiled.memory_analysis()
         return stats and stats.temp_size_in_bytes + stats.argument_size_in_bytes
 
     def __call__(self):
@@ -73,6 +86,15 @@ def random_sensor(rng: np.random.Generator, length: int, size: int | Sequence[in
     return rng.integers(0, 256, (length, *size, 3), np.uint8)
 
 
+def with_dtype(config: Mapping, size: str, options: Sequence[str]) -> dict:
+    """The config with a world model of this size that computes in bfloat16, if the options say so."""
+    if "bfloat16" not in options:
+        return dict(config)
+    pretrain = config[size]["pretrain"]
+    world_model = pretrain["world_model"] | {"compute_dtype": "bfloat16"}
+    return config | {size: config[size] | {"pretrain": pretrain | {"world_model": world_model}}}
+
+
 def build_world_models(config: Mapping, size: str, num_seeds: int):
     """World models of a size of the config, leaves [num_seeds, ...]."""
     episodes = random_episodes(config)
@@ -90,42 +112,85 @@ def build_policies(config: Mapping, size: str, models, num_seeds: int):
     return world_models.stacked(lambda key: world_models.build_policy(arch, key), num_seeds)
 
 
-def world_model_program(config: Mapping, size: str, num_seeds: int | None) -> Program:
-    """Updates of `experiments.pretrain`; `num_seeds=None` has no axis of seeds."""
+def world_model_program(
+    config: Mapping, size: str, num_seeds: int | None, storage: str = "device"
+) -> Program:
+    """Updates of `experiments.pretrain`; `num_seeds=None` has no axis of seeds, `storage` is where the data lie."""
     options = config[size]["pretrain"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
     update = make_update(functools.partial(elbo_loss, **options["loss"]), optimizer)
     models = build_world_models(config, size, num_seeds or 1)
-    return _program(config, options, update, models, optimizer, (), num_seeds)
+    return _program(config, options, update, models, optimizer, (), num_seeds, storage)
 
 
-def policy_program(config: Mapping, size: str, num_seeds: int | None) -> Program:
+def policy_program(config: Mapping, size: str, num_seeds: int | None, storage: str = "device") -> Program:
     """Updates of `experiments.imitate`."""
     options = config[size]["imitate"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
     loss = options["loss"] | {"nll_reweight": config[size]["pretrain"]["loss"]["nll_reweight"]}
     models = build_world_models(config, size, num_seeds or 1)
     policies = build_policies(config, size, models, num_seeds or 1)
-    return _program(
-        config, options, make_imitation_update(optimizer, **loss), policies, optimizer, (models,), num_seeds
-    )
+    update = make_imitation_update(optimizer, **loss)
+    return _program(config, options, update, policies, optimizer, (models,), num_seeds, storage)
 
 
-def _program(config, options, update, trained, optimizer, frozen, num_seeds) -> Program:
-    episodes = random_episodes(config)
+def _program(config, options, update, trained, optimizer, frozen, num_seeds, storage) -> Program:
     # Demonstrations, with which models are frozen, come without actions.
-    data = SequenceDataset.create(
-        episodes, length=options["length"], sensors=list(config["sensors"]), with_actions=not frozen
-    )
+    windows = dict(length=options["length"], sensors=list(config["sensors"]), with_actions=not frozen)
+    data = open_dataset(stored_episodes(config, storage), storage=storage, **windows)
     state = create_states(trained, optimizer, SEED, num_seeds or 1)
     if num_seeds is None:
         state, frozen = select_seed(state, 0), select_seed(frozen, 0)
-    draw = functools.partial(
-        sample, batch_size=options["batch_size"], first_fraction=options["first_fraction"]
-    )
+    draw = {name: options[name] for name in ("batch_size", "first_fraction")}
     num_updates = config["updates_per_dispatch"]
-    return Program(
-        make_train_loop(update, draw, num_updates, num_seeds=num_seeds), state, (data, *frozen), num_updates
+    make_loop = make_loops(update, data, num_seeds=num_seeds, **draw)
+    return Program(make_loop(num_updates), state, (data, *frozen), num_updates)
+
+
+def stored_episodes(config: Mapping, storage: str) -> list[Episode]:
+    """`random_episodes`, their images in files where they shall stay on disk; the system removes those in time."""
+    episodes = random_episodes(config)
+    if storage != "disk":
+        return episodes
+    folder = tempfile.mkdtemp(prefix="benchmark-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for number, episode in enumerate(episodes):
+        write_episode(Path(folder) / f"{number}.hdf5", episode)
+    return load_episodes(folder, images_on_disk=True)
+
+
+def convolution_call(config: Mapping, convolution: Callable) -> Callable:
+    """A call that makes updates of the kernels of `config["layers"]` in a loop, each layer on random images.
+
+    Args:
+      config: `batch_size` of images, `num_updates`, and `layers`: (pixels a side, channels in, channels out, kernel,
+        stride, dilation of the input) each. Transposed convolutions are those with a dilation.
+      convolution: `lax.conv_general_dilated`, or what has its signature.
+    """
+    keys = iter(jax.random.split(jax.random.key(SEED), 2 * len(config["layers"])))
+    images, kernels, layers = [], [], []
+    for size, channels_in, channels_out, kernel, stride, dilation in config["layers"]:
+        images.append(jax.random.normal(next(keys), (config["batch_size"], size, size, channels_in)))
+        kernels.append(jax.random.normal(next(keys), (kernel, kernel, channels_in, channels_out)))
+        edge = 0 if dilation == 1 else kernel - 1
+        options = dict(window_strides=(stride, stride), padding=2 * [(edge, edge)])
+        options |= dict(lhs_dilation=(dilation, dilation), dimension_numbers=convolutions.ORDER)
+        layers.append(functools.partial(convolution, **options))
+
+    def loss(images, kernels):
+        return sum(
+            jnp.square(layer(x, kernel)).mean()
+            for layer, x, kernel in zip(layers, images, kernels, strict=True)
+        )
+
+    def update(kernels, _):
+        # The gradient of the images is wanted too: in a network it goes on to the layer before.
+        grads = jax.grad(lambda pair: loss(*pair))((images, kernels))
+        nothing = 1e-9 * sum(grad.mean() for grad in grads[0])
+        return jax.tree.map(lambda kernel, grad: kernel - 1e-3 * grad + nothing, kernels, grads[1]), None
+
+    return functools.partial(
+        jax.jit(lambda kernels: jax.lax.scan(update, kernels, None, config["num_updates"])[0]), kernels
     )
 
 

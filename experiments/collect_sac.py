@@ -153,6 +153,7 @@ def _give_up(config, position: Position, error: Diverged):
 def _play_round(config, outputs: _Outputs, position: Position, sac: SACRun, sensors: tuple[str, ...]):
     """Plays a round, writes what it gave, and saves a checkpoint if it is time."""
     agent, before, began = len(position.finished), sac.progress.agent_steps, time.perf_counter()
+    updates = sac.progress.updates
     first = position.num_rounds * config.num_envs
     episodes, metrics = sac.play_round()
     steps = sac.progress.agent_steps - before
@@ -165,7 +166,8 @@ def _play_round(config, outputs: _Outputs, position: Position, sac: SACRun, sens
     clocks["env_step"] = position.agent_steps * episodes[0].metadata["action_repeat"]
     row = {f"train/{name}": value for name, value in metrics.items()} | _summary(episodes)
     row |= {"train/agent": agent, "train/updates": sac.progress.updates}
-    row["fps/agent_steps"] = steps / (time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    row |= {"fps/agent_steps": steps / seconds, "fps/updates": (sac.progress.updates - updates) / seconds}
     check_finite(outputs.writer.write(row, **clocks), clocks["update"])
     mean = float(np.mean(row["episode/return"]))
     is_done = sac.progress.agent_steps >= config.agent_steps

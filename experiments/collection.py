@@ -25,21 +25,18 @@ def environment_choice(config) -> dict:
 
 def image_choice(config) -> dict:
     """The part of a config that adds images to the records: options of `registry.make`, empty without images."""
-    if config.image_size is None:
+    if config["image_size"] is None:
         return {}
-    options = {"render_size": config.image_size}
-    return (
-        options
-        if config.render_quality == "published"
-        else {**options, "render_quality": config.render_quality}
-    )
+    options = {"render_size": config["image_size"]}
+    quality = config["render_quality"]
+    return options if quality == "published" else {**options, "render_quality": quality}
 
 
 def environment_of_setup(config) -> dict:
     """`environment_choice`, with an image sensor of `image_size` pixels where the set-up of sensors needs one."""
     roles = observation_setup(config["env"], config["setup"])
     needs_image = "image" in (*roles.inputs, *roles.targets)
-    return environment_choice(config) | ({"render_size": config["image_size"]} if needs_image else {})
+    return environment_choice(config) | (image_choice(config) if needs_image else {})
 
 
 def make_envs(
@@ -56,7 +53,7 @@ def make_envs(
     Images are drawn in worker processes, at least one, because OpenGL may hang or crash beside JAX.
     """
     options = {name: value for name, value in environment.items() if name != "env"} | (images or {})
-    workers = min(max(workers, 1) if images else workers, num_envs)
+    workers = min(max(workers, 1) if "render_size" in options else workers, num_envs)
     return make_vector(
         environment["env"], num_envs, seed=seed, workers=workers, first_episode=first_episode, **options
     )

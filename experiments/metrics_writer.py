@@ -3,7 +3,8 @@
 `metrics.jsonl` has one row per call of `write`, `eval.jsonl` one per evaluation, with a list entry per
 episode. A run that continues from a checkpoint drops the rows written after it, so that the files end as
 those of a run that was never stopped. For this to hold, write everything that belongs to an update before
-saving its checkpoint. Only keys that start with `time/` or `fps/` may depend on the clock.
+saving its checkpoint. Only keys that start with `time/` or `fps/` may depend on the clock: every row has `time/unix`
+and `time/processor`, the seconds that all processors have given to this process since it started.
 """
 
 import json
@@ -79,9 +80,7 @@ class MetricsWriter:
         """
         values = to_numbers(metrics)
         row = {"update": update, "env_step": env_step, "agent_step": agent_step, "episode": episode}
-        row = (
-            {name: int(value) for name, value in row.items()} | values | {"time/unix": round(time.time(), 3)}
-        )
+        row = {name: int(value) for name, value in row.items()} | values | _clocks()
         self._append(self._metrics, row)
         self._to_tensorboard(values, int(update))
         return row
@@ -95,7 +94,7 @@ class MetricsWriter:
             group.
         """
         values = {"update": 0} | to_numbers(row)
-        self._append(self._evals, values | {"time/unix": round(time.time(), 3)})
+        self._append(self._evals, values | _clocks())
         shown = {
             name if "/" in name else f"eval/{name}": value
             for name, value in values.items()
@@ -221,6 +220,10 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of a `.jsonl` file, without a last one that was being written. No file: no rows."""
     path = pathlib.Path(path)
     return [row for _, row in _parse(path)] if path.is_file() else []
+
+
+def _clocks() -> dict[str, float]:
+    return {"time/unix": round(time.time(), 3), "time/processor": round(time.process_time(), 3)}
 
 
 def _open_rows(path: pathlib.Path, start_update: int):

@@ -11,7 +11,6 @@ every episode in `DIR/episodes`, with its surrogate reward, and model, policy an
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Mapping
 
 import jax
@@ -29,6 +28,7 @@ from experiments.online_analysis import ActionErrors
 from experiments.online_learner import OnlineLearner, needs_online_data
 from experiments.progress import Progress
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
+from experiments.stopwatch import Stopwatch
 from experiments.training_run import train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode, load_episodes, read_episode
@@ -82,6 +82,7 @@ class OnlineRun:
         self._folder = directory / "episodes"
         self._checkpoints = Checkpoints(directory / "checkpoints")
         self._actors: dict[str, FilterActor] = {}
+        self._watch = Stopwatch()
 
     def finish(self) -> dict:
         """Plays and learns to the end, evaluates, and saves what has been learnt."""
@@ -169,8 +170,11 @@ class OnlineRun:
         )
 
     def _play_round(self, envs, writer: MetricsWriter, bar: Progress) -> None:
-        """Plays an episode in every environment, learns, and writes what that gave."""
-        config, number, began = self.config, self.episodes // envs.num_envs, time.perf_counter()
+        """Plays an episode in every environment, learns, and writes what that gave and how long it took.
+
+        What comes after the row, evaluation and checkpoint, is timed in the next one.
+        """
+        config, number = self.config, self.episodes // envs.num_envs
         if self.episodes > self._num_prefill and is_due(config["policy_reset_every"], self.episodes, envs):
             # The published code resets at the first episode too, and with it all of the policy's pretraining.
             self.learner.reset_policy(number)
@@ -178,24 +182,35 @@ class OnlineRun:
         if config["offline"]:
             self.episodes += envs.num_envs
         else:
-            envs.rewind(number)
-            actor = self._actor(envs, number, purpose="play")
-            episodes = self._keep(collect_episodes(envs, actor, envs.num_envs), "aime-v2")
-            row = summary(episodes, self.learner.stored_head)
-            row["fps/agent_steps"] = sum(e.length for e in episodes) / (time.perf_counter() - began)
-        began, updates = time.perf_counter(), config["updates_per_episode"] * envs.num_envs
-        row |= {name_of(name): value for name, value in self.learner.learn(updates).items()}
-        row["fps/updates"] = updates / (time.perf_counter() - began)
-        check_finite(writer.write(row, **self._clocks(envs)), self._update)
+            row = self._collect(envs, number)
+        updates = config["updates_per_episode"] * envs.num_envs
+        with self._watch("updates"):
+            metrics = self.learner.learn(updates)
+        row |= {name_of(name): value for name, value in metrics.items()}
+        row["fps/updates"] = updates / self._watch.wall("updates")
+        check_finite(writer.write(row | self._watch.read(), **self._clocks(envs)), self._update)
         played = self.episodes - self._num_prefill
         if is_due(config["evaluation"]["every"], played, envs):
-            self._evaluate(envs, writer)
+            with self._watch("evaluation"):
+                self._evaluate(envs, writer)
         over = played >= config["num_episodes"]
         if over or number % config["checkpoint_every"] == 0 or self.directory.interrupted():
-            self._checkpoints.save(self._update, self.learner.state, {"episodes": self.episodes})
+            with self._watch("checkpoint"):
+                self._checkpoints.save(self._update, self.learner.state, {"episodes": self.episodes})
         shown = {"return": float(np.mean(row["episode/return"]))} if "episode/return" in row else {}
         bar.update(envs.num_envs, **shown)
         self.directory.stop_if_interrupted()
+
+    def _collect(self, envs, number: int) -> dict:
+        """Plays, scores and keeps an episode in every environment; returns what the metrics say of them."""
+        envs.rewind(number)
+        with self._watch("collection"):
+            episodes = collect_episodes(envs, self._actor(envs, number, purpose="play"), envs.num_envs)
+        with self._watch("scoring"):
+            episodes = self._keep(episodes, "aime-v2")
+        steps = sum(episode.length for episode in episodes)
+        speed = {"fps/agent_steps": steps / self._watch.wall("collection")}
+        return summary(episodes, self.learner.stored_head) | speed
 
     def _keep(self, episodes: list[Episode], policy: str) -> list[Episode]:
         """Scores episodes, writes them and puts them into the online buffer, as they read back from disk."""

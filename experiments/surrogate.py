@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import time
 
 import jax
 import numpy as np
@@ -234,12 +235,16 @@ class SurrogateRun:
     def _play_round(self, agent: SACRun, writer: MetricsWriter) -> None:
         """Plays a round, writes its episodes and metrics."""
         num_envs = self._config["num_envs"]
-        first = agent.progress.rounds * num_envs
+        first, began = agent.progress.rounds * num_envs, time.perf_counter()
+        before = dataclasses.replace(agent.progress)
         episodes, metrics = agent.play_round()
         write_round(self._run / "episodes", first, episodes, metadata={"policy": self._config["method"]})
         row = {f"train/{name}": value for name, value in metrics.items()}
         row["train/updates"] = agent.progress.updates
         row["analysis/return"] = [episode.return_ for episode in episodes]
+        for name in ("agent_steps", "updates"):
+            done = getattr(agent.progress, name) - getattr(before, name)
+            row[f"fps/{name}"] = done / (time.perf_counter() - began)
         clocks = {"update": agent.progress.rounds, "agent_step": agent.progress.agent_steps}
         check_finite(writer.write(row, **clocks), agent.progress.rounds)
 

@@ -8,6 +8,7 @@ also comes as NAME:tiny, with the same stages on a fake environment, in seconds.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.envs import metaworld_tasks
 from launch.cells import Stage, Suite, runs_of_suite
 from launch.runs import Run
 
@@ -81,59 +82,6 @@ DMC9 = (
     "finger-spin",
     "quadruped-run",
     "cartpole-swingup",
-)
-METAWORLD6 = ("hand-insert", "push", "assembly", "disassemble", "sweep", "hammer")
-METAWORLD50 = (  # fmt: skip
-    "assembly",
-    "basketball",
-    "bin-picking",
-    "box-close",
-    "button-press",
-    "button-press-topdown",
-    "button-press-topdown-wall",
-    "button-press-wall",
-    "coffee-button",
-    "coffee-pull",
-    "coffee-push",
-    "dial-turn",
-    "disassemble",
-    "door-close",
-    "door-lock",
-    "door-open",
-    "door-unlock",
-    "drawer-close",
-    "drawer-open",
-    "faucet-close",
-    "faucet-open",
-    "hammer",
-    "hand-insert",
-    "handle-press",
-    "handle-press-side",
-    "handle-pull",
-    "handle-pull-side",
-    "lever-pull",
-    "peg-insert-side",
-    "peg-unplug-side",
-    "pick-out-of-hole",
-    "pick-place",
-    "pick-place-wall",
-    "plate-slide",
-    "plate-slide-back",
-    "plate-slide-back-side",
-    "plate-slide-side",
-    "push",
-    "push-back",
-    "push-wall",
-    "reach",
-    "reach-wall",
-    "shelf-place",
-    "soccer",
-    "stick-pull",
-    "stick-push",
-    "sweep",
-    "sweep-into",
-    "window-close",
-    "window-open",
 )
 
 
@@ -215,8 +163,11 @@ SUITES: dict[str, Suite] = {
         stages=ONLINE,
         demonstrations=10,
     ),
-    "metaworld6": metaworld(METAWORLD6, "AIME-v2 / AIME-NoB, Meta-World: 6 tasks, 500,000 simulator steps."),
-    "metaworld50": metaworld(METAWORLD50, "All 50 tasks of Meta-World, as metaworld6."),
+    "metaworld6": metaworld(
+        metaworld_tasks.SETS["metaworld6"],
+        "AIME-v2 / AIME-NoB, Meta-World: 6 tasks, 500,000 simulator steps.",
+    ),
+    "metaworld50": metaworld(sorted(metaworld_tasks.TASKS), "All 50 tasks of Meta-World, as metaworld6."),
 }
 DEFAULTS = {  # of the tiny variants: fewer cells than they have
     "dataset": ["mix"],

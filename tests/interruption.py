@@ -15,12 +15,16 @@ from worldmodels.checkpoints import Checkpoints
 ROOT = pathlib.Path(__file__).parent.parent
 
 
+def environment() -> dict[str, str]:
+    """Variables of the subprocesses: this project, on the CPU."""
+    return os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+
+
 def start(module: str, *flags) -> subprocess.Popen:
     """`python -m module flags`."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", module, *map(str, flags)]
     return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
 
 

@@ -3,6 +3,7 @@
 Run as a program of its own: the number of devices of a CPU is fixed when JAX starts.
 """
 
+import dataclasses
 import functools
 import json
 
@@ -27,6 +28,7 @@ from worldmodels.losses import elbo_loss
 from worldmodels.nets import MLP
 from worldmodels.replay import Replay, append_episode
 from worldmodels.sharding import ONE_DEVICE, Placement, place
+from worldmodels.streaming import StreamedDataset, make_loops
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)
@@ -85,7 +87,8 @@ def policy_for(model, key):
     return TanhGaussianPolicy(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(key), **NET)
 
 
-draw_windows = functools.partial(sample, batch_size=BATCH_SIZE, first_fraction=0.3)
+WINDOWS = dict(batch_size=BATCH_SIZE, first_fraction=0.3)
+draw_windows = functools.partial(sample, **WINDOWS)
 
 
 def world_model(num_seeds: int):
@@ -131,12 +134,23 @@ def aime_v2(num_seeds: int):
 
 
 @functools.cache
-def trained(build, num_seeds: int, placement: Placement = ONE_DEVICE):
+def trained(build, num_seeds: int, placement: Placement = ONE_DEVICE, streams: bool = False):
     """State and metrics after some updates, as NumPy arrays without keys."""
     state, update, draw, data, frozen = build(num_seeds)
-    loop = make_train_loop(update, draw, NUM_UPDATES, num_seeds=num_seeds, placement=placement)
+    if streams:
+        data = on_the_host(data)
+        options = dict(num_seeds=num_seeds, placement=placement, **WINDOWS)
+        loop = make_loops(update, data, **options)(NUM_UPDATES)
+    else:
+        loop = make_train_loop(update, draw, NUM_UPDATES, num_seeds=num_seeds, placement=placement)
     state, args = placement.put(state, (data, *frozen))
     return numbers(placement.fetch(loop(state, *args)))
+
+
+def streamed(build, num_seeds: int, placement: Placement = ONE_DEVICE):
+    """The same, on several devices with data that stream from the host."""
+    alone = placement is ONE_DEVICE
+    return trained(build, num_seeds) if alone else trained(build, num_seeds, placement, streams=True)
 
 
 @functools.cache
@@ -157,6 +171,14 @@ def squared_error(network, batch, key):
     """Of the actions, a mean over the batch."""
     loss = jnp.mean((network(batch.observation["position"]) - batch.prev_action) ** 2)
     return loss, {"loss": loss}
+
+
+def on_the_host(data: SequenceDataset) -> StreamedDataset:
+    """The same data in main memory."""
+    fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(StreamedDataset)}
+    tables = ("starts", "first_starts", "length")
+    records = jax.tree.map(np.asarray, {name: fields[name] for name in fields if name not in tables})
+    return StreamedDataset(**records, **{name: fields[name] for name in tables})
 
 
 def numbers(tree) -> list[np.ndarray]:
@@ -186,6 +208,8 @@ def main() -> None:
         "baseline, 4 seeds on 4": difference(fitted, network, 4, num_seeds=4),
         "world model, 4 seeds on 4": difference(trained, world_model, 4, num_seeds=4),
         "world model, 4 seeds, batch on 8": difference(trained, world_model, 8, num_seeds=4),
+        "streamed, 4 seeds on 4": difference(streamed, world_model, 4, num_seeds=4),
+        "streamed, 4 seeds, batch on 8": difference(streamed, world_model, 8, num_seeds=4),
     }
     print(json.dumps(results))
 

@@ -1,14 +1,16 @@
 """Convolutions whose gradients are fast inside a loop on a CPU.
 
-XLA's CPU compiler hands a convolution to its fast kernels only if its axes are in the order [N, y, x, C], [y, x, I, O].
-It rewrites those of other orders, which the gradients of `lax.conv_general_dilated` have, but not in the body of a
-loop: there they run in plain code, and a training loop of image models takes seven times as long. So the gradients here
-are convolutions in that order too. On other devices they cost the same.
+XLA's CPU compiler hands a convolution to its fast kernels only if its axes are in the order [N, y, x, C], [y, x, I, O],
+and its window is not larger than its input. It rewrites those of other orders, which the gradients of
+`lax.conv_general_dilated` have, but not in the body of a loop: there they run in plain code, and a training loop of
+image models takes seven times as long. So the gradients here are convolutions of that kind too. On other devices they
+cost the same.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Sequence
 
 import jax
@@ -65,17 +67,37 @@ def _backward(strides, padding, dilation, saved, grad):
     ends = [(k - 1 - low, (n - 1) * d + 1 - ((m - 1) * s + 1) + low) for n, k, m, s, (low, _), d in sizes]
     turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
     grad_x = _apply(grad, turned, dilation, ends, strides)
-    # dkernel_k = sum_n x'_{n s + k - p} grad_n: channels of the input as a batch, the batch as channels.
-    ends = [(low, k - 1 + (m - 1) * s + 1 - ((n - 1) * d + 1) - low) for n, k, m, s, (low, _), d in sizes]
-    inputs, windows = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(grad, (1, 2, 0, 3))
-    grad_kernel = _apply(inputs, windows, (1, 1), ends, dilation, rhs_dilation=strides)
-    return grad_x, jnp.transpose(grad_kernel, (1, 2, 0, 3))
+    return grad_x, _kernel_gradient(x, grad, kernel.shape[:2], strides, padding, dilation)
+
+
+def _kernel_gradient(x, grad, kernel_sizes, strides, padding, dilation):
+    """dkernel_k = sum_n x'_{n s + k - p} grad_n: channels as a batch, the batch as channels.
+
+    The smaller of the two is the window. With x as the window, kernel_{-k} comes out, that is, turned round.
+    """
+    sizes = list(zip(x.shape[1:3], kernel_sizes, grad.shape[1:3], strides, padding, dilation, strict=True))
+    if grad.shape[1] <= x.shape[1]:
+        ends = [(low, k + (m - 1) * s - 1 - (n - 1) * d - low) for n, k, m, s, (low, _), d in sizes]
+        inputs, windows = jnp.transpose(x, (3, 1, 2, 0)), jnp.transpose(grad, (1, 2, 0, 3))
+        return jnp.transpose(_apply(inputs, windows, (1, 1), ends, dilation, strides), (1, 2, 0, 3))
+    ends = [(k - 1 - low, (n - 1) * d - (m - 1) * s + low) for n, k, m, s, (low, _), d in sizes]
+    inputs, windows = jnp.transpose(grad, (3, 1, 2, 0)), jnp.transpose(x, (1, 2, 0, 3))
+    turned = _apply(inputs, windows, (1, 1), ends, strides, dilation)
+    return jnp.transpose(turned[:, ::-1, ::-1], (1, 2, 3, 0))
 
 
 _conv.defvjp(_forward, _backward)
 
 
 def _apply(x, kernel, strides, padding, dilation, rhs_dilation=(1, 1)):
+    if math.prod(kernel.shape[:2]) > math.prod(x.shape[1:3]) > 1:
+        # XLA would exchange the two, and leave its fast kernels for that. So a part of the padding is real.
+        zeros = [tuple(max(end, 0) // d for end in ends) for ends, d in zip(padding, dilation, strict=True)]
+        padding = [
+            tuple(end - d * number for end, number in zip(ends, numbers, strict=True))
+            for ends, numbers, d in zip(padding, zeros, dilation, strict=True)
+        ]
+        x = lax.optimization_barrier(jnp.pad(x, ((0, 0), *zeros, (0, 0))))
     return lax.conv_general_dilated(
         x, kernel, strides, padding, dilation, rhs_dilation, dimension_numbers=ORDER
     )

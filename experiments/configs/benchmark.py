@@ -25,7 +25,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.episode_length = 500
     config.published = dict(pretrain=pretrain.get_config(), imitate=imitate.get_config())
     config.small = dict(pretrain=pretrain.get_config("small"), imitate=imitate.get_config("small"))
-    # Sizes with numbers of runs in one program; None is a single run without an axis of seeds.
+    # Sizes with numbers of runs in one program; None is a single run without an axis of seeds. Further entries are
+    # options: "bfloat16" to compute in, "memory" or "disk" for data that stream from there.
     config.updates = (
         ("published", None),
         ("published", 1),
@@ -34,6 +35,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         ("small", 4),
         ("small", 8),
     )
+    config.convolutions = None  # whose gradients are timed
     config.repetitions = 7  # of each measurement; medians are reported
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
@@ -58,8 +60,27 @@ def visual(config: ml_collections.ConfigDict) -> None:
     config.small = dict(
         pretrain=pretrain.get_config("visual-small"), imitate=imitate.get_config("visual-small")
     )
-    config.updates = (("small", None), ("published", None), ("medium", None))
-    config.repetitions = 1  # a minute each on two cores
+    config.updates = (
+        ("small", None),
+        ("small", None, "memory"),
+        ("small", None, "disk"),
+        ("small", None, "bfloat16"),
+        ("published", None),
+        ("published", None, "disk"),
+        ("medium", None),
+        ("published", None, "bfloat16"),
+        ("medium", None, "bfloat16"),
+    )
+    # Of cnn_ha: (pixels a side, channels in, channels out, kernel, stride, dilation of the input).
+    encoder = ((64, 3, 32, 4, 2, 1), (31, 32, 64, 4, 2, 1), (14, 64, 128, 4, 2, 1), (6, 128, 256, 4, 2, 1))
+    decoder = (
+        (1, 1024, 128, 5, 1, 2),
+        (5, 128, 64, 5, 1, 2),
+        (13, 64, 32, 6, 1, 2),
+        (30, 32, 3, 6, 1, 2),
+    )
+    config.convolutions = dict(batch_size=50, num_updates=2, layers=encoder + decoder)
+    config.repetitions = 1  # the largest take half a minute on two cores
     config.updates_per_dispatch = 1
     config.batches_per_dispatch = 10
     config.acting_calls = 10
@@ -72,7 +93,13 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.episode_length = 20
     config.published = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
     config.small = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
-    config.updates = (("published", None), ("small", 2))
+    config.updates = (
+        ("published", None),
+        ("small", 2),
+        ("published", None, "memory"),
+        ("small", None, "bfloat16"),
+    )
+    config.convolutions = dict(batch_size=2, num_updates=2, layers=((6, 3, 2, 4, 2, 1), (2, 3, 2, 4, 1, 2)))
     config.repetitions = 2
     config.batches_per_dispatch = 2
     config.acting_calls = 2

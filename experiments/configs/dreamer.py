@@ -5,7 +5,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.configs import pretrain
 
-PRESETS = ("", "p2e", "small", "p2e-small", "tiny", "p2e-tiny")
+PRESETS = ("", "p2e", "small", "p2e-small", "visual-small", "p2e-visual-small", "tiny", "p2e-tiny")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -15,6 +15,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config.setup=visual --workdir=DIR
     Curiosity:  ...dreamer.py:p2e        Plan2Explore: 2005 episodes of embodiment data without any task
     On a CPU:   ...dreamer.py:small      a simple expert from state in minutes; p2e-small explores as long
+                ...dreamer.py:visual-small    the same from images of 32x32; p2e-visual-small
     For a test: ...dreamer.py:tiny       and p2e-tiny
     """
     if preset not in PRESETS:
@@ -27,6 +28,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.episode_length = placeholder(int)  # agent steps; None: the environment's own limit
     config.setup = "mdp"  # mdp, lpomdp, visual, exp, full, real
     config.image_size = 64  # pixels, for set-ups with images
+    config.render_quality = "published"  # "fast": without shadows and reflections, see results/rendering.md
     config.reward = "true"  # what the policy is after: true, disagreement, lbs
     config.num_episodes = 1000  # all of them, prefill included
     config.num_envs = 1  # environments that step together; a round is one episode in each
@@ -64,7 +66,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         workers=0,
     )
     size = preset.removeprefix("p2e").removeprefix("-")
-    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
+    sizes = {"": lambda c: None, "small": small, "visual-small": visual_small, "tiny": tiny}
+    sizes[size](config)
     if preset.startswith("p2e"):
         explore(config)
     return config.lock()
@@ -108,6 +111,19 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.world_model = world_model("small")
     config.world_model.ensemble.hidden_size = 64
     config.evaluation.update(every=20, episodes=4, final_episodes=10)
+
+
+def visual_small(config: ml_collections.ConfigDict) -> None:
+    """`small` from images of 32x32, drawn without shadows, with the networks of `pretrain.py:visual-small`."""
+    small(config)
+    visual = pretrain.get_config("visual-small")
+    config.setup = "visual"
+    config.image_size, config.render_quality = 32, "fast"
+    config.updates_per_step = 0.2
+    config.batch_size, config.length = visual.batch_size, visual.length
+    config.loss.update(kl_scale=visual.loss.kl_scale)
+    config.world_model = world_model("visual-small")
+    config.world_model.ensemble.hidden_size = 128
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

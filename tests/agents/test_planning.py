@@ -12,7 +12,6 @@ from models import ACTION_SIZE, make_model
 
 from agents.imagination import value_networks
 from agents.planning import (
-    GUIDED,
     Planner,
     PlanSettings,
     cross_entropy_method,
@@ -194,7 +193,9 @@ def test_seeds_plan_in_blocks():
 def test_what_planning_lacks_is_named(change, message):
     parts = dict(zip(("model", "policy", "critics"), modules(), strict=True)) | change
     with pytest.raises(ValueError, match=message):
-        planning_actor(Planner(GUIDED), *parts.values(), 1, jax.random.key(0))
+        planning_actor(
+            Planner(PlanSettings(policy_share=0.1, use_value=True)), *parts.values(), 1, jax.random.key(0)
+        )
 
 
 def test_more_elites_than_candidates_are_refused():

@@ -162,6 +162,14 @@ def test_curiosity_trains_the_policy_and_its_own_critic(expert, explorer):
     assert 0 < max(deltas) < 0.1, "it did not start from the expert's policy, or has not learnt"
 
 
+def test_latent_surprise_is_sought_as_disagreement_is(tmp_path):
+    """LBS (Mazzaglia et al. 2022)."""
+    dreamer.run(config_of(dreamer_config, "p2e-tiny", reward="lbs", num_episodes=6), tmp_path)
+    row = read_rows(tmp_path / "metrics.jsonl")[-1]
+    assert np.isfinite(row["train/policy/intrinsic_reward_return"])
+    assert row["train/model/intrinsic_rewards_probe_loss"] > 0, "the network that foresees it was not trained"
+
+
 # Mistakes ----------------------------------------------------------------------------------------------------------
 
 

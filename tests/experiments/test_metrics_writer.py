@@ -1,4 +1,5 @@
 import json
+import time
 import warnings
 
 import jax.numpy as jnp
@@ -45,6 +46,7 @@ def test_a_row_carries_the_clocks_and_plain_numbers(tmp_path):
     (read,) = read_rows(tmp_path / "metrics.jsonl")
     assert read == row
     assert read.pop("time/unix") > 1e9
+    assert 0 < read.pop("time/processor") <= time.process_time()
     assert read == {
         "update": 7,
         "env_step": 28,

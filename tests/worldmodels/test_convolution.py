@@ -1,5 +1,7 @@
 """Our convolutions equal XLA's, values and gradients, in the shapes of all image networks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +19,11 @@ SHAPES = [
     (9, 4, 3, 1, 1),
     (7, 5, 1, 4, 2),
     (4, 4, 1, 2, 2),
+    (2, 4, 1, 3, 2),  # a window larger than the input
+    (6, 4, 2, 0, 1),  # whose gradient has one
+    (3, 3, 1, 2, 1),
+    (1, 5, 1, 4, 2),
+    (3, 2, 1, -1, 2),  # a transposed convolution that cuts off its edges
 ]
 
 
@@ -39,3 +46,26 @@ def test_what_is_not_supported_is_refused():
     x, kernel = jnp.zeros((1, 4, 4, 2)), jnp.zeros((2, 2, 2, 2))
     with pytest.raises(ValueError, match="dilated kernels are not supported"):
         conv_general_dilated(x, kernel, (1, 1), 2 * [(0, 0)], rhs_dilation=(2, 2))
+
+
+def test_gradients_in_a_loop_have_no_window_larger_than_its_input():
+    """XLA's CPU compiler would run those in plain code."""
+    x, kernel = jnp.zeros((2, 4, 4, 3)), jnp.zeros((4, 4, 3, 5))
+    transposed = functools.partial(conv_general_dilated, window_strides=(1, 1), padding=2 * [(3, 3)])
+    program = jax.make_jaxpr(jax.grad(lambda *a: transposed(*a, lhs_dilation=(2, 2)).sum(), (0, 1)))(
+        x, kernel
+    )
+    convolutions = [e for e in equations(program.jaxpr) if e.primitive.name == "conv_general_dilated"]
+    assert len(convolutions) == 3
+    for equation in convolutions:
+        image, window = (v.aval.shape for v in equation.invars)
+        assert window[0] <= image[1], "the window is larger than the image"
+
+
+def equations(jaxpr):
+    """All equations of a program, those of the programs inside them too."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            if hasattr(value, "jaxpr"):
+                yield from equations(value.jaxpr)

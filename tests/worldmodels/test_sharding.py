@@ -53,6 +53,13 @@ def test_world_models_that_do_not_divide_share_their_batches(differences):
     assert found["error"] < 1e-3
 
 
+@pytest.mark.parametrize(("name", "deals"), [("4 seeds on 4", True), ("4 seeds, batch on 8", False)])
+def test_data_that_stream_train_the_models_of_data_on_one_device(differences, name, deals):
+    found = differences[f"streamed, {name}"]
+    assert found["devices"] == int(name[-1]) and found["deals_seeds"] == deals
+    assert found["error"] < 1e-3
+
+
 class FakeDevice:
     """What `place` looks at before it makes a mesh."""
 

@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The comparisons of results/comparison.md. After results/experts.sh:
+#   bash results/comparison.sh [PYTHON]
+# Two hours on one core. Finished runs are skipped; the same command continues.
+set -eu
+cd "$(dirname "$0")/.."
+python=${1:-.venv/bin/python}
+experts=runs/experts
+out=runs/comparison
+most="('aime','bco','iidm','mbbc','bc')"
+
+for kind in uniform coloured; do # flailing: 100 episodes of each
+  $python -m experiments.collect --config=experiments/configs/collect.py:$kind --config.env=cheetah-run \
+    --config.num_episodes=100 --config.seed=1 --workdir=$out/cheetah-$kind
+done
+$python -m experiments.collect --config=experiments/configs/collect.py:mix --workdir=$out/cheetah-random \
+  --config.sources="('$out/cheetah-uniform','$out/cheetah-coloured')"
+
+cell() { # NAME PRESET EMBODIMENT DEMONSTRATED PUBLISHED-DATA SETUP METHODS [FLAGS]
+  $python -m experiments.compare --config=experiments/configs/compare.py:"$2" --workdir="$out/$1" \
+    --config.embodiment="$3/episodes" --config.demonstrations="$experts/$4/demonstrations" \
+    --config.published_data="$5" --config.setup="$6" --config.methods="$7" "${@:8}"
+}
+
+# Running backwards, from flailing and from the replay of a forward runner, without and with velocities.
+all="('aime','bco','bco_alpha','iidm','gaifo','ot','mbbc','bc')"
+cell backward-random-lpomdp small $out/cheetah-random cheetah-runbackward random lpomdp "$all"
+cell backward-run-lpomdp small $experts/cheetah-run cheetah-runbackward run lpomdp "$most"
+cell backward-random-mdp small $out/cheetah-random cheetah-runbackward random mdp "$most"
+cell backward-run-mdp small $experts/cheetah-run cheetah-runbackward run mdp "$most"
+
+# Walking, from the replay of a runner, and standing from that of a walker.
+longer="--config.pretrain.num_updates=3000 --config.aime.num_updates=1500"
+cell walk-run-lpomdp small $experts/walker-run walker-walk run lpomdp "$most" $longer
+cell stand-walk-lpomdp small $experts/walker-walk walker-stand walk lpomdp "$most" $longer
+cell stand-walk-mdp small $experts/walker-walk walker-stand walk mdp "$most" $longer
+
+# Running backwards again, from what curiosity has found.
+$python -m experiments.dreamer --config=experiments/configs/dreamer.py:p2e-small --config.env=cheetah-run \
+  --config.num_episodes=100 --config.updates_per_step=0.1 --config.evaluation.every=0 --workdir=$out/p2e
+cell backward-p2e-lpomdp small $out/p2e cheetah-runbackward p2e lpomdp "$most"
+cell backward-p2e-mdp small $out/p2e cheetah-runbackward p2e mdp "$most"
+
+cells=$(for run in "$out"/backward-* "$out"/stand-* "$out"/walk-*; do printf "'%s'," "$run"; done)
+$python -m experiments.aggregate --config.runs="($cells)" --workdir=$out/all

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# The walker of results/visual-demo.md: walking, learnt and seen in images only. After `make demo-walker`:
+#   bash results/visual-walker.sh [PYTHON [DEMO [OUT]]]
+# About 40 minutes on one core. Finished runs are skipped; the same command continues.
+set -eu
+cd "$(dirname "$0")/.."
+python=${1:-.venv/bin/python}
+demo=${2:-runs/demo-walker}
+out=${3:-runs/visual-walker}
+
+run() { # MAIN PRESET NAME OPTIONS...
+  local main=$1 preset=$2 name=$3
+  shift 3
+  $python -m "experiments.$main" --config="experiments/configs/$main.py:$preset" --workdir="$out/$name" "$@"
+}
+
+draw() { # NAME: what its folder of physics states looks like
+  run dataset render "$1-seen" --config.data="$out/$1/episodes" --config.workers=1 \
+    --config.image_size=32 --config.render_quality=fast
+}
+
+run collect mix stand --config.sources="('$demo/stand',)" --config.limit=60 --config.mode=random
+run collect mix body --config.sources="('$demo/random','$demo/expert','$out/stand')"
+run collect mix shown --config.sources="('$demo/oracle',)" --config.limit=60
+draw body
+draw shown
+run pretrain visual-small model --config.embodiment="$out/body-seen/episodes" --config.num_updates=7000
+run imitate visual-small aime --config.model="$out/model" --config.demonstrations="$out/shown-seen/episodes"
+for method in bco bc; do
+  body=() && [ $method = bc ] || body=(--config.embodiment="$out/body-seen/episodes")
+  run baseline $method-small $method --config.demonstrations="$out/shown-seen/episodes" "${body[@]}" \
+    --config.setup=visual --config.fit.max_updates=3000 --config.evaluation.final_episodes=10 \
+    --config.network.image_encoder="{'name': 'dreamer_resnet', 'width': 8, 'blocks': 0, 'minres': 4}"
+done

@@ -1,0 +1,73 @@
+"""The code of the how-to pages works as it stands there."""
+
+import pathlib
+import re
+import sys
+
+import numpy as np
+import pytest
+
+from experiments import collect, pretrain
+from experiments.configs import collect as collect_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.envs.registry import make
+from worldmodels.episodes import load_episodes
+
+PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL)
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    """The page's environment as the file that its first line names."""
+    (code,) = python_blocks("environment")
+    name = code.splitlines()[0].removeprefix("# ")
+    path = tmp_path / "code" / name
+    path.parent.mkdir(parents=True)
+    path.write_text(code)
+    monkeypatch.syspath_prepend(str(tmp_path / "code"))
+    yield "my.module"
+    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "my"]:
+        del sys.modules[loaded]
+
+
+def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path):
+    config = collect_config.get_config("uniform-tiny")
+    config.update({"env": f"{module}:make_env", "num_episodes": 2})
+    collect.run(config, tmp_path / "data")
+    episodes = load_episodes(tmp_path / "data" / "episodes")
+    assert [episode.length for episode in episodes] == [200, 200]
+    config = pretrain_config.get_config("tiny")
+    config.update({"embodiment": str(tmp_path / "data" / "episodes"), "setup": "mdp", "num_updates": 2})
+    pretrain.run(config, tmp_path / "model")
+    assert (tmp_path / "model" / "DONE").is_file()
+
+
+def test_its_own_physics_is_seeded(module):
+    first, second = (make(f"{module}:make_env").reset(seed=3)["angle"] for _ in range(2))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_data_of_ones_own_are_written_and_read(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (code,) = python_blocks("data")
+    positions = np.zeros((201, 8), np.float32)
+    exec(code, {"positions": positions, "actions": np.zeros((201, 6), np.float32)})
+    (episode,) = load_episodes(tmp_path / "data" / "mine")
+    assert episode.length == 200 and episode.metadata["environment"] == "cheetah-run"
+
+
+def test_episodes_get_another_reward(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (write,), (relabel, *_) = python_blocks("data"), python_blocks("reward")
+    velocity = np.linspace(0, 1, 201, dtype=np.float32)[:, None]
+    write = write.replace('"position": positions', '"velocity": velocity').replace(
+        "data/mine", "runs/noise/episodes"
+    )
+    exec(write, {"velocity": velocity, "actions": np.zeros((201, 6), np.float32)})
+    exec(relabel, {})
+    (episode,) = load_episodes(tmp_path / "runs" / "relabelled" / "episodes")
+    np.testing.assert_allclose(episode.records["reward"], velocity[:, 0])
