@@ -157,12 +157,17 @@ class SACRun:
         self._disturb = disturb
         self._action_size = envs.action_spec.shape[0]
         observation_size = self._observer.size(envs.observation_spec)
-        self.state = self._learner.create(observation_size, self._action_size, jax.random.key(seed))
+        self._sizes = observation_size, self._action_size
+        self.state = self.initial_state()
         self.progress = Progress()
         self._replay = Replay.create(rounds.replay_capacity, observation_size, self._action_size)
         self._queue = TransitionQueue(envs.num_envs, num_steps=rounds.num_steps, discount=rounds.discount)
         self._num_remembered = 0
         self._metrics: Metrics = {}
+
+    def initial_state(self) -> Any:
+        """The state before the first update."""
+        return self._learner.create(*self._sizes, jax.random.key(self._seed))
 
     def play_round(self) -> tuple[list[Episode], Metrics]:
         """Plays one episode in every environment and learns meanwhile.

@@ -7,6 +7,8 @@ states. A checkpoint lies between rounds; an interrupted round is repeated and e
 
 from __future__ import annotations
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,6 +21,7 @@ from agents.loop import collect_episodes
 from experiments import frame_stacks
 from experiments.baseline_data import Data, load_data
 from experiments.collection import num_complete, remove_episodes, write_round
+from experiments.divergence import diverged_among
 from experiments.envs.vector import make_vector
 from experiments.evaluation import evaluate_seeds, scores
 from experiments.metrics_writer import MetricsWriter, check_finite
@@ -44,7 +47,7 @@ def run_rounds(directory: RunDirectory) -> dict:
     played = [result["return"][0] for result in results]
     merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
     counts = {name: [result[name] for result in results] for name in ("num_updates", "num_episodes")}
-    return directory.mark_done({"return": played} | merged | counts)
+    return directory.mark_done({"return": played} | merged | counts | diverged_among(results))
 
 
 class Rounds:
@@ -80,15 +83,23 @@ class Rounds:
             MetricsWriter(self._run.path, start_update=first) as writer,
             Progress(config["num_rounds"] + 1, "bco_alpha (rounds)", initial=first) as progress,
         ):
-            for number in range(first, config["num_rounds"] + 1):
-                metrics = self._round(number)
-                check_finite(writer.write(metrics, update=number + 1), number + 1)
-                final = number == config["num_rounds"]
+            rounds = range(first, config["num_rounds"] + 1)
+            for number in () if result and "diverged" in result else rounds:
+                row = writer.write(self._round(number), update=number + 1)
+                diverged = any(bool(state.diverged) for state in self._state.values())
+                final = number == config["num_rounds"] or diverged
                 result = self._evaluate(final)
+                if diverged:  # the best weights, which are finite, are the result
+                    print(f"Seed {config['seed']} has diverged in round {number} and ends.", file=sys.stderr)
+                    result |= {"diverged": True}
+                else:
+                    check_finite(row, number + 1)
                 writer.write_eval({"update": number + 1, "final": final, **result})
                 self._checkpoints.save(number, self._state, extra=result)
                 progress.update(1, **{"return": result["return_mean"]})
                 self._run.stop_if_interrupted()
+                if diverged:
+                    break
         Checkpoints(self._run / "policy", keep=1).save(0, self._state["policy"].best_model)
         return result
 

@@ -3,7 +3,8 @@
     python -m experiments.benchmark --workdir=runs/benchmark
 
 Prints a table while it measures and writes `benchmark.{md,csv,json}`: medians over several repetitions, on random
-data. The floor of an update is the time that its products of matrices would take at the rate of one large product.
+data. The floor of an update is the time that its products of matrices would take at the rate of one large product; if
+that is longer, the time to move their operands and results once at the rate of the memory.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ from experiments.timing import (
     machine,
     matmul_rate,
     measure,
+    memory_rate,
     peak_memory,
+    product_bytes,
     product_flops,
 )
 from worldmodels.convolution import conv_general_dilated
@@ -45,7 +48,19 @@ IMPORTS = {
     "worldmodels and aime": "import aime.offline, worldmodels.dataset, worldmodels.training",
     "experiments.imitate": "import experiments.imitate",
 }
-HEADINGS = ("What", "Median", "Fastest", "Processor", "GFLOP", "GFLOP/s", "Floor", "Memory", "Peak", "Note")
+HEADINGS = (
+    "What",
+    "Median",
+    "Fastest",
+    "Processor",
+    "GFLOP",
+    "GFLOP/s",
+    "GB",
+    "Floor",
+    "Memory",
+    "Peak",
+    "Note",
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +71,8 @@ class Row:
       name: what was measured, of what.
       seconds, seconds_min: wall time, median and minimum.
       cpu_seconds: processor time of all threads, median; None for processes that were not this one.
-      gflop: arithmetic of its products of matrices; floor: seconds that they would take at the rate of the machine.
+      gflop: arithmetic of its products of matrices. gigabytes: their operands and results.
+      floor: seconds that these would take at the rates of the machine, the longer of the two.
       memory: bytes of arguments and temporaries.
       peak: bytes of main memory that the process held at once meanwhile.
       note: what a reader should know.
@@ -67,6 +83,7 @@ class Row:
     seconds_min: float | None = None
     cpu_seconds: float | None = None
     gflop: float | None = None
+    gigabytes: float | None = None
     floor: float | None = None
     memory: int | None = None
     peak: int | None = None
@@ -82,6 +99,7 @@ class Row:
             *map(duration, times),
             number(self.gflop),
             number(rate),
+            number(self.gigabytes),
             duration(self.floor),
             *(f"{size / 2**20:.0f} MiB" if size else "" for size in (self.memory, self.peak)),
             self.note,
@@ -122,13 +140,15 @@ def surroundings(before: Mapping) -> dict:
 
 def measurements(config: Mapping) -> Iterator[Row]:
     """Yields the rows one by one."""
-    rate = matmul_rate(config["matmul_size"], config["repetitions"])
-    size = config["matmul_size"]
-    gflop = 2e-9 * size**3
+    size, repetitions = config["matmul_size"], config["repetitions"]
+    gflop, gigabytes = 2e-9 * size**3, 8e-9 * 16 * size**2
+    rates = 1e-9 * matmul_rate(size, repetitions), 1e-9 * memory_rate(16 * size**2, repetitions)
+    product, copy = gflop / rates[0], gigabytes / rates[1]
+    yield Row(f"product of matrices, {size} x {size}", product, gflop=gflop, note="the rate of floors")
     yield Row(
-        f"product of matrices, {size} x {size}", gflop / rate * 1e9, gflop=gflop, note="the rate of floors"
+        "adding to an array", copy, gigabytes=gigabytes, note=f"{rates[1]:.3g} GB/s: the rate of memory"
     )
-    yield from update_rows(config, rate)
+    yield from update_rows(config, *rates)
     if config["convolutions"]:
         yield from convolution_rows(config["convolutions"], config["repetitions"])
     for num_envs in (1, 10):
@@ -144,29 +164,31 @@ def measurements(config: Mapping) -> Iterator[Row]:
         yield from start_rows(config)
 
 
-def update_rows(config: Mapping, rate: float) -> Iterator[Row]:
-    """Updates of one run, and of several in one program."""
+def update_rows(config: Mapping, *rates: float) -> Iterator[Row]:
+    """Updates of one run, and of several in one program; `rates` of the machine, GFLOP/s and GB/s."""
     for size, num_seeds, *options in config["updates"]:
         notes = [] if num_seeds is None else [f"num_seeds={num_seeds}: one update of each"]
         notes += [NOTES[option] for option in options]
         for name in PROGRAMS:
-            row = update_row(config, name, size, num_seeds, options, rate)
+            row = update_row(config, name, size, num_seeds, options, rates)
             yield replace(row, note="; ".join(notes))
 
 
-def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, options, rate: float) -> Row:
+def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, options, rates) -> Row:
     """The updates of one program; whatever it holds is let go of afterwards."""
     forget_peak_memory()
     storage = next((option for option in options if option in ("memory", "disk")), "device")
     program = PROGRAMS[name](programs.with_dtype(config, size, options), size, num_seeds, storage)
-    flops = None if program.streams else product_flops(program.loop, program.state, *program.args)
-    arithmetic = flops and dict(
-        gflop=flops / program.num_updates / 1e9, floor=flops / program.num_updates / rate
-    )
+    arithmetic = {}
+    if not program.streams:
+        arguments, count = (program.loop, program.state, *program.args), 1e9 * program.num_updates
+        gflop, gigabytes = product_flops(*arguments) / count, product_bytes(*arguments) / count
+        floor = max(gflop / rates[0], gigabytes / rates[1])
+        arithmetic = dict(gflop=gflop, gigabytes=gigabytes, floor=floor)
     warm_up = "cold" not in options or program.streams  # streamed loops compile in their first call
     timing = measure(program.compile(), config["repetitions"], count=program.num_updates, warm_up=warm_up)
     memory = dict(memory=program.memory, peak=peak_memory())
-    return timed(f"{name} update, {size}", timing, **(arithmetic or {}), **memory)
+    return timed(f"{name} update, {size}", timing, **arithmetic, **memory)
 
 
 def convolution_rows(config: Mapping, repetitions: int) -> Iterator[Row]:
@@ -304,7 +326,8 @@ def markdown(
         *(f"| {' | '.join(row.cells)} |" for row in rows),
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
-        "Floor is what they would take at the rate of the first row. Memory is that of arguments and temporaries, "
+        "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
+        "the other at that of the second if that is longer. Memory is that of arguments and temporaries, "
         "Peak all that the process held.",
         "",
     ]

@@ -57,7 +57,11 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def _collect_sac(config, directory: RunDirectory) -> dict:
     """Trains agents, keeps their episodes, and lets the best one demonstrate."""
     position = train_agents(config, directory)
-    result = {"policy_return": max(float(np.mean(agent["returns"])) for agent in position.finished)}
+    result = {
+        "policy_return": max(
+            float(np.mean(agent["returns"])) for agent in position.finished if agent["returns"]
+        )
+    }
     if config.demonstrations.num_episodes:
         _demonstrate(config, directory, directory.path, "demonstrations", **config.demonstrations)
         result["demonstrations"] = summarise_folder(directory / "demonstrations")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from agents.noise import Disturbance
 from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac
 from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
 from experiments.collection import environment_choice, image_choice, make_envs, remove_episodes, write_round
-from experiments.metrics_writer import MetricsWriter, check_finite
+from experiments.metrics_writer import Diverged, MetricsWriter, check_finite
 from experiments.progress import Progress as Bar
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
@@ -35,7 +36,8 @@ class Position:
     """Where a run is; JSON-able by `dataclasses.asdict`.
 
     Attributes:
-      finished: for each agent that is done its rounds, agent_steps, updates, and returns when evaluated.
+      finished: for each agent that is done its rounds, agent_steps, updates, and returns when evaluated; none for one
+        that has diverged.
       progress: of the agent that learns now.
     """
 
@@ -128,7 +130,24 @@ def _train_agent(
             sac.restore(state, progress, _recorded_rounds(config, outputs.run, position, sensors))
         position.progress = sac.progress
         while len(position.finished) == agent:
-            _play_round(config, outputs, position, sac, sensors)
+            try:
+                _play_round(config, outputs, position, sac, sensors)
+            except Diverged as error:
+                _give_up(config, position, error)
+
+
+def _give_up(config, position: Position, error: Diverged):
+    """Goes on with the next agent; the error, if none is left that could have learnt anything."""
+    if (
+        not any(agent["returns"] for agent in position.finished)
+        and len(position.finished) + 1 == config.num_agents
+    ):
+        raise error
+    print(f"Agent {len(position.finished)} leaves no policy: {error}", file=sys.stderr)
+    facts = dataclasses.asdict(position.progress)
+    summary = {name: facts[name] for name in ("rounds", "agent_steps", "updates")}
+    position.finished.append(summary | {"returns": [], "diverged": True})
+    position.progress = Progress()
 
 
 def _play_round(config, outputs: _Outputs, position: Position, sac: SACRun, sensors: tuple[str, ...]):

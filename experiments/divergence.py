@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experiments.metrics_writer import check_finite, is_finite, shortened
+from experiments.metrics_writer import Diverged, check_finite, is_finite, shortened
 
 
 class DivergenceWatch:
@@ -30,7 +30,7 @@ class DivergenceWatch:
           update: number of updates so far.
 
         Raises:
-          MetricsError: all seeds have diverged, or a metric without an entry per seed is not finite.
+          Diverged: all seeds have diverged, or a metric without an entry per seed is not finite.
         """
         bad = {seed: self._not_finite(row, seed) for seed in range(self._num_seeds)}
         for seed, names in bad.items():
@@ -50,6 +50,20 @@ class DivergenceWatch:
 
     def _per_seed(self, value: Any) -> bool:
         return isinstance(value, list) and len(value) == self._num_seeds
+
+
+def diverged_among(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[str, int]]]:
+    """`diverged_result` of seeds that ran one after the other; `results` with `diverged` and `num_updates`.
+
+    Raises:
+      Diverged: all of them have diverged.
+    """
+    diverged = [bool(result.get("diverged")) for result in results]
+    if all(diverged):
+        raise Diverged(
+            f"Training has diverged, all {len(results)} seeds. Lower the learning rate or clip the gradient."
+        )
+    return diverged_result(diverged, [result["num_updates"] for result in results])
 
 
 def diverged_result(diverged: Sequence[bool], steps: Sequence[int]) -> dict[str, list[dict[str, int]]]:

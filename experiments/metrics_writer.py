@@ -29,6 +29,10 @@ class MetricsError(ValueError):
     """Metrics cannot be written, or are not finite."""
 
 
+class Diverged(MetricsError):
+    """A loss, or something else that is learnt by, is NaN or infinite."""
+
+
 class MetricsWriter:
     """Writes the metrics of a run into its directory.
 
@@ -193,14 +197,14 @@ def finite_mean(values: Iterable[float]) -> float:
 
 
 def check_finite(metrics: Mapping[str, Any], update: int) -> None:
-    """Raises a MetricsError that names the update and the metrics that are NaN or infinite.
+    """Raises a `Diverged` that names the update and the metrics that are NaN or infinite.
 
     Args:
       metrics: {name: scalar or array}, on device or not, or a row that `write` returned.
     """
     bad = [name for name, value in to_numbers(metrics).items() if not is_finite(value)]
     if bad:
-        raise MetricsError(
+        raise Diverged(
             f"Training has diverged: at update {update} these metrics are not finite: {shortened(bad)}. "
             "Lower the learning rate or clip the gradient; the last checkpoint is from before."
         )

@@ -96,16 +96,17 @@ def pretrain(directory: RunDirectory) -> dict:
         "num_episodes": num_episodes,
     }
     result |= diverged_result(state.step < config["num_updates"], state.step)
-    inspection.write(
-        directory.path,
-        select_seed(state.model, 0),
-        batch,
-        env_name=env_name,
-        metadata=metadata,
-        context=context,
-        update=config["num_updates"],
-        title="on embodiment data",
-    )
+    if directory.leads:
+        inspection.write(
+            directory.path,
+            select_seed(state.model, 0),
+            batch,
+            env_name=env_name,
+            metadata=metadata,
+            context=context,
+            update=config["num_updates"],
+            title="on embodiment data",
+        )
     return directory.mark_done(result)
 
 

@@ -167,10 +167,10 @@ def write_page(
         sections.append(report_page.FigureSection(text, out / "figures" / f"{name}.png", alt=text))
     sections += video_sections(results, report_page)
     sections += report_page.run_sections(results.cells[0].runs[0].path)
-    lead = (
-        f"{sum(len(cell.runs) for cell in results.cells)} runs, {len(results.methods)} methods, {len(results.tasks)} "
-        "tasks. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
-    )
+    counts = {"run": sum(len(cell.runs) for cell in results.cells)}
+    counts |= {"method": len(results.methods), "task": len(results.tasks)}
+    counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    lead = f"{counted}. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
     source = published_results.source()
     footer = (
         f"From {', '.join(map(str, folders))}. Published figures: {source.paper}; AIME-NoB, arXiv:2404.18896. "

@@ -10,6 +10,7 @@ agent's progress (agents/ot.py). The environment's reward is only used to evalua
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 
 import jax
@@ -24,11 +25,12 @@ from agents.ot import OTLearner, OTSettings
 from agents.sac import Actor, NumpyPolicy, SACSettings
 from agents.sac_rounds import Learner, Progress, RoundSettings, SACActor, SACRun
 from experiments.collection import remove_episodes, write_round
+from experiments.divergence import diverged_among
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import make_vector
 from experiments.evaluation import environment_of, expert_return, scores
 from experiments.main import launch
-from experiments.metrics_writer import MetricsWriter, check_finite
+from experiments.metrics_writer import Diverged, MetricsWriter, check_finite
 from experiments.progress import Progress as Bar
 from experiments.run_directory import RunDirectory
 from experiments.seeds import run_seeds
@@ -43,13 +45,15 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates one agent per seed; see experiments/configs/surrogate.py.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}.
+      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
+      `diverged_result`: those seeds are evaluated as they were at their last checkpoint.
     """
     with RunDirectory(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
         data = load_data(directory.config)
         results = run_seeds(directory, lambda single: SurrogateRun(single, data).run())
+        diverged = diverged_among(results)
         played = [result["return"] for result in results]
         merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
         counts = {name: [result[name] for result in results] for name in ("num_updates", "agent_steps")}
@@ -58,7 +62,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
                 like_policy(result)
             )
             Checkpoints(directory / "policies" / str(index), keep=1).save(0, policy, facts)
-        return directory.mark_done({"return": played} | merged | counts)
+        return directory.mark_done({"return": played} | merged | counts | diverged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,9 +180,15 @@ class SurrogateRun:
             MetricsWriter(run.path, start_update=agent.progress.rounds) as writer,
             Bar(total, config["method"], initial=min(agent.progress.agent_steps, total)) as bar,
         ):
+            diverged = False
             while agent.progress.agent_steps < total:
                 before = agent.progress.agent_steps
-                self._play_round(agent, writer)
+                try:
+                    self._play_round(agent, writer)
+                except Diverged as error:
+                    print(f"Seed {config['seed']}: {error} That one is evaluated.", file=sys.stderr)
+                    diverged = True
+                    break
                 after = agent.progress.agent_steps
                 if every and after // every > before // every:
                     result = self._evaluate(learner.actor(agent.state), config["evaluation"]["episodes"], 0)
@@ -190,12 +200,18 @@ class SurrogateRun:
                     self._checkpoints.save(agent.progress.rounds, agent.state, extra)
                     run.stop_if_interrupted()
                 bar.update(min(after, total) - min(before, total))
-            actor = learner.actor(agent.state)
+            actor = learner.actor(self._last_state(learner, agent) if diverged else agent.state)
             result = self._evaluate(actor, config["evaluation"]["final_episodes"], 1)
             writer.write_eval({"update": agent.progress.rounds, "final": True, **result})
         counts = {"num_updates": agent.progress.updates, "agent_steps": agent.progress.agent_steps}
+        counts |= {"diverged": True} if diverged else {}
         sizes = self._save_policy(actor, result["return"][0])
         return {"return": result["return"][0], "policy": sizes} | counts
+
+    def _last_state(self, learner: Learner, agent: SACRun):
+        """The state of the last checkpoint, or that before the first update."""
+        state, _ = self._restore(learner)
+        return agent.initial_state() if state is None else state
 
     def _restore(self, learner: Learner):
         """(state or None, Progress)."""

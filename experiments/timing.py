@@ -61,23 +61,37 @@ def product_flops(function: Callable, *args) -> float:
 
     Everything else is left out. A loop counts as often as it runs if it is a scan, once if it is a while loop.
     """
-    return _flops(jax.make_jaxpr(function)(*args).jaxpr)
+    return _sum_of_products(jax.make_jaxpr(function)(*args).jaxpr, _flops)
 
 
-def _flops(jaxpr: Jaxpr) -> float:
+def product_bytes(function: Callable, *args) -> float:
+    """Bytes of the operands and the results of those products, each moved once."""
+    return _sum_of_products(jax.make_jaxpr(function)(*args).jaxpr, _bytes)
+
+
+def _bytes(equation) -> float:
+    return float(sum(x.aval.size * x.aval.dtype.itemsize for x in (*equation.invars, *equation.outvars)))
+
+
+def _flops(equation) -> float:
+    out = equation.outvars[0].aval
+    if equation.primitive.name == "dot_general":
+        (contracting, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2.0 * out.size * _product(shape[axis] for axis in contracting)
+    kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
+    zeros = _product(equation.params["lhs_dilation"])  # between pixels; most products are with them
+    return 2.0 * out.size * _product(kernel) / kernel[numbers.rhs_spec[0]] / zeros
+
+
+def _sum_of_products(jaxpr: Jaxpr, count: Callable) -> float:
+    """The sum of `count(equation)` over the products of a program."""
     total = 0.0
     for equation in jaxpr.eqns:
-        out = equation.outvars[0].aval if equation.outvars else None
-        if equation.primitive.name == "dot_general":
-            (contracting, _), _ = equation.params["dimension_numbers"]
-            shape = equation.invars[0].aval.shape
-            total += 2.0 * out.size * _product(shape[axis] for axis in contracting)
-        elif equation.primitive.name == "conv_general_dilated":
-            kernel, numbers = equation.invars[1].aval.shape, equation.params["dimension_numbers"]
-            zeros = _product(equation.params["lhs_dilation"])  # between pixels; most products are with them
-            total += 2.0 * out.size * _product(kernel) / kernel[numbers.rhs_spec[0]] / zeros
+        if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+            total += count(equation)
         times = equation.params["length"] if equation.primitive.name == "scan" else 1
-        total += times * sum(_flops(inner) for inner in _inner(equation.params))
+        total += times * sum(_sum_of_products(inner, count) for inner in _inner(equation.params))
     return total
 
 
@@ -116,6 +130,13 @@ def matmul_rate(size: int, repetitions: int) -> float:
     x = jnp.full((size, size), 1.0 / size)
     product = jax.jit(lambda x: x @ x)
     return 2.0 * size**3 / measure(lambda: product(x), repetitions).wall_min
+
+
+def memory_rate(size: int, repetitions: int) -> float:
+    """Bytes per second, read and written, of adding one to `size` float32 numbers, the fastest of several."""
+    x = jnp.zeros(size, jnp.float32)
+    add = jax.jit(lambda x: x + 1.0)
+    return 8.0 * size / measure(lambda: add(x), repetitions).wall_min
 
 
 def machine() -> dict:

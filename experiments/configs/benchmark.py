@@ -28,7 +28,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # Sizes with numbers of runs in one program; None is a single run without an axis of seeds. Further entries are
     # options: "bfloat16" to compute in, "memory" or "disk" for data that stream from there, "cold" to time the first
     # call, else the first does not count.
-    config.updates = (("published", None), ("published", 1), ("small", None), ("small", 1), ("small", 4))
+    config.updates = (
+        ("published", None),
+        ("published", 1),
+        ("small", None),
+        ("small", 1),
+        ("small", 4),
+        ("small", 8),
+    )
     config.convolutions = None  # whose gradients are timed
     config.repetitions = 7  # of each measurement; medians are reported
     config.updates_per_dispatch = 2

@@ -2,11 +2,14 @@
 
     git clone https://github.com/argmax-ai/aime-v2 PATH
     pip install torch einops omegaconf
-    python results/pytorch-comparison/measure.py --torch=PATH [--visual] [--rounds=7] [--threads=2]
+    python results/pytorch-comparison/measure.py --torch=PATH [--visual] [--rounds=7] [--threads=2] [--huge_pages]
 
-Two processes, one for each side, take turns: while one is measured, the other waits. Both have the same sizes (the
-published ones), the same shapes of data, float32 and the same number of threads. The PyTorch side is the body of the
-loops of `train_model_only.py` and `train_aime.py` around the authors' own classes, on data that are in memory already.
+Two processes, one for each side, take turns: while one is measured, the other waits. A turn is one call that does not
+count, which brings back the memory that had been idle, and three that do: training makes one update after the other.
+Both sides have the same sizes (the published ones), the same shapes of data, float32 and the same number of threads.
+Each runs as its users run it: this project's programs ask glibc for huge pages; with `--huge_pages` the PyTorch side
+does, too. The PyTorch side is the body of the loops of `train_model_only.py` and `train_aime.py` around the authors'
+own classes, on data that are in memory already.
 """
 
 import argparse
@@ -21,7 +24,7 @@ import types
 
 WALKER = {"orientations": 14, "height": 1, "velocity": 9}
 ACTION_SIZE, BATCH_SIZE, LENGTH = 6, 50, 50
-ACTING_CALLS = 100
+ACTING_CALLS, CALLS_PER_TURN = 100, 3
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -134,9 +137,12 @@ def serve(calls: dict) -> None:
         call(), call()
     print("ready", flush=True)
     for line in sys.stdin:
+        call = calls[line.strip()]
+        call()
         began = time.perf_counter()
-        calls[line.strip()]()
-        print(time.perf_counter() - began, flush=True)
+        for _ in range(CALLS_PER_TURN):
+            call()
+        print((time.perf_counter() - began) / CALLS_PER_TURN, flush=True)
 
 
 def alternate(arguments) -> dict:
@@ -144,7 +150,11 @@ def alternate(arguments) -> dict:
     sides = {}
     for name in SIDES:
         command = [sys.executable, __file__, f"--side={name}", *sys.argv[1:]]
-        sides[name] = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        environment = {key: value for key, value in os.environ.items() if key != "GLIBC_TUNABLES"}
+        if name == "jax" or arguments.huge_pages:
+            environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
+        pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        sides[name] = subprocess.Popen(command, env=environment, **pipes)
         assert sides[name].stdout.readline().strip() == "ready", f"{name} did not start"
     names = ("world-model update", "AIME policy update", "acting")
     seconds = {name: {side: [] for side in sides} for name in names}
@@ -168,8 +178,9 @@ def main() -> None:
     )
     parser.add_argument("--torch", required=True, help="a clone of the authors' repository aime-v2")
     parser.add_argument("--visual", action="store_true", help="images of 64x64 instead of vectors")
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--huge_pages", action="store_true", help="for the PyTorch side, too")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:

@@ -1,5 +1,7 @@
 """Several seeds in one program: one that diverges stands still at its last finite state, and the others go on."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,8 +9,9 @@ import optax
 import pytest
 
 from agents.fitting import FitSettings, FitState, end_epoch
-from experiments.divergence import DivergenceWatch, diverged_result
-from experiments.metrics_writer import MetricsError, read_rows
+from experiments.collect_sac import Position, _give_up
+from experiments.divergence import DivergenceWatch, diverged_among, diverged_result
+from experiments.metrics_writer import Diverged, MetricsError, read_rows
 from experiments.run_directory import RunDirectory
 from experiments.training_run import train
 from worldmodels.training import TrainState, make_train_loop, make_update, only_finite
@@ -106,3 +109,18 @@ def test_a_fit_that_diverges_stops_with_its_best_weights(validation_loss, finite
     state = state.replace(train=state.train.replace(model=jnp.float32(9.0)), best_loss=jnp.float32(0.5))
     ended = end_epoch(state, jnp.float32(validation_loss), FitSettings(), finite=jnp.array(finite))
     assert ended.stopped and ended.diverged and ended.best_model == 1.0
+
+
+def test_seeds_that_ran_one_after_the_other_are_named_where_they_diverged():
+    results = [{"num_updates": 40}, {"num_updates": 20, "diverged": True}]
+    assert diverged_among(results) == {"diverged": [{"seed": 1, "updates": 20}]}
+    with pytest.raises(Diverged, match="all 1 seeds"):
+        diverged_among(results[1:])
+
+
+def test_an_agent_that_diverges_leaves_its_place_to_the_next():
+    position = Position()
+    _give_up(SimpleNamespace(num_agents=2), position, Diverged("nan"))
+    assert position.finished[0]["diverged"] and not position.finished[0]["returns"]
+    with pytest.raises(Diverged, match="nan"):
+        _give_up(SimpleNamespace(num_agents=2), position, Diverged("nan"))

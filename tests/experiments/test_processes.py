@@ -42,7 +42,7 @@ def together(*flags) -> None:
 
 
 def finish(process) -> None:
-    _, errors = process.communicate(timeout=240)
+    _, errors = process.communicate(timeout=900)
     assert process.returncode == 0, errors
 
 

@@ -8,7 +8,7 @@ from interruption import SIGTERM, assert_same_run, start, stop_after_rows
 from experiments import surrogate
 from experiments.configs.surrogate import get_config
 from experiments.envs.vector import make_vector
-from experiments.metrics_writer import read_rows
+from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
 
 
@@ -36,6 +36,21 @@ def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_p
     assert np.shape(result["return"]) == (2, 2)
     rows = read_rows(tmp_path / "seeds" / "1" / "metrics.jsonl")
     assert "train/discriminator/gradient_penalty" in rows[-1]
+
+
+def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(data, tmp_path, monkeypatch):
+    rows = []
+
+    def first_row_is_not_finite(row, update):
+        rows.append(row)
+        if len(rows) == 1:
+            raise Diverged("a loss is NaN.")
+
+    monkeypatch.setattr(surrogate, "check_finite", first_row_is_not_finite)
+    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=60)
+    result = surrogate.run(config, tmp_path)
+    assert [entry["seed"] for entry in result["diverged"]] == [0]
+    assert np.shape(result["return"]) == (2, 2) and np.isfinite(result["return"]).all()
 
 
 def test_a_finished_run_is_loaded_with_its_history(ot_run):
