@@ -129,7 +129,8 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
     except Exception as error:
         # PyTorch's own message advises to open it unsafely.
         reason = str(error).strip().split("\n")[0]
-        reason = "it asks for more than tensors" if "weights_only" in reason else reason.rstrip(".")
+        unsafe = "Weights only load failed" in reason
+        reason = "it is damaged or asks for more than tensors" if unsafe else reason.rstrip(".")
         raise ValueError(
             f"{path} is not a PyTorch state dict that can be opened safely: {reason}; nothing of it was run. "
             "Get an intact copy of the weights."

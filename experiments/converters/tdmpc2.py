@@ -171,7 +171,7 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch's own, and whatever a damaged file causes
         reason = str(error).strip().split("\n")[0].rstrip(".")
-        because = "" if "weights_only" in reason else f" ({reason})"  # torch's advice to open it unsafely
+        because = "" if "Weights only load failed" in reason else f" ({reason})"  # advice to open it unsafely
         raise ValueError(
             f"{path} cannot be opened safely: it is damaged or asks for more than tensors, and nothing of it was run"
             f"{because}."
