@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The walker of results/visual-demo.md: walking, learnt and seen in images only. After `make demo-walker`:
 #   bash results/visual-walker.sh [PYTHON [DEMO [OUT]]]
-# About 40 minutes on one core. Finished runs are skipped; the same command continues.
+# About an hour and a half on one busy core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
