@@ -6,7 +6,7 @@ import dataclasses
 
 from experiments import frame_stacks
 from experiments.evaluation import environment_of, expert_return
-from worldmodels.dataset import SequenceDataset
+from worldmodels.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.episodes import Episode, load_episodes
 
 # Methods that see the true actions, and what to use without them.
@@ -40,8 +40,20 @@ class Data:
         return self.body or self.demonstrations
 
     def windows(self, episodes: list[Episode], with_actions: bool) -> SequenceDataset:
-        """Windows of one record more than the policy's stack."""
-        options = dict(length=self.window_length, sensors=list(self.arch["sizes"]), with_reward=False)
+        """Windows of one record more than the policy's stack; they do not stream, so that all must fit.
+
+        Raises:
+          ValueError: they do not.
+        """
+        sensors = list(self.arch["sizes"])
+        need, free = estimate_bytes(episodes, sensors, self.window_length), free_memory()
+        if free is not None and need > free:
+            raise ValueError(
+                f"Baselines hold all their data at once, and these {len(episodes)} episodes need "
+                f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "
+                "(config.num_embodiment, config.num_demonstrations) or smaller images."
+            )
+        options = dict(length=self.window_length, sensors=sensors, with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
 
     def shown(self, *, with_actions: bool) -> SequenceDataset:
@@ -96,7 +108,8 @@ def load_folder(config: dict, name: str) -> list[Episode]:
     """Episodes of the folder `config[name]`, as many as `config["num_" + name]`."""
     if not config[name]:
         raise ValueError(f"{config['method'].upper()} needs a folder of episodes; pass --config.{name}=DIR.")
-    return load_episodes(config[name], limit=config[f"num_{name}"])
+    # Images are read when the windows are made: once, and to where they shall lie.
+    return load_episodes(config[name], limit=config[f"num_{name}"], images_on_disk=True)
 
 
 def has_actions(episodes: list[Episode]) -> bool:

@@ -113,17 +113,21 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"rows": [Row as dict], "machine", "session"}.
     """
     config = plain_config(config)
-    before = machine()
-    rows = []
+    before, rows, workdir = machine(), [], Path(workdir)
     for row in measurements(config):
         rows.append(row)
         print(" | ".join(cell for cell in row.cells if cell), flush=True)
+        result = write(workdir, rows, before)  # an interrupted benchmark leaves what it has
+    print(f"Written: {workdir / 'benchmark.md'}")
+    return result
+
+
+def write(workdir: Path, rows: list[Row], before: Mapping) -> dict:
+    """Writes the rows in all formats; returns what `run` does."""
     result = {"rows": [asdict(row) for row in rows], **surroundings(before)}
-    workdir = Path(workdir)
     write_atomically(workdir / "benchmark.md", markdown(rows, result))
     write_atomically(workdir / "benchmark.csv", as_csv(rows))
     write_json(workdir / "benchmark.json", result)
-    print(f"Written: {workdir / 'benchmark.md'}")
     return result
 
 
@@ -181,7 +185,8 @@ def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, opt
         gflop, gigabytes = product_flops(*arguments) / count, product_bytes(*arguments) / count
         floor = max(gflop / rates[0], gigabytes / rates[1])
         arithmetic = dict(gflop=gflop, gigabytes=gigabytes, floor=floor)
-    timing = measure(program.compile(), config["repetitions"], count=program.num_updates)
+    warm_up = "cold" not in options or program.streams  # streamed loops compile in their first call
+    timing = measure(program.compile(), config["repetitions"], count=program.num_updates, warm_up=warm_up)
     memory = dict(memory=program.memory, peak=peak_memory())
     return timed(f"{name} update, {size}", timing, **arithmetic, **memory)
 
@@ -203,6 +208,7 @@ NOTES = {
     "bfloat16": "compute_dtype=bfloat16",
     "memory": "data in main memory, streamed",
     "disk": "images on disk, streamed",
+    "cold": "the first update",
 }
 
 

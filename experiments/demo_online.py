@@ -26,7 +26,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"table": Markdown, "success": {method: mean success of the final evaluations}, "seconds": {stage: seconds}}.
     """
-    allowed = (*FREE_TO_CHANGE, "video", "title")
+    allowed = (*FREE_TO_CHANGE, "video", "title", "num_seeds")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
         summary = directory.result or run_everything(config, directory)
         print(summary["table"], flush=True)

@@ -42,6 +42,7 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
         y_label="Episodes with success, %",
         references={"Demonstrations": 100.0},
         note=caption(config),
+        bands=False,
     )
     plot_style.save_figure(curve, workdir / "figures" / "success")
     clip, why_not = side_by_side(config, workdir, rows) if config.video else (None, "Switched off.")
@@ -114,7 +115,10 @@ def as_csv(rows: list[dict]) -> str:
 
 
 def learning_curves(config, workdir: Path, rows: list[dict]) -> dict:
-    """Success at any step, in %, against environment steps; offline AIME is a level line."""
+    """Success at any step, in %, against environment steps; offline AIME is a level line.
+
+    Variants of AIME-v2 go by their rewards alone, so that each has a colour of its own.
+    """
     from experiments.figures import Curve
 
     curves, last = {}, 1
@@ -127,7 +131,8 @@ def learning_curves(config, workdir: Path, rows: list[dict]) -> dict:
         x = [entry["env_step"] for entry in evaluations[0]]
         last = max(last, x[-1])
         percent = [[100 * float(np.mean(entry["success_any"])) for entry in run] for run in evaluations]
-        curves[row["Method"]] = Curve(x, percent)
+        name = row["Method"].removeprefix("AIME-v2, ")
+        curves[name[:1].upper() + name[1:]] = Curve(x, percent)
     offline = next(row for row in rows if row["stage"] == "aime")
     level = [[100 * value] * 2 for value in offline["success_any_by_seed"]]
     return {AIME: Curve([0, last], level), **curves}

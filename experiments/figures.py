@@ -92,6 +92,7 @@ def learning_curves(
     y_label: str = PERCENT,
     references: Mapping[str, float] | None = None,
     note: str = "",
+    bands: bool = True,
 ) -> Figure:
     """Scores during training: seeds as faint lines, their mean, and the 95% Student t band over seeds.
 
@@ -102,6 +103,7 @@ def learning_curves(
       curves: {method: Curve}, drawn in order.
       references: {name: level} of horizontal lines, e.g. {"Expert": 100.0, "Random": 8.6}.
       note: small print below the figure.
+      bands: False for shares of successes, which no t band fits: it leaves 0 to 100%.
     """
     _refuse_empty(curves, "learning_curves")
     references = dict(references or {})
@@ -112,12 +114,12 @@ def learning_curves(
     styles = method_styles(curves)
     for index, (method, curve) in enumerate(curves.items()):
         axes = panels[index if separate else 0]
-        _draw_curve(axes, curve, styles[method], crowded=len(curves) > 3 and not separate)
+        _draw_curve(axes, curve, styles[method], crowded=len(curves) > 3 and not separate, band=bands)
         if separate:
             axes.set_title(method, color=styles[method].colour, fontsize=8.5)
     levels = [*references.values(), *(v for c in curves.values() for v in np.ravel(c.seeds))]
     bounds = [b for c in curves.values() for column in np.transpose(c.seeds) for b in _interval(column)]
-    panels[0].set_ylim(_limits(levels, bounds))
+    panels[0].set_ylim(_limits(levels, bounds if bands else ()))
     for axes in panels:
         axes.margins(x=0.025)
         for level in references.values():
@@ -303,16 +305,16 @@ def _interval(values: Sequence[float]) -> list[float]:
     return [] if math.isnan(interval.low) else [interval.low, interval.high]
 
 
-def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool) -> None:
+def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, band: bool) -> None:
     x, seeds = np.asarray(curve.x, np.float64), np.asarray(curve.seeds, np.float64)
     order = np.argsort(x)
     x, seeds = x[order], seeds[:, order]
     for seed in seeds:
         axes.plot(x, seed, color=style.colour, linewidth=0.8, alpha=0.3 if crowded else 0.45, zorder=2)
-    bounds = np.array([_interval(column) or [np.nan, np.nan] for column in seeds.T])
-    axes.fill_between(
-        x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=0.07 if crowded else 0.13, linewidth=0
-    )
+    if band:
+        bounds = np.array([_interval(column) or [np.nan, np.nan] for column in seeds.T])
+        alpha = 0.07 if crowded else 0.13
+        axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=alpha, linewidth=0)
     marker = style.marker if len(x) <= 12 else ""
     axes.plot(x, np.nanmean(seeds, axis=0), style.line, color=style.colour, marker=marker, zorder=3)
 

@@ -103,8 +103,8 @@ def collection_rows(config: Mapping, settings: Mapping, learner: OnlineLearner) 
             )
             play = functools.partial(collect_episodes, envs, actor, num_envs)
             timing = measure(play, config["rounds"], count=num_envs)
-        steps = round(shown[0].length / timing.wall)
-        yield timed(f"episode, {num_envs} environments at once", timing, note=f"{steps} agent steps/s")
+        steps, plural = round(shown[0].length / timing.wall), "s"[: num_envs > 1]
+        yield timed(f"episode, {num_envs} environment{plural} at once", timing, note=f"{steps} agent steps/s")
 
 
 def memory_rows(learner: OnlineLearner, num_episodes: int) -> Iterator[Row]:

@@ -168,7 +168,14 @@ def label_lines(axes: Axes, labels: Sequence[tuple[float, str, str]], *, gap: fl
             color=colour,
             va="center",
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": colour, "linewidth": 0.7, "shrinkA": 1, "shrinkB": 1},
+            arrowprops={
+                "arrowstyle": "-",
+                "color": colour,
+                "linewidth": 0.7,
+                "shrinkA": 1,
+                "shrinkB": 1,
+                "relpos": (0.0, 0.5),  # the line ends where the text begins
+            },
         )
 
 

@@ -32,7 +32,9 @@ class Timing:
     repetitions: int
 
 
-def measure(call: Callable[[], object], repetitions: int, *, inner: int = 1, count: int = 1) -> Timing:
+def measure(
+    call: Callable[[], object], repetitions: int, *, inner: int = 1, count: int = 1, warm_up: bool = True
+) -> Timing:
     """Times `call`, after one call that does not count.
 
     Args:
@@ -40,8 +42,10 @@ def measure(call: Callable[[], object], repetitions: int, *, inner: int = 1, cou
       repetitions: measurements, of which the median is taken.
       inner: calls per measurement, for calls too short for the clock of the processor time.
       count: things that one call does; times are per thing.
+      warm_up: False leaves that first call out, for what is compiled and takes minutes.
     """
-    jax.block_until_ready(call())
+    if warm_up:
+        jax.block_until_ready(call())
     walls, cpus = [], []
     for _ in range(repetitions):
         wall, cpu = time.perf_counter(), time.process_time()

@@ -224,7 +224,8 @@ def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
     if value.dtype == np.uint8:
         return value
     rounded = np.rint(value)
-    if rounded.min() < 0 or rounded.max() > 255 or (value.max() <= 1 and (rounded != value).any()):
+    in_0_to_1 = value.dtype.kind == "f" and 0 < value.max() <= 1
+    if rounded.min() < 0 or rounded.max() > 255 or in_0_to_1:
         raise EpisodeError(
             f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; "
             "expected 0 to 255. Scale it before writing (`python -m experiments.convert`, config.image_scale)."

@@ -127,8 +127,13 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         state = torch.load(path, map_location="cpu", weights_only=True)
         tensors = {name: tensor.float().numpy() for name, tensor in state.items()}
     except Exception as error:
+        # PyTorch's own message advises to open it unsafely.
+        reason = str(error).strip().split("\n")[0]
+        unsafe = "Weights only load failed" in reason
+        reason = "it is damaged or asks for more than tensors" if unsafe else reason.rstrip(".")
         raise ValueError(
-            f"{path} is not a PyTorch state dict that can be opened safely: {error}".split("\n")[0]
+            f"{path} is not a PyTorch state dict that can be opened safely: {reason}; nothing of it was run. "
+            "Get an intact copy of the weights."
         ) from error
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
@@ -232,6 +237,7 @@ def rssm_options(options: Mapping, tensors: Mapping) -> dict:
     family = options.get("name", "rssmo").split("-")[0]
     if family not in ("rssm", "rssmo"):
         raise ValueError(f"Unknown world_model.name {options.get('name')!r}. Known: rssm, rssmo.")
+    refuse_dropout(options, "section world_model")
     plain_gru = "memory_cell.weight_ih" in tensors
     deter_size, *stoch = options["state_dim"]
     min_std = options.get("min_std")
@@ -272,9 +278,19 @@ def image_options(options: Mapping, *, decoder: bool) -> dict:
     name = options["name"]
     if name not in IMAGE_OPTIONS:
         raise ValueError(f"Unknown image network {name!r}. Known: {', '.join(IMAGE_OPTIONS)}.")
+    refuse_dropout(options, f"network {name!r}")
     known = [key for key in IMAGE_OPTIONS[name] if decoder or key != "sigmoid"]
     defaults = dict(sigmoid=name == "cnn_ha") if decoder else {}
     return {"name": name} | defaults | {key: options[key] for key in known if key in options}
+
+
+def refuse_dropout(options: Mapping, where: str) -> None:
+    """An error for options that would make a network drop units, which none of ours does."""
+    found = [key for key, value in options.items() if "dropout" in key and value]
+    if found:
+        raise ValueError(
+            f"Options {', '.join(found)} of the {where} are not supported; no network has dropout."
+        )
 
 
 def intrinsic_options(options: Mapping, first_version: bool) -> dict:

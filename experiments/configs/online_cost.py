@@ -22,5 +22,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.updates = 10  # per dispatch
     config.repetitions = 5  # of which medians are reported
     if preset == "tiny":
-        config.num_envs, config.rounds, config.updates, config.repetitions = (1, 2), 1, 2, 2
+        config.rewards, config.num_envs = ("none", "viper"), (1, 2)
+        config.rounds, config.updates, config.repetitions = 1, 2, 2
     return config.lock()

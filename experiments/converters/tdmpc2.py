@@ -170,10 +170,11 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
         with torch.serialization.safe_globals(_STAND_INS):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
     except Exception as error:  # torch's own, and whatever a damaged file causes
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rstrip(".")
+        because = "" if "Weights only load failed" in reason else f" ({reason})"  # advice to open it unsafely
         raise ValueError(
-            f"{path} cannot be opened safely: it is damaged or asks for more than tensors, and nothing of it was run "
-            f"({reason})."
+            f"{path} cannot be opened safely: it is damaged or asks for more than tensors, and nothing of it was run"
+            f"{because}."
         ) from error
     state = content.state if isinstance(content, _Kept) else content
     tensors = state.get("_tensordict", state) if isinstance(state, Mapping) else {}

@@ -12,7 +12,7 @@ import pytest
 
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import collect_episodes
-from experiments import baseline, frame_stacks
+from experiments import baseline, baseline_data, frame_stacks
 from experiments.configs.baseline import get_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import read_rows
@@ -117,6 +117,12 @@ def test_bc_runs_without_embodiment_data(data, tmp_path):
 def test_bc_refuses_demonstrations_without_actions(data, tmp_path):
     with pytest.raises(ValueError, match="BC needs the true actions, and the demonstrations in .* have none"):
         baseline.run(make_config("bc-tiny", data, "observations"), tmp_path)
+
+
+def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(baseline_data, "free_memory", lambda: 100)
+    with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
+        baseline.run(make_config("bco-tiny", data), tmp_path / "run")
 
 
 def test_a_missing_folder_is_named(data, tmp_path):

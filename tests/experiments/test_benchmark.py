@@ -1,7 +1,14 @@
 """The benchmark, with the tiny preset."""
 
+import functools
+
+import jax.numpy as jnp
+from jax import lax
+
 from experiments import benchmark
 from experiments.configs import benchmark as benchmark_config
+from experiments.timing import product_flops
+from worldmodels.convolution import ORDER
 
 
 def test_every_part_is_timed_and_saved(tmp_path):
@@ -13,5 +20,14 @@ def test_every_part_is_timed_and_saved(tmp_path):
         "acting, 1 environment",
         "sampling a batch",
         "collection",
+        "compute_dtype=bfloat16; data in main memory, streamed",
+        "gradients of convolutions in a loop, ours",
     ):
         assert row in table
+
+
+def test_zeros_between_the_pixels_of_a_transposed_convolution_are_not_arithmetic():
+    x, kernel = jnp.zeros((1, 4, 4, 3)), jnp.zeros((2, 2, 3, 5))
+    spread = functools.partial(lax.conv_general_dilated, window_strides=(1, 1), padding=2 * [(1, 1)])
+    flops = product_flops(lambda x, k: spread(x, k, lhs_dilation=(2, 2), dimension_numbers=ORDER), x, kernel)
+    assert flops == 2 * (8 * 8 * 5) * (2 * 2 * 3) / 4

@@ -46,6 +46,16 @@ def test_missing_opengl_names_the_packages_and_is_not_fatal(monkeypatch):
     assert "apt-get install -y libegl1" in findings[-1].fix
 
 
+def test_rendering_is_timed_in_both_qualities(monkeypatch):
+    monkeypatch.setattr(rendering, "probe", lambda backend: None if backend == "egl" else "no library")
+    monkeypatch.setattr(
+        doctor, "_render_speed", lambda backend, workers, quality="published": f"{quality} speed"
+    )
+    findings = {finding.name: finding.value for finding in doctor.check_rendering(brief=False, workers=1)}
+    assert findings["OpenGL egl"] == "published speed"
+    assert findings["OpenGL egl, fast"] == "fast speed, with render_quality=fast"
+
+
 def test_an_unsupported_python_is_refused(monkeypatch):
     monkeypatch.setattr(sys, "version_info", (3, 13, 0))
     assert doctor.check_python().state == "broken"

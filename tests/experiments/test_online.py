@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
-from experiments import collect, online, pretrain, rewards
+from experiments import collect, online, online_cost, pretrain, rewards
 from experiments.configs import collect as collect_config
 from experiments.configs import online as online_config
+from experiments.configs import online_cost as cost_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
 from experiments.metrics_writer import read_rows
@@ -61,6 +62,28 @@ def test_every_row_has_clocks_returns_and_both_losses(finished):
     for name in ("model/loss", "policy/loss", "policy/viper_reward_return", "value/viper_reward_value_loss"):
         assert np.isfinite([row[f"train/{name}"] for row in rows]).all()
     assert all(row["episode/viper_return"][0] < 0 for row in rows)
+
+
+def test_rows_tell_how_long_each_part_took(finished):
+    workdir, _ = finished
+    row = [row for row in read_rows(workdir / "metrics.jsonl") if "episode/return" in row][-1]
+    for part in ("collection", "scoring", "updates", "checkpoint"):
+        assert row[f"time/{part}"] > 0 and row[f"time/{part}_processor"] >= 0
+
+
+def test_what_a_run_costs_is_measured_part_by_part(folder, finished):
+    online_cost.run(config_of(cost_config, run=str(finished[0])), folder / "cost")
+    table = (folder / "cost" / "online-cost.md").read_text()
+    for row in (
+        "model alone",
+        "policy's AIME loss alone",
+        "update, reward none",
+        "update, reward viper",
+        "reward viper of an episode",
+        "episode, 2 environments at once",
+        "online buffer",
+    ):
+        assert row in table
 
 
 def test_evaluations_count_success_in_three_ways_and_begin_with_offline_aime(finished):

@@ -185,6 +185,7 @@ def foreign_with(**changes):
         (foreign_with(height=np.float32(0)), r"unequal length \(height 0"),
         (foreign_with(reward=np.zeros((5, 2))), r"'reward' has shape \[5, 2\]"),
         (foreign_with(image=np.full((5, 4, 4, 3), 0.5)), "expected 0 to 255"),
+        (foreign_with(image=np.ones((5, 4, 4, 3), np.float32)), "expected 0 to 255"),
         (foreign_with(image=np.full((5, 4, 4, 3), 300.0)), "expected 0 to 255"),
         (foreign_with(image=np.full((5, 4, 4, 3), -1)), "expected 0 to 255"),
         (foreign_with(note=np.full((5, 1), b"text")), "'note' has dtype"),

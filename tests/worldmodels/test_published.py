@@ -146,8 +146,11 @@ def test_weights_that_are_not_finite_are_refused(tmp_path):
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     write(tmp_path, config("rssm"), version_1_rssm())
     torch.save({"weight": print}, tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="not a PyTorch state dict that can be opened safely"):
+    with pytest.raises(
+        ValueError, match="can be opened safely: it asks for more than tensors; nothing"
+    ) as error:
         published.load(tmp_path)
+    assert "weights_only" not in str(error.value), "PyTorch's advice is to open it unsafely"
 
 
 def test_new_heads_start_from_scratch(tmp_path):
@@ -171,6 +174,14 @@ def test_new_heads_start_from_scratch(tmp_path):
             0.1,
             "Options dropout of the network 'dmlp' are not",
         ),
+        (
+            ("world_model", "encoders", "visual", "dropout"),
+            0.1,
+            "Options dropout of the network 'cnn_ha' are not supported",
+        ),
+        (("world_model", "dropout"), 0.1, "Options dropout of the section world_model are not supported"),
+        (("world_model", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
+        (("world_model", "decoders", "tabular", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
     ],
 )
 def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence):
