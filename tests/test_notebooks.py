@@ -36,4 +36,9 @@ def test_notebooks_are_kept_with_their_outputs(path):
     cells = code_cells(path)
     assert all(cell["execution_count"] for cell in cells), "run them: make notebooks"
     assert any(cell["outputs"] for cell in cells)
-    assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
+    for cell in cells:
+        kinds = {
+            kind for output in cell["outputs"] for kind in (output["output_type"], *output.get("data", {}))
+        }
+        assert "error" not in kinds
+        assert ("image/png" in kinds) == ("plt.show()" in "".join(cell["source"]))
