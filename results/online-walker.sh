@@ -2,7 +2,7 @@
 # The curve of results/online-walker.md: AIME-v2 on walker-walk from 80 episodes of standing and flailing, with which
 # offline AIME falls. After `make demo-walker` and `bash results/walker-transfer.sh`:
 #   bash results/online-walker.sh [PYTHON [FOLDER OF THE RUNS]]
-# About five minutes of one core. The same command continues.
+# About ten minutes of one core. The same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}

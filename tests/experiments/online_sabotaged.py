@@ -1,14 +1,14 @@
-"""`experiments.online` that sends itself a signal: python online_sabotaged.py PLACE SIGNAL FLAGS...
+"""`experiments.online` that sends itself a signal: python online_sabotaged.py PLACE NUMBER SIGNAL FLAGS...
 
-Places: "episode", in the middle of one; "files", between the files of the episodes of a round; "checkpoint", when one
-is written but not yet in its place.
+Places: "episode", in the middle of one; "checkpoint", when one is written but not yet in its place. NUMBER counts those
+of this process from 1.
 """
 
 import os
 import sys
 from collections.abc import Callable
 
-from experiments import collection, online
+from experiments import online
 from worldmodels import checkpoints
 
 
@@ -26,21 +26,25 @@ def before_call(number: int, function: Callable, act: Callable) -> Callable:
     return counted
 
 
-def sabotage(place: str, act: Callable) -> None:
-    """Lets `act` happen at a place of the first round that this process plays."""
-    if place == "episode":
-        play = online.collect_episodes
-        online.collect_episodes = lambda envs, actor, n: play(envs, before_call(10, actor, act), n)
-    elif place == "files":
-        collection.write_episode = before_call(2, collection.write_episode, act)
-    elif place == "checkpoint":
-        checkpoints.os.rename = before_call(1, os.rename, act)
+def sabotage(place: str, number: int, act: Callable) -> None:
+    """Lets `act` happen at a place."""
+    if place == "checkpoint":
+        checkpoints.os.rename = before_call(number, os.rename, act)
+    elif place == "episode":
+        play, played = online.collect_episodes, 0
+
+        def collect(envs, actor, num_episodes):
+            nonlocal played
+            played += 1
+            return play(envs, before_call(10, actor, act) if played == number else actor, num_episodes)
+
+        online.collect_episodes = collect
 
 
 def main() -> None:
-    place, number = sys.argv[1], int(sys.argv[2])
-    del sys.argv[1:3]
-    sabotage(place, lambda: os.kill(os.getpid(), number))
+    place, number, signal_number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    del sys.argv[1:4]
+    sabotage(place, number, lambda: os.kill(os.getpid(), signal_number))
     online.main()
 
 

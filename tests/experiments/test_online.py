@@ -1,8 +1,12 @@
 """AIME-v2 as users run it: every reward, interrupted and resumed, offline, and with what users get wrong."""
 
+import pathlib
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from interruption import SIGKILL, assert_same_run, start, stop_after_rows
+from interruption import SIGKILL, SIGTERM, assert_same_run, environment
 
 from experiments import collect, online, online_cost, pretrain, rewards
 from experiments.configs import collect as collect_config
@@ -13,6 +17,8 @@ from experiments.configs import rewards as rewards_config
 from experiments.metrics_writer import read_rows
 from experiments.runs import load_run
 from worldmodels.episodes import load_episodes
+
+SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
 
 
 def config_of(module, preset="tiny", **changes):
@@ -110,13 +116,21 @@ def test_a_finished_run_can_be_loaded_and_acts(finished):
     assert "viper_reward" in run.world_model().targets
 
 
-def test_a_killed_run_ends_bit_identical(finished, paths, folder):
-    workdir = folder / "again"
+def run_sabotaged(place: str, number: int, signal_number: int, workdir, paths) -> int:
+    """Runs until the signal; returns the exit code."""
     flags = ["--config=experiments/configs/online.py:tiny", f"--workdir={workdir}"]
     flags += [f"--config.{key.replace('__', '.')}={value}" for key, value in paths.items()]
     flags += ["--config.prefill=1", "--config.policy_reset_every=2", "--config.epsilon=0.1"]
-    killed = stop_after_rows(start("experiments.online", *flags), workdir / "metrics.jsonl", 5, SIGKILL)
-    assert killed == -SIGKILL
+    command = [sys.executable, SABOTAGED, place, str(number), str(int(signal_number)), *flags]
+    return subprocess.run(command, env=environment(), capture_output=True, timeout=240).returncode
+
+
+def test_a_run_stopped_in_episodes_and_while_saving_ends_bit_identical(finished, paths, folder):
+    workdir = folder / "again"
+    assert run_sabotaged("episode", 3, SIGKILL, workdir, paths) == -SIGKILL
+    assert run_sabotaged("checkpoint", 1, SIGKILL, workdir, paths) == -SIGKILL
+    assert run_sabotaged("episode", 1, SIGTERM, workdir, paths) == 128 + SIGTERM
+    assert len(load_episodes(workdir / "episodes")) == 3  # the episode that was being played is complete
     config = config_of(online_config, prefill=1, policy_reset_every=2, epsilon=0.1, **paths)
     online.run(config, workdir)
     assert_same_run(workdir, finished[0], ("checkpoints", "model", "policy", "critic"))
