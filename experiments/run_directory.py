@@ -18,6 +18,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -251,6 +252,7 @@ def describe_session() -> dict[str, Any]:
     """What a reader needs to repeat a run: command, commit, versions, machine, devices."""
     return {
         "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "processor_time": time.process_time(),  # seconds that the process has had before
         "argv": sys.argv,
         "directory": os.getcwd(),
         "commit": _commit(),

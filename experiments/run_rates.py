@@ -110,7 +110,10 @@ class Clock:
 
     def __init__(self, path: Path, rows: Sequence[dict]):
         sessions = json.loads((path / "metadata.json").read_text())["sessions"]
-        self._starts = [datetime.datetime.fromisoformat(each["time"]).timestamp() for each in sessions]
+        self._starts = [
+            (datetime.datetime.fromisoformat(each["time"]).timestamp(), each.get("processor_time", 0.0))
+            for each in sessions
+        ]
         self._rows = [row for row in rows if "time/unix" in row]
 
     def minutes(self, row: dict) -> tuple[float | None, float | None]:
@@ -119,11 +122,12 @@ class Clock:
             return None, None
         now = row["time/unix"]
         wall = processor = 0.0
-        for start, end in zip(self._starts, [*self._starts[1:], float("inf")], strict=True):
+        ends = [*(wall for wall, _ in self._starts[1:]), float("inf")]
+        for (start, spent), end in zip(self._starts, ends, strict=True):
             before = [r for r in self._rows if start <= r["time/unix"] < end and r["time/unix"] <= now]
             if before:
                 wall += max(r["time/unix"] for r in before) - start
-                processor += max(r.get("time/processor", float("nan")) for r in before)
+                processor += max(r.get("time/processor", float("nan")) for r in before) - spent
         return wall / 60, None if np.isnan(processor) else processor / 60
 
 

@@ -19,7 +19,10 @@ def folder(tmp_path):
     run = tmp_path / "runs" / "a"
     run.mkdir(parents=True)
     (run / "config.json").write_text('{"num_seeds": 3}')
-    sessions = [{"time": "2023-11-14T22:13:20+00:00"}, {"time": "2023-11-14T23:15:20+00:00"}]
+    sessions = [
+        {"time": "2023-11-14T22:13:20+00:00", "processor_time": 30.0},  # other stages in the same process
+        {"time": "2023-11-14T23:15:20+00:00"},
+    ]
     (run / "metadata.json").write_text(json.dumps({"sessions": sessions}))
     metrics = [
         row(60, 50.0, env_step=100, **{"fps/agent_steps": 10.0, "fps/updates": 2.0}),
@@ -46,16 +49,16 @@ def test_rates_are_medians_and_time_between_sessions_does_not_count(folder):
         "updates_per_second": 2.0,
         "return": 100.0,
         "minutes": 4.0,
-        "processor_minutes": 2.5,
+        "processor_minutes": 2.0,
         "minutes_to_share": 3.0,
-        "processor_minutes_to_share": 2.0,
+        "processor_minutes_to_share": 1.5,
     }
 
 
 def test_the_table_is_written_for_all_runs_below_a_folder(folder, tmp_path, capsys):
     run_rates.main([str(folder), f"--out={tmp_path / 'out'}"])
     line = next(line for line in capsys.readouterr().out.splitlines() if "runs/a" in line)
-    assert line.replace(" ", "") == "|runs/a|3|300|20|2|100|4|2.5|3|2|"
+    assert line.replace(" ", "") == "|runs/a|3|300|20|2|100|4|2|3|1.5|"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
         "rates.csv",
         "rates.md",
