@@ -46,7 +46,7 @@ def test_a_row_carries_the_clocks_and_plain_numbers(tmp_path):
     (read,) = read_rows(tmp_path / "metrics.jsonl")
     assert read == row
     assert read.pop("time/unix") > 1e9
-    assert 0 < read.pop("time/processor") <= time.process_time()
+    assert 0 < read.pop("time/processor") <= round(time.process_time(), 3)
     assert read == {
         "update": 7,
         "env_step": 28,
