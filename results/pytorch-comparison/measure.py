@@ -2,14 +2,17 @@
 
     git clone https://github.com/argmax-ai/aime-v2 PATH
     pip install torch einops omegaconf
-    python results/pytorch-comparison/measure.py --torch=PATH [--visual] [--rounds=7] [--threads=2] [--huge_pages]
+    python results/pytorch-comparison/measure.py --torch=PATH [--visual] [--device=cuda --updates=20]
+        [--rounds=7] [--threads=2] [--huge_pages]
 
-Two processes, one for each side, take turns: while one is measured, the other waits. A turn is one call that does not
-count, which brings back the memory that had been idle, and three that do: training makes one update after the other.
+Two processes, one for each side, take turns: while one is measured, the other waits. A turn is some updates that do not
+count, which bring back the memory that had been idle, and as many that do: training makes one update after the other.
 Both sides have the same sizes (the published ones), the same shapes of data, float32 and the same number of threads.
-Each runs as its users run it: this project's programs ask glibc for huge pages; with `--huge_pages` the PyTorch side
-does, too. The PyTorch side is the body of the loops of `train_model_only.py` and `train_aime.py` around the authors'
-own classes, on data that are in memory already.
+Each runs as its users run it: this project's programs make the updates of a turn in one call of a compiled loop and ask
+glibc for huge pages; with `--huge_pages` the PyTorch side does, too. On a GPU PyTorch multiplies float32 matrices in full
+unless told otherwise, JAX in TensorFloat-32 unless told otherwise (JAX_DEFAULT_MATMUL_PRECISION=highest), and both
+convolve in TensorFloat-32; `--tf32` lets PyTorch multiply as JAX does. The PyTorch side is the body of the loops of
+`train_model_only.py` and `train_aime.py` around the authors' own classes, on data that are on the device already.
 """
 
 import argparse
@@ -24,7 +27,7 @@ import types
 
 WALKER = {"orientations": 14, "height": 1, "velocity": 9}
 ACTION_SIZE, BATCH_SIZE, LENGTH = 6, 50, 50
-ACTING_CALLS, CALLS_PER_TURN = 100, 3
+ACTING_CALLS = 100
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
@@ -34,6 +37,8 @@ def torch_side(arguments) -> dict:
     import torch
 
     torch.set_num_threads(arguments.threads)
+    torch.set_float32_matmul_precision("high" if arguments.tf32 else "highest")
+    device = torch.device(arguments.device)
     sys.path.insert(0, str(pathlib.Path(arguments.torch).resolve()))
     # Imported there for one class, which resizes images; those here have the size that it asks for.
     resize = types.SimpleNamespace(Resize=lambda size: torch.nn.Identity())
@@ -58,14 +63,17 @@ def torch_side(arguments) -> dict:
         probe_config=[],
         action_dim=ACTION_SIZE,
         **{name: value for name, value in config.items() if name != "optimizor"},
-    )
+    ).to(device)
     policy = TanhGaussianPolicy(model.state_feature_dim, ACTION_SIZE, hidden_size=128, hidden_layers=2)
+    policy.to(device)
     model_optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
     policy_optimizer = torch.optim.Adam(policy.parameters(), lr=3e-4)
     steps = (LENGTH, BATCH_SIZE)
     data = {name: torch.rand(*steps, *np.atleast_1d(size).tolist()) for name, size in sizes.items()}
     data |= {"pre_action": torch.rand(*steps, ACTION_SIZE) * 2 - 1}
     data |= {name: torch.zeros(*steps, 1) for name in ("is_first", "is_last", "is_terminal")}
+    seen = {name: value[0, 0].numpy() for name, value in data.items() if name in (*sizes, "pre_action")}
+    data = {name: value.to(device) for name, value in data.items()}
 
     def learn(loss, parameters, optimizer):
         optimizer.zero_grad(set_to_none=True)
@@ -86,15 +94,25 @@ def torch_side(arguments) -> dict:
 
     actor = PolicyActor(model, policy)
     actor.reset()
-    seen = {name: value[0, 0].numpy() for name, value in data.items() if name in (*sizes, "pre_action")}
 
     @torch.no_grad()
     def act():
         for _ in range(ACTING_CALLS):
             actor(seen)
 
-    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads", file=sys.stderr)
-    return {"world-model update": model_update, "AIME policy update": policy_update, "acting": act}
+    def several(update):
+        def call():
+            for _ in range(arguments.updates):
+                update()
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+
+        return call
+
+    where = torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"torch {torch.__version__}, {where}", file=sys.stderr)
+    updates = {"world-model update": several(model_update), "AIME policy update": several(policy_update)}
+    return updates | {"acting": act}
 
 
 def jax_side(arguments) -> dict:
@@ -109,7 +127,7 @@ def jax_side(arguments) -> dict:
 
     set_compilation_cache()
     config = benchmark.get_config("visual" if arguments.visual else "")
-    config.updates_per_dispatch = 1
+    config.updates_per_dispatch = arguments.updates
     if arguments.visual:
         config.sensors = {"image": (64, 64)}
     config = plain_config(config)
@@ -121,7 +139,8 @@ def jax_side(arguments) -> dict:
         for _ in range(ACTING_CALLS):
             actor()
 
-    print(f"jax {jax.__version__}, {len(os.sched_getaffinity(0))} threads", file=sys.stderr)
+    where = f"{jax.devices()[0].device_kind}, {len(os.sched_getaffinity(0))} threads"
+    print(f"jax {jax.__version__}, {where}", file=sys.stderr)
     calls = {"world-model update": update, "AIME policy update": imitate}
     return {name: (lambda call=call: jax.block_until_ready(call())) for name, call in calls.items()} | {
         "acting": act
@@ -140,9 +159,8 @@ def serve(calls: dict) -> None:
         call = calls[line.strip()]
         call()
         began = time.perf_counter()
-        for _ in range(CALLS_PER_TURN):
-            call()
-        print((time.perf_counter() - began) / CALLS_PER_TURN, flush=True)
+        call()
+        print(time.perf_counter() - began, flush=True)
 
 
 def alternate(arguments) -> dict:
@@ -163,7 +181,7 @@ def alternate(arguments) -> dict:
             for side, process in sides.items():
                 process.stdin.write(f"{name}\n")
                 process.stdin.flush()
-                counted = ACTING_CALLS if name == "acting" else 1
+                counted = ACTING_CALLS if name == "acting" else arguments.updates
                 seconds[name][side].append(float(process.stdout.readline()) / counted)
     for process in sides.values():
         process.stdin.close()
@@ -178,6 +196,9 @@ def main() -> None:
     )
     parser.add_argument("--torch", required=True, help="a clone of the authors' repository aime-v2")
     parser.add_argument("--visual", action="store_true", help="images of 64x64 instead of vectors")
+    parser.add_argument("--device", default="cpu", help="of the PyTorch side: cpu or cuda; JAX takes what it finds")
+    parser.add_argument("--tf32", action="store_true", help="PyTorch multiplies in TensorFloat-32, too")
+    parser.add_argument("--updates", type=int, default=3, help="in a turn")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--huge_pages", action="store_true", help="for the PyTorch side, too")
