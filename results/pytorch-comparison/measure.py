@@ -54,12 +54,13 @@ def torch_side(arguments) -> dict:
     config = OmegaConf.to_container(OmegaConf.merge(*parts))
     kind = "visual" if arguments.visual else "tabular"
     sizes = {"image": (3, 64, 64)} if arguments.visual else WALKER
+    drawn = {"image": (64, 64)}  # decoders of images get their height and width only
     ends = {name: config.pop(name)[kind] for name in ("encoders", "decoders", "probes")}
     for unused in ("defaults", "predict_emb", "intrinsic_reward_config"):
         config.pop(unused, None)
     model = ssm_classes[config.pop("name")](
         input_config=[(name, size, dict(ends["encoders"])) for name, size in sizes.items()],
-        output_config=[(name, size, dict(ends["decoders"])) for name, size in sizes.items()],
+        output_config=[(name, drawn.get(name, size), dict(ends["decoders"])) for name, size in sizes.items()],
         probe_config=[],
         action_dim=ACTION_SIZE,
         **{name: value for name, value in config.items() if name != "optimizor"},
@@ -173,7 +174,8 @@ def alternate(arguments) -> dict:
             environment["GLIBC_TUNABLES"] = "glibc.malloc.hugetlb=1"
         pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         sides[name] = subprocess.Popen(command, env=environment, **pipes)
-        assert sides[name].stdout.readline().strip() == "ready", f"{name} did not start"
+    for name, process in sides.items():
+        assert process.stdout.readline().strip() == "ready", f"{name} did not start"
     names = ("world-model update", "AIME policy update", "acting")
     seconds = {name: {side: [] for side in sides} for name in names}
     for _ in range(arguments.rounds):
