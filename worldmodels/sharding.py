@@ -124,13 +124,18 @@ class Placement:
     def together(self, program: Callable) -> Callable:
         """The same jitted program, which no process runs before all have compiled it and come to it.
 
-        Inside, a process waits for the others only as long as the library of the collectives is ready to.
+        Inside, a process waits for the others only as long as the library of the collectives is ready to. All calls
+        must have arguments of the same shapes.
         """
         if self.num_processes == 1:
             return program
+        is_compiled = False
 
         def run(*args):
-            program.lower(*args).compile()  # kept, so that the call below and later ones find it
+            nonlocal is_compiled
+            if not is_compiled:
+                program.lower(*args).compile()  # the program keeps it for its calls
+                is_compiled = True
             coordination.wait_for_all()
             return program(*args)
 

@@ -171,8 +171,11 @@ def test_no_process_runs_a_program_before_all_have_compiled_it(monkeypatch):
 
     monkeypatch.setattr(Placement, "num_processes", 2)
     monkeypatch.setattr(coordination, "wait_for_all", lambda: done.append(("waited",)))
-    Placement().together(Program())("state", "data")
+    program = Placement().together(Program())
+    program("state", "data")
     assert done == [("compiled", "state", "data"), ("waited",), ("ran", "state", "data")]
+    program("next state", "data")
+    assert done[3:] == [("waited",), ("ran", "next state", "data")]
 
 
 @pytest.mark.parametrize(
