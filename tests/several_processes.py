@@ -23,17 +23,15 @@ def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
     return {"main": main, "preset": preset, "workdir": str(workdir), "changes": changes}
 
 
-def do_alone(jobs: list[dict], folder: pathlib.Path) -> None:
-    """Does jobs in one process."""
-    assert_all_ended([start(["", "0"], jobs, folder / "alone.json")])
+def start_alone(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
+    """One process that does jobs."""
+    return [start(["", "0"], jobs, folder / "alone.json")]
 
 
-def do_together(jobs: list[dict], folder: pathlib.Path) -> None:
-    """Does jobs in two processes."""
+def start_together(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
+    """Two processes that do jobs together."""
     address = free_address()
-    assert_all_ended(
-        [start([address, str(number)], jobs, folder / f"process-{number}.json") for number in (0, 1)]
-    )
+    return [start([address, str(number)], jobs, folder / f"process-{number}.json") for number in (0, 1)]
 
 
 def start(arguments: list[str], jobs: list[dict], file: pathlib.Path) -> subprocess.Popen:
@@ -58,8 +56,12 @@ def streams() -> dict:
 
 def errors_of(group: list[subprocess.Popen], timeout: float = 300) -> list[str]:
     """What each says on stderr until its end; what Gloo says of its connections is left out."""
-    with ThreadPoolExecutor(len(group)) as pool:
-        said = list(pool.map(lambda process: process.communicate(timeout=timeout)[1], group))
+    try:
+        with ThreadPoolExecutor(len(group)) as pool:
+            said = list(pool.map(lambda process: process.communicate(timeout=timeout)[1], group))
+    finally:
+        for process in group:  # none is left behind, whatever has gone wrong
+            process.kill()
     return ["".join(line for line in text.splitlines(True) if "[Gloo]" not in line) for text in said]
 
 

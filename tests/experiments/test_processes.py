@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from interruption import SIGTERM, assert_same_run, without_clock
 from jax._src.clusters import ClusterEnv
-from several_processes import do_alone, do_together, errors_of, job, start_main
+from several_processes import assert_all_ended, errors_of, job, start_alone, start_main, start_together
 
 from experiments import collect, processes, world_models
 from experiments.configs import collect as collect_config
@@ -61,8 +61,7 @@ def runs(folder):
             if name == "together" or run == reference
         ]
 
-    do_alone(jobs("alone"), folder)
-    do_together(jobs("together"), folder)
+    assert_all_ended(start_alone(jobs("alone"), folder) + start_together(jobs("together"), folder))
     return folder
 
 
@@ -129,7 +128,7 @@ def wait_for_row(group, metrics):
 def test_an_error_of_process_0_before_the_run_begins_ends_the_others_with_a_sentence(folder, tmp_path):
     (tmp_path / "metadata.json").write_text("[]")  # what no run writes, and none expects
     group = start_main("imitate", *flags_of(folder, tmp_path))
-    leader, follower = errors_of(group, timeout=60)
+    leader, follower = errors_of(group, timeout=150)
     assert [process.returncode for process in group] == [1, 2]
     assert "Traceback" in leader and "AttributeError" in leader
     assert follower.startswith(
@@ -143,7 +142,7 @@ def test_an_error_of_another_process_ends_process_0_with_a_sentence(folder, tmp_
     group = start_main(
         "imitate", *flags_of(folder, tmp_path / "run"), only_second=(f"--config.model={missing}",)
     )
-    leader, follower = errors_of(group, timeout=60)
+    leader, follower = errors_of(group, timeout=150)
     assert [process.returncode for process in group] == [2, 2]
     assert follower.startswith(f"Error: {missing} holds no world model")
     sentence = leader.splitlines()[-1]  # after the progress
@@ -154,7 +153,7 @@ def test_an_error_of_another_process_ends_process_0_with_a_sentence(folder, tmp_
 
 def test_other_programs_refuse_several_processes():
     group = start_main("evaluate", "--workdir=nowhere")
-    for errors in errors_of(group, timeout=60):
+    for errors in errors_of(group, timeout=150):
         assert errors.startswith("Error: This program runs in one process") and errors.count("\n") == 1
     assert [process.returncode for process in group] == [2, 2]
 
