@@ -8,12 +8,14 @@ scratch directory that is deleted at the end.
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.run_directory import RunDirectory, RunError
+from experiments.run_directory import Interrupted, RunDirectory
 
 FLAGS = {
     "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod tells.",
@@ -61,6 +63,15 @@ def join(coordinator: str | None, num_processes: str | None, process_id: str | N
         raise ValueError(
             f"The processes did not find each other by --coordinator={coordinator}: {reason}."
         ) from error
+    if coordinator == "auto" and alone_on_node():
+        # Under Slurm, JAX gives each process the one GPU with the number of its task on the node.
+        jax.config.update("jax_cuda_visible_devices", "all")
+        jax.config.update("jax_rocm_visible_devices", "all")
+
+
+def alone_on_node(environment: Mapping[str, str] = os.environ) -> bool:
+    """True for a task of Slurm in a step that has one task on every node, as in "1" or "1(x4)"."""
+    return re.fullmatch(r"1(\(x\d+\))?", environment.get("SLURM_STEP_TASKS_PER_NODE", "")) is not None
 
 
 @contextlib.contextmanager
@@ -70,28 +81,46 @@ def open_run(
     """The directory of a run, as `RunDirectory`, for this process: the run's own, or scratch if another leads.
 
     Raises:
-      RunError: as `RunDirectory`; on all processes, if it is raised on that which leads.
+      RunError: as `RunDirectory`, on the process that leads.
+      OtherProcessFailed: another process has failed, with whatever error, here or inside.
     """
     import jax
+
+    from worldmodels import coordination
 
     if jax.process_count() == 1:
         with RunDirectory(workdir, config, fresh=fresh) as directory:
             yield directory
         return
-    with contextlib.ExitStack() as stack:
+    with _failing_together(), contextlib.ExitStack() as stack:
         if jax.process_index() == 0:
-            try:
-                directory = stack.enter_context(OneOfSeveral(workdir, config, fresh))
-            except RunError:
-                _of_leader(False)
-                raise
-            _of_leader(True)
+            directory = stack.enter_context(OneOfSeveral(workdir, config, fresh))
+            coordination.wait_for_all()
         else:
-            if not _of_leader(True):
-                raise RunError(f"Process 0 could not open {workdir}; what it printed says why.")
+            coordination.wait_for_all()
             directory = stack.enter_context(Following(workdir, config))
-        _of_leader(True)  # nobody changes the directory before all have read it
+        coordination.wait_for_all()  # nobody changes the directory before all have read it
         yield directory
+        coordination.wait_for_all()  # nobody leaves before process 0 has written all
+
+
+@contextlib.contextmanager
+def _failing_together() -> Iterator[None]:
+    """Tells the others of an error inside, so that they stop too, unless theirs is what has stopped this one."""
+    import jax
+
+    from worldmodels import coordination
+
+    try:
+        yield
+    except (Interrupted, coordination.OtherProcessFailed):  # they know
+        raise
+    except BaseException as error:
+        if isinstance(error, jax.errors.JaxRuntimeError):
+            coordination.raise_failure_of_another(error)
+        text = " ".join(str(error).split())
+        coordination.tell_failure(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+        raise
 
 
 class OneOfSeveral(RunDirectory):
@@ -99,14 +128,16 @@ class OneOfSeveral(RunDirectory):
 
     def agree(self, value: int) -> int:
         """The value of process 0. All processes call it together."""
-        return int(_of_leader(value))
+        from worldmodels import coordination
+
+        return int(coordination.exchange(str(int(value)))[0])
 
     def interrupted(self) -> bool:
         """True once a signal has asked any of the processes to stop. All processes call it together."""
-        from jax.experimental import multihost_utils
+        from worldmodels import coordination
 
-        mine = int(self._signal or 0)
-        self._signal = int(multihost_utils.process_allgather(mine).max()) or None
+        signals = coordination.exchange(str(int(self._signal or 0)))
+        self._signal = max(map(int, signals)) or None
         return super().interrupted()
 
     def stop_if_interrupted(self) -> None:
@@ -134,11 +165,3 @@ class Following(OneOfSeveral):
         """Deletes the scratch directory."""
         super().close()
         shutil.rmtree(self._scratch, ignore_errors=True)
-
-
-def _of_leader(value):
-    """The value of process 0, on all processes."""
-    import numpy as np
-    from jax.experimental import multihost_utils
-
-    return multihost_utils.broadcast_one_to_all(np.asarray(value))

@@ -178,7 +178,7 @@ class RunDirectory:
     def stop_if_interrupted(self) -> None:
         """Raises `Interrupted` if a signal has come. Call it right after saving."""
         if self._signal is not None:
-            raise Interrupted(self.path, self._signal)
+            raise Interrupted(self.shared, self._signal)
 
     def close(self) -> None:
         """Gives the directory and the signals back. May be called twice."""

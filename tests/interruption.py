@@ -11,6 +11,7 @@ import numpy as np
 
 from experiments.metrics_writer import read_rows
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.episodes import episode_paths, read_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -56,6 +57,18 @@ def assert_same_run(workdir: pathlib.Path, reference: pathlib.Path, checkpoints=
         assert step == expected_step and arrays.keys() == expected.keys()
         for key in arrays:
             np.testing.assert_array_equal(arrays[key], expected[key], err_msg=key)
+
+
+def assert_same_episodes(folder: pathlib.Path, reference: pathlib.Path) -> None:
+    """The same files, records and metadata, to the bit."""
+    paths = [path.relative_to(folder) for path in episode_paths(folder)]
+    assert paths == [path.relative_to(reference) for path in episode_paths(reference)]
+    for path in paths:
+        one, other = read_episode(folder / path), read_episode(reference / path)
+        assert one.metadata == other.metadata
+        assert one.records.keys() == other.records.keys()
+        for name, value in one.records.items():
+            np.testing.assert_array_equal(value, other.records[name], err_msg=f"{path} {name}")
 
 
 SIGKILL, SIGTERM = signal.SIGKILL, signal.SIGTERM

@@ -21,7 +21,7 @@ from collections import Counter
 import numpy as np
 import psutil
 from interruption import ROOT as PROJECT
-from interruption import without_clock
+from interruption import assert_same_episodes, without_clock
 
 from experiments.metrics_writer import read_rows
 from launch.attempts import Kind, give_another_chance, is_done, state_of
@@ -30,7 +30,6 @@ from launch.local import LocalSweep, slots
 from launch.runs import Output, Run, in_order, load_config
 from launch.suites import runs_of
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import episode_paths, read_episode
 
 
 def make_runs(number: int) -> list[Run]:
@@ -158,17 +157,6 @@ def assert_same(run: Run, root: pathlib.Path, reference: pathlib.Path) -> None:
             assert step == expected and arrays.keys() == others.keys()
             for name in arrays:
                 np.testing.assert_array_equal(arrays[name], others[name], err_msg=f"{run.name} {name}")
-
-
-def assert_same_episodes(ours: pathlib.Path, theirs: pathlib.Path) -> None:
-    """The same numbers, records and metadata."""
-    paths, others = episode_paths(ours), episode_paths(theirs)
-    assert [path.name for path in paths] == [path.name for path in others]
-    for path, other in zip(paths, others, strict=True):
-        episode, expected = read_episode(path), read_episode(other)
-        assert episode.metadata == expected.metadata
-        for name in expected.records:
-            np.testing.assert_array_equal(episode.records[name], expected.records[name])
 
 
 def leftovers(folder: pathlib.Path) -> list[str]:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from worldmodels.nets import MLP
+from worldmodels.nets import MLP, NORMS
 from worldmodels.published_names import (
     in_our_layout,
     lookup,
@@ -191,6 +191,7 @@ def world_model_arguments(
 ) -> dict:
     """Constructor arguments of a world model of the architecture that the tensors have."""
     options = config["world_model"]
+    check_norms(options, "world_model")
     first_version = is_version_1(config, tensors)
     inputs, targets, probes = sensor_roles(config, tensors)
     hidden = dict(hidden_size=options.get("hidden_size", 32), hidden_layers=options.get("hidden_layers", 2))
@@ -291,6 +292,25 @@ def refuse_dropout(options: Mapping, where: str) -> None:
         raise ValueError(
             f"Options {', '.join(found)} of the {where} are not supported; no network has dropout."
         )
+
+
+def check_norms(options: Mapping, path: str) -> None:
+    """An error for a norm that no network has, such as the published option of BatchNorm that no published model uses.
+
+    Args:
+      options: a section of the configuration; sections within are looked at too.
+      path: of the section in config.yaml, with dots.
+    """
+    for key, value in options.items():
+        if isinstance(value, Mapping):
+            check_norms(value, f"{path}.{key}")
+        elif key == "norm" and value not in NORMS:
+            what = f"{value!r} (BatchNorm)" if value == "bn" else repr(value)
+            known = ", ".join("null" if name is None else repr(name) for name in NORMS)
+            raise ValueError(
+                f"{path}.norm: {what} in config.yaml is not supported. Known for vectors: {known}; image networks "
+                f"have the norms that belong to their name, {' or '.join(IMAGE_OPTIONS)}."
+            )
 
 
 def intrinsic_options(options: Mapping, first_version: bool) -> dict:

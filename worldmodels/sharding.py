@@ -16,6 +16,8 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from worldmodels import coordination
+
 AXIS = "data"
 CHOICES = ("auto", "one", "all")
 
@@ -73,7 +75,8 @@ class Placement:
         if self.num_processes == 1:
             return jax.device_put(tree, jax.local_devices()[0])
         if self.deal_seeds:
-            tree = jax.jit(lambda x: x, out_shardings=self._sharding())(tree)
+            jax.block_until_ready(tree)  # the seeds of one process may take longer than those of another
+            tree = self.together(_copy_to(self._sharding()))(tree)
         return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
     def draw(self, draw: Callable, data, key):
@@ -81,7 +84,8 @@ class Placement:
         arrays = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
         if all(array.is_fully_addressable for array in arrays):
             return draw(data, key)
-        batch = jax.jit(draw, out_shardings=self._sharding())(*self.put_data((data, key)))
+        draw_everywhere = self.together(jax.jit(draw, out_shardings=self._sharding()))
+        batch = draw_everywhere(*self.put_data((data, key)))
         return jax.tree.map(lambda x: x.addressable_data(0), batch)
 
     @property
@@ -117,18 +121,40 @@ class Placement:
             return batch
         return jax.lax.with_sharding_constraint(batch, self._sharding(AXIS))
 
+    def together(self, program: Callable) -> Callable:
+        """The same jitted program, which no process runs before all have compiled it and come to it.
+
+        Inside, a process waits for the others only as long as the library of the collectives is ready to. All calls
+        must have arguments of the same shapes.
+        """
+        if self.num_processes == 1:
+            return program
+        is_compiled = False
+
+        def run(*args):
+            nonlocal is_compiled
+            if not is_compiled:
+                program.lower(*args).compile()  # the program keeps it for its calls
+                is_compiled = True
+            coordination.wait_for_all()
+            return program(*args)
+
+        return run
+
     def compile(self, loop: Callable) -> Callable:
         """Jits `loop(state, data, *frozen) -> (state, metrics)`, which donates its state."""
         if self.mesh is None:
             return jax.jit(loop, donate_argnums=0)
         if not self.deal_seeds:
-            return jax.jit(loop, donate_argnums=0, out_shardings=self._sharding())
+            return self.together(jax.jit(loop, donate_argnums=0, out_shardings=self._sharding()))
         seeds, shared = PartitionSpec(AXIS), PartitionSpec()
         options = dict(in_specs=(seeds, shared, seeds), out_specs=seeds, check_vma=False)
         part = jax.shard_map(
             lambda state, data, frozen: loop(state, data, *frozen), mesh=self.mesh, **options
         )
-        return jax.jit(lambda state, data, *frozen: part(state, data, frozen), donate_argnums=0)
+        return self.together(
+            jax.jit(lambda state, data, *frozen: part(state, data, frozen), donate_argnums=0)
+        )
 
     def _put(self, tree, sharding: NamedSharding):
         if self.num_processes == 1:
@@ -137,6 +163,12 @@ class Placement:
 
     def _sharding(self, *spec) -> NamedSharding:
         return NamedSharding(self.mesh, PartitionSpec(*spec))
+
+
+@functools.cache
+def _copy_to(sharding: NamedSharding) -> Callable:
+    """Jitted, and made once, so that it is compiled once for each structure."""
+    return jax.jit(lambda tree: tree, out_shardings=sharding)
 
 
 def _from_every_process(x, sharding: NamedSharding):

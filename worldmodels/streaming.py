@@ -322,7 +322,7 @@ class _Stream:
         self._draw = jax.jit(self._draw_rows, static_argnums=3)
         self._blocks = _Ahead(self._make_block)
         sharding = placement.state_sharding
-        self._program = jax.jit(self._run_block, donate_argnums=0, out_shardings=sharding)
+        self._program = placement.together(jax.jit(self._run_block, donate_argnums=0, out_shardings=sharding))
 
     def make_loop(self, num_updates: int) -> Callable:
         """`loop(state, data, *frozen)` of so many updates, in blocks that are drawn ahead."""

@@ -1,15 +1,18 @@
 """IIDM, MBBC, BCO(alpha) and images as a user runs them: tiny runs, refusals, stop and resume."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
-from experiments import baseline, frame_stacks, pretrain
+from agents.fitting import continued
+from experiments import baseline, bco_rounds, frame_stacks, pretrain
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
 from experiments.envs.vector import make_vector
-from experiments.metrics_writer import read_rows
+from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
 from worldmodels.episodes import episode_paths
 
@@ -87,6 +90,58 @@ def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data, tmp
     assert code == -SIGKILL and not (single / "DONE").is_file()
     baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path / "run")
     assert_same_run(single, alpha_run[0] / "seeds" / "0")
+
+
+@pytest.fixture
+def first_seed_breaks(monkeypatch):
+    """Of the first seed, the weights that a network goes on with in round 1 are not numbers."""
+    states = []
+
+    def broken(state):
+        states.append(state)
+        state = continued(state)
+        if len(states) > 2:  # the two networks of the first seed come first
+            return state
+        return state.replace(
+            train=state.train.replace(model=jax.tree.map(lambda x: x * jnp.nan, state.train.model))
+        )
+
+    monkeypatch.setattr(bco_rounds, "continued", broken)
+
+
+def test_a_seed_of_bco_alpha_whose_loss_becomes_nan_ends_there_and_the_next_one_goes_on(
+    first_seed_breaks, data, tmp_path, capsys
+):
+    config = make_config(get_config("bco_alpha-tiny"), data, "observations", num_seeds=2)
+    result = baseline.run(config, tmp_path / "run")
+    first, second = ([*read_rows(tmp_path / "run" / "seeds" / i / "eval.jsonl")] for i in "01")
+    assert result["diverged"] == [{"seed": 0, "updates": first[-1]["num_updates"]}]
+    assert [row["final"] for row in first] == [False, True], "it ends in round 1, evaluated to the end"
+    assert [row["final"] for row in second] == [False, False, True]
+    assert "Seed 0 has diverged in round 1 and ends." in capsys.readouterr().err
+    assert np.isfinite(result["return"]).all()
+    policies, _ = frame_stacks.load_policies(tmp_path / "run")
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(policies))
+
+    alone = baseline.run(
+        make_config(get_config("bco_alpha-tiny"), data, "observations", seed=1), tmp_path / "1"
+    )
+    assert result["return"][1] == alone["return"][0] and "diverged" not in alone
+
+
+def test_a_seed_of_bco_alpha_that_has_diverged_does_not_go_on_when_the_run_continues(
+    first_seed_breaks, data, tmp_path
+):
+    config = make_config(get_config("bco_alpha-tiny"), data, "observations", num_seeds=2)
+    result = baseline.run(config, tmp_path)
+    (tmp_path / "DONE").unlink()
+    (tmp_path / "seeds" / "0" / "DONE").unlink()  # as if killed between its last checkpoint and its end
+    assert baseline.run(config, tmp_path) == result
+
+
+def test_all_seeds_of_bco_alpha_that_diverge_are_an_error(first_seed_breaks, data, tmp_path):
+    with pytest.raises(Diverged, match="Training has diverged, all 1 seeds"):
+        baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path)
 
 
 def test_the_published_settings_of_bco_alpha_are_the_default():

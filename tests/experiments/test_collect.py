@@ -9,13 +9,14 @@ import time
 
 import numpy as np
 import pytest
+from interruption import assert_same_episodes
 
 from experiments.collect import run
 from experiments.collect_sac import best_policy, load_policy
 from experiments.configs.collect import PRESETS, get_config
 from experiments.metrics_writer import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import EpisodeError, episode_paths, load_episodes, read_episode
+from worldmodels.episodes import EpisodeError, load_episodes
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -32,17 +33,6 @@ def sac(tmp_path_factory):
     """A finished tiny run of SAC, two agents, and its result."""
     workdir = tmp_path_factory.mktemp("sac") / "run"
     return workdir, run(tiny("sac", num_agents=2), workdir)
-
-
-def assert_same_episodes(folder, reference):
-    paths = [path.relative_to(folder) for path in episode_paths(folder)]
-    assert paths == [path.relative_to(reference) for path in episode_paths(reference)]
-    for path in paths:
-        one, other = read_episode(folder / path), read_episode(reference / path)
-        assert one.metadata == other.metadata
-        assert one.records.keys() == other.records.keys()
-        for name, value in one.records.items():
-            np.testing.assert_array_equal(value, other.records[name], err_msg=f"{path} {name}")
 
 
 def assert_same_checkpoint(folder, reference):

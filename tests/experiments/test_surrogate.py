@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
-from interruption import SIGTERM, assert_same_run, start, stop_after_rows
+from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
 from experiments import surrogate
 from experiments.configs.surrogate import get_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
+from worldmodels.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +22,12 @@ def data(tmp_path_factory):
 def ot_run(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("ot") / "run"
     return workdir, surrogate.run(make_config(get_config("ot-tiny"), data, "observations"), workdir)
+
+
+@pytest.fixture(scope="module")
+def gaifo_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("gaifo") / "run"
+    return workdir, surrogate.run(make_config(get_config("gaifo-tiny"), data, "observations"), workdir)
 
 
 def test_optimal_transport_learns_from_observations_alone(ot_run):
@@ -63,16 +70,32 @@ def test_a_finished_run_is_loaded_with_its_history(ot_run):
     assert actor(records).shape == (3, 2)
 
 
-def test_a_run_that_is_stopped_and_continued_ends_bit_identical(ot_run, data, tmp_path):
+@pytest.mark.parametrize(
+    ("method", "rows", "number"),
+    [
+        ("ot", 1, SIGTERM),
+        ("ot", 3, SIGKILL),  # rounds 1 and 2 are in a checkpoint, 3 is not
+        ("gaifo", 3, SIGKILL),
+    ],
+)
+def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
+    request, data, tmp_path, method, rows, number
+):
+    reference, result = request.getfixturevalue(f"{method}_run")
     flags = [
-        "--config=surrogate:ot-tiny", f"--config.demonstrations={data / 'observations'}",
+        f"--config=surrogate:{method}-tiny", f"--config.demonstrations={data / 'observations'}",
         f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
     ]  # fmt: skip
     single = tmp_path / "run" / "seeds" / "0"
-    code = stop_after_rows(start("experiments.surrogate", *flags), single / "metrics.jsonl", 1, SIGTERM)
-    assert code == 128 + SIGTERM and not (single / "DONE").is_file()
-    surrogate.run(make_config(get_config("ot-tiny"), data, "observations"), tmp_path / "run")
-    assert_same_run(single, ot_run[0] / "seeds" / "0")
+    code = stop_after_rows(start("experiments.surrogate", *flags), single / "metrics.jsonl", rows, number)
+    assert code == (128 + SIGTERM if number == SIGTERM else -SIGKILL) and not (single / "DONE").is_file()
+    assert Checkpoints(single / "checkpoints").latest_step() > 0
+    continued = surrogate.run(
+        make_config(get_config(f"{method}-tiny"), data, "observations"), tmp_path / "run"
+    )
+    assert continued == result
+    assert_same_run(single, reference / "seeds" / "0", checkpoints=("checkpoints", "policy"))
+    assert_same_episodes(single / "episodes", reference / "seeds" / "0" / "episodes")
 
 
 def test_what_is_missing_is_named(data, tmp_path):

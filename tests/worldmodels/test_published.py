@@ -1,5 +1,7 @@
 """Published checkpoints: recognised by their tensors, refused by name where they do not fit."""
 
+import json
+
 import numpy as np
 import pytest
 import yaml
@@ -178,8 +180,6 @@ def test_new_heads_start_from_scratch(tmp_path):
             "Options dropout of the network 'cnn_ha' are not supported",
         ),
         (("world_model", "dropout"), 0.1, "Options dropout of the section world_model are not supported"),
-        (("world_model", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
-        (("world_model", "decoders", "tabular", "norm"), "bn", "Unknown norm 'bn'. Known: None, 'ln', 'rms'"),
     ],
 )
 def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence):
@@ -189,6 +189,40 @@ def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence)
         group = group[key]
     group[path[-1]] = value
     with pytest.raises(ValueError, match=sentence):
+        published.load(write(tmp_path, changed, version_1_rssm()))
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "norm",
+        "encoders.tabular.norm",
+        "encoders.visual.norm",
+        "decoders.tabular.norm",
+        "decoders.visual.norm",
+        "probes.tabular.norm",
+        "probes.visual.norm",
+    ],
+)
+def test_batch_norm_is_refused_by_its_place_in_the_configuration(tmp_path, option):
+    changed = json.loads(json.dumps(config("rssm")))  # sections that YAML would tie together stay apart
+    *sections, key = option.split(".")
+    group = changed["world_model"]
+    for name in sections:
+        group = group[name]
+    group[key] = "bn"
+    with pytest.raises(ValueError) as error:
+        published.load(write(tmp_path, changed, version_1_rssm()))
+    assert str(error.value) == (
+        f"world_model.{option}: 'bn' (BatchNorm) in config.yaml is not supported. Known for vectors: null, 'ln', "
+        "'rms'; image networks have the norms that belong to their name, cnn_ha or dreamer_resnet."
+    )
+
+
+def test_a_norm_that_nobody_knows_is_refused_too(tmp_path):
+    with pytest.raises(ValueError, match="world_model.norm: 'group' in config.yaml is not supported. Known"):
+        changed = config("rssm")
+        changed["world_model"]["norm"] = "group"
         published.load(write(tmp_path, changed, version_1_rssm()))
 
 

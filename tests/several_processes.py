@@ -1,0 +1,97 @@
+"""Runs by two processes of this machine: `python several_processes.py ADDRESS NUMBER JOBS` is one of them.
+
+JOBS is a JSON file of `job`s, which the process does one after the other, so that a test file starts few processes.
+An empty address makes it the only process.
+"""
+
+import importlib
+import json
+import pathlib
+import socket
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+from interruption import environment
+
+# Programs that run for milliseconds are optimised little; all processes alike, to compare their results to the bit.
+OPTIONS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+
+
+def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
+    """A run of `experiments.main` with a preset and changes of its config."""
+    return {"main": main, "preset": preset, "workdir": str(workdir), "changes": changes}
+
+
+def start_alone(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
+    """One process that does jobs."""
+    return [start(["", "0"], jobs, folder / "alone.json")]
+
+
+def start_together(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
+    """Two processes that do jobs together."""
+    address = free_address()
+    return [start([address, str(number)], jobs, folder / f"process-{number}.json") for number in (0, 1)]
+
+
+def start(arguments: list[str], jobs: list[dict], file: pathlib.Path) -> subprocess.Popen:
+    """One process."""
+    file.write_text(json.dumps(jobs))
+    return subprocess.Popen([sys.executable, __file__, *arguments, str(file)], **streams())
+
+
+def start_main(main: str, *flags: str, only_second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
+    """The same command line as two processes, of which the second has some flags more."""
+    address = f"--coordinator={free_address()}"
+    command = [sys.executable, "-m", f"experiments.{main}", *flags, address, "--num_processes=2"]
+    numbered = [("--process_id=0",), ("--process_id=1", *only_second)]
+    return [subprocess.Popen([*command, *more], **streams()) for more in numbered]
+
+
+def streams() -> dict:
+    """Options of all subprocesses."""
+    environ = environment() | {"XLA_FLAGS": OPTIONS}
+    return dict(env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def errors_of(group: list[subprocess.Popen], timeout: float = 300) -> list[str]:
+    """What each says on stderr until its end; what Gloo says of its connections is left out."""
+    try:
+        with ThreadPoolExecutor(len(group)) as pool:
+            said = list(pool.map(lambda process: process.communicate(timeout=timeout)[1], group))
+    finally:
+        for process in group:  # none is left behind, whatever has gone wrong
+            process.kill()
+    return ["".join(line for line in text.splitlines(True) if "[Gloo]" not in line) for text in said]
+
+
+def assert_all_ended(group: list[subprocess.Popen]) -> None:
+    """They end without an error."""
+    errors = errors_of(group)
+    assert [process.returncode for process in group] == [0] * len(group), errors
+
+
+def free_address() -> str:
+    """HOST:PORT that nobody listens to."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return f"localhost:{free.getsockname()[1]}"
+
+
+def main() -> None:
+    """One process."""
+    from experiments import processes
+    from experiments.main import set_up_process
+
+    address, number, file = sys.argv[1:]
+    set_up_process()
+    if address:
+        processes.join(address, "2", number)
+    for each in json.loads(pathlib.Path(file).read_text()):
+        config = importlib.import_module(f"experiments.configs.{each['main']}").get_config(each["preset"])
+        config.update_from_flattened_dict(each["changes"])
+        importlib.import_module(f"experiments.{each['main']}").run(config, each["workdir"])
+
+
+if __name__ == "__main__":
+    main()
