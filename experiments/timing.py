@@ -96,7 +96,11 @@ def _sum_of_products(jaxpr: Jaxpr, count: Callable) -> float:
 
 
 def _inner(params: dict) -> list[Jaxpr]:
-    """The programs inside an equation: bodies of loops, branches, jitted functions."""
+    """The programs inside an equation: bodies of loops, branches (of platforms, that of this one), jitted functions."""
+    if params.get("branches_platforms"):
+        for platforms, branch in zip(params["branches_platforms"], params["branches"], strict=True):
+            if platforms is None or jax.default_backend() in platforms:
+                return [branch.jaxpr]
     values = [v for value in params.values() for v in (value if isinstance(value, tuple) else (value,))]
     return [
         v.jaxpr if isinstance(v, ClosedJaxpr) else v for v in values if isinstance(v, ClosedJaxpr | Jaxpr)

@@ -3,8 +3,8 @@
 XLA's CPU compiler hands a convolution to its fast kernels only if its axes are in the order [N, y, x, C], [y, x, I, O],
 and its window is not larger than its input. It rewrites those of other orders, which the gradients of
 `lax.conv_general_dilated` have, but not in the body of a loop: there they run in plain code, and a training loop of
-image models takes seven times as long. So the gradients here are convolutions of that kind too. On other devices they
-cost the same.
+image models takes seven times as long. So the gradients here are convolutions of that kind too. Programs for other
+devices have the gradients that JAX derives, which GPU libraries have kernels for.
 """
 
 from __future__ import annotations
@@ -59,7 +59,22 @@ def _forward(x, kernel, strides, padding, dilation):
 
 
 def _backward(strides, padding, dilation, saved, grad):
-    x, kernel = saved
+    options = strides, padding, dilation
+    return lax.platform_dependent(
+        *saved,
+        grad,
+        cpu=functools.partial(_gradients_on_cpu, options),
+        default=functools.partial(_derived_gradients, options),
+    )
+
+
+def _derived_gradients(options, x, kernel, grad):
+    convolution = functools.partial(lax.conv_general_dilated, dimension_numbers=ORDER)
+    return jax.vjp(lambda x, kernel: convolution(x, kernel, *options), x, kernel)[1](grad)
+
+
+def _gradients_on_cpu(options, x, kernel, grad):
+    strides, padding, dilation = options
     sizes = list(
         zip(x.shape[1:3], kernel.shape[:2], grad.shape[1:3], strides, padding, dilation, strict=True)
     )

@@ -9,8 +9,8 @@ Two processes, one for each side, take turns: while one is measured, the other w
 count, which bring back the memory that had been idle, and as many that do: training makes one update after the other.
 Both sides have the same sizes (the published ones), the same shapes of data, float32 and the same number of threads.
 Each runs as its users run it: this project's programs make the updates of a turn in one call of a compiled loop and ask
-glibc for huge pages; with `--huge_pages` the PyTorch side does, too. On a GPU PyTorch multiplies float32 matrices in full
-unless told otherwise, JAX in TensorFloat-32 unless told otherwise (JAX_DEFAULT_MATMUL_PRECISION=highest), and both
+glibc for huge pages; with `--huge_pages` the PyTorch side does, too. On a GPU, PyTorch multiplies float32 matrices in
+full unless told otherwise, JAX in TensorFloat-32 unless told otherwise (JAX_DEFAULT_MATMUL_PRECISION=highest), and both
 convolve in TensorFloat-32; `--tf32` lets PyTorch multiply as JAX does. The PyTorch side is the body of the loops of
 `train_model_only.py` and `train_aime.py` around the authors' own classes, on data that are on the device already.
 """
@@ -198,7 +198,9 @@ def main() -> None:
     )
     parser.add_argument("--torch", required=True, help="a clone of the authors' repository aime-v2")
     parser.add_argument("--visual", action="store_true", help="images of 64x64 instead of vectors")
-    parser.add_argument("--device", default="cpu", help="of the PyTorch side: cpu or cuda; JAX takes what it finds")
+    parser.add_argument(
+        "--device", default="cpu", help="of the PyTorch side: cpu or cuda; JAX takes what it finds"
+    )
     parser.add_argument("--tf32", action="store_true", help="PyTorch multiplies in TensorFloat-32, too")
     parser.add_argument("--updates", type=int, default=3, help="in a turn")
     parser.add_argument("--rounds", type=int, default=7, help="turns of each side")

@@ -62,10 +62,32 @@ def test_gradients_in_a_loop_have_no_window_larger_than_its_input():
         assert window[0] <= image[1], "the window is larger than the image"
 
 
+def test_other_devices_have_the_gradients_that_jax_derives():
+    x, kernel = jnp.zeros((2, 8, 8, 3)), jnp.zeros((4, 4, 3, 5))
+    options = dict(window_strides=(2, 2), padding=2 * [(1, 1)], dimension_numbers=ORDER)
+
+    def convolutions(convolution, platform):
+        gradients = jax.jit(jax.grad(lambda *a: convolution(*a, **options).sum(), (0, 1)))
+        text = gradients.trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
+        lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+        return sorted(line.partition("dim_numbers")[2] for line in lines)
+
+    derived = convolutions(lax.conv_general_dilated, "cuda")
+    ours = convolutions(conv_general_dilated, "cuda")
+    assert [
+        line for line in ours if line in derived
+    ] == derived  # and the convolution itself, which is not needed
+    assert convolutions(conv_general_dilated, "cpu") != ours
+
+
 def equations(jaxpr):
-    """All equations of a program, those of the programs inside them too."""
+    """All equations of a program on a CPU, those of the programs inside them too."""
     for equation in jaxpr.eqns:
         yield equation
-        for value in equation.params.values():
+        platforms = equation.params.get("branches_platforms") or ()
+        branches = [
+            equation.params["branches"][i] for i, names in enumerate(platforms) if "cpu" in (names or ())
+        ]
+        for value in (*equation.params.values(), *branches):
             if hasattr(value, "jaxpr"):
                 yield from equations(value.jaxpr)
