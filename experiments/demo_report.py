@@ -44,7 +44,8 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
     curve = figures.learning_curves(curves, title="Score during training", references=references)
     plot_style.save_figure(curve, folder / "learning_curves")
     if expert_return > 0:
-        note = f"Whisker: 95% interval over seeds; published: std over episodes. {source}"
+        unit = "seeds" if config.num_seeds > 1 else "episodes"  # as `statistics` has them
+        note = f"Whisker: 95% interval over {unit}; published: std over episodes. {source}"
         bars = figures.comparison_bars(
             figures.bars_of(rows, expert=expert_return), title="Ours and the published figures", note=note
         )
