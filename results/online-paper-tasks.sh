@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The six Meta-World tasks of the AIME-v2 paper, online from state at the size of a CPU: results/online-paper-tasks.md.
-#   bash results/online-paper-tasks.sh [PYTHON]
+#   bash results/online-paper-tasks.sh [PYTHON [SEEDS]]
 # About an hour and a half of one core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
+seeds=${2:-0 1 2}
 out=runs/online-paper-tasks
 tasks="hammer push hand-insert sweep assembly disassemble"
 raw="--config.setup=mdp --config.world_model.standardize=False --config.world_model.decoder.std=0.03"
@@ -17,7 +18,7 @@ $python -m experiments.collect --config=experiments/configs/collect.py:scripted-
 $python -m experiments.pretrain --config=experiments/configs/pretrain.py:small $raw --config.num_updates=6000 \
   --config.length=32 --config.embodiment=$out/body/episodes --workdir=$out/model
 
-for seed in 0 1 2; do
+for seed in $seeds; do
   for task in $tasks; do
     shown=$out/oracle/episodes/metaworld-$task
     $python -m experiments.imitate --config=experiments/configs/imitate.py:small --workdir="$out/$task/aime-$seed" \
