@@ -21,11 +21,11 @@ $python -m experiments.pretrain --config=experiments/configs/pretrain.py:small $
 for seed in $seeds; do
   for task in $tasks; do
     shown=$out/oracle/episodes/metaworld-$task
-    $python -m experiments.imitate --config=experiments/configs/imitate.py:small --workdir="$out/$task/aime-$seed" \
+    $python -m experiments.imitate --config=experiments/configs/imitate.py:small --workdir="$out/$task/aime/seed_00$seed" \
       --config.model=$out/model --config.demonstrations="$shown" --config.seed=$seed --config.length=32 \
       --config.loss.observation_noise=0 --config.loss.entropy_scale=1 --config.evaluation.every=0 \
       --config.evaluation.final_episodes=20
-    $python -m experiments.online --config=experiments/configs/online.py:small --workdir="$out/$task/ail-$seed" \
+    $python -m experiments.online --config=experiments/configs/online.py:small --workdir="$out/$task/ail/seed_00$seed" \
       --config.model=$out/model --config.embodiment=$out/body/episodes --config.demonstrations="$shown" \
       --config.analysis.demonstrations="$shown" --config.reward.name=ail --config.seed=$seed \
       --config.loss.observation_noise=0 --config.entropy_scale=1 --config.policy_pretraining=200 \
@@ -33,3 +33,4 @@ for seed in $seeds; do
       --config.evaluation.every=20 --config.evaluation.episodes=10 --config.evaluation.final_episodes=20
   done
 done
+$python -m experiments.report $out --title="Six tasks of Meta-World"
