@@ -7,6 +7,8 @@ Sources to convert are made up, at the published sizes.
 
 from __future__ import annotations
 
+import itertools
+import os
 import pickle
 import shlex
 import statistics
@@ -20,7 +22,9 @@ import numpy as np
 
 from experiments import convert
 from experiments.configs.convert import get_config as convert_config
+from experiments.converters import minari, tdmpc2
 from experiments.envs import registry, rendering
+from experiments.envs.interface import MissingPackageError
 from experiments.envs.render_pool import RenderPool
 from experiments.files import write_atomically
 from experiments.run_directory import describe_session
@@ -40,8 +44,8 @@ def write(config, folder: Path) -> dict:
       {"rendering": rows, "conversion": rows, "reading": rows}; a row is a dict.
     """
     drawn = list(rendering_rows(config))
-    columns = ("backend", "quality", "processes", "images/s", "processor time per image")
-    page = [f"# Drawing {config.env}", _how(), _table(drawn, columns)]
+    columns = ("environment", "backend", "quality", "processes", "images/s", "processor time per image")
+    page = ["# Drawing", _how(), _table(drawn, columns)]
     write_atomically(folder / "rendering.md", "\n\n".join(page) + "\n")
     with tempfile.TemporaryDirectory() as scratch:
         converted = list(conversion_rows(Path(scratch)))
@@ -50,7 +54,7 @@ def write(config, folder: Path) -> dict:
         "# Converting and reading data",
         _how(),
         "## Conversion",
-        _table(converted, ("source", "episodes", "episodes/s")),
+        _table(converted, ("source", "episodes", "episodes/s", "processor time per episode")),
     ]
     columns = ("storage", "format", "batch", "windows/s")
     page += [
@@ -63,9 +67,31 @@ def write(config, folder: Path) -> dict:
 
 
 def rendering_rows(config) -> Iterator[dict]:
-    """Images per second for each quality and number of processes, with the backend that is chosen here."""
+    """Images per second for each environment, quality and number of processes, with the backend chosen here."""
     backend = rendering.require_rendering()
-    environment = registry.make(config.env)
+    size = (config.image_size, config.image_size)
+    for name in config.env.split(","):
+        try:
+            states = _states_of(name)
+        except MissingPackageError as error:
+            yield {"environment": name, "images/s": _not_installed(error)}
+            continue
+        for quality, workers in itertools.product(rendering.QUALITIES, sorted({1, config.workers})):
+            with RenderPool(name, workers, size=size, camera=config.camera, quality=quality) as pool:
+                number, seconds, cpu = _draw_for(pool, states, workers, config.seconds)
+            yield {
+                "environment": name,
+                "backend": backend,
+                "quality": quality,
+                "processes": workers,
+                "images/s": f"{number / seconds:.0f}",
+                "processor time per image": f"{1000 * cpu / number:.1f} ms",
+            }
+
+
+def _states_of(name: str) -> np.ndarray:
+    """Physics states [_STATES, P] of the first steps of an episode."""
+    environment = registry.make(name)
     environment.reset(0)
     rng = np.random.default_rng(0)
     states = []
@@ -73,18 +99,13 @@ def rendering_rows(config) -> Iterator[dict]:
         environment.step(rng.uniform(-1, 1, environment.action_spec.shape))
         states.append(environment.physics_state())
     environment.close()
-    size = (config.image_size, config.image_size)
-    for quality in rendering.QUALITIES:
-        for workers in sorted({1, config.workers}):
-            with RenderPool(config.env, workers, size=size, camera=config.camera, quality=quality) as pool:
-                number, seconds, cpu = _draw_for(pool, np.stack(states), workers, config.seconds)
-            yield {
-                "backend": backend,
-                "quality": quality,
-                "processes": workers,
-                "images/s": f"{number / seconds:.0f}",
-                "processor time per image": f"{1000 * cpu / number:.1f} ms",
-            }
+    return np.stack(states)
+
+
+def _not_installed(error: ImportError) -> str:
+    """What stands in the place of a rate."""
+    name = getattr(error.__cause__ or error, "name", None) or str(error)
+    return f"{name.partition('.')[0]} is not installed"
 
 
 def _draw_for(pool: RenderPool, states: np.ndarray, workers: int, seconds: float) -> tuple[int, float, float]:
@@ -104,20 +125,25 @@ def _draw_for(pool: RenderPool, states: np.ndarray, workers: int, seconds: float
 def conversion_rows(folder: Path) -> Iterator[dict]:
     """Episodes per second of each conversion that needs no simulator."""
     rng = np.random.default_rng(0)
-    for name, preset, num_episodes, make in (
-        ("PatchAIL, 500 records, 84 x 84 to 64 x 64", "patchail", 2, _make_patchail),
-        ("TD-MPC2 log of an expert, 101 records, 64 x 64", "tdmpc2-expert", 10, _make_logs),
-        ("npz to HDF5, 501 records, 64 x 64", "files", 4, _make_npz),
-    ):
+    for name, preset, num_episodes, make in _SOURCES:
         source = folder / preset
         source.mkdir()
         config = convert_config(preset)
-        with config.unlocked():
-            config.source = str(make(source, rng, num_episodes))
-        began = time.perf_counter()
+        try:
+            with config.unlocked():
+                config.source = str(make(source, rng, num_episodes))
+        except ImportError as error:
+            yield {"source": name, "episodes/s": _not_installed(error)}
+            continue
+        began, cpu_began = time.perf_counter(), time.process_time()
         convert.run(config, folder / f"{preset}-converted")
-        rate = num_episodes / (time.perf_counter() - began)
-        yield {"source": name, "episodes": num_episodes, "episodes/s": f"{rate:.1f}"}
+        seconds, cpu = time.perf_counter() - began, time.process_time() - cpu_began
+        yield {
+            "source": name,
+            "episodes": num_episodes,
+            "episodes/s": f"{num_episodes / seconds:.3g}",
+            "processor time per episode": f"{1000 * cpu / num_episodes:.3g} ms",
+        }
 
 
 def _smooth_images(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
@@ -140,6 +166,32 @@ def _make_patchail(folder: Path, rng: np.random.Generator, num_episodes: int) ->
     return folder / "expert_demos.pkl"
 
 
+def _make_chunk(folder: Path, rng: np.random.Generator, num_episodes: int) -> Path:
+    shape = (num_episodes, 101)
+    sizes = {"obs": (39,), "action": (6,), "reward": ()}
+    arrays = {name: rng.random((*shape, *size), np.float32) for name, size in sizes.items()}
+    tdmpc2.save_chunk(folder / "chunk_11.pt", arrays | {"task": np.full(shape, tdmpc2.FIRST_METAWORLD_ID)})
+    return folder
+
+
+def _make_minari(folder: Path, rng: np.random.Generator, num_episodes: int) -> str:
+    """Returns the name of a dataset below `folder`, where Minari is told to look from now on."""
+    os.environ["MINARI_DATASETS_PATH"] = str(folder)
+    steps = 1000
+    episodes = [
+        {
+            "observations": rng.normal(size=(steps + 1, 3)).astype(np.float32),
+            "actions": rng.uniform(-2, 2, (steps, 1)).astype(np.float32),
+            "rewards": rng.random(steps),
+            "terminations": np.zeros(steps, bool),
+            "truncations": np.arange(steps) == steps - 1,
+        }
+        for _ in range(num_episodes)
+    ]
+    minari.save_dataset("made-up/pendulum-v0", episodes, env="Pendulum-v1")
+    return "made-up/pendulum-v0"
+
+
 def _make_logs(folder: Path, rng: np.random.Generator, num_episodes: int) -> Path:
     for number in range(num_episodes):
         arrays = {"obs": rng.random((101, 39)), "action": rng.random((101, 4)), "reward": rng.random(101)}
@@ -152,6 +204,15 @@ def _make_npz(folder: Path, rng: np.random.Generator, num_episodes: int) -> Path
     for number in range(num_episodes):
         write_episode(folder / f"{number}.npz", _episode(rng))
     return folder
+
+
+_SOURCES = (  # name, preset of experiments.convert, episodes, what makes them up
+    ("PatchAIL, 500 records, 84 x 84 to 64 x 64", "patchail", 2, _make_patchail),
+    ("TD-MPC2 chunk of mt80, 101 records, no images", "tdmpc2-mt50", 200, _make_chunk),
+    ("TD-MPC2 log of an expert, 101 records, 64 x 64", "tdmpc2-expert", 10, _make_logs),
+    ("Minari, 1001 records of Pendulum, no images", "minari", 50, _make_minari),
+    ("npz to HDF5, 501 records, 64 x 64", "files", 4, _make_npz),
+)
 
 
 def _episode(rng: np.random.Generator, num_records: int = 501) -> Episode:
@@ -218,5 +279,5 @@ def _how() -> str:
 
 def _table(rows: Sequence[dict], columns: Sequence[str]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(str(row[column]) for column in columns) + " |" for row in rows]
+    lines += ["| " + " | ".join(str(row.get(column, "–")) for column in columns) + " |" for row in rows]
     return "\n".join(lines)

@@ -280,11 +280,9 @@ class OnlineRun:
 
 
 def environment_from(config: Mapping, demonstrations: list[Episode]) -> dict:
-    """Where the run plays: as recorded in the demonstrations, with an image sensor if they have one."""
-    name, options = environment_of(config["env"], demonstrations)
-    images = [value for value in demonstrations[0].records.values() if value.ndim == 4]
-    size = {"render_size": tuple(int(n) for n in images[0].shape[1:3])} if images else {}
-    return {"env": name, **options, **size}
+    """Where the run plays: as recorded in the demonstrations, with images drawn alike if they have some."""
+    name, options = environment_of(config["env"], demonstrations, tuple(demonstrations[0].records))
+    return {"env": name, **options}
 
 
 def summary(episodes: list[Episode], head: str | None) -> dict[str, list[float]]:

@@ -161,6 +161,8 @@ class _Planner:
             return Output(self._expert(source), "episodes")
         if source in self._suite.stages:
             settings = {"env": next(self._with_the_robot_of(task))} | self._images
+            if self._images and self._suite.stages[source].main == "dreamer":
+                settings["setup"] = "visual"  # it records the images that it sees, and no others
             name = self._add("data", self._with_robot(dataset, task), 0, source, settings, {"stage": "data"})
             return Output(name, "episodes")
         return source

@@ -2,9 +2,11 @@
 
 `walker18` and `cheetah24` are those of AIME (NeurIPS 2023): every embodiment data with every demonstrated task.
 `dmc9`, `metaworld6` and `metaworld50` are those of AIME-v2 / AIME-NoB, which go on learning in the environment. Each
-also comes as NAME:tiny, with the same stages on a fake environment, in seconds.
+also comes as NAME:tiny, with the same stages on a fake environment, in seconds, and as NAME:trial, with the tasks, data
+and set-ups of the table itself, tiny networks and short episodes.
 """
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -130,6 +132,17 @@ def tiny(stages: Mapping[str, Stage], methods: Mapping[str, str]) -> Suite:
     )
 
 
+def trial(suite: Suite) -> Suite:
+    """The cells of a suite with its simulators, sensors and data, the presets `tiny`, and episodes of 20 steps."""
+    short = {"episode_length": 20, "render_quality": "fast"}
+    stages = {name: TINY_ONLINE[name] for name in suite.stages}
+    for name, stage in stages.items():
+        if stage.main == "dreamer" or (stage.main == "collect" and name != "mix"):
+            stages[name] = dataclasses.replace(stage, settings=stage.settings | short)
+    text = "The same cells with tiny networks and short episodes, in minutes; nothing is learnt."
+    return dataclasses.replace(suite, text=text, stages=stages, seeds=(0,), demonstrations=3)
+
+
 SUITES: dict[str, Suite] = {
     "walker18": Suite(
         text="AIME, walker: 6 embodiment data x 3 tasks.",
@@ -169,6 +182,8 @@ SUITES: dict[str, Suite] = {
     ),
     "metaworld50": metaworld(sorted(metaworld_tasks.TASKS), "All 50 tasks of Meta-World, as metaworld6."),
 }
+for _name in list(SUITES):
+    SUITES[f"{_name}:trial"] = trial(SUITES[_name])
 DEFAULTS = {  # of the tiny variants: fewer cells than they have
     "dataset": ["mix"],
 }

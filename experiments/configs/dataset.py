@@ -43,6 +43,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
             True  # the recorded images if there are any, else (or if False) drawn from physics states
         )
     if preset == "rates":
-        config.env = "walker-walk"
+        config.env = "walker-walk,metaworld-push"  # what is drawn
         config.seconds = 5.0  # per measurement
     return config.lock()

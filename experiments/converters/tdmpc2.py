@@ -185,6 +185,17 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
     return arrays | {"task": arrays["task"].reshape(len(arrays["task"]), -1)[:, 0].astype(int)}
 
 
+def save_chunk(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes what `read_chunk` reads, as a plain dict: for measurements, on arrays that are made up.
+
+    Args:
+      arrays: obs [N, T, 39], action [N, T, 6], reward [N, T], task [N, T].
+    """
+    import torch
+
+    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
+
+
 # Logs of experts --------------------------------------------------------------------------------------------
 
 

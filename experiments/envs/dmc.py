@@ -77,6 +77,7 @@ class DMCEnvironment:
             action_repeat = dmc_tasks.default_action_repeat(domain, reward_version)
         self.action_repeat = checked_positive("action_repeat", action_repeat)
         self._max_simulator_steps = dmc_tasks.EPISODE_STEPS
+        self._cut = {} if episode_length is None else {"episode_length": episode_length}
         if episode_length is not None:
             steps = checked_positive("episode_length", episode_length) * self.action_repeat
             self._max_simulator_steps = min(steps, self._max_simulator_steps)
@@ -189,6 +190,7 @@ class DMCEnvironment:
             "suite": "dmc",
             "seed": self._seed,
             "action_repeat": self.action_repeat,
+            **self._cut,
             "control_seconds": self.control_seconds,
             "reward_version": self._reward_version,
             "physics_layout": {name: array.size for name, array in self._state_arrays.items()} | {"time": 1},

@@ -58,6 +58,7 @@ class FakePointMass:
         self._image_size = image_size(render_size)
         if self._image_size is not None:
             self.observation_spec["image"] = ArraySpec((*self._image_size, 3), "uint8", 0, 255)
+        self._cut = {} if episode_length is None else {"episode_length": episode_length}
         self._length = (
             _EPISODE_LENGTH if episode_length is None else checked_positive("episode_length", episode_length)
         )
@@ -131,6 +132,7 @@ class FakePointMass:
             "suite": "fake",
             "seed": self._seed,
             "action_repeat": self.action_repeat,
+            **self._cut,
             "control_seconds": self.control_seconds,
             "versions": {},
         }

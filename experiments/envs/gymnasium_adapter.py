@@ -155,6 +155,7 @@ class GymnasiumEnvironment:
             "suite": "gymnasium",
             "seed": self._seed,
             "action_repeat": self.action_repeat,
+            **({} if self._length is None else {"episode_length": self._length}),
             "control_seconds": self.control_seconds,
             "versions": {"gymnasium": importlib.metadata.version("gymnasium")},
         }

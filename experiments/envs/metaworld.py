@@ -84,6 +84,7 @@ class MetaWorldEnvironment:
             "action_repeat", ACTION_REPEAT if action_repeat is None else action_repeat
         )
         self._max_simulator_steps = EPISODE_STEPS
+        self._cut = {} if episode_length is None else {"episode_length": episode_length}
         if episode_length is not None:
             steps = checked_positive("episode_length", episode_length) * self.action_repeat
             self._max_simulator_steps = min(steps, EPISODE_STEPS)
@@ -197,6 +198,7 @@ class MetaWorldEnvironment:
             "suite": "metaworld",
             "seed": self._seed,
             "action_repeat": self.action_repeat,
+            **self._cut,
             "control_seconds": self.control_seconds,
             "task_id": self._task_id,
             "goal_visible": self._goal_visible,

@@ -11,6 +11,7 @@ import pytest
 from experiments.configs.convert import PRESETS, get_config
 from experiments.convert import run
 from experiments.converters import files, tdmpc2
+from experiments.converters import minari as converted_minari
 from experiments.converters.resizing import resize
 from experiments.converters.safe_pickle import UnsafePickle, load_arrays
 from worldmodels.episodes import episode_paths, load_episodes, read_episode
@@ -311,6 +312,24 @@ def test_a_minari_dataset_becomes_episodes(minari, tmp_path):
     np.testing.assert_array_equal(records["reward"], [0, 1, 2, 3])
     assert records["is_terminal"].tolist() == records["success"].tolist() == [False, False, False, True]
     assert episodes[0].metadata["environment"] == "gymnasium:Toy-v0"
+
+
+def test_what_minari_itself_writes_is_read(tmp_path, monkeypatch):
+    pytest.importorskip("minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    episode = {
+        "observations": np.arange(12, dtype=np.float32).reshape(4, 3),
+        "actions": np.array([[0], [1], [2]], np.float32),
+        "rewards": np.array([1.0, 2.0, 3.0]),
+        "terminations": np.zeros(3, bool),
+        "truncations": np.array([False, False, True]),
+    }
+    converted_minari.save_dataset("made-up/pendulum-v0", [episode] * 2, env="Pendulum-v1")
+    run(config_of("minari", source="made-up/pendulum-v0"), tmp_path / "out")
+    first, second = load_episodes(tmp_path / "out" / "episodes")
+    np.testing.assert_array_equal(first.records["state"], episode["observations"])
+    np.testing.assert_array_equal(second.records["pre_action"][:, 0], [0, 0, 0.5, 1])  # actions end at 2
+    assert first.metadata["environment"] == "gymnasium:Pendulum-v1"
 
 
 def test_minari_datasets_that_cannot_be_had_are_explained(minari, tmp_path, monkeypatch):

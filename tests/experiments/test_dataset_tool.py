@@ -2,6 +2,7 @@
 
 import pathlib
 import re
+import sys
 
 import h5py
 import numpy as np
@@ -243,5 +244,27 @@ def test_the_tables_of_rates_have_a_row_per_measurement(tmp_path, monkeypatch):
     config.update({"env": "fake-pointmass", "seconds": 0.01, "workers": 1})
     result = run(config, str(tmp_path))
     assert [row["quality"] for row in result["rendering"]] == ["published", "fast"]
+    assert {row["environment"] for row in result["rendering"]} == {"fake-pointmass"}
     assert [row["storage"] for row in result["reading"]] == ["device", "memory", "disk", "disk"]
-    assert "| backend | quality |" in (tmp_path / "rendering.md").read_text()
+    assert "| environment | backend | quality |" in (tmp_path / "rendering.md").read_text()
+
+
+def test_several_environments_are_drawn_and_those_not_installed_are_named(monkeypatch):
+    monkeypatch.setattr(rendering, "require_rendering", lambda: "none")
+    monkeypatch.setattr(data_rates, "_STATES", 4)
+    monkeypatch.setitem(sys.modules, "metaworld.env_dict", None)
+    config = get_config("rates")
+    config.update({"env": "metaworld-push,fake-pointmass", "seconds": 0.01, "workers": 1})
+    missing, *drawn = data_rates.rendering_rows(config)
+    assert missing["images/s"] == "metaworld is not installed" and len(drawn) == 2
+
+
+def test_conversions_are_timed_and_packages_that_are_missing_are_named(tmp_path, monkeypatch):
+    few = [(name, preset, 2, make) for name, preset, _, make in data_rates._SOURCES]
+    monkeypatch.setattr(data_rates, "_SOURCES", [row for row in few if row[1] in ("tdmpc2-mt50", "minari")])
+    monkeypatch.setenv("MINARI_DATASETS_PATH", "restored after the test")
+    monkeypatch.setitem(sys.modules, "minari", None)
+    chunk, minari = data_rates.conversion_rows(tmp_path)
+    assert float(chunk["episodes/s"]) > 0 and chunk["processor time per episode"].endswith(" ms")
+    assert len(load_episodes(tmp_path / "tdmpc2-mt50-converted" / "episodes")) == 2
+    assert minari["episodes/s"] == "minari is not installed"

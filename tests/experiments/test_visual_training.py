@@ -7,7 +7,7 @@ import pytest
 
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
-from experiments import evaluate, imitate, inspect, pretrain, world_models
+from experiments import evaluate, imitate, inspect, online, pretrain, world_models
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import inspect as inspect_config
@@ -112,6 +112,7 @@ def test_images_are_drawn_as_they_were_for_the_data(data):
     assert options["render_size"] == [SIZE, SIZE]
     assert (options["camera"], options["render_quality"]) == (2, "fast")
     assert "render_size" not in environment_of("", [episode], ["position"])[1]
+    assert online.environment_from({"env": ""}, [episode]) == {"env": ENV, **options}
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------

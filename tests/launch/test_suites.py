@@ -72,6 +72,25 @@ def test_images_are_recorded_where_a_set_up_sees_them():
     )
 
 
+def test_who_explores_for_visual_cells_sees_and_records_images():
+    def explorer(name, **chosen):
+        (run, *_) = (run for run in runs_of(name, chosen) if run.main == "experiments.dreamer")
+        return run.settings
+
+    assert explorer("dmc9")["setup"] == "visual" and explorer("dmc9")["image_size"] == 64
+    assert "setup" not in explorer("walker18", setup=["mdp"])
+
+
+@pytest.mark.parametrize("name", ["walker18", "cheetah24", "dmc9", "metaworld6", "metaworld50"])
+def test_a_trial_has_the_cells_of_the_table_with_tiny_presets(name):
+    trial = runs_of(f"{name}:trial")
+    expected = [run.name.replace(name, f"{name}-trial", 1) for run in runs_of(name, {"seed": [0]})]
+    assert [run.name for run in trial] == expected
+    assert all("tiny" in run.config or run.config == "collect:mix" for run in trial)
+    played = [run for run in trial if run.config.startswith(("collect:sac", "collect:uniform", "dreamer"))]
+    assert all(run.settings["episode_length"] == 20 for run in played)
+
+
 def test_robots_of_a_suite_have_data_of_their_own():
     names = [run.name for run in runs_of("dmc9", {"seed": [0]})]
     assert {"dmc9-data/p2e-walker/seed_000", "dmc9-data/p2e-hopper/seed_000"} <= set(names)

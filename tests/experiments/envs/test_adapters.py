@@ -35,6 +35,7 @@ def test_a_gymnasium_environment_matches_its_specs_and_its_seed():
         for name, spec in environments[0].observation_spec.items():
             spec.validate(name, record[name])
         assert record["is_last"] == (step == 2)
+    assert environments[0].metadata()["episode_length"] == 3
 
 
 def test_actions_are_scaled_to_the_action_space():

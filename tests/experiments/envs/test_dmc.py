@@ -117,6 +117,8 @@ def test_episode_length_cuts_episodes_in_agent_steps():
     environment = registry.make("cartpole-swingup", episode_length=3)
     environment.reset()
     assert [environment.step(np.zeros(1, np.float32))["is_last"] for _ in range(3)] == [False, False, True]
+    assert environment.metadata()["episode_length"] == 3  # for evaluations, which cut theirs too
+    assert "episode_length" not in registry.make("cartpole-swingup").metadata()
 
 
 def test_pre_action_is_the_action_that_led_to_the_record():

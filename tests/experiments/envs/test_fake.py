@@ -58,6 +58,11 @@ def test_a_physics_state_restores_position_velocity_and_time():
     assert left["is_last"] and right["is_last"]
 
 
+def test_an_episode_that_is_cut_says_so():
+    assert registry.make("fake-pointmass", episode_length=3).metadata()["episode_length"] == 3
+    assert "episode_length" not in registry.make("fake-pointmass").metadata()
+
+
 def test_action_repeat_sums_rewards():
     single, double = (registry.make("fake-pointmass", action_repeat=repeat) for repeat in (1, 2))
     single.reset(seed=0), double.reset(seed=0)
