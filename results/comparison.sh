@@ -29,6 +29,15 @@ cell backward-run-lpomdp small $experts/cheetah-run cheetah-runbackward run lpom
 cell backward-random-mdp small $out/cheetah-random cheetah-runbackward random mdp "$most"
 cell backward-run-mdp small $experts/cheetah-run cheetah-runbackward run mdp "$most"
 
+# With velocities AIME's seeds spread: is it the noise on what the policy sees?
+$python -m experiments.pretrain --config=experiments/configs/pretrain.py:small --config.setup=mdp --config.num_seeds=3 \
+  --config.embodiment=$out/cheetah-random/episodes --workdir=$out/model-mdp
+for noise in 0.04 0.0; do
+  $python -m experiments.imitate --config=experiments/configs/imitate.py:small --config.num_seeds=3 --config.model=$out/model-mdp \
+    --config.demonstrations=$experts/cheetah-runbackward/demonstrations --config.loss.observation_noise=$noise \
+    --config.evaluation.every=300 --workdir=$out/aime-mdp-noise$noise
+done
+
 # Walking, from the replay of a runner, and standing from that of a walker.
 longer="--config.pretrain.num_updates=3000 --config.aime.num_updates=1500"
 cell walk-run-lpomdp small $experts/walker-run walker-walk run lpomdp "$most" $longer
