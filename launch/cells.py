@@ -38,7 +38,7 @@ class Suite:
       stages: {name: Stage}, among them "expert" and "model".
       seeds: of the table.
       demonstrations: shown per task.
-      demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per task.
+      demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per environment.
     """
 
     text: str
@@ -147,7 +147,7 @@ class _Planner:
 
     def _demonstrations(self, task: str) -> Output | str:
         if self._suite.demonstration_folder:
-            return f"{self._suite.demonstration_folder}/{task}"
+            return f"{self._suite.demonstration_folder}/{self._suite.tasks[task]}"
         return Output(self._expert(task), "demonstrations")
 
     def _data(self, dataset: str, task: str) -> Output | str:

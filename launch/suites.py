@@ -98,7 +98,7 @@ def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
 
 
 def metaworld(tasks: Sequence[str], text: str) -> Suite:
-    """Meta-World from data of the user: data/metaworld/{demonstrations/TASK, mt39, mt50}, e.g. the published ones."""
+    """Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
     stages = with_preset(ONLINE, "-metaworld")
     del stages["random_policy"]
     return Suite(

@@ -87,7 +87,9 @@ def visual(config: ml_collections.ConfigDict) -> None:
     config.num_seeds = 1
     config.few_demonstrations = 0
     config.images = dict(image_size=32, render_quality="fast")
-    config.num_demonstrations = 60  # with 20, some episodes fall on the way into the gait (results/visual-demo.md)
+    config.num_demonstrations = (
+        60  # with 20, some episodes fall on the way into the gait (results/visual-demo.md)
+    )
     config.random.num_episodes = 20
     config.body.coloured.num_episodes = 100
     config.pretrain = pretrain.get_config("visual-small")

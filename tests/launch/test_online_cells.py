@@ -25,16 +25,18 @@ def test_a_tiny_cell_of_dmc9_runs_from_its_expert_to_the_evaluation(tmp_path):
     assert len(result_of(runs, tmp_path)["return"][0]) == 2
 
 
-def test_a_cell_of_metaworld6_runs_on_data_of_ones_own(tmp_path):
+def test_a_cell_of_metaworld6_runs_on_data_of_ones_own(tmp_path, monkeypatch):
     pytest.importorskip("metaworld")
+    monkeypatch.chdir(tmp_path)
     for name, preset in (("mt39", "scripted-tiny"), ("demonstrations", "scripted-demonstrations")):
         config = load_config(f"collect:{preset}")
         config.update(tasks="push", num_episodes=3, episode_length=10, workers=0)
         if name == "demonstrations":
             config.successful_only = False  # ten steps are too few
         collect.run(config, tmp_path / name)
-    data, shown = (str(tmp_path / name / "episodes") for name in ("mt39", "demonstrations"))
-    paths = {"bco_alpha.embodiment": [data], "bco_alpha.demonstrations": [shown], "bco_alpha.setup": ["mdp"]}
-    chosen = {"task": ["push"], "dataset": ["mt39"], "method": ["bco-alpha"]}
-    result = result_of(runs_of("metaworld6:trial", chosen | paths), tmp_path / "sweep")
+        folder = tmp_path / "data" / "metaworld" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.symlink_to(tmp_path / name / "episodes")
+    chosen = {"task": ["push"], "dataset": ["mt39"], "method": ["bco-alpha"], "bco_alpha.setup": ["mdp"]}
+    result = result_of(runs_of("metaworld6:trial", chosen), tmp_path / "sweep")
     assert len(result["return"][0]) == 2
