@@ -46,25 +46,9 @@ def torch_side(arguments) -> dict:
     from aimev2.actor import PolicyActor
     from aimev2.data import ArrayDict
     from aimev2.models.policy import TanhGaussianPolicy
-    from aimev2.models.ssm import ssm_classes
-    from omegaconf import OmegaConf
 
-    folder = pathlib.Path(arguments.torch) / "aimev2" / "configs" / "world_model"
-    parts = [OmegaConf.load(folder / f"{name}.yaml") for name in ("default", "rssmo")]
-    config = OmegaConf.to_container(OmegaConf.merge(*parts))
-    kind = "visual" if arguments.visual else "tabular"
     sizes = {"image": (3, 64, 64)} if arguments.visual else WALKER
-    drawn = {"image": (64, 64)}  # decoders of images get their height and width only
-    ends = {name: config.pop(name)[kind] for name in ("encoders", "decoders", "probes")}
-    for unused in ("defaults", "predict_emb", "intrinsic_reward_config"):
-        config.pop(unused, None)
-    model = ssm_classes[config.pop("name")](
-        input_config=[(name, size, dict(ends["encoders"])) for name, size in sizes.items()],
-        output_config=[(name, drawn.get(name, size), dict(ends["decoders"])) for name, size in sizes.items()],
-        probe_config=[],
-        action_dim=ACTION_SIZE,
-        **{name: value for name, value in config.items() if name != "optimizor"},
-    ).to(device)
+    model = published_model(arguments, sizes).to(device)
     policy = TanhGaussianPolicy(model.state_feature_dim, ACTION_SIZE, hidden_size=128, hidden_layers=2)
     policy.to(device)
     model_optimizer = torch.optim.Adam(model.parameters(), lr=3e-4)
@@ -114,6 +98,28 @@ def torch_side(arguments) -> dict:
     print(f"torch {torch.__version__}, {where}", file=sys.stderr)
     updates = {"world-model update": several(model_update), "AIME policy update": several(policy_update)}
     return updates | {"acting": act}
+
+
+def published_model(arguments, sizes: dict):
+    """The authors' `rssmo` for sensors of these sizes, as their configuration has it."""
+    from aimev2.models.ssm import ssm_classes
+    from omegaconf import OmegaConf
+
+    folder = pathlib.Path(arguments.torch) / "aimev2" / "configs" / "world_model"
+    parts = [OmegaConf.load(folder / f"{name}.yaml") for name in ("default", "rssmo")]
+    config = OmegaConf.to_container(OmegaConf.merge(*parts))
+    kind = "visual" if arguments.visual else "tabular"
+    drawn = {"image": (64, 64)}  # decoders of images get their height and width only
+    ends = {name: config.pop(name)[kind] for name in ("encoders", "decoders", "probes")}
+    for unused in ("defaults", "predict_emb", "intrinsic_reward_config"):
+        config.pop(unused, None)
+    return ssm_classes[config.pop("name")](
+        input_config=[(name, size, dict(ends["encoders"])) for name, size in sizes.items()],
+        output_config=[(name, drawn.get(name, size), dict(ends["decoders"])) for name, size in sizes.items()],
+        probe_config=[],
+        action_dim=ACTION_SIZE,
+        **{name: value for name, value in config.items() if name != "optimizor"},
+    )
 
 
 def jax_side(arguments) -> dict:
