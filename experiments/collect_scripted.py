@@ -21,7 +21,7 @@ import numpy as np
 
 from agents.loop import collect_episodes
 from agents.noise import ColouredActor
-from experiments.collection import make_envs, num_complete, remove_episodes, write_round
+from experiments.collection import image_choice, make_envs, num_complete, remove_episodes, write_round
 from experiments.envs import registry
 from experiments.envs.metaworld_tasks import PREFIX as META_WORLD
 from experiments.envs.metaworld_tasks import SETS, TASKS, tasks_of
@@ -108,8 +108,9 @@ def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
     folder = directory / "episodes" / name
     done = num_complete(folder)
     remove_episodes(folder, done)
+    environment = {option: config[option] for option in ENVIRONMENT_OPTIONS} | image_choice(config)
     options = dict(
-        environment={option: config[option] for option in ENVIRONMENT_OPTIONS} | {"env": name},
+        environment=environment | {"env": name},
         folder=str(folder),
         seed=config.seed,
         shares=config.shares.to_dict(),

@@ -41,6 +41,17 @@ def test_noise_demonstrations_and_replays_hold_images(tmp_path):
         np.testing.assert_array_equal(image, drawn_again(episode, 8))
 
 
+@pytest.mark.parametrize("preset", ["scripted-tiny", "scripted-demonstrations"])
+def test_episodes_of_scripted_experts_hold_images(tmp_path, preset):
+    config = get_config(preset)
+    config.update(tasks="fake-pointmass", image_size=8, num_episodes=2, workers=0)
+    if preset == "scripted-demonstrations":
+        config.successful_only = False
+    run(config, tmp_path)
+    for episode in load_episodes(tmp_path / "episodes" / "fake-pointmass"):
+        assert episode.records["image"].shape == (episode.length + 1, 8, 8, 3)
+
+
 def test_without_a_size_there_are_no_images(tmp_path):
     run(tiny("uniform", num_episodes=1), tmp_path / "run")
     assert "image" not in load_episodes(tmp_path / "run" / "episodes")[0].records
