@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The six Meta-World tasks of the AIME-v2 paper, online from state at the size of a CPU: results/online-paper-tasks.md.
 #   bash results/online-paper-tasks.sh [PYTHON [SEEDS]]
-# About an hour of one core. Finished runs are skipped; the same command continues.
+# About three hours of one core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -18,14 +18,14 @@ $python -m experiments.collect --config=experiments/configs/collect.py:scripted-
 $python -m experiments.pretrain --config=experiments/configs/pretrain.py:small $raw --config.num_updates=6000 \
   --config.length=32 --config.embodiment=$out/body/episodes --workdir=$out/model
 
-online() { # FOLDER TASK SEED [FLAGS]
+online() { # FOLDER TASK REWARD SEED [FLAGS]
   local shown=$out/oracle/episodes/metaworld-$2
-  $python -m experiments.online --config=experiments/configs/online.py:small --workdir="$1/$2/ail/seed_00$3" \
+  $python -m experiments.online --config=experiments/configs/online.py:small --workdir="$1/$2/$3/seed_00$4" \
     --config.model=$out/model --config.embodiment=$out/body/episodes --config.demonstrations="$shown" \
-    --config.analysis.demonstrations="$shown" --config.reward.name=ail --config.seed="$3" \
+    --config.analysis.demonstrations="$shown" --config.reward.name="$3" --config.seed="$4" \
     --config.loss.observation_noise=0 --config.entropy_scale=1 --config.policy_pretraining=200 \
     --config.num_episodes=100 --config.updates_per_episode=20 --config.evaluation.video=False \
-    --config.evaluation.every=20 --config.evaluation.episodes=10 --config.evaluation.final_episodes=20 "${@:4}"
+    --config.evaluation.every=20 --config.evaluation.episodes=10 --config.evaluation.final_episodes=20 "${@:5}"
 }
 
 for seed in $seeds; do
@@ -34,7 +34,21 @@ for seed in $seeds; do
       --config.model=$out/model --config.demonstrations=$out/oracle/episodes/metaworld-$task --config.seed="$seed" \
       --config.length=32 --config.loss.observation_noise=0 --config.loss.entropy_scale=1 --config.evaluation.every=0 \
       --config.evaluation.final_episodes=20
-    online $out $task "$seed"
+    online $out $task ail "$seed"
+  done
+done
+
+# The other rewards: VIPER, whose model has seen the demonstrations only, optimal transport, and the true one (an oracle).
+for task in $tasks; do
+  $python -m experiments.pretrain --config=experiments/configs/pretrain.py:viper-small $raw --workdir="$out/viper-models/$task" \
+    --config.embodiment=$out/oracle/episodes/metaworld-$task
+done
+for seed in $seeds; do
+  for task in $tasks; do
+    online $out $task viper "$seed" --config.reward.model="$out/viper-models/$task"
+    for reward in ot true; do
+      online $out $task $reward "$seed"
+    done
   done
 done
 $python -m experiments.report $out --title="Six tasks of Meta-World"
@@ -42,7 +56,7 @@ $python -m experiments.report $out --title="Six tasks of Meta-World"
 # Do the published learning rates hold what has been learnt?
 for seed in $seeds; do
   for task in disassemble sweep hammer; do
-    online $out-published-rates $task "$seed" --config.model_optimizer.learning_rate=3e-4 \
+    online $out-published-rates $task ail "$seed" --config.model_optimizer.learning_rate=3e-4 \
       --config.policy_optimizer.learning_rate=3e-4 --config.critic_optimizer.learning_rate=8e-5 \
       --config.reward.ail.learning_rate=1e-4
   done

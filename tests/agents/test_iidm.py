@@ -76,7 +76,8 @@ def test_images_are_predicted_in_zero_to_one():
     )
     image = jnp.full((1, 3, 64, 64, 3), 255, jnp.uint8)
     assert model({"image": image[:, :2]}, jnp.zeros((1, 1)))["image"].shape == (1, 64, 64, 3)
-    np.testing.assert_array_equal(model.target({"image": image[:, 2]})["image"], 1.0)
+    target = model.target({"image": image[:, 2]})["image"]
+    np.testing.assert_allclose(target, 1.0, rtol=1e-7)  # GPUs divide by 255 by multiplying
 
 
 def test_embodiment_data_without_actions_are_refused():
