@@ -24,6 +24,7 @@ from jax import lax
 from worldmodels.types import Array
 
 ORDER = ("NHWC", "HWIO", "NHWC")
+IMAGES_AT_ONCE = 64  # in the gradient of a kernel on a CPU
 Pair = tuple[int, int]
 
 
@@ -158,17 +159,29 @@ def _derived_gradients(padding, x, kernel, grad):
 
 
 def _gradients_on_cpu(padding, x, kernel, grad):
-    """dx_m = sum_k grad_{m - k + p} kernel_k: the kernel turned round. dkernel_k = sum_n x_{n + k - p} grad_n."""
-    taps, size = kernel.shape[:2], grad.shape[1:3]
+    """dx_m = sum_k grad_{m - k + p} kernel_k: the kernel turned round."""
     turned = jnp.swapaxes(kernel[::-1, ::-1], 2, 3)
-    ends = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(taps, padding, strict=True)]
-    padded = _pad(x, padding)
-    products = [
-        jnp.einsum("nyxi,nyxo->io", padded[:, row : row + size[0], column : column + size[1]], grad)
-        for row in range(taps[0])
-        for column in range(taps[1])
-    ]
-    return _apply(grad, turned, ends), jnp.stack(products).reshape(kernel.shape)
+    ends = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel.shape[:2], padding, strict=True)]
+    return _apply(grad, turned, ends), _kernel_gradient(x, grad, kernel.shape, padding)
+
+
+def _kernel_gradient(x, grad, shape, padding):
+    """dkernel_k = sum_n x_{n + k - p} grad_n: products of matrices, each of so many images as stay in the cache."""
+    rows, columns = grad.shape[1:3]
+    starts = [(row, column) for row in range(shape[0]) for column in range(shape[1])]
+
+    def products(images):
+        x, grad = images
+        x = _pad(x, padding)
+        parts = [x[:, row : row + rows, column : column + columns] for row, column in starts]
+        return jnp.stack([jnp.einsum("nyxi,nyxo->io", part, grad) for part in parts])
+
+    whole = x.shape[0] // IMAGES_AT_ONCE * IMAGES_AT_ONCE
+    total = products((x[whole:], grad[whole:]))
+    if whole:
+        groups = [array[:whole].reshape(-1, IMAGES_AT_ONCE, *array.shape[1:]) for array in (x, grad)]
+        total += lax.map(products, groups).sum(0)
+    return total.reshape(shape)
 
 
 def _apply(x, kernel, padding):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax import lax
 
-from worldmodels.convolution import conv_general_dilated
+from worldmodels.convolution import IMAGES_AT_ONCE, conv_general_dilated
 
 ORDER = ("NHWC", "HWIO", "NHWC")
 # Pixels, kernel, stride, padding, dilation of the input (the stride of a transposed convolution).
@@ -45,6 +45,19 @@ def test_values_and_gradients_equal_those_of_xla(size, kernel, stride, padding, 
     grad = jax.random.normal(grad_key, value.shape)
     for ours, theirs in zip(vjp(grad), expected_vjp(grad), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-4)
+
+
+def test_the_gradient_of_a_kernel_counts_every_image():
+    """On CPUs it is a sum over groups of images, of which the last is not full."""
+    x = jax.random.normal(jax.random.key(0), (2 * IMAGES_AT_ONCE + 3, 6, 6, 2))
+    kernel = jax.random.normal(jax.random.key(1), (4, 4, 2, 3))
+
+    def gradient(convolution):
+        layer = functools.partial(convolution, window_strides=(2, 2), padding=2 * [(1, 1)])
+        return jax.grad(lambda kernel: jnp.sin(layer(x, kernel, dimension_numbers=ORDER)).sum())(kernel)
+
+    expected = gradient(lax.conv_general_dilated)
+    np.testing.assert_allclose(gradient(conv_general_dilated), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_what_is_not_supported_is_refused():
