@@ -29,6 +29,7 @@ from typing import Any
 from experiments import processes
 from experiments.compilation_cache import set_compilation_cache
 from experiments.run_directory import Interrupted
+from experiments.xla_flags import choose_convolution_kernels
 
 _PROJECT = pathlib.Path(__file__).resolve().parent.parent
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
@@ -165,6 +166,7 @@ def find_config(path: str) -> str:
 def set_up_process() -> None:
     """Sets what has to be set before JAX is first used."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_convolution_kernels()
     set_compilation_cache()
 
 

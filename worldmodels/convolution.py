@@ -2,8 +2,8 @@
 
 A convolution of stride s is one of stride 1 over blocks of s x s pixels whose pixels are channels (space to depth). A
 transposed convolution is one of stride 1 that computes such blocks of its result (depth to space): no zeros between
-the pixels are multiplied. An update of a world model from 2,500 images takes 20 ms so on an H100 instead of 89, and on two
-CPU cores 11 s instead of 17 (results/gpu.md, results/visual-demo.md).
+the pixels are multiplied. An update of a world model from 2,500 images takes 20 ms so on an H100 instead of 89, and on
+two CPU cores 11 s instead of 17 (results/gpu.md, results/visual-demo.md).
 
 XLA's CPU compiler hands a convolution to its fast kernels only if its axes are in the order [N, y, x, C], [y, x, I, O],
 and its window is not larger than its input. It rewrites those of other orders, which the gradients of

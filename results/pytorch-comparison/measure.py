@@ -128,11 +128,11 @@ def jax_side(arguments) -> dict:
     import jax
 
     from experiments import benchmark_programs as programs
-    from experiments.compilation_cache import set_compilation_cache
     from experiments.configs import benchmark
+    from experiments.main import set_up_process
     from experiments.run_directory import plain_config
 
-    set_compilation_cache()
+    set_up_process()
     config = benchmark.get_config("visual" if arguments.visual else "")
     config.updates_per_dispatch = arguments.updates
     if arguments.visual:
