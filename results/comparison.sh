@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The comparisons of results/comparison.md. After results/experts.sh:
 #   bash results/comparison.sh [PYTHON]
-# Two hours on one core. Finished runs are skipped; the same command continues.
+# Three hours and more on one core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -43,6 +43,11 @@ longer="--config.pretrain.num_updates=3000 --config.aime.num_updates=1500"
 cell walk-run-lpomdp small $experts/walker-run walker-walk run lpomdp "$most" $longer
 cell stand-walk-lpomdp small $experts/walker-walk walker-stand walk lpomdp "$most" $longer
 cell stand-walk-mdp small $experts/walker-walk walker-stand walk mdp "$most" $longer
+
+# The same from 150 episodes with the expert's own noise, in which it shows how it recovers.
+cell stand-walk-noisy-lpomdp small $experts/walker-walk-noisy walker-stand-noisy walk lpomdp "$most" $longer
+cell stand-walk-noisy-mdp small $experts/walker-walk-noisy walker-stand-noisy walk mdp "$most" $longer
+cell walk-run-noisy-lpomdp small $experts/walker-run-noisy walker-walk-noisy run lpomdp "$most" $longer
 
 # Running backwards again, from what curiosity has found.
 $python -m experiments.dreamer --config=experiments/configs/dreamer.py:p2e-small --config.env=cheetah-run \
