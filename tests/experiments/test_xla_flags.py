@@ -7,9 +7,9 @@ import sys
 from experiments.xla_flags import NAME, choose_convolution_kernels
 
 
-def flags_after(version: str, **environment: str) -> str | None:
+def flags_after(version: str, accelerators: tuple[str, ...] = (), **environment: str) -> str | None:
     """`XLA_FLAGS` afterwards."""
-    choose_convolution_kernels(environment, version)
+    choose_convolution_kernels(environment, version, accelerators)
     return environment.get("XLA_FLAGS")
 
 
@@ -24,6 +24,11 @@ def test_what_the_user_has_set_stays():
 
 def test_another_version_of_xla_is_left_alone():
     assert flags_after("0.12.0") is None
+    assert flags_after("0.10.0") is None
+
+
+def test_beside_the_xla_of_an_accelerator_nothing_is_set():
+    assert flags_after("0.10.2", accelerators=("no_such_package", "json")) is None
 
 
 def test_the_xla_that_is_installed_accepts_it():
