@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 import shutil
+import time
 import warnings
 import zlib
 from typing import Any
@@ -97,7 +98,7 @@ class Checkpoints:
             os.rename(temporary, target)
             _sync(self.directory)
         except Exception as error:
-            shutil.rmtree(temporary, ignore_errors=True)
+            _remove(temporary)
             raise CheckpointError(
                 f"Cannot write checkpoint {target}: {_first_line(error)}. Check free space and permissions."
             ) from error
@@ -168,6 +169,15 @@ class Checkpoints:
             shutil.rmtree(self._path(step), ignore_errors=True)
         for leftover in self.directory.glob(f"{_SAVING}*"):
             shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remove(folder: pathlib.Path) -> None:
+    """Removes what a failed save has written; arrays beside the one that failed may still be on their way there."""
+    for _ in range(20):
+        shutil.rmtree(folder, ignore_errors=True)
+        time.sleep(0.1)
+        if not folder.exists():
+            return
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
