@@ -29,14 +29,22 @@ cell backward-run-lpomdp small $experts/cheetah-run cheetah-runbackward run lpom
 cell backward-random-mdp small $out/cheetah-random cheetah-runbackward random mdp "$most"
 cell backward-run-mdp small $experts/cheetah-run cheetah-runbackward run mdp "$most"
 
-# With velocities AIME's seeds spread: is it the noise on what the policy sees?
+# With velocities AIME's seeds spread. Is it the noise on what the policy sees, the world model, or what it says of velocities?
 $python -m experiments.pretrain --config=experiments/configs/pretrain.py:small --config.setup=mdp --config.num_seeds=3 \
   --config.embodiment=$out/cheetah-random/episodes --workdir=$out/model-mdp
+aime() { # NAME MODEL [FLAGS]
+  $python -m experiments.imitate --config=experiments/configs/imitate.py:small --config.num_seeds=3 --config.model="$2" \
+    --config.demonstrations=$experts/cheetah-runbackward/demonstrations --config.evaluation.every=0 --workdir="$out/$1" "${@:3}"
+}
 for noise in 0.04 0.0; do
-  $python -m experiments.imitate --config=experiments/configs/imitate.py:small --config.num_seeds=3 --config.model=$out/model-mdp \
-    --config.demonstrations=$experts/cheetah-runbackward/demonstrations --config.loss.observation_noise=$noise \
-    --config.evaluation.every=300 --workdir=$out/aime-mdp-noise$noise
+  aime aime-mdp-noise$noise $out/model-mdp --config.loss.observation_noise=$noise
 done
+for seed in 0 2; do # three policies of one world model
+  $python -m experiments.export --config=experiments/configs/export.py --config.seed=$seed --run=$out/model-mdp \
+    --to=$out/model-mdp-seed$seed
+  aime aime-mdp-model$seed $out/model-mdp-seed$seed --config.loss.observation_noise=0.0 --config.seed=10
+done
+aime aime-mdp-kl-only $out/model-mdp --config.loss.observation_noise=0.0 --config.loss.kl_only=True
 
 # Walking, from the replay of a runner, and standing from that of a walker.
 longer="--config.pretrain.num_updates=3000 --config.aime.num_updates=1500"
