@@ -12,7 +12,7 @@ import numpy as np
 from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
 from agents.sac_rounds import SACActor
-from experiments.collect_sac import best_policy, load_policy, train_agents
+from experiments.collect_sac import best_policy, load_policy, saved_actor, train_agents
 from experiments.collect_scripted import collect_scripted
 from experiments.collection import (
     environment_choice,
@@ -27,7 +27,7 @@ from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter
 from experiments.progress import Progress
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
-from experiments.runs import is_latent, load_run
+from experiments.runs import has_sac, load_run
 from worldmodels.episode_folders import mix_folders, summarise_folder
 from worldmodels.episodes import Episode
 
@@ -84,11 +84,11 @@ def _collect_noise(config, directory: RunDirectory) -> dict:
 
 
 def _collect_demonstrations(config, directory: RunDirectory) -> dict:
-    """Episodes of the best policy of a run of SAC, or of the policy of any other run."""
+    """Episodes of the best policy of a run of SAC, or of the first policy of any other run."""
     if not config.source:
         raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run that has one.")
     options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
-    demonstrate = _demonstrate_run if is_latent(config.source) else _demonstrate
+    demonstrate = _demonstrate if has_sac(config.source) else _demonstrate_run
     demonstrate(config, directory, config.source, "episodes", **options)
     return {}
 
@@ -120,17 +120,15 @@ def _demonstrate(
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets the best policy of a run of SAC play in the environment it was trained in."""
+    """Lets the best policy of a run of SAC, on whatever reward, play in the environment it was trained in."""
     policy, facts = load_policy(best_policy(source))
     seed = config.seed + _DEMONSTRATION_SEED
 
     def make_actor(round_number: int) -> SACActor:
-        rng = np.random.default_rng([seed, round_number]) if sample else None
-        return SACActor(policy, facts["sensors"], rng)
+        return saved_actor(policy, facts, np.random.default_rng([seed, round_number]) if sample else None)
 
-    write = functools.partial(
-        write_round, metadata={"policy": "sac-sampled" if sample else "sac-mode"}, with_actions=with_actions
-    )
+    label = f"{facts.get('method', 'sac')}-{'sampled' if sample else 'mode'}"
+    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
     _fill(config, directory, folder, facts["environment"], make_actor, num_episodes, seed, write)
 
 
@@ -144,12 +142,16 @@ def _demonstrate_run(
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets the first policy of a finished run that acts by a world model play where it was evaluated."""
+    """Lets the first policy of a finished run play where it was evaluated."""
     run = load_run(source)
+    if sample and run.world_models is None:
+        raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
     seed = config.seed + _DEMONSTRATION_SEED
     actor = run.actor(config.num_envs, sample_action=sample)
 
     def make_actor(round_number: int) -> Actor:
+        if run.world_models is None:  # its memory begins anew with every episode
+            return actor
         actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
         return actor
 

@@ -10,7 +10,7 @@ import dataclasses
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import jax
@@ -19,6 +19,7 @@ from flax import nnx
 
 from agents.loop import evaluate
 from agents.noise import Disturbance
+from agents.observer import Observer
 from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac
 from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
 from experiments.collection import environment_choice, image_choice, make_envs, remove_episodes, write_round
@@ -249,6 +250,12 @@ def load_policy(folder: str | os.PathLike) -> tuple[NumpyPolicy, dict]:
     return NumpyPolicy(actor), extra
 
 
+def saved_actor(policy: NumpyPolicy, facts: Mapping, rng: np.random.Generator | None = None) -> SACActor:
+    """An actor at its first record of what `load_policy` gave, which reads what the policy was trained on."""
+    observer = Observer(facts["sensors"], facts.get("num_frames", 1), facts.get("statistics"))
+    return SACActor(policy, facts["sensors"], rng, observer=observer)
+
+
 def best_policy(run: str | os.PathLike) -> Path:
     """Folder of the policy of a run whose last evaluation was best.
 
@@ -259,6 +266,6 @@ def best_policy(run: str | os.PathLike) -> Path:
         path for path in (Path(run) / "policies").glob("*") if Checkpoints(path).latest_step() is not None
     ]
     if not folders:
-        raise ValueError(f"{run} holds no policies; name a finished run of `experiments.collect` with SAC.")
+        raise ValueError(f"{run} holds no policies; name a finished run that trains with SAC.")
     scores = {path: float(np.mean(Checkpoints(path).read()[2]["returns"])) for path in sorted(folders)}
     return max(scores, key=scores.get)

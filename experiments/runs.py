@@ -18,11 +18,10 @@ import jax
 from agents.actors import FilterActor
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
-from agents.observer import Observer
 from agents.planning import Planner, planning_actor
 from agents.sac_rounds import SACActor
 from experiments import frame_stacks, world_models
-from experiments.collect_sac import best_policy, load_policy
+from experiments.collect_sac import best_policy, load_policy, saved_actor
 from experiments.collection import environment_of_setup
 from experiments.evaluation import environment_of, expert_return
 from experiments.imitate import models_for_seeds
@@ -103,7 +102,7 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
         return _load_latent(path, config)
     if (path / frame_stacks.ARCHITECTURE).is_file():
         return _load_baseline(path, config)
-    if (path / "policies").is_dir():
+    if has_sac(path):
         return _load_sac(path, config)
     if (path / world_models.ARCHITECTURE).is_file():
         raise ValueError(
@@ -115,6 +114,11 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
 def is_latent(path: str | pathlib.Path) -> bool:
     """Whether a directory holds policies over the features of a world model."""
     return (pathlib.Path(path).expanduser() / world_models.POLICY).is_file()
+
+
+def has_sac(path: str | pathlib.Path) -> bool:
+    """Whether a directory holds policies of SAC, trained on whatever reward."""
+    return (pathlib.Path(path).expanduser() / "policies").is_dir()
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
@@ -167,8 +171,7 @@ def _load_sac(path: pathlib.Path, config: dict) -> LoadedRun:
     }
 
     def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> SACActor:
-        observer = Observer(facts["sensors"], facts.get("num_frames", 1), facts.get("statistics"))
-        return SACActor(policy, facts["sensors"], observer=observer)
+        return saved_actor(policy, facts)
 
     env_name = facts["environment"]["env"]
     return LoadedRun(path, "sac", config, env_name, options, 1, None, policy, None, make_actor)

@@ -274,6 +274,7 @@ class SurrogateRun:
             "sensors": list(data.sensors),
             "num_frames": data.num_frames,
             "statistics": {name: [x.tolist() for x in moments] for name, moments in data.moments.items()},
+            "method": self._config["method"],
             "returns": returns,
             "environment": {"env": data.env_name} | data.env_options,
         }

@@ -47,13 +47,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         initial_temperature=0.1,
         actor_every=1,  # updates of the critics per update of the actor
     )
-    config.rounds = dict(
-        random_steps=2000,
-        updates_per_step=1.0,
-        updates_per_dispatch=50,
-        num_steps=1,
-        discount=0.99,  # ot: where there is no schedule
-        replay_capacity=500_000,
+    config.rounds = (
+        dict(  # returns are of one step: the rewards of steps in between are not known yet, or change
+            random_steps=2000,
+            updates_per_step=1.0,
+            updates_per_dispatch=50,
+            discount=0.99,  # ot: where there is no schedule
+            replay_capacity=500_000,
+        )
     )
     {"gaifo": _gaifo, "ot": _ot}[method](config)
     config.save_every = 5  # rounds of one episode per environment

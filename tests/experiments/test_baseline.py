@@ -12,12 +12,13 @@ import pytest
 
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import collect_episodes
-from experiments import baseline, baseline_data, frame_stacks
+from experiments import baseline, baseline_data, collect, frame_stacks
 from experiments.configs.baseline import get_config
+from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import Episode, append_episode
+from worldmodels.episodes import Episode, append_episode, load_episodes
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -58,6 +59,20 @@ def bco_run(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("bco") / "run"
     config = make_config("bco-tiny", data, num_seeds=2)
     return workdir, config, baseline.run(config, workdir)
+
+
+def test_its_first_policy_demonstrates(bco_run, tmp_path):
+    workdir, *_ = bco_run
+    config = collect_config("demonstrations-tiny")
+    with config.unlocked():
+        config.update(source=str(workdir), num_episodes=2)
+    collect.run(config, tmp_path / "shown")
+    shown = load_episodes(tmp_path / "shown" / "episodes")
+    assert {episode.metadata["policy"] for episode in shown} == {"baseline-mode"}
+    with config.unlocked():
+        config.sample = True
+    with pytest.raises(ValueError, match="no noise to sample"):
+        collect.run(config, tmp_path / "sampled")
 
 
 def test_the_result_has_a_list_per_seed_with_an_entry_per_episode(bco_run):

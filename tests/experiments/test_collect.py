@@ -178,8 +178,8 @@ def test_an_unknown_task_is_one_sentence(tmp_path):
         run(tiny("uniform", env="walker-wlak"), tmp_path / "run")
 
 
-def test_a_source_without_policies_says_so(tmp_path):
-    with pytest.raises(ValueError, match="holds no policies"):
+def test_a_source_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(ValueError, match="not the directory of a run"):
         run(tiny("demonstrations", source=str(tmp_path)), tmp_path / "run")
 
 

@@ -5,12 +5,14 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
-from experiments import surrogate
+from experiments import collect, surrogate
+from experiments.configs.collect import get_config as collect_config
 from experiments.configs.surrogate import get_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.episodes import load_episodes
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,21 @@ def test_optimal_transport_learns_from_observations_alone(ot_run):
     assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
     rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
+
+
+def test_its_policy_demonstrates_with_the_observations_it_was_trained_on(ot_run, tmp_path):
+    workdir, _ = ot_run
+    config = collect_config("demonstrations-tiny")
+    with config.unlocked():
+        config.update(source=str(workdir), num_episodes=2, with_actions=True)
+    collect.run(config, tmp_path / "run")
+    shown = load_episodes(tmp_path / "run" / "episodes")
+    assert {episode.metadata["policy"] for episode in shown} == {"ot-mode"}
+    for episode in shown:
+        actor = load_run(workdir).actor()
+        seen = ({n: v[None, t] for n, v in episode.records.items()} for t in range(episode.num_records - 1))
+        actions = [actor(record)[0] for record in seen]
+        np.testing.assert_allclose(episode.records["pre_action"][1:], actions, atol=1e-6)
 
 
 def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_path):
