@@ -60,3 +60,13 @@ class Observer:
 
         parts = [standardized(name) for name in self.sensors]
         return np.concatenate(parts, axis=-1).astype(np.float32, copy=False)
+
+    def sensors_of(self, observations: np.ndarray, sizes: Mapping[str, int]) -> Records:
+        """What observations [T, F * O] were made of: {sensor of size d: [T, F, d]} in raw units, oldest frame first."""
+        frames = observations.reshape(len(observations), self.num_frames, -1)
+        ends = np.cumsum([sizes[name] for name in self.sensors])[:-1]
+        parts = dict(zip(self.sensors, np.split(frames, ends, axis=-1), strict=True))
+        for name, (mean, std) in (self.statistics or {}).items():
+            if name in parts:
+                parts[name] = parts[name] * np.asarray(std, np.float32) + np.asarray(mean, np.float32)
+        return parts

@@ -3,12 +3,15 @@
 When an episode is over it is moved to the nearest demonstration (`agents.optimal_transport`), and every step is
 rewarded by minus its share of the cost, times a scale that the first episodes fix. SAC maximises these rewards, with
 a discount that grows while the agent keeps up with the demonstrations (`agents.discount_schedule`).
+
+The authors of ADS judge progress on episodes of the policy's mode, played for that every 5000 steps; here it is judged
+on the episodes of every round, with which the agent learns, so that it costs no steps of the environment.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +31,7 @@ class OTSettings:
     """How episodes are rewarded.
 
     Attributes:
-      cost: "cosine" (ROT, on features of images) or "euclidean" (ADS, on vectors).
+      cost: "cosine" (ROT and ADS, on features of an encoder) or "euclidean" (on standardised vectors).
       epsilon, num_iterations: of Sinkhorn.
       scale_target: the mean of the first round's episodes has minus this as its sum of rewards.
       discount: gamma, where there is no schedule.
@@ -73,6 +76,7 @@ class OTLearner:
       demonstrations: observations [T, O] of each, made by the agent's observer; at least one.
       updates_per_dispatch: as of `RoundSettings`.
       schedule: None for the constant `settings.discount`.
+      features: observations [T, O] -> [T, F], between which costs are measured; None: the observations themselves.
     """
 
     rates_episodes = True
@@ -85,7 +89,10 @@ class OTLearner:
         *,
         updates_per_dispatch: int,
         schedule: ScheduleSettings | None,
+        features: Callable[[np.ndarray], np.ndarray] | None = None,
     ):
+        self._features = features or (lambda observations: observations)
+        demonstrations = [self._features(episode) for episode in demonstrations]
         self._sac, self._settings, self._num_updates = sac, settings, updates_per_dispatch
         self._lengths = [len(episode) for episode in demonstrations]
         size = max(self._lengths)
@@ -135,8 +142,9 @@ class OTLearner:
 
     def end_round(self, state: OTState, episodes: Sequence[np.ndarray]) -> OTState:
         """Fixes the scale after the first round, and moves the schedule on."""
+        seen = [self._features(episode) for episode in episodes]
         if float(state.reward_scale) == 0.0:
-            sums = [self._unscaled(episode).sum() for episode in episodes]
+            sums = [self._unscaled(episode).sum() for episode in seen]
             scale = optimal_transport.reward_scale(
                 jnp.asarray(np.mean(sums))[None], self._settings.scale_target
             )
@@ -144,7 +152,7 @@ class OTLearner:
         if self._schedule is not None:
             costs = [
                 self._costs(episode, len(episode), theirs, length)
-                for episode in episodes
+                for episode in seen
                 for theirs, length in zip(self._demonstrations, self._lengths, strict=True)
             ]
             progress = self._schedule.advance(int(state.progress), costs)
@@ -153,7 +161,7 @@ class OTLearner:
 
     def rewards(self, state: OTState, episode: np.ndarray) -> np.ndarray:
         """[T] rewards of the observations [T, O] of an episode; that of record 0, which no action led to, is unused."""
-        return float(state.reward_scale) * self._unscaled(episode)
+        return float(state.reward_scale) * self._unscaled(self._features(episode))
 
     def _unscaled(self, episode: np.ndarray) -> np.ndarray:
         rewards = self._rewards(

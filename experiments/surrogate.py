@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
+from collections.abc import Callable
 
 import jax
 import numpy as np
@@ -26,6 +27,7 @@ from agents.sac import Actor, NumpyPolicy, SACSettings
 from agents.sac_rounds import Learner, Progress, RoundSettings, SACActor, SACRun
 from experiments.collection import remove_episodes, write_round
 from experiments.divergence import diverged_among
+from experiments.encoder_features import encoder_features
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import make_vector
 from experiments.evaluation import environment_of, expert_return, scores
@@ -73,6 +75,7 @@ class Data:
       env_name, env_options: where it plays.
       sensors, num_frames, moments: arguments of its `Observer`.
       demonstrations: observations [T, O] of each.
+      features: observations [T, O] -> [T, F], between which optimal transport measures; None: the observations.
       expert: mean return of the demonstrations, if they carry rewards.
     """
 
@@ -82,6 +85,7 @@ class Data:
     num_frames: int
     moments: dict
     demonstrations: list[np.ndarray]
+    features: Callable[[np.ndarray], np.ndarray] | None
     expert: float | None
 
     def observer(self) -> Observer:
@@ -121,20 +125,28 @@ def load_data(config: dict) -> Data:
         num_frames=num_frames,
         moments=moments,
         demonstrations=[observer.of_episode(episode.records) for episode in episodes],
+        features=encoder_features(config["encoder"], observer, episodes) if config.get("encoder") else None,
         expert=expert_return(load_episodes(config["demonstrations"], keys=())),
     )
 
 
-def make_learner(config: dict, demonstrations: list[np.ndarray]) -> Learner:
+def make_learner(config: dict, data: Data) -> Learner:
     """The agent that the config asks for."""
     sac = SACSettings(**config["sac"])
     updates = config["rounds"]["updates_per_dispatch"]
     if config["method"] == "gaifo":
         settings = GAIfOSettings(**config["discriminator"])
-        return GAIfOLearner(sac, settings, demonstrations, updates_per_dispatch=updates)
+        return GAIfOLearner(sac, settings, data.demonstrations, updates_per_dispatch=updates)
     schedule = ScheduleSettings(**config["schedule"]) if config["use_schedule"] else None
     settings = OTSettings(**config["transport"], discount=config["rounds"]["discount"])
-    return OTLearner(sac, settings, demonstrations, updates_per_dispatch=updates, schedule=schedule)
+    return OTLearner(
+        sac,
+        settings,
+        data.demonstrations,
+        updates_per_dispatch=updates,
+        schedule=schedule,
+        features=data.features,
+    )
 
 
 class SurrogateRun:
@@ -147,7 +159,7 @@ class SurrogateRun:
     def run(self) -> dict:
         """Plays, learns and evaluates to the end."""
         config, data, run = self._config, self._data, self._run
-        learner = make_learner(config, data.demonstrations)
+        learner = make_learner(config, data)
         state, progress = self._restore(learner)
         remove_episodes(run / "episodes", progress.rounds * config["num_envs"])
         rounds = config["rounds"] | ({"discount": 1.0} if learner.rates_episodes else {})

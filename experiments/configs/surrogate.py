@@ -77,8 +77,11 @@ def _gaifo(config: ml_collections.ConfigDict) -> None:
 
 def _ot(config: ml_collections.ConfigDict) -> None:
     """Transport of episodes, and automatic discount scheduling."""
+    config.encoder = (
+        ""  # --workdir of a world model: costs between its embeddings; "": between what SAC reads
+    )
     config.transport = dict(
-        cost="euclidean",  # or "cosine"
+        cost="euclidean",  # or "cosine", as published for embeddings
         epsilon=0.01,
         num_iterations=100,
         scale_target=10.0,

@@ -46,3 +46,13 @@ def test_sensors_with_statistics_are_standardised():
 def test_no_frames_are_refused():
     with pytest.raises(ValueError, match="An observation of 0 frames is empty"):
         Observer(["position"], 0)
+
+
+def test_sensors_come_back_out_of_observations():
+    observer = Observer(["position", "velocity"], 3, {"position": (np.array([5.0]), np.array([2.0]))})
+    episode = {
+        name: np.arange(4, dtype=np.float32)[:, None] * k for name, k in (("position", 1), ("velocity", 7))
+    }
+    sensors = observer.sensors_of(observer.of_episode(episode), {"position": 1, "velocity": 1})
+    np.testing.assert_allclose(sensors["position"][..., 0], [[0, 0, 0], [0, 0, 1], [0, 1, 2], [1, 2, 3]])
+    np.testing.assert_allclose(sensors["velocity"][:, -1], episode["velocity"])

@@ -40,6 +40,16 @@ def test_a_copy_of_a_demonstration_earns_most():
     assert near < copy <= 0
 
 
+def test_costs_are_measured_between_features():
+    plain = make_learner([LINE[:, :1]])
+    first_only = OTLearner(
+        SAC, SETTINGS, [LINE], updates_per_dispatch=20, schedule=None, features=lambda x: x[:, :1]
+    )
+    state = plain.create(2, 1, jax.random.key(0)).replace(reward_scale=jnp.ones(()))
+    episode = LINE + np.array([1.0, 100.0], np.float32)
+    np.testing.assert_allclose(first_only.rewards(state, episode), plain.rewards(state, episode[:, :1]))
+
+
 def test_demonstrations_of_other_lengths_are_padded_without_mass():
     short, long = LINE[:6], LINE
     padded = make_learner([short, long])

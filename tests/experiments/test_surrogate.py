@@ -5,8 +5,9 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
-from experiments import collect, surrogate
+from experiments import collect, pretrain, surrogate
 from experiments.configs.collect import get_config as collect_config
+from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
@@ -52,6 +53,25 @@ def test_its_policy_demonstrates_with_the_observations_it_was_trained_on(ot_run,
         seen = ({n: v[None, t] for n, v in episode.records.items()} for t in range(episode.num_records - 1))
         actions = [actor(record)[0] for record in seen]
         np.testing.assert_allclose(episode.records["pre_action"][1:], actions, atol=1e-6)
+
+
+def test_optimal_transport_measures_between_embeddings_of_a_world_model(data, tmp_path):
+    model = pretrain_config("tiny")
+    with model.unlocked():
+        model.update(embodiment=str(data / "embodiment"), num_updates=2, setup="lpomdp")
+    pretrain.run(model, tmp_path / "model")
+    config = make_config(get_config("ot-tiny"), data, "observations", encoder=str(tmp_path / "model"))
+    config.agent_steps = 150
+    assert np.isfinite(surrogate.run(config, tmp_path / "run")["return"]).all()
+
+    features = surrogate.load_data(config.to_dict()).features
+    assert features(np.zeros((5, 6), np.float32)).shape[0] == 5
+    with model.unlocked():
+        model.setup = "mdp"
+    pretrain.run(model, tmp_path / "mdp")
+    config.encoder = str(tmp_path / "mdp")
+    with pytest.raises(ValueError, match="reads velocity"):
+        surrogate.run(config, tmp_path / "refused")
 
 
 def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_path):
