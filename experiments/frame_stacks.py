@@ -24,7 +24,7 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
     """What shapes the networks of a baseline, as JSON values: constructor arguments of the policy, and more.
 
     Args:
-      config: of experiments/configs/baseline.py: `stack`, `network`, `standardize`, `num_seeds`.
+      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`, `num_seeds`.
       env_name, setup: decide which sensors are read.
       episodes: with actions; decide the sizes.
     """
@@ -40,15 +40,17 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         config["network"],
         sizes={name: sensor_size(name, records[name]) for name in names},
         action_size=int(records["pre_action"].shape[-1]),
-        num_frames=config["stack"] or published_stack(setup),
+        num_frames=config["stack"] or published_stack(setup, config["method"]),
         standardized=[name for name in names if records[name].ndim == 2] if config["standardize"] else [],
         num_seeds=config["num_seeds"],
     )
 
 
-def published_stack(setup: str) -> int:
-    """Frames that the policies of AIME v1 read: one where it shows the whole state, else five."""
-    return 1 if setup == "mdp" else 5
+def published_stack(setup: str, method: str) -> int:
+    """Frames that published policies read: one where it shows the whole state, else five (AIME v1) or three (v2)."""
+    if setup == "mdp":
+        return 1
+    return 3 if method == "bco_alpha" else 5
 
 
 def build(

@@ -64,7 +64,7 @@ def _frame_stack(config: ml_collections.ConfigDict) -> None:
     config.embodiment = ""  # folder of episodes with actions; bc does not read it
     config.num_embodiment = placeholder(int)  # episodes to use; None: all
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, ...: which sensors are read
-    config.stack = placeholder(int)  # frames that the policy reads; None: 1 for mdp, else 5 (AIME v1)
+    config.stack = placeholder(int)  # frames that the policy reads; None: 1 for mdp, else 5; bco_alpha 3
     config.standardize = False  # published: raw observations
     config.init_with_idm_encoder = True  # of the policy; iidm: with that of the forward model
     config.network = dict(
@@ -83,7 +83,6 @@ def _bco_alpha(config: ml_collections.ConfigDict) -> None:
     config.num_rounds = 50  # after the first fit, which is that of BCO(0)
     config.episodes_per_round = 20  # Meta-World: 100
     config.num_envs = 10  # that play at once
-    config.stack = 3
     config.network.merger = "flare"
     config.fit.update(batch_size=256, min_epochs=10)
     config.evaluation.episodes = 10

@@ -164,8 +164,19 @@ def test_the_published_settings_are_the_default():
         max_updates=None, updates_per_epoch=None,
     )  # fmt: skip
     assert get_config("bc").fit.min_updates == 0
-    assert (frame_stacks.published_stack("mdp"), frame_stacks.published_stack("lpomdp")) == (1, 5)
     assert not config.standardize
+
+
+@pytest.mark.parametrize(
+    ("method", "setup", "frames"),
+    [("bco", "mdp", 1), ("bco", "lpomdp", 5), ("bco_alpha", "mdp", 1), ("bco_alpha", "lpomdp", 3)],
+)
+def test_policies_read_as_many_frames_as_published(data, method, setup, frames):
+    config = get_config(method)
+    assert config.stack is None
+    episodes = load_episodes(data / "embodiment", limit=1)
+    arch = frame_stacks.architecture(config.to_dict(), "fake-pointmass", setup, episodes)
+    assert arch["num_frames"] == frames
 
 
 def start(data, workdir):

@@ -146,12 +146,7 @@ def test_all_seeds_of_bco_alpha_that_diverge_are_an_error(first_seed_breaks, dat
 
 def test_the_published_settings_of_bco_alpha_are_the_default():
     config = get_config("bco_alpha")
-    assert (config.stack, config.network.merger, config.episodes_per_round, config.num_rounds) == (
-        3,
-        "flare",
-        20,
-        50,
-    )
+    assert (config.network.merger, config.episodes_per_round, config.num_rounds) == ("flare", 20, 50)
     fit = config.fit
     assert (fit.batch_size, fit.min_epochs, fit.min_updates, fit.patience) == (256, 10, 5000, 3)
     assert fit.training_fraction == 0.7
