@@ -26,8 +26,8 @@ PUBLISHED = FitSettings(min_updates=5000)  # of both networks, as BCO(0)
 class ForwardNet(nnx.Module):
     """Observations of F successive records and an action -> the next observation.
 
-    Encoder per frame -> merger -> with the action through a decoder per sensor: `dmlp` for vectors, `cnn_ha` for
-    images. Arguments as of `FrameStackNet`.
+    Encoder per frame -> merger -> with the action through a decoder per sensor: `dmlp` for vectors, `cnn_ha` with the
+    sigmoid of AIME v1 for images. Arguments as of `FrameStackNet`.
     """
 
     def __init__(
@@ -54,9 +54,8 @@ class ForwardNet(nnx.Module):
         self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
         in_size = self.merger.out_size + action_size
         vector = {"name": "dmlp", "hidden_size": hidden_size, "hidden_layers": hidden_layers}
-        options = {
-            name: vector if isinstance(size, int) else {"name": "cnn_ha"} for name, size in sizes.items()
-        }
+        image = {"name": "cnn_ha", "sigmoid": True}
+        options = {name: vector if isinstance(size, int) else image for name, size in sizes.items()}
         self.decoders = nnx.Dict(
             {name: make_decoder(in_size, sizes[name], rngs=rngs, **options[name]) for name in sizes}
         )

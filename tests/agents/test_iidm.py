@@ -75,7 +75,10 @@ def test_images_are_predicted_in_zero_to_one():
         {"image": (64, 64)}, 1, num_frames=2, image_encoder=dict(name="cnn_ha", width=2), rngs=nnx.Rngs(0)
     )
     image = jnp.full((1, 3, 64, 64, 3), 255, jnp.uint8)
-    assert model({"image": image[:, :2]}, jnp.zeros((1, 1)))["image"].shape == (1, 64, 64, 3)
+    model.decoders["image"].layers[-1].bias[...] = jnp.array([-9.0, 0.0, 9.0])  # before the sigmoid
+    predicted = model({"image": image[:, :2]}, jnp.zeros((1, 1)))["image"]
+    assert predicted.shape == (1, 64, 64, 3)
+    np.testing.assert_allclose(predicted.mean(axis=(0, 1, 2)), [0.0, 0.5, 1.0], atol=0.1)
     target = model.target({"image": image[:, 2]})["image"]
     np.testing.assert_allclose(target, 1.0, rtol=1e-7)  # GPUs divide by 255 by multiplying
 
