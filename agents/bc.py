@@ -33,8 +33,5 @@ def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = Non
 def last_action(batch: SequenceBatch, who: str) -> Array:
     """[B, A] the action that led to the last record of each window."""
     if batch.prev_action is None or batch.prev_action.shape[-1] == 0:
-        raise ValueError(
-            f"{who} needs the true actions, but these windows have none; "
-            "use BCO, which infers them from embodiment data, or data with actions."
-        )
+        raise ValueError(f"{who} needs the true actions, but these windows have none; use data with actions.")
     return batch.prev_action[:, -1]

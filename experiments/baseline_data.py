@@ -72,11 +72,11 @@ def load_data(config: dict, *, needs_body: bool) -> Data:
     """Reads the folders that a config of experiments/configs/baseline.py names.
 
     Raises:
-      ValueError: no folder, or demonstrations without actions for an oracle.
+      ValueError: no folder, embodiment data without actions, or demonstrations without them for an oracle.
     """
     demonstrations = load_demonstrations(config)
     env_name, _ = environment_of(config["env"], demonstrations)
-    body = load_folder(config, "embodiment") if needs_body else []
+    body = load_body(config) if needs_body else []
     arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
     data = Data(
         env_name=env_name,
@@ -100,6 +100,17 @@ def load_demonstrations(config: dict) -> list[Episode]:
         raise ValueError(
             f"{method.upper()} needs the true actions, and the demonstrations in {config['demonstrations']} have "
             f"none; use {ORACLES[method]}, or demonstrations with actions."
+        )
+    return episodes
+
+
+def load_body(config: dict) -> list[Episode]:
+    """The embodiment data, refused if they lack the actions that are learnt from them."""
+    episodes = load_folder(config, "embodiment")
+    if not has_actions(episodes):
+        raise ValueError(
+            f"The embodiment data in {config['embodiment']} have no actions; {config['method'].upper()} learns from "
+            "them what actions do, so use episodes with actions."
         )
     return episodes
 

@@ -134,6 +134,12 @@ def test_bc_refuses_demonstrations_without_actions(data, tmp_path):
         baseline.run(make_config("bc-tiny", data, "observations"), tmp_path)
 
 
+def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
+    config = make_config("bco-tiny", data, embodiment=str(data / "observations"))
+    with pytest.raises(ValueError, match="The embodiment data in .*observations have no actions; BCO learns"):
+        baseline.run(config, tmp_path)
+
+
 def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
     monkeypatch.setattr(baseline_data, "free_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
