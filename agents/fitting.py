@@ -39,8 +39,8 @@ class FitSettings:
       training_fraction: share of the windows, drawn at random, that is trained on.
       patience: epochs in a row without improvement after which training stops; None means never.
       min_epochs, min_updates: do not stop before (BCO: 5000 updates).
-      max_updates: stop at the end of the first epoch that reaches it, whatever the losses; None means no
-        limit.
+      max_updates: of one fit: stop at the end of the first epoch that reaches it, whatever the losses; None means
+        no limit.
       updates_per_epoch: None for a pass over the training windows; a number makes an epoch of so many
         updates, of windows drawn with replacement.
     """
@@ -73,6 +73,7 @@ class FitState:
       best_loss: [] float32, that loss; infinite before the first epoch.
       stale_epochs: [] int32, epochs in a row without improvement.
       epoch: [] int32, epochs made.
+      earlier_updates: [] int32, updates made by fits before this one (see `continued`).
       stopped: [] bool; from then on the state does not change.
       diverged: [] bool, whether it stopped because something was not finite.
     """
@@ -82,6 +83,7 @@ class FitState:
     best_loss: Array
     stale_epochs: Array
     epoch: Array
+    earlier_updates: Array
     stopped: Array
     diverged: Array
 
@@ -94,6 +96,7 @@ class FitState:
             best_loss=jnp.full((), jnp.inf, jnp.float32),
             stale_epochs=jnp.zeros((), jnp.int32),
             epoch=jnp.zeros((), jnp.int32),
+            earlier_updates=jnp.zeros((), jnp.int32),
             stopped=jnp.zeros((), bool),
             diverged=jnp.zeros((), bool),
         )
@@ -180,12 +183,13 @@ def continued(state: FitState) -> FitState:
     """The state with which a fit goes on when its data have grown (BCO(alpha)).
 
     It starts from the best weights and keeps the optimizer's state; losses on the old validation windows do not
-    count any more.
+    count any more, nor do the updates made so far.
     """
     return state.replace(
         train=state.train.replace(model=jax.tree.map(jnp.copy, state.best_model)),
         best_loss=jnp.full_like(state.best_loss, jnp.inf),
         stale_epochs=jnp.zeros_like(state.stale_epochs),
+        earlier_updates=jnp.copy(state.train.step),
         stopped=jnp.zeros_like(state.stopped),
     )
 
@@ -220,7 +224,7 @@ def end_epoch(
     diverged = ~(finite & jnp.isfinite(validation_loss))
     improved = validation_loss < state.best_loss
     epoch, stale_epochs = state.epoch + 1, jnp.where(improved, 0, state.stale_epochs + 1)
-    updates = state.train.step
+    updates = state.train.step - state.earlier_updates
     stopped = diverged
     if settings.patience is not None:
         stale = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)

@@ -13,7 +13,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Published:  python -m experiments.baseline --config=experiments/configs/baseline.py:bco
                 --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
     From images: ... --config.setup=visual
-    Rounds:     ...baseline.py:bco_alpha   plays 20 episodes per round
+    Rounds:     ...baseline.py:bco_alpha   plays 20 episodes per round, after which it evaluates and saves
     Forward:    ...baseline.py:iidm        the gradient goes through a forward model
     Oracles:    ...baseline.py:bc          with the true actions; needs no embodiment data
                 ...baseline.py:mbbc --config.model=DIR    the same, over the state of a pretrained world model
@@ -56,6 +56,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     {"mbbc": _mbbc}.get(method, _frame_stack)(config)
     {"bco_alpha": _bco_alpha}.get(method, lambda c: None)(config)
     {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
+    if method == "bco_alpha":  # evaluates and saves after every round
+        del config.save_every, config.evaluation.every
     return config.lock()
 
 

@@ -257,6 +257,13 @@ def test_a_fit_goes_on_from_the_best_weights_with_the_optimizers_state():
     assert np.isinf(again.best_loss) and not again.stopped and again.epoch == state.epoch
 
 
+def test_a_fit_that_goes_on_may_make_as_many_updates_as_the_one_before():
+    settings = FitSettings(batch_size=8, patience=None, max_updates=12, updates_per_epoch=6)
+    state = fit(create(jax.random.key(0), settings), DATASET, squared_error, settings)
+    again = fit(continued(state), DATASET, squared_error, settings)
+    assert (state.train.step, again.train.step) == (12, 24)
+
+
 def test_later_rounds_stop_at_the_first_epoch_without_improvement():
     settings = later_rounds(FitSettings(min_epochs=10, min_updates=5000))
     state = continued(FitState.create(jnp.zeros(()), settings, jax.random.key(0)))

@@ -144,6 +144,12 @@ def test_all_seeds_of_bco_alpha_that_diverge_are_an_error(first_seed_breaks, dat
         baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path)
 
 
+@pytest.mark.parametrize("preset", ["bco_alpha", "bco_alpha-small", "bco_alpha-tiny"])
+def test_bco_alpha_has_no_settings_for_evaluating_and_saving_within_a_round(preset):
+    config = get_config(preset)
+    assert "save_every" not in config and "every" not in config.evaluation
+
+
 def test_the_published_settings_of_bco_alpha_are_the_default():
     config = get_config("bco_alpha")
     assert (config.network.merger, config.episodes_per_round, config.num_rounds) == ("flare", 20, 50)
