@@ -25,11 +25,17 @@ from typing import Any
 
 from experiments.files import write_atomically
 
-# Config keys that may change when a run continues: they say how long, how loudly and where, not what.
+# Config keys that may change when a run continues: they say how long, how loudly and where, not what. The periods are
+# named one by one: `policy_reset_every` and `sac.actor_every` are part of the method, and `evaluation.every` says at
+# which updates the runs of a sweep can be compared.
 FREE_TO_CHANGE = (
     "devices",
     "num_updates",
-    "*_every",
+    "save_every",
+    "*.save_every",
+    "checkpoint_every",
+    "*.checkpoint_every",
+    "evaluate_every",
     "storage",
     "*.num_updates",
     "workers",

@@ -77,6 +77,20 @@ def test_more_updates_are_allowed_and_undo_done(tmp_path):
     assert json.loads((tmp_path / "config.json").read_text()) == {"model": {"num_updates": 6}}
 
 
+def test_of_the_periods_only_those_that_learning_does_not_depend_on_may_change(tmp_path):
+    config = {"save_every": 1, "online": {"checkpoint_every": 1}, "evaluate_every": 1}
+    RunDirectory(tmp_path / "saving", config).close()
+    changed = {"save_every": 2, "online": {"checkpoint_every": 2}, "evaluate_every": 2}
+    RunDirectory(tmp_path / "saving", changed).close()
+    config = {"policy_reset_every": 1, "sac": {"actor_every": 1}, "evaluation": {"every": 1}}
+    RunDirectory(tmp_path / "learning", config).close()
+    changed = {"policy_reset_every": 2, "sac": {"actor_every": 2}, "evaluation": {"every": 2}}
+    with pytest.raises(
+        RunError, match="policy_reset_every was 1.*sac.actor_every was 1.*evaluation.every was 1"
+    ):
+        RunDirectory(tmp_path / "learning", changed)
+
+
 def test_config_dicts_and_tuples_compare_as_json(tmp_path):
     config = ml_collections.ConfigDict({"sizes": (1, 2), "inner": {"rate": 0.1}})
     RunDirectory(tmp_path, config).close()
