@@ -20,7 +20,7 @@ from agents.actors import FilterActor
 from agents.loop import collect_episodes, episode_summary, evaluate
 from agents.noise import UniformActor
 from experiments import run_video
-from experiments.collection import make_envs, remove_episodes, write_round
+from experiments.collection import make_envs, num_complete, remove_episodes, write_round
 from experiments.evaluation import environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter, check_finite
@@ -58,7 +58,8 @@ class OnlineRun:
     and its batches follow from the seed and its number, so that a continued run equals one that was not stopped.
 
     Attributes:
-      learner: what is learnt, and how. episodes: in the online buffer, prefill included.
+      learner: what is learnt, and how.
+      episodes: played, prefill included; offline, those that would have been played count too.
     """
 
     def __init__(self, directory: RunDirectory):
@@ -111,6 +112,11 @@ class OnlineRun:
         return -(-self.config["prefill"] // num_envs) * num_envs
 
     @property
+    def _num_kept(self) -> int:
+        """Episodes on disk and in the online buffer: all that were played, offline those of the prefill."""
+        return min(self.episodes, self._num_prefill) if self.config["offline"] else self.episodes
+
+    @property
     def _update(self) -> int:
         """Updates made, pretraining included."""
         return int(self.learner.state.step)
@@ -126,8 +132,8 @@ class OnlineRun:
             _, self.learner.state, extra = restored
             # A checkpoint of the pretraining has no `episodes`: there is only the prefill then.
             self.episodes = extra.get("episodes", self._num_prefill)
-            remove_episodes(self._folder, self.episodes)
-            for number in range(self.episodes):
+            remove_episodes(self._folder, self._num_kept)
+            for number in range(self._num_kept):
                 self.learner.remember(read_episode(self._folder / f"{number}.hdf5"))
         if "episodes" not in extra:
             self._pretrain(envs, "model", self.config["model_pretraining"])
@@ -136,10 +142,18 @@ class OnlineRun:
             )
 
     def _prefill(self, envs) -> None:
-        """Episodes of uniform actions, from the first one on: nothing else can have been learnt before them."""
-        remove_episodes(self._folder, 0)
+        """Episodes of uniform actions; those of whole rounds that an interrupted prefill has left are not played again.
+
+        They are scored again, because what the reward remembers of them is not on disk.
+        """
         size, seed = envs.action_spec.shape[0], self.config["seed"]
+        first = min(num_complete(self._folder) // envs.num_envs * envs.num_envs, self._num_prefill)
+        remove_episodes(self._folder, first)
+        while self.episodes < first:
+            self.learner.remember(self.learner.score(read_episode(self._folder / f"{self.episodes}.hdf5")))
+            self.episodes += 1
         while self.episodes < self._num_prefill:
+            self.directory.stop_if_interrupted()
             number = self.episodes // envs.num_envs
             envs.rewind(number)
             actor = UniformActor(envs.num_envs, size, seed=seed, first_episode=number)

@@ -1,12 +1,13 @@
 """AIME-v2 as users run it: every reward, interrupted and resumed, offline, and with what users get wrong."""
 
+import os
 import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from interruption import SIGKILL, SIGTERM, assert_same_run, environment
+from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
 
 from experiments import collect, online, online_cost, pretrain, rewards
 from experiments.configs import collect as collect_config
@@ -15,7 +16,9 @@ from experiments.configs import online_cost as cost_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
 from experiments.metrics_writer import read_rows
+from experiments.run_directory import Interrupted
 from experiments.runs import load_run
+from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import load_episodes
 
 SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
@@ -136,6 +139,30 @@ def test_a_run_stopped_in_episodes_and_while_saving_ends_bit_identical(finished,
     assert_same_run(workdir, finished[0], ("checkpoints", "model", "policy", "critic"))
 
 
+def test_a_prefill_that_is_interrupted_keeps_its_whole_rounds(folder, paths, monkeypatch):
+    changes = {**paths, "embodiment": "", "reward__name": "ot", "policy_pretraining": 0, "num_episodes": 0}
+    config = config_of(online_config, prefill=3, **changes)
+    online.run(config, folder / "prefill")
+    play, played = online.collect_episodes, []
+
+    def interrupted(*args):
+        played.append(os.kill(os.getpid(), SIGTERM) if len(played) == 1 else None)
+        return play(*args)
+
+    monkeypatch.setattr(online, "collect_episodes", interrupted)
+    with pytest.raises(Interrupted):
+        online.run(config, folder / "prefill-again")
+    assert len(load_episodes(folder / "prefill-again" / "episodes")) == 2
+    online.run(config, folder / "prefill-again")
+    assert len(played) == 3, "an episode was played again"
+    assert_same_episodes(folder / "prefill-again" / "episodes", folder / "prefill" / "episodes")
+    ours, expected = (
+        Checkpoints(folder / name / "checkpoints").read()[1] for name in ("prefill-again", "prefill")
+    )
+    for name, value in expected.items():  # the scale of the reward among them
+        np.testing.assert_array_equal(ours[name], value, err_msg=name)
+
+
 def test_the_reward_of_a_run_ranks_episodes_of_a_dataset(folder, finished, paths):
     config = config_of(rewards_config, "tiny", run=str(finished[0]), limit=4, episodes=paths["embodiment"])
     result = rewards.run(config, folder / "rewards")
@@ -148,6 +175,9 @@ def test_offline_all_windows_are_labelled_pretraining_data(folder, paths):
     config = config_of(online_config, regularizer__mode="append", regularizer__label=True, **changes)
     online.run(config, folder / "offline")
     assert not (folder / "offline" / "episodes").exists()
+    config.num_episodes = 2  # an offline run can be continued, although its episodes are only counted
+    assert online.run(config, folder / "offline")["num_episodes"] == 2
+    assert read_rows(folder / "offline" / "metrics.jsonl")[-1]["agent_step"] == 0
 
 
 def test_frozen_parameters_stay_and_a_run_starts_from_policy_and_critic(folder, finished, paths):
