@@ -138,7 +138,7 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
         world_models.build(model_arch, keys[0], episodes),
         world_models.build_policy(policy_arch, keys[1]),
     )
-    networks = value_networks(key=keys[2], **critic_arch)
+    networks, targets = value_networks(key=keys[2], **critic_arch), None
     optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
     if config["model"]:
         pretrained = select_seed(world_models.resolve(config["model"]).models, 0)
@@ -149,14 +149,14 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
         raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
     if config["policy_from"]:
         policies, _, _ = world_models.resolve_policies(config["policy_from"])
-        policy = _replaced(policy, select_seed(policies, 0), "policy_from")
+        policy = world_models.replaced(policy, select_seed(policies, 0), "policy_from")
     if config["critic_from"]:
-        pairs = world_models.resolve_critic(config["critic_from"])
-        networks = _replaced(
-            networks, {reward: online for reward, (online, _) in pairs.items()}, "critic_from"
-        )
+        networks, targets = world_models.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
     optimizers = Optimizers(**optimizers)
-    return create_dreamer(model, policy, networks, optimizers, keys[3]), optimizers
+    state = create_dreamer(model, policy, networks, optimizers, keys[3])
+    if targets is not None:
+        state = state.replace(critic=state.critic.replace(target=targets))
+    return state, optimizers
 
 
 def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
@@ -168,14 +168,3 @@ def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
     return Replay.create(
         episodes[0], capacity=max(capacity, records), length=config["length"], sensors=sensors
     )
-
-
-def _replaced(fresh, loaded, key: str):
-    """`fresh` with the parameters of `loaded`, all of them."""
-    replaced, adopted = world_models.adopt(fresh, loaded)
-    if not all(adopted):
-        raise ValueError(
-            f"What --config.{key} names has other sizes, or is for another reward, than this run asks for; set "
-            "config.policy, config.critic and config.reward as it was trained, and config.model for its world model."
-        )
-    return replaced

@@ -85,9 +85,11 @@ class OnlineLearner:
             CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
         }
         self.fresh_policy = functools.partial(world_models.build_policy, self._architectures[POLICY])
-        policy, networks = self._policy_and_critic(rewards, keys)
+        policy, networks, targets = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
         state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
+        if targets is not None:
+            state = state.replace(critic=state.critic.replace(target=targets))
         body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
         self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
         self.state = state.replace(reward=reward_state)
@@ -131,16 +133,21 @@ class OnlineLearner:
         return reward.head if reward is not None and reward.stored and reward.head != "reward" else None
 
     def _policy_and_critic(self, rewards: Sequence[str], keys):
-        """Fresh ones, or those of earlier runs."""
-        config, policy = self.config, self.fresh_policy(keys[1])
+        """Fresh ones, or those of earlier runs, of the seed whose world model is learnt on; and the critic's targets.
+
+        The targets are None where they begin as copies of the critic.
+        """
+        config, policy, targets = self.config, self.fresh_policy(keys[1]), None
         networks = value_networks(key=keys[2], **self._architectures[CRITIC]) if rewards else {}
         if config["policy_from"]:
-            loaded = first_of(world_models.load_policies(config["policy_from"]))
-            policy = same_sizes(policy, loaded, "policy_from")
+            policies, number = world_models.load_policies(config["policy_from"])
+            loaded = world_models.one_seed(policies, config["seed"] % number, number)
+            policy = world_models.replaced(policy, loaded, "policy_from")
         if config["critic_from"]:
-            loaded = first_of(world_models.load_critics(config["critic_from"]))["online"]
-            networks = same_sizes(networks, loaded, "critic_from")
-        return policy, networks
+            networks, targets = world_models.critic_in_place_of(
+                networks, config["critic_from"], config["seed"], "critic_from"
+            )
+        return policy, networks, targets
 
     def _stages(self) -> dict[str, tuple[Callable, Callable]]:
         """{stage: (update, what draws its batches)}."""
@@ -359,22 +366,12 @@ def needs_online_data(config: dict) -> bool:
 
 
 def total_episodes(config: dict) -> int:
-    """Episodes that a run collects, prefill included."""
+    """Episodes that a run collects, prefill included; offline nothing else."""
     num_envs = config["num_envs"]
-    return sum(-(-config[name] // num_envs) * num_envs for name in ("prefill", "num_episodes"))
+    collected = ("prefill",) if config["offline"] else ("prefill", "num_episodes")
+    return sum(-(-config[name] // num_envs) * num_envs for name in collected)
 
 
 def first_of(loaded: tuple):
     """The model of the first seed of a run, from (stacked models, their number)."""
     return world_models.one_seed(loaded[0], 0, loaded[1])
-
-
-def same_sizes(fresh, loaded, key: str):
-    """`loaded`, if it can take the place of `fresh`."""
-    _, adopted = world_models.adopt(fresh, loaded)
-    if not all(adopted) or jax.tree.structure(fresh) != jax.tree.structure(loaded):
-        raise ValueError(
-            f"What --config.{key} names has other sizes than this run asks for; give this run the same sizes "
-            "(config.policy, config.critic, and the world model by config.model)."
-        )
-    return loaded

@@ -295,7 +295,7 @@ def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
 
 
 def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[MLP, MLP]]:
-    """{reward: (value network, its target)} of one seed of a run of Dreamer, or in an exported or published folder."""
+    """{reward: (value network, its target)} of one seed of a run, or in an exported or published folder."""
     path = pathlib.Path(path).expanduser()
     if (path / CRITIC).is_file():
         critics, num_seeds = load_critics(path)
@@ -308,6 +308,47 @@ def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[M
     if critic is None:
         raise ValueError(f"{path} holds no critic; use a run of experiments.dreamer or a folder with one.")
     return critic
+
+
+def num_critics(path: str | pathlib.Path) -> int:
+    """Seeds of a run of Dreamer or of AIME-v2; 1 for an exported or published folder."""
+    path = pathlib.Path(path).expanduser()
+    return read_architecture(path, CRITIC)["num_seeds"] if (path / CRITIC).is_file() else 1
+
+
+def critic_in_place_of(
+    fresh: Mapping[str, MLP], path: str | pathlib.Path, seed: int, key: str
+) -> tuple[dict[str, MLP], dict[str, MLP]]:
+    """(value networks, their targets), as `resolve_critic` finds them, that take the place of `fresh`.
+
+    Args:
+      fresh: {reward: value network}.
+      seed: of the run; beyond its last one they are counted from 0 again.
+      key: of the config that names `path`.
+
+    Raises:
+      ValueError: it is of other rewards or of another size.
+    """
+    pairs = resolve_critic(path, seed % num_critics(path))
+    if not fresh or set(fresh) - set(pairs):
+        raise ValueError(
+            f"The critic that --config.{key} names is of the reward {', '.join(pairs)}, this run seeks "
+            f"{', '.join(fresh) or 'none'}; seek the same one, or begin with a fresh critic: --config.{key}=''."
+        )
+    networks, targets = ({reward: pairs[reward][i] for reward in fresh} for i in (0, 1))
+    # AIME v1 has published no target, its network stands for it: a copy, because both are donated to updates.
+    return replaced(fresh, networks, key), jax.tree.map(jax.numpy.copy, replaced(fresh, targets, key))
+
+
+def replaced(fresh, loaded, key: str):
+    """`fresh` with the parameters of `loaded`, all of them; `key` of the config names where they come from."""
+    model, adopted = adopt(fresh, loaded)
+    if not all(adopted) or len(adopted) != len(named_leaves(loaded)):
+        raise ValueError(
+            f"What --config.{key} names has other sizes than this run asks for; give this run the same sizes "
+            "(config.policy, config.critic, and the world model by config.model)."
+        )
+    return model
 
 
 def adopt(fresh, pretrained) -> tuple[object, list[bool]]:

@@ -22,7 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
-    config.seed = 0  # also which of the pretrained models, if there are several
+    config.seed = 0  # also which of the pretrained models, policies and critics, if there are several
     _data_and_updates(config)
     _method(config)
     config.evaluation = dict(
@@ -97,7 +97,7 @@ def _method(config):
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.critic = dict(hidden_size=128, hidden_layers=2)
     config.policy_from = ""  # --workdir of an imitation or online run whose policy to start from
-    config.critic_from = ""  # and whose critic
+    config.critic_from = ""  # and whose critic, of the same reward
     config.freeze_pretrained_parameters = False  # True: of the model only new heads learn
     config.model_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
     config.policy_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
