@@ -41,14 +41,21 @@ def draw_model_batch(
 
     Returns:
       Leaves [B, T, ...]; with `head`, `masks[head]` is 1 where the reward is known.
+
+    Raises:
+      ValueError: as `check_mixing`; or all windows are of `body` and none of them has the reward `head`.
     """
-    if mode not in MODES:
-        raise ValueError(f"Unknown regulariser mode {mode!r}. Known: {', '.join(MODES)}.")
+    check_mixing(mode, fraction)
     body_key, online_key, choice_key = jax.random.split(key, 3)
     num_body = 0 if body is None else int(batch_size * fraction) if mode == "ratio" else batch_size
     num_online = batch_size if mode == "append" else batch_size - num_body
     if online is None:
         num_body, num_online = batch_size, 0
+    if head is not None and not num_online and head not in body.observation:
+        raise ValueError(
+            f"No window of any batch tells {head!r}, whose head would stay untrained; label the pretraining data with "
+            "it, or take windows of collected episodes too."
+        )
     batches = []
     if num_body:
         # The environment's own reward is recorded with pretraining data too, but for other tasks.
@@ -67,6 +74,17 @@ def draw_model_batch(
         return jnp.where(is_online.reshape(-1, *(1,) * (from_body.ndim - 1)), from_online, from_body)
 
     return jax.tree.map(choose, *batches)
+
+
+def check_mixing(mode: str, fraction: float) -> None:
+    """Raises a ValueError in one sentence for a mode or a fraction that `draw_model_batch` does not know."""
+    if mode not in MODES:
+        raise ValueError(f"Unknown regulariser mode {mode!r}. Known: {', '.join(MODES)}.")
+    if not 0 <= fraction <= 1:
+        raise ValueError(
+            f"The fraction of pretraining data in a batch lies between 0 and 1, got {fraction}; "
+            "set regularizer.fraction accordingly."
+        )
 
 
 def with_reward_mask(batch: SequenceBatch, head: str | None, known: bool) -> SequenceBatch:

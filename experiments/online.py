@@ -25,7 +25,8 @@ from experiments.evaluation import environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.online_analysis import ActionErrors
-from experiments.online_learner import OnlineLearner, needs_online_data
+from experiments.online_checks import check_reward, check_settings
+from experiments.online_learner import OnlineLearner
 from experiments.progress import Progress
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
 from experiments.stopwatch import Stopwatch
@@ -65,18 +66,11 @@ class OnlineRun:
     def __init__(self, directory: RunDirectory):
         self.directory, self.config = directory, directory.config
         config = self.config
-        if not config["demonstrations"]:
-            raise ValueError(
-                "AIME-v2 needs a folder of episodes to imitate; pass --config.demonstrations=DIR."
-            )
-        if config["offline"] and not config["prefill"] and needs_online_data(config):
-            raise ValueError(
-                "An offline run without prefill has an empty online buffer, and its batches take windows from it; set "
-                "--config.prefill, or --config.regularizer.mode=append with pretraining data."
-            )
+        check_settings(config)
         demonstrations = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
         self.environment = environment_from(config, demonstrations)
         self.learner = OnlineLearner(config, demonstrations)
+        check_reward(config, self.learner.reward)
         self.analysis = ActionErrors.create(config, self.learner)
         self.episodes = 0
         self._expert = expert_return(demonstrations)

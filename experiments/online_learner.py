@@ -26,6 +26,7 @@ from aime.online import (
 from aime.regularizer import draw_model_batch, with_reward_mask
 from aime.rewards import RewardInputs, SurrogateReward, make_reward
 from experiments import world_models
+from experiments.online_checks import needs_online_data
 from experiments.world_models import ARCHITECTURE, CRITIC, POLICY
 from worldmodels import dataset
 from worldmodels.checkpoints import Checkpoints
@@ -187,7 +188,8 @@ class OnlineLearner:
         if self.data.online is None and needs_online_data(self.config):
             raise ValueError(
                 "The online buffer is empty, and batches take windows from it; offline, fill it with --config.prefill, "
-                "or let all windows be pretraining data with --config.regularizer.mode=append."
+                "or let all windows be labelled pretraining data with --config.regularizer.mode=append and "
+                "--config.regularizer.label=True."
             )
         rows = []
         size = self.config["updates_per_dispatch"]
@@ -356,13 +358,6 @@ def whole_episodes(
     batch = dataset.windows(data, np.arange(len(episodes)))
     weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
     return batch, jnp.asarray(weights, jnp.float32)
-
-
-def needs_online_data(config: dict) -> bool:
-    """Whether batches of the model take windows of the online buffer."""
-    regularizer, size = config["regularizer"], config["batch_size"]
-    all_body = regularizer["mode"] == "append" or int(size * regularizer["fraction"]) == size
-    return not (config["embodiment"] and all_body)
 
 
 def total_episodes(config: dict) -> int:

@@ -119,3 +119,15 @@ def test_pretraining_data_never_train_the_reward_head():
 def test_an_unknown_mode_lists_the_known_ones():
     with pytest.raises(ValueError, match="Unknown regulariser mode 'mix'. Known: ratio, append"):
         draw(body(), buffer(), jax.random.key(0), mode="mix")
+
+
+@pytest.mark.parametrize("fraction", [-0.5, 1.5])
+def test_a_fraction_outside_a_batch_is_refused(fraction):
+    with pytest.raises(ValueError, match=f"between 0 and 1, got {fraction}"):
+        draw(body(), buffer(), jax.random.key(0), fraction=fraction)
+
+
+@pytest.mark.parametrize(("online", "changes"), [(None, {}), (buffer, {"fraction": 1.0})])
+def test_a_reward_that_no_window_tells_is_refused(online, changes):
+    with pytest.raises(ValueError, match="No window of any batch tells 'viper_reward'"):
+        draw(body(), online and online(), jax.random.key(0), **changes)
