@@ -13,10 +13,11 @@ frame that prev_action[t] produced, as a true reward would.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import nnx, struct
 
@@ -37,12 +38,16 @@ class RewardInputs:
       demonstration_weights: [K, M] 1 / length within an episode, 0 in its padding.
       embed_size: E, of the world model's embedding.
       likelihood_model: action-free world model of the demonstrations, or None.
+      sizes: {sensor: d, or (y, x) of images} of what the episodes that are scored have.
+      likelihood_sizes: the same of what the likelihood model reads and predicts.
     """
 
     demonstrations: SequenceBatch
     demonstration_weights: Array
     embed_size: int
     likelihood_model: WorldModel | None = None
+    sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
+    likelihood_sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
 
 
 class SurrogateReward:
@@ -52,10 +57,12 @@ class SurrogateReward:
       head: name of the decoder that learns it, and of the record that keeps it beside the sensors.
       stored: True: `score` computes it once, when an episode ends, and it is kept with the episode; pretraining data
         have none, and are masked. False: `relabel` computes it anew for the whole batch of every model update.
+      sensors: what `score` looks at beside the sensors that the world model reads.
     """
 
     head: str
     stored: bool = True
+    sensors: tuple[str, ...] = ()
 
     @classmethod
     def create(cls, inputs: RewardInputs, **options) -> SurrogateReward:
@@ -102,13 +109,13 @@ class Viper(SurrogateReward):
 
     head = "viper_reward"
 
-    def __init__(self, likelihood_model: WorldModel, *, use_symlog: bool = True):
-        self._model = likelihood_model
+    def __init__(self, likelihood_model: WorldModel, sensors: Sequence[str] = (), *, use_symlog: bool = True):
+        self._model, self.sensors = likelihood_model, tuple(sensors)
         self._reward = jax.jit(lambda model, batch: viper_reward(model, batch, use_symlog=use_symlog)[0])
 
     @classmethod
     def create(cls, inputs: RewardInputs, **options) -> Viper:
-        """Needs a likelihood model of the sensors that the episodes have."""
+        """Needs a likelihood model of the sensors that the episodes have; one that is not there would not be scored."""
         model = inputs.likelihood_model
         if model is None:
             raise ValueError(
@@ -120,18 +127,30 @@ class Viper(SurrogateReward):
                 f"The reward model takes actions of size {model.action_size}, but demonstrations have none; "
                 "pretrain it with action_free=True."
             )
-        missing = [name for name in model.inputs if name not in inputs.demonstrations.observation]
+        used = dict.fromkeys((*model.inputs, *model.targets))
+        known = {name: inputs.likelihood_sizes[name] for name in used if name in inputs.likelihood_sizes}
+        missing = [name for name in known if name not in inputs.sizes]
         if missing:
             raise ValueError(
-                f"The reward model reads {', '.join(missing)}, which this run does not have; it has "
-                f"{', '.join(sorted(inputs.demonstrations.observation))}. Train it in the set-up of this run."
+                f"The reward model knows {', '.join(missing)}, which this run does not have; it has "
+                f"{', '.join(sorted(inputs.sizes))}. Train it in the set-up of this run."
             )
-        return cls(model, **options)
+        for name, size in known.items():
+            if not np.array_equal(size, inputs.sizes[name]):
+                raise ValueError(
+                    f"The reward model was built for {name} of size {_size(size)}, this run has "
+                    f"{_size(inputs.sizes[name])}. Train it on the demonstrations of this run."
+                )
+        return cls(model, tuple(known), **options)
 
     def score(self, state, model, episode):
         """See `viper_reward`; does not depend on the world model."""
         del model
         return self._reward(self._model, episode), state
+
+
+def _size(size: int | Sequence[int]) -> str:
+    return "x".join(map(str, np.ravel(size)))
 
 
 # Optimal transport --------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.loop import Actor, evaluate
 from experiments import statistics
+from experiments.envs.interface import ArraySpec
 from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import Episode
 
@@ -62,18 +63,28 @@ def check_environment(
       workers: as for the evaluation.
     """
     with evaluation_envs(name, options, 1, seed=0, workers=workers) as envs:
-        specs = envs.observation_spec
+        check_sensors(name, envs.observation_spec, sizes)
+
+
+def check_sensors(
+    name: str, specs: Mapping[str, ArraySpec], sizes: Mapping[str, int | Sequence[int]]
+) -> None:
+    """Raises a ValueError if an environment with such `specs` does not give sensors of these sizes.
+
+    Args:
+      name: of the environment. sizes: as for `check_environment`.
+    """
     for sensor, size in sizes.items():
         if sensor not in specs:
             raise ValueError(
-                f"The environment {name!r} does not give {sensor!r}, which the model reads; it gives "
-                f"{', '.join(specs)}. Choose another one to evaluate in with --config.env=NAME."
+                f"The environment {name!r} does not give {sensor!r}, which the model reads or predicts; it gives "
+                f"{', '.join(specs)}. Choose another one with --config.env=NAME."
             )
         shape = (size,) if isinstance(size, int) else (*size, 3)
         if tuple(specs[sensor].shape) != shape:
             raise ValueError(
-                f"The environment {name!r} gives {sensor!r} of shape {list(specs[sensor].shape)}, the model reads "
-                f"{list(shape)}. Choose another one to evaluate in with --config.env=NAME."
+                f"The environment {name!r} gives {sensor!r} of shape {list(specs[sensor].shape)}, the model was built "
+                f"for {list(shape)}. Choose another one with --config.env=NAME."
             )
 
 

@@ -21,7 +21,7 @@ from agents.loop import collect_episodes, episode_summary, evaluate
 from agents.noise import UniformActor
 from experiments import run_video
 from experiments.collection import make_envs, num_complete, remove_episodes, write_round
-from experiments.evaluation import environment_of, expert_return, scores
+from experiments.evaluation import check_sensors, environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.online_analysis import ActionErrors
@@ -84,6 +84,7 @@ class OnlineRun:
         config, num_envs = self.config, self.config["num_envs"]
         options = dict(num_envs=num_envs, seed=config["seed"], workers=config["workers"])
         with make_envs(self.environment, **options) as envs:
+            self._check(envs)
             self._start(envs)
             total = self._num_prefill + config["num_episodes"]
             with (
@@ -114,6 +115,17 @@ class OnlineRun:
     def _update(self) -> int:
         """Updates made, pretraining included."""
         return int(self.learner.state.step)
+
+    def _check(self, envs) -> None:
+        """Raises a ValueError in one sentence if the environment is of another body than the world model."""
+        name, arch = self.environment["env"], self.learner.architecture
+        check_sensors(name, envs.observation_spec, arch["sizes"])
+        size = envs.action_spec.shape[0]
+        if size != arch["action_size"]:
+            raise ValueError(
+                f"Actions of {name!r} have size {size}, the world model was built for {arch['action_size']}. "
+                "Choose another environment with --config.env=NAME."
+            )
 
     def _start(self, envs) -> None:
         """From the newest checkpoint, or through prefill and pretraining."""

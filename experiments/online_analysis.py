@@ -13,7 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from aime.inference import infer_actions
-from experiments.online_learner import OnlineLearner
+from experiments import world_models
+from experiments.online_learner import OnlineLearner, shared_sensors
 from worldmodels import dataset, replay
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import load_episodes
@@ -39,8 +40,15 @@ class ActionErrors:
         """With the episodes of `config.analysis.demonstrations`, if it names a folder."""
         folder, shown = config["analysis"]["demonstrations"], None
         if folder:
-            options = dict(length=config["length"], sensors=list(learner.sensors), with_reward=False)
-            shown = SequenceDataset.create(load_episodes(folder, config["num_demonstrations"]), **options)
+            episodes, what = (
+                load_episodes(folder, config["num_demonstrations"]),
+                "demonstrations for the analysis",
+            )
+            world_models.check_body(learner.architecture, episodes, what)
+            world_models.check_actions(episodes, what)
+            sensors = shared_sensors(learner.architecture, episodes)
+            options = dict(length=config["length"], sensors=sensors, with_reward=False)
+            shown = SequenceDataset.create(episodes, **options)
         return cls(config["batch_size"], shown, make_action_error(config["loss"]["first_action"]))
 
     def __call__(self, learner: OnlineLearner) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -75,7 +75,7 @@ class OnlineLearner:
         world_models.check_body(self._arch, demonstrations, "demonstrations")
         keys = jax.random.split(jax.random.key(config["seed"]), 5)
         model, adopted = pretrained_model(config, pretrained, self._arch, keys[0])
-        self.reward = surrogate_reward(config, model, demonstrations)
+        self.reward = surrogate_reward(config, model, demonstrations, self._arch)
         self.settings = settings_of(config, pretrained.loss)
         rewards = list(rewards_sought(self.reward, self.settings))
         self._architectures = {
@@ -94,8 +94,9 @@ class OnlineLearner:
         body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
         self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
         self.state = state.replace(reward=reward_state)
-        options = dict(length=config["length"], sensors=list(sensors), with_actions=False, with_reward=False)
-        shown = SequenceDataset.create(demonstrations, **options)
+        options = dict(length=config["length"], with_actions=False, with_reward=False)
+        shown_sensors = shared_sensors(self._arch, demonstrations)
+        shown = SequenceDataset.create(demonstrations, sensors=shown_sensors, **options)
         self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
         self.agent_steps = 0
         self._loops = {
@@ -111,6 +112,11 @@ class OnlineLearner:
     @state.setter
     def state(self, state: OnlineState) -> None:
         self._state = self.placement.put_state(state)
+
+    @property
+    def architecture(self) -> dict:
+        """Arguments of the world model; `sizes` are those of all sensors that it reads or predicts."""
+        return self._arch
 
     @property
     def model(self):
@@ -249,15 +255,20 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
     arch, sensors = dict(pretrained), tuple(pretrained["sizes"])
     name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
     options = config["reward"]["head"] or arch["decoder"]
+    # A model that was pretrained on the environment's reward does not go on learning it: imitation is not told.
+    arch |= dict(predict_reward=name == "true", detach_reward=False)
     if name == "true":
-        arch["predict_reward"] = True
         heads["reward"] = options
     elif name != "none":
         head = f"{name}_reward"
         arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
         heads[head] = options
-    if config["intrinsic_reward"] == "disagreement" and not (arch.get("ensemble") or {}).get("num_members"):
-        arch["ensemble"] = config["ensemble"]
+    if config["intrinsic_reward"] == "disagreement":
+        if not (arch.get("ensemble") or {}).get("num_members"):
+            arch["ensemble"] = config["ensemble"]
+        # Whatever a probe was trained to foresee takes the place of the ensemble's disagreement.
+        if (arch.get("reward_probe") or {}).get("target", "disagreement") != "disagreement":
+            arch["reward_probe"] = None
     if config["intrinsic_reward"] == "lbs":
         arch["reward_probe"] = dict(arch.get("reward_probe") or {}, target="surprise")
     return arch | {"heads": heads}, sensors
@@ -270,17 +281,21 @@ def pretrained_model(config: dict, pretrained: world_models.Pretrained, arch: di
     return world_models.adopt(world_models.build(arch, key), chosen)
 
 
-def surrogate_reward(config: dict, model, demonstrations: list[Episode]) -> SurrogateReward | None:
-    """The reward that the config names, or None."""
+def surrogate_reward(
+    config: dict, model, demonstrations: list[Episode], arch: Mapping
+) -> SurrogateReward | None:
+    """The reward that the config names, or None; `arch` tells the sensors of the run."""
     options = dict(config["reward"])
     name = options["name"]
     if name == "none":
         return None
-    likelihood_model = None
+    likelihood = {}
     if name == "viper" and options["model"]:
-        likelihood_model = first_of(world_models.load_world_models(options["model"]))
-    shown, weights = whole_episodes(demonstrations, common_sensors(demonstrations))
-    inputs = RewardInputs(shown, weights, model.encoder.out_size, likelihood_model)
+        found = world_models.resolve(options["model"])
+        likelihood["likelihood_model"] = world_models.one_seed(found.models, 0, found.num_seeds)
+        likelihood["likelihood_sizes"] = found.architecture["sizes"]
+    shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
+    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
     return make_reward(name, inputs, **options.get(name, {}))
 
 
@@ -323,6 +338,7 @@ def pretraining_data(
     choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
     episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
     world_models.check_body(arch, episodes, "pretraining data")
+    world_models.check_actions(episodes, "pretraining data")
     if regularizer["label"]:
         if reward is None or not reward.stored or reward.head == "reward":
             raise ValueError(
@@ -337,9 +353,13 @@ def pretraining_data(
     return SequenceDataset.create(episodes, length=config["length"], sensors=names), reward_state
 
 
-def common_sensors(episodes: Sequence[Episode]) -> list[str]:
-    """Sensors that all episodes have."""
-    return sorted(set.intersection(*(set(episode.sensors) for episode in episodes)))
+def shared_sensors(arch: Mapping, episodes: Sequence[Episode]) -> list[str]:
+    """Sensors that the world model reads, and those that it predicts and all episodes have."""
+    return [
+        name
+        for name in arch["sizes"]
+        if name in arch["inputs"] or all(name in episode.records for episode in episodes)
+    ]
 
 
 def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
@@ -365,8 +385,3 @@ def total_episodes(config: dict) -> int:
     num_envs = config["num_envs"]
     collected = ("prefill",) if config["offline"] else ("prefill", "num_episodes")
     return sum(-(-config[name] // num_envs) * num_envs for name in collected)
-
-
-def first_of(loaded: tuple):
-    """The model of the first seed of a run, from (stacked models, their number)."""
-    return world_models.one_seed(loaded[0], 0, loaded[1])

@@ -4,18 +4,20 @@
     python -m experiments.rewards --config=experiments/configs/rewards.py:small --config.reward.name=viper \
         --config.reward.model=DIR --config.model=DIR --config.demonstrations=DIR --config.episodes=DIR --workdir=DIR
 
-With `run`, a run of `experiments.online`, the reward is as that run has learnt it; without, as at the start. Writes
+With `run`, a run of `experiments.online`, the reward is as that run has learnt it; without, as at the start, and what
+it learns from the first episode (the scale of `ot`) holds for all others too. Writes
 `rewards.json` (returns and their rank correlation) and `figures/rewards.{png,pdf}`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from experiments import world_models
 from experiments.main import launch
 from experiments.online_learner import OnlineLearner, whole_episode
 from experiments.run_directory import RunDirectory
@@ -44,10 +46,11 @@ def compare(directory: RunDirectory) -> dict:
     learner = learner_of(config)
     if learner.reward is None:
         raise ValueError("There is no surrogate reward to plot; choose one with --config.reward.name.")
-    returns = {}
+    returns, state = {}, learner.reward_state
     for name, folder in zip(labels(folders), folders, strict=True):
         episodes = load_episodes(folder, limit=config["limit"])
-        scored = [surrogate_return(learner, episode) for episode in episodes]
+        check_episodes(learner, episodes, f"episodes of {folder}")
+        scored, state = surrogate_returns(learner, state, episodes)
         returns[name] = ([episode.return_ for episode in episodes], scored)
     true, scored = (np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1))
     figure = reward_figure.true_against_surrogate(
@@ -84,11 +87,26 @@ def learner_of(config: Mapping) -> OnlineLearner:
     return learner
 
 
-def surrogate_return(learner: OnlineLearner, episode: Episode) -> float:
-    """Sum of the rewards that an episode gets now; the reward's own state stays as it is."""
-    batch = whole_episode(episode, learner.sensors)
-    values, _ = learner.reward.score(learner.reward_state, learner.model, batch)
-    return float(np.sum(values))
+def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: str) -> None:
+    """Raises a ValueError in one sentence if episodes are of another body, or lack what the reward may score."""
+    world_models.check_body(learner.architecture, episodes, what)
+    missing = sorted({name for name in learner.reward.sensors for e in episodes if name not in e.records})
+    if missing:
+        raise ValueError(
+            f"The {what} lack {', '.join(missing)}, which the reward scores; choose episodes with the sensors of the "
+            "demonstrations."
+        )
+
+
+def surrogate_returns(
+    learner: OnlineLearner, state, episodes: Sequence[Episode]
+) -> tuple[list[float], object]:
+    """Sums of the rewards that episodes get one after the other, and the reward's state after them."""
+    returns = []
+    for episode in episodes:
+        values, state = learner.reward.score(state, learner.model, whole_episode(episode, learner.sensors))
+        returns.append(float(np.sum(values)))
+    return returns, state
 
 
 def labels(folders: list[str]) -> list[str]:

@@ -257,6 +257,14 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
         )
 
 
+def check_actions(episodes: Sequence[Episode], what: str) -> None:
+    """Raises in one sentence if episodes do not tell their actions; `what` as in `check_body`."""
+    if not all(episode.records["pre_action"].shape[-1] for episode in episodes):
+        raise ValueError(
+            f"The {what} have no actions: pre_action has size 0. Use episodes that were kept with their actions."
+        )
+
+
 def _size(size: int | Sequence[int]) -> str:
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 

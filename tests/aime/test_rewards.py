@@ -1,10 +1,12 @@
 """Surrogate rewards: what they score, and when."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import make_batch, make_model
+from models import SIZES, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
 from aime.rewards import (
@@ -34,7 +36,8 @@ def model():
 def inputs(model, likelihood_model=None, demonstrations=None):
     shown = make_batch(2, 4, seed=3, actions=False) if demonstrations is None else demonstrations
     weights = jnp.full(shown.batch_shape, 1.0 / shown.batch_shape[1])
-    return RewardInputs(shown, weights, model.encoder.out_size, likelihood_model)
+    sizes = {name: values.shape[-1] for name, values in shown.observation.items()}
+    return RewardInputs(shown, weights, model.encoder.out_size, likelihood_model, sizes, SIZES)
 
 
 def changed_frame(batch, time):
@@ -169,5 +172,14 @@ def test_a_reward_model_with_actions_is_refused(model):
 def test_a_reward_model_of_other_sensors_is_refused(model, likelihood_model):
     shown = make_batch(2, 4, actions=False)
     shown = shown.replace(observation={"position": shown.observation["position"]})
-    with pytest.raises(ValueError, match="reads velocity, which this run does not have; it has position"):
+    with pytest.raises(ValueError, match="knows velocity, which this run does not have; it has position"):
         make_reward("viper", inputs(model, likelihood_model, shown))
+
+
+@pytest.mark.parametrize("roles", [{}, {"inputs": ("position",)}])
+def test_a_reward_model_of_sensors_of_another_size_is_refused(model, roles):
+    """Of what it predicts too."""
+    likelihood = make_model(action_size=0, idm_mode="none", **roles)
+    run = dataclasses.replace(inputs(model, likelihood), sizes={"position": 3, "velocity": 1})
+    with pytest.raises(ValueError, match="built for velocity of size 2, this run has 1"):
+        make_reward("viper", run)

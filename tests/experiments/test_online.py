@@ -5,21 +5,24 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
 
-from experiments import collect, online, online_cost, pretrain, rewards
+from agents.imagination import value_networks
+from experiments import collect, online, online_cost, pretrain, rewards, world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import online as online_config
 from experiments.configs import online_cost as cost_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
 from experiments.metrics_writer import read_rows
-from experiments.run_directory import Interrupted
+from experiments.online_learner import OnlineLearner, model_architecture
+from experiments.run_directory import Interrupted, plain_config
 from experiments.runs import load_run
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import load_episodes
+from worldmodels.episodes import Episode, load_episodes, write_episode
 
 SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
 
@@ -170,6 +173,15 @@ def test_the_reward_of_a_run_ranks_episodes_of_a_dataset(folder, finished, paths
     assert (folder / "rewards" / "figures" / "rewards.png").stat().st_size > 0
 
 
+def test_of_many_episodes_the_first_sets_the_scale_of_the_reward(folder, paths):
+    changes = {**paths, "reward__name": "ot"}
+    config = config_of(rewards_config, "tiny", limit=3, episodes=paths["embodiment"], **changes)
+    scored = rewards.run(config, folder / "rewards-ot")["returns"]["data"]["surrogate"]
+    length = load_episodes(paths["embodiment"], limit=1)[0].num_records
+    np.testing.assert_allclose(scored[0], -4.0 * length, rtol=1e-4)
+    assert not np.isclose(scored[1], scored[0], rtol=1e-3) and not np.isclose(scored[2], scored[1], rtol=1e-3)
+
+
 def test_offline_all_windows_are_labelled_pretraining_data(folder, paths):
     changes = {**paths, "reward__name": "ot", "offline": True, "num_episodes": 1, "policy_pretraining": 0}
     config = config_of(online_config, regularizer__mode="append", regularizer__label=True, **changes)
@@ -178,6 +190,91 @@ def test_offline_all_windows_are_labelled_pretraining_data(folder, paths):
     config.num_episodes = 2  # an offline run can be continued, although its episodes are only counted
     assert online.run(config, folder / "offline")["num_episodes"] == 2
     assert read_rows(folder / "offline" / "metrics.jsonl")[-1]["agent_step"] == 0
+
+
+# What a run begins with ----------------------------------------------------------------------------------------------
+
+
+def learner_of(paths, **changes) -> OnlineLearner:
+    """The learner of a run without embodiment data, at its start."""
+    changes = {**paths, "embodiment": "", "reward__name": "ot", **changes}
+    config = plain_config(config_of(online_config, **changes))
+    return OnlineLearner(config, load_episodes(config["demonstrations"]))
+
+
+def untrained(folder, name, arch, tree, num_seeds=1) -> str:
+    """A folder with what a run would keep of one part, fresh."""
+    world_models.save_architecture(folder, f"{name}.json", dict(arch, num_seeds=num_seeds))
+    kept = name.removeprefix("world_")
+    Checkpoints(folder / kept).save(0, world_models.stacked(tree, num_seeds))
+    return str(folder)
+
+
+def untrained_model(folder, like, **changes) -> str:
+    """A folder with a fresh world model of the architecture of another one, changed."""
+    opened = world_models.resolve(like)
+    arch = dict(opened.architecture, loss=opened.loss, **changes)
+    return untrained(folder, "world_model", arch, lambda key: world_models.build(arch, key))
+
+
+def test_policy_and_critic_are_of_the_seed_of_the_run_and_the_target_is_its_own(tmp_path, paths):
+    size = world_models.feature_size(world_models.resolve(paths["model"]).architecture)
+    arch = dict(config_of(online_config).policy, in_size=size, action_size=2)
+    untrained(tmp_path, "policy", arch, lambda key: world_models.build_policy(arch, key), 2)
+    arch = dict(config_of(online_config).critic, feature_size=size, rewards=["ot_reward"])
+
+    def pair(key):
+        online, target = jax.random.split(key)
+        return {"online": value_networks(key=online, **arch), "target": value_networks(key=target, **arch)}
+
+    untrained(tmp_path, "critic", arch, pair, 2)
+    learner = learner_of(paths, seed=1, policy_from=str(tmp_path), critic_from=str(tmp_path))
+    policies, critics = world_models.load_policies(tmp_path)[0], world_models.load_critics(tmp_path)[0]
+    critic = learner.state.critic
+    for ours, expected in (
+        (learner.policy, policies),
+        (critic.train.model, critics["online"]),
+        (critic.target, critics["target"]),
+    ):
+        for leaf, leaves in zip(*map(jax.tree.leaves, (ours, expected)), strict=True):
+            np.testing.assert_array_equal(leaf, leaves[1])
+    with pytest.raises(
+        ValueError, match="critic_from names is of the reward ot_reward, this run seeks ail_reward"
+    ):
+        learner_of(paths, reward__name="ail", critic_from=str(tmp_path))
+
+
+def test_the_environments_reward_is_learnt_only_where_it_is_sought(paths):
+    pretrained = dict(
+        world_models.resolve(paths["model"]).architecture, predict_reward=True, detach_reward=True
+    )
+    for name in ("none", "ot", "ail", "viper"):
+        config = config_of(online_config, reward__name=name).to_dict()
+        assert not model_architecture(config, pretrained)[0]["predict_reward"]
+    arch, _ = model_architecture(config_of(online_config, reward__name="true").to_dict(), pretrained)
+    assert arch["predict_reward"] and not arch["detach_reward"]
+
+
+def test_disagreement_is_not_what_a_probe_of_the_surprise_says(paths):
+    pretrained = dict(world_models.resolve(paths["model"]).architecture)
+    config = config_of(online_config, intrinsic_reward="disagreement").to_dict()
+    surprise, foreseen = (
+        dict(hidden_size=8, hidden_layers=1, target=target) for target in ("surprise", "disagreement")
+    )
+    assert model_architecture(config, pretrained | {"reward_probe": surprise})[0]["reward_probe"] is None
+    assert model_architecture(config, pretrained | {"reward_probe": foreseen})[0]["reward_probe"] == foreseen
+
+
+def test_demonstrations_may_lack_what_the_model_only_predicts(tmp_path, paths):
+    """As for `experiments.imitate`."""
+    changes = dict(sizes={"position": 2, "velocity": 2}, probes=["velocity"], standardized=[])
+    model = untrained_model(tmp_path / "model", paths["model"], **changes)
+    for number, episode in enumerate(load_episodes(paths["demonstrations"])):
+        records = {name: value for name, value in episode.records.items() if name != "velocity"}
+        write_episode(tmp_path / "shown" / f"{number}.hdf5", Episode(records, episode.metadata))
+    learner = learner_of(paths, model=model, demonstrations=str(tmp_path / "shown"))
+    assert set(learner.data.demonstrations.observation) == {"position"}
+    assert learner.sensors == ("position", "velocity")
 
 
 def test_frozen_parameters_stay_and_a_run_starts_from_policy_and_critic(folder, finished, paths):
@@ -212,6 +309,7 @@ def test_frozen_parameters_stay_and_a_run_starts_from_policy_and_critic(folder, 
         (dict(regularizer__mode="mix"), "Unknown regulariser mode 'mix'"),
         (dict(embodiment="", model_pretraining=2), "Model pretraining needs pretraining data"),
         (dict(intrinsic_reward="fun"), "Unknown intrinsic reward 'fun'"),
+        (dict(env="cartpole-swingup"), r"gives 'position' of shape \[3\], the model was built for \[2\]"),
     ],
 )
 def test_what_is_missing_or_unknown_is_named(tmp_path, paths, changes, sentence):
@@ -219,12 +317,38 @@ def test_what_is_missing_or_unknown_is_named(tmp_path, paths, changes, sentence)
         online.run(config_of(online_config, **{**paths, **changes}), tmp_path / "run")
 
 
-def test_demonstrations_of_another_body_are_refused(tmp_path, paths):
-    from worldmodels.episodes import write_episode
+@pytest.mark.parametrize(
+    ("key", "what"),
+    [("embodiment", "pretraining data"), ("analysis__demonstrations", "demonstrations for the analysis")],
+)
+def test_episodes_without_actions_are_refused_where_actions_are_needed(tmp_path, paths, key, what):
+    changes = {**paths, "reward__name": "none", key: paths["demonstrations"]}
+    with pytest.raises(ValueError, match=f"The {what} have no actions"):
+        online.run(config_of(online_config, **changes), tmp_path / "run")
 
+
+def test_a_reward_model_of_another_body_is_refused(tmp_path, paths):
+    viper = untrained_model(tmp_path, paths["reward__model"], sizes={"position": 1}, standardized=[])
+    with pytest.raises(ValueError, match="reward model was built for position of size 1, this run has 2"):
+        learner_of(paths, reward__name="viper", reward__model=viper)
+
+
+def test_episodes_of_another_body_are_not_scored(tmp_path, paths):
+    changes = {**paths, "reward__name": "ot", "episodes": str(tmp_path / "other")}
+    of_another_body(paths, tmp_path / "other")
+    with pytest.raises(ValueError, match="position has size 1 in the episodes of .*other"):
+        rewards.run(config_of(rewards_config, "tiny", **changes), tmp_path / "run")
+
+
+def of_another_body(paths, folder) -> None:
+    """An episode whose position has another size."""
     episode = load_episodes(paths["demonstrations"], limit=1)[0]
     episode.records["position"] = episode.records["position"][:, :1]
-    write_episode(tmp_path / "other" / "0.hdf5", episode)
+    write_episode(folder / "0.hdf5", episode)
+
+
+def test_demonstrations_of_another_body_are_refused(tmp_path, paths):
+    of_another_body(paths, tmp_path / "other")
     with pytest.raises(
         ValueError, match="position has size 1 in the demonstrations, the world model was built for 2"
     ):

@@ -161,7 +161,7 @@ def test_an_environment_that_cannot_draw_is_refused_before_training(model, tmp_p
 def test_an_environment_with_other_sensors_is_refused():
     with pytest.raises(ValueError, match="does not give 'height', which the model reads"):
         check_environment(ENV, {}, {"height": 1})
-    with pytest.raises(ValueError, match=r"gives 'position' of shape \[2\], the model reads \[8\]"):
+    with pytest.raises(ValueError, match=r"gives 'position' of shape \[2\], the model was built for \[8\]"):
         check_environment(ENV, {}, {"position": 8})
 
 
