@@ -20,6 +20,7 @@ from agents.dreamer import (
 from agents.imagination import value_networks
 from agents.plan2explore import rewards_of, side_networks
 from experiments import world_models
+from experiments.envs.sensors import observation_setup
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode
 from worldmodels.replay import Replay, append_episode, sample
@@ -120,7 +121,7 @@ def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> 
     options = config["world_model"]
     side = side_networks(config["reward"], ensemble=options["ensemble"], reward_probe=options["reward_probe"])
     if config["model"]:
-        model = world_models.resolve(config["model"]).architecture | side
+        model = pretrained_architecture(config, side)
         world_models.check_body(model, episodes, f"episodes of {config['env']}")
     else:
         model = world_models.architecture(options | side, config["env"], config["setup"], episodes)
@@ -128,6 +129,24 @@ def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> 
     policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
     critic = dict(config["critic"], rewards=rewards, feature_size=in_size)
     return dict(zip(RUN_PARTS, (model, policy, critic), strict=True))
+
+
+def pretrained_architecture(config: dict, side: dict) -> dict:
+    """That of the pretrained model, with the side networks and the termination head that this run asks for.
+
+    Raises:
+      ValueError: the model reads other sensors than those of the set-up of this run.
+    """
+    options, model = config["world_model"], world_models.resolve(config["model"]).architecture
+    inputs = observation_setup(config["env"], config["setup"]).inputs
+    if set(inputs) != set(model["inputs"]):
+        raise ValueError(
+            f"The pretrained model reads {', '.join(model['inputs'])}, set-up {config['setup']!r} of "
+            f"{config['env']!r} {', '.join(inputs)}; choose the model's set-up with --config.setup=NAME."
+        )
+    # A head that the model lacks is one of this config, and starts from scratch.
+    binary = model.get("binary") or options.get("binary")
+    return model | side | dict(predict_terminal=options["predict_terminal"], binary=binary)
 
 
 def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:

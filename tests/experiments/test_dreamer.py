@@ -133,14 +133,21 @@ def test_an_exported_run_can_be_started_from(expert, folder):
         config_of(dreamer_config, **changes).to_dict(), load_episodes(expert / "episodes", limit=1)
     )
     critics, _ = load_critics(expert)
-    for ours, expected in zip(
-        *map(jax.tree.leaves, (learner.state.critic.train.model, critics["online"])), strict=True
-    ):
-        np.testing.assert_array_equal(ours, expected[0])
+    critic = learner.state.critic
+    for begun, kept in ((critic.train.model, critics["online"]), (critic.target, critics["target"])):
+        for ours, expected in zip(*map(jax.tree.leaves, (begun, kept)), strict=True):
+            np.testing.assert_array_equal(ours, expected[0])
     for ours, expected in zip(
         *map(jax.tree.leaves, (learner.policy, load_run(expert).policy())), strict=True
     ):
         np.testing.assert_array_equal(ours, expected)
+
+
+def test_of_a_pretrained_model_the_run_decides_whether_it_predicts_terminations(expert):
+    config = config_of(dreamer_config, model=str(expert))
+    config.world_model.predict_terminal = False
+    learner = Learner(config.to_dict(), load_episodes(expert / "episodes", limit=1))
+    assert "is_terminal" not in learner.model.targets
 
 
 # Curiosity ---------------------------------------------------------------------------------------------------------
@@ -184,6 +191,20 @@ def test_latent_surprise_is_sought_as_disagreement_is(tmp_path):
 def test_mistakes_are_one_sentence(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         dreamer.run(config_of(dreamer_config, **changes), tmp_path / "run")
+
+
+def test_a_model_of_another_set_up_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, model=str(expert), setup="lpomdp")
+    with pytest.raises(
+        ValueError, match="model reads position, velocity, set-up 'lpomdp' of 'fake-pointmass' position;"
+    ):
+        dreamer.run(config, tmp_path / "run")
+
+
+def test_a_critic_of_another_reward_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, "p2e-tiny", critic_from=str(expert))
+    with pytest.raises(ValueError, match="is of the reward reward, this run seeks intrinsic_reward"):
+        dreamer.run(config, tmp_path / "run")
 
 
 def test_a_policy_of_another_size_is_refused(expert, tmp_path):
