@@ -109,7 +109,8 @@ class _Planner:
 
     def __init__(self, name: str, suite: Suite, axes: Mapping[str, Sequence[Any]]):
         self._name, self._suite, self._axes = name, suite, axes
-        self._images = {"image_size": 64} if "visual" in axes["setup"] else {}
+        # Of the suite, not of the cells that were chosen: the same directory holds the same data for all of them.
+        self._images = {"image_size": 64} if "visual" in suite.setups else {}
         self.runs: dict[str, Run] = {}
 
     def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> None:

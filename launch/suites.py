@@ -99,7 +99,8 @@ def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
 
 def metaworld(tasks: Sequence[str], text: str) -> Suite:
     """Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
-    stages = with_preset(ONLINE, "-metaworld")
+    larger = {"model": dataclasses.replace(ONLINE["model"], config="pretrain:rssmo-m")}
+    stages = with_preset(ONLINE, "-metaworld") | larger
     del stages["random_policy"]
     return Suite(
         text=text,

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from launch.runs import check_settings
+from launch.runs import check_settings, load_config
 from launch.suites import SUITES, runs_of
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "experiments" / "configs"
@@ -63,13 +63,10 @@ def test_stages_are_shared_by_the_cells_that_need_them():
     assert sum(name.startswith("cheetah24-model/") for name in names) == 6 * 5
 
 
-def test_images_are_recorded_where_a_set_up_sees_them():
-    settings = {
-        setup: [r.settings for r in runs_of("walker18", {"setup": [setup]})] for setup in ("visual", "mdp")
-    }
-    assert any("image_size" in s for s in settings["visual"]) and not any(
-        "image_size" in s for s in settings["mdp"]
-    )
+def test_data_are_the_same_whichever_cells_are_chosen():
+    everything = {run.name: run for run in runs_of("walker18")}
+    assert all(run == everything[run.name] for run in runs_of("walker18", {"setup": ["mdp"], "seed": [0]}))
+    assert everything["walker18-data/random/seed_000"].settings["image_size"] == 64
 
 
 def test_who_explores_for_visual_cells_sees_and_records_images():
@@ -78,7 +75,18 @@ def test_who_explores_for_visual_cells_sees_and_records_images():
         return run.settings
 
     assert explorer("dmc9")["setup"] == "visual" and explorer("dmc9")["image_size"] == 64
-    assert "setup" not in explorer("walker18", setup=["mdp"])
+    assert explorer("walker18", setup=["mdp"])["setup"] == "visual"
+
+
+def test_nothing_is_seen_in_a_suite_without_a_visual_set_up():
+    assert not any("image_size" in run.settings for run in runs_of("walker18:tiny"))
+
+
+@pytest.mark.parametrize("name", ["metaworld6", "metaworld50"])
+def test_world_models_of_metaworld_are_the_published_ones(name):
+    configs = {run.config for run in runs_of(name) if run.name.split("/")[1].startswith("mt")}
+    config = load_config(*configs)
+    assert (config.world_model.rssm.deter_size, config.batch_size, config.length) == (1024, 16, 64)
 
 
 @pytest.mark.parametrize("name", ["walker18", "cheetah24", "dmc9", "metaworld6", "metaworld50"])
