@@ -16,11 +16,14 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
       config: e.g. "imitate:small".
       axes: {config key: values}.
       name: of the grid; the config's, with its preset, if empty.
+
+    Raises:
+      ValueError: two runs would have the same directory.
     """
     name = name or config.replace(":", "-")
     axes = {("env" if key == "task" else key): values for key, values in axes.items()}
     varying = [key for key, values in axes.items() if len(values) > 1 and key not in ("env", "seed")]
-    runs = []
+    runs: dict[str, Run] = {}
     for settings in product(axes):
         method = ",".join(f"{key.rpartition('.')[2]}={settings[key]}" for key in varying) or "default"
         method = method.replace("/", "_")
@@ -29,5 +32,10 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
         seed = settings.get("seed", 0)
         labels = {"suite": name, "task": env or name, "method": method, "seed": seed}
         path = f"{group}/{method}/{seed_folder(seed)}"
-        runs.append(Run(path, f"experiments.{config.partition(':')[0]}", config, settings, labels))
-    return runs
+        run = Run(path, f"experiments.{config.partition(':')[0]}", config, settings, labels)
+        if runs.setdefault(path, run) != run:  # the same run twice is one
+            cells = (" ".join(f"{key}={of[key]}" for key in axes) for of in (runs[path].settings, settings))
+            raise ValueError(
+                f"{' and '.join(cells)} have the same directory, {path}; give them grids with a --name each."
+            )
+    return list(runs.values())

@@ -3,12 +3,17 @@
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import itertools
+import json
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from absl import flags
+from ml_collections import config_flags
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -107,23 +112,94 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
 
 
 def check_settings(runs: Iterable[Run]) -> None:
-    """Looks every config and every key up, so that a mistake shows before anything runs.
+    """Looks every config, key and value up, so that a mistake shows before anything runs.
 
     Raises:
-      ValueError: an unknown config, preset or key; the sentence names what is known.
+      ValueError: an unknown config, preset or key, or a value of another type; the sentence says what is known.
     """
-    keys: dict[str, list[str]] = {}
     for run in runs:
-        if run.config not in keys:
-            keys[run.config] = list(_keys(load_config(run.config).to_dict()))
-        for key in run.settings:
-            if key not in keys[run.config]:
-                near = difflib.get_close_matches(key, keys[run.config], n=1)
+        known = _defaults(run.config)
+        for key, value in run.settings.items():
+            if key not in known:
+                near = difflib.get_close_matches(key, known, n=1)
                 guess = f"Did you mean {near[0]!r}? " if near else ""
                 raise ValueError(
-                    f"The config {run.config} of {run.name} has no key {key!r}. {guess}Known: "
-                    f"{', '.join(keys[run.config])}."
+                    f"The config {run.config} of {run.name} has no key {key!r}. {guess}Known: {', '.join(known)}."
                 )
+            if not _mentions_outputs(value):  # those are paths
+                _parsed(run.config, key, str(value))
+
+
+def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Keys whose values differ from those of a config that was recorded, with the recorded and the planned one.
+
+    Keys that only one of them has do not count: options are added, and leave what was done without them as it is.
+    Neither does the root of the sweep, in paths of other runs' outputs: it may have moved.
+
+    Args:
+      run: what is planned.
+      recorded: nested, as its config.json.
+    """
+    recorded = dict(_flat(recorded))
+    planned = dict(_defaults(run.config))
+    for key, value in run.settings.items():
+        planned[key] = value if _mentions_outputs(value) else _parsed(run.config, key, str(value))
+    return {
+        key: (recorded[key], value)
+        for key, value in planned.items()
+        if key in recorded and not _is_same(value, recorded[key])
+    }
+
+
+def _is_same(planned: Any, recorded: Any) -> bool:
+    if isinstance(planned, Output):
+        return isinstance(recorded, str) and recorded.endswith(
+            f"/{pathlib.PurePath(planned.run, planned.path)}"
+        )
+    if _mentions_outputs(planned):
+        return (
+            isinstance(recorded, list)
+            and len(planned) == len(recorded)
+            and all(_is_same(ours, theirs) for ours, theirs in zip(planned, recorded, strict=True))
+        )
+    return planned == recorded
+
+
+def _mentions_outputs(value: Any) -> bool:
+    return any(_outputs([value]))
+
+
+@functools.cache
+def _defaults(config: str) -> Mapping[str, Any]:
+    """{dotted key: value} of "file:preset", as JSON reads it back."""
+    return dict(_flat(_as_json(load_config(config).to_dict())))
+
+
+@functools.cache
+def _parsed(config: str, key: str, text: str) -> Any:
+    """What the main reads as the value of a key, as JSON reads it back.
+
+    Raises:
+      ValueError: it does not fit the type of the key.
+    """
+    values, arguments = flags.FlagValues(), ["", f"--config.{key}={text}"]
+    config_flags.DEFINE_config_dict("config", load_config(config), flag_values=values, sys_argv=arguments)
+    group, _, name = key.rpartition(".")
+    try:
+        values(arguments)
+    except (flags.Error, ValueError, TypeError) as error:
+        kind = functools.reduce(getattr, filter(None, group.split(".")), load_config(config)).get_type(name)
+        raise ValueError(
+            f"{key}={text} does not fit the config {config}: {_TYPES.get(kind, kind.__name__)} is wanted there."
+        ) from error
+    return _as_json(functools.reduce(getattr, key.split("."), values.config))
+
+
+_TYPES = {int: "an integer", float: "a number", bool: "True or False", tuple: "a tuple"}
+
+
+def _as_json(value: Any) -> Any:
+    return json.loads(json.dumps(value, default=lambda other: other.to_dict()))
 
 
 def load_config(config: str) -> Any:
@@ -136,12 +212,12 @@ def load_config(config: str) -> Any:
     return module.get_config(preset)
 
 
-def _keys(config: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    for key, value in config.items():
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            yield from _keys(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key}", value
 
 
 # Axes ---------------------------------------------------------------------------------------------------------------
@@ -153,7 +229,7 @@ def parse_axes(arguments: Sequence[str]) -> dict[str, list[Any]]:
     Values are Python numbers, booleans and None, else text; `a..b` are the integers from a to b, both included.
 
     Raises:
-      ValueError: an argument of another form, or a key that comes twice.
+      ValueError: an argument of another form, an empty range, or a key that comes twice.
     """
     axes: dict[str, list[Any]] = {}
     for argument in arguments:
@@ -175,7 +251,13 @@ def product(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
 
 
 def seed_folder(seed: int) -> str:
-    """ "seed_003"."""
+    """ "seed_003".
+
+    Raises:
+      ValueError: it is no seed.
+    """
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed={seed} is no seed: those are the integers from 0 on, e.g. seed=0..4.")
     return f"seed_{seed:03d}"
 
 
@@ -194,6 +276,10 @@ def _split(text: str) -> list[str]:
 def _values(text: str) -> list[Any]:
     first, dots, last = text.partition("..")
     if dots and first.lstrip("-").isdigit() and last.lstrip("-").isdigit():
+        if int(first) > int(last):
+            raise ValueError(
+                f"{text} is empty; a range goes from the smaller to the larger: {last}..{first}."
+            )
         return list(range(int(first), int(last) + 1))
     try:
         return [ast.literal_eval(text)]

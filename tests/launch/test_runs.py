@@ -92,6 +92,44 @@ def test_a_misspelt_key_is_refused_before_anything_runs():
         check_settings(grid("imitate:tiny", {"num_update": [3]}))
 
 
+@pytest.mark.parametrize(
+    ("axis", "sentence"),
+    [
+        ("num_updates=abc", "num_updates=abc does not fit the config imitate:tiny: an integer is wanted"),
+        ("num_updates=1e3", "num_updates=1000.0 does not fit"),
+        ("loss.kl_scale=much", "a number is wanted"),
+        ("evaluation.video=3", "True or False is wanted"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_before_anything_runs(axis, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        check_settings(grid("imitate:tiny", parse_axes([axis])))
+
+
+def test_values_that_the_main_reads_are_accepted():
+    check_settings(grid("imitate:tiny", parse_axes(["loss.kl_scale=1", "num_demonstrations=2", "model=3"])))
+
+
+@pytest.mark.parametrize("seed", ["a", "-1", "1.5", "True"])
+def test_seeds_are_integers_from_zero_on(seed):
+    with pytest.raises(ValueError, match="is no seed: those are the integers from 0 on"):
+        grid("imitate:tiny", parse_axes([f"seed={seed}"]))
+
+
+def test_an_empty_range_is_refused():
+    with pytest.raises(ValueError, match="4..0 is empty; a range goes from the smaller to the larger: 0..4"):
+        parse_axes(["seed=4..0"])
+
+
+def test_a_run_that_is_listed_twice_is_one():
+    assert len(grid("imitate:tiny", {"seed": [0, 0, 1]})) == 2
+
+
+def test_two_runs_of_one_directory_are_refused():
+    with pytest.raises(ValueError, match="model=runs/a/m and model=runs/a_m have the same directory"):
+        grid("imitate:tiny", {"model": ["runs/a/m", "runs/a_m"]})
+
+
 def test_a_config_that_does_not_exist_is_named():
     with pytest.raises(ValueError, match="There is no config experiments/configs/nothing.py"):
         check_settings(grid("nothing", {"seed": [0]}))
