@@ -4,7 +4,8 @@
     python -m experiments.report runs/demo runs/mine --out=runs/report
 
 Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
-figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished are named and left out.
+figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be read, are
+named and left out.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str
     """Writes the report.
 
     Returns:
-      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished"}.
+      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished", "unreadable": {path: why}}.
 
     Raises:
       ValueError: a folder that does not exist, or no finished run below them.
@@ -50,6 +51,7 @@ def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str
         "figures": list(figures),
         "num_runs": sum(len(cell.runs) for cell in results.cells),
         "unfinished": [str(path) for path in results.unfinished],
+        "unreadable": {str(path): why for path, why in results.unreadable},
     }
 
 
@@ -156,6 +158,10 @@ def write_page(
         sections.append(
             report_page.TextSection("Not finished", text + [str(p) for p in results.unfinished[:20]])
         )
+    if results.unreadable:
+        text = [f"{len(results.unreadable)} finished runs cannot be read and are left out:"]
+        text += [f"{path}: {why}" for path, why in results.unreadable]
+        sections.append(report_page.TextSection("Not readable", text))
     diverged = [run for cell in results.cells for run in cell.runs if run.diverged]
     if diverged:
         text = [f"{run.path}: seeds {', '.join(map(str, run.diverged))}" for run in diverged]
@@ -237,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print((out / "tables" / f"{name}.md").read_text())
     if result["unfinished"]:
         print(f"Not finished, and left out: {len(result['unfinished'])} runs.")
+    for path, why in result["unreadable"].items():
+        print(f"Not readable, and left out: {path}: {why}")
     print(f"Report: {result['page']}")
 
 

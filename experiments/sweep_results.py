@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import pathlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from experiments.metrics_writer import read_rows
+from experiments.run_scores import RunScores, read_object, read_scores
 
-SUCCESS_RULES = {
-    "any": "any record of an episode is a success",
-    "final": "its last record is one",
-    "held": "more than three of its records are (the rule of ROT and ADS)",
-}
 RANDOM = "random"  # label of the random policy's runs
 NAMES = {  # of methods in sweeps -> in tables, and in published results
     "aime": "AIME",
@@ -35,38 +30,6 @@ NAMES = {  # of methods in sweeps -> in tables, and in published results
     "gaifo": "GAIfO",
     "ot": "OT",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class RunScores:
-    """The evaluation of one finished run, which may hold several seeds.
-
-    Attributes:
-      path: its directory.
-      labels: suite, task, method, setup, dataset, seed, env, as far as they are known.
-      returns: [N][E]. success: {"any", "final", "held": [N][E]}, empty where the environment defines none.
-      expert: mean return of its demonstrations, or None.
-      curve: {"update", "env_step"?, "return": [P, N], "success_any"?: [P, N]} of evaluations during training.
-      diverged: seeds that stopped early because something was not finite.
-    """
-
-    path: pathlib.Path
-    labels: Mapping[str, str]
-    returns: list[list[float]]
-    success: Mapping[str, list[list[float]]]
-    expert: float | None
-    curve: Mapping[str, np.ndarray]
-    diverged: list[int]
-
-    @property
-    def task(self) -> str:
-        """Name of the task."""
-        return self.labels["task"]
-
-    @property
-    def variant(self) -> tuple[str, str, str]:
-        """Method, embodiment data and set-up: what is compared within a task."""
-        return tuple(self.labels.get(key, "") for key in ("method", "dataset", "setup"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,11 +74,13 @@ class Results:
       cells: in the order of `NAMES`, then of their runs; without the random policy.
       random: {task: [E] returns of the random policy}.
       unfinished: directories of runs without DONE.
+      unreadable: (directory, what is wrong with it) of finished runs that are left out.
     """
 
     cells: tuple[Cell, ...]
     random: Mapping[str, list[float]]
     unfinished: tuple[pathlib.Path, ...]
+    unreadable: tuple[tuple[pathlib.Path, str], ...] = ()
 
     @property
     def tasks(self) -> list[str]:
@@ -145,59 +110,57 @@ class Results:
 
 
 def read_results(folders: Iterable[str | os.PathLike]) -> Results:
-    """Reads every finished run with evaluations below the folders.
+    """Reads every finished run with evaluations below the folders, once; one that cannot be read is kept in mind.
 
     Raises:
       ValueError: a folder does not exist, or nothing is there.
     """
-    runs, random, unfinished = [], {}, []
-    for folder in map(pathlib.Path, folders):
-        if not folder.is_dir():
-            raise ValueError(f"There is no directory {folder}.")
-        labels = _sweep_labels(folder)
-        for config in sorted(folder.rglob("config.json")):
-            path = config.parent
-            if not (path / "DONE").is_file():
-                unfinished.append(path)
-                continue
-            of_run = labels.get(path.resolve()) or _guessed_labels(path)
+    runs, random, unfinished, unreadable = [], {}, [], []
+    for path, of_run in _run_directories(folders):
+        if not (path / "DONE").is_file():
+            unfinished.append(path)
+            continue
+        try:
+            of_run = of_run or _guessed_labels(path)
             if of_run.get("method") == RANDOM:
                 random.setdefault(of_run["task"], []).extend(_collected_returns(path))
-            elif "stage" not in of_run:
-                runs += _read_run(path, of_run)
+            elif "stage" not in of_run and (run := read_scores(path, of_run)):
+                runs.append(run)
+        except ValueError as error:
+            unreadable.append((path, str(error)))
     if not runs:
         raise ValueError(
             "There is no finished run with evaluations below these directories; "
             "finish some (`python -m launch.sweep status --root=DIR` says which are missing)."
+            + "".join(f" {path} is unreadable: {why}" for path, why in unreadable[:1])
         )
-    return Results(tuple(_cells(runs)), random, tuple(unfinished))
+    return Results(tuple(_cells(runs)), random, tuple(unfinished), tuple(unreadable))
 
 
-def _read_run(path: pathlib.Path, labels: Mapping[str, str]) -> list[RunScores]:
-    """The scores of a run; none if it evaluates nothing."""
-    result = _read_json(path / "DONE")
-    if not isinstance(result.get("return"), list) or not result["return"]:
-        return []
-    success = {rule: result[f"success_{rule}"] for rule in SUCCESS_RULES if f"success_{rule}" in result}
-    diverged = [entry["seed"] for entry in result.get("diverged", [])]
-    curve = _curve(read_rows(path / "eval.jsonl"), len(result["return"]))
-    return [RunScores(path, labels, result["return"], success, result.get("expert_return"), curve, diverged)]
+def _run_directories(
+    folders: Iterable[str | os.PathLike],
+) -> Iterator[tuple[pathlib.Path, dict[str, str] | None]]:
+    """(directory of a run, its labels in a sweep), once each, however often the folders hold it."""
+    folders = list(map(pathlib.Path, folders))
+    labels: dict[pathlib.Path, dict[str, str]] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ValueError(f"There is no directory {folder}.")
+        labels |= _sweep_labels(folder)
+    seen = set()
+    for folder in folders:
+        for config in sorted(folder.rglob("config.json")):
+            path = config.parent
+            if path.resolve() in seen or (path != folder and _is_seed_of_a_run(path)):
+                continue
+            seen.add(path.resolve())
+            yield path, labels.get(path.resolve())
 
 
-def _curve(rows: Sequence[Mapping], num_seeds: int) -> dict[str, np.ndarray]:
-    """Means over episodes of every seed at every evaluation."""
-    rows = [
-        row for row in rows if len(row.get("return", [])) == num_seeds and isinstance(row["return"][0], list)
-    ]
-    if not rows:
-        return {}
-    curve = {name: np.array([[np.mean(seed) for seed in row[name]] for row in rows]) for name in ("return",)}
-    if all("success_any" in row for row in rows):
-        curve["success_any"] = np.array([[np.mean(seed) for seed in row["success_any"]] for row in rows])
-    for clock in ("update", "env_step"):
-        if all(clock in row for row in rows):
-            curve[clock] = np.array([row[clock] for row in rows])
-    return curve
+def _is_seed_of_a_run(path: pathlib.Path) -> bool:
+    """True for `RUN/seeds/0`: RUN has the scores of all its seeds (`experiments.seeds`)."""
+    *_, parent, name = path.parts
+    return parent == "seeds" and name.isdigit() and (path.parent.parent / "config.json").is_file()
 
 
 def _collected_returns(path: pathlib.Path) -> list[float]:
@@ -210,15 +173,15 @@ def _sweep_labels(folder: pathlib.Path) -> dict[pathlib.Path, dict[str, str]]:
     found = {}
     for root in (folder.resolve(), *folder.resolve().parents[:3]):
         for file in sorted((root / "sweep").glob("*.json")):
-            with contextlib.suppress(AttributeError, KeyError):
-                for name, run in _read_json(file).items():
+            with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
+                for name, run in read_object(file).items():
                     found[root / name] = {key: str(value) for key, value in run["labels"].items()}
     return found
 
 
 def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
     """Labels of a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
-    config = _read_json(path / "config.json")
+    config = read_object(path / "config.json")
     labels = {"setup": str(config.get("setup", "")), "env": str(config.get("env") or "")}
     if re.fullmatch(r"seed_\d+", path.name) and len(path.parts) > 2:
         return labels | {"task": path.parts[-3], "method": path.parts[-2], "seed": path.name[5:]}
@@ -242,11 +205,3 @@ def _cells(runs: Sequence[RunScores]) -> list[Cell]:
         name: order.get(name, len(order)) for name in dict.fromkeys(run.labels["method"] for run in runs)
     }
     return sorted(cells, key=lambda cell: places[cell.runs[0].labels["method"]])
-
-
-def _read_json(path: pathlib.Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}

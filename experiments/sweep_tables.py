@@ -13,8 +13,9 @@ import numpy as np
 
 from experiments import published_results, statistics
 from experiments.files import write_atomically
+from experiments.run_scores import SUCCESS_RULES
 from experiments.statistics import Interval
-from experiments.sweep_results import SUCCESS_RULES, Cell, Results
+from experiments.sweep_results import Cell, Results
 from experiments.sweep_statistics import Aggregate, Normalisation
 from experiments.tables import EM_DASH, latex, markdown
 

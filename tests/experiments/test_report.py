@@ -207,3 +207,51 @@ def test_tables_for_readers_are_padded():
 
 def test_intervals_of_one_seed_are_those_of_its_episodes():
     assert statistics.summarise([[1.0, 3.0]]).interval.kind == "Student t over 2 episodes"
+
+
+def test_the_seeds_inside_a_run_are_not_runs(tmp_path):
+    path = write_run(tmp_path, "walk", "bco-alpha", 0, [1.0])
+    inside = path / "seeds" / "0"
+    inside.mkdir(parents=True)
+    (inside / "config.json").write_text("{}")
+    (inside / "DONE").write_text('{"return": [1.0], "diverged": true}')
+    (unfinished := path / "seeds" / "1").mkdir()
+    (unfinished / "config.json").write_text("{}")
+    results = read_results([tmp_path])
+    assert (results.methods, results.tasks, results.unfinished) == (["BCO(alpha)"], ["walk"], ())
+    assert read_results([inside]).cells[0].runs[0].diverged == [0]  # but may be asked for
+
+
+def test_the_flat_list_of_a_single_agent_is_one_seed(tmp_path):
+    path = write_run(tmp_path, "walk", "dreamer", 0, [1.0])
+    (path / "DONE").write_text('{"return": [1.0, 3.0], "success_any": [0.0, 1.0]}')
+    (path / "eval.jsonl").write_text('{"update": 1, "return": [1.0, 5.0]}\n')
+    (run,) = read_results([tmp_path]).cells[0].runs
+    assert (run.returns, run.success["any"]) == ([[1.0, 3.0]], [[0.0, 1.0]])
+    assert run.curve["return"].tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize(
+    "file, text, why",
+    [
+        ("DONE", "{", "DONE cannot be read"),
+        ("DONE", '{"return": [[1.0, NaN]]}', "not finite"),
+        ("DONE", '{"return": [[1.0], []]}', "shape"),
+        ("DONE", '{"return": ["x"]}', "'return' in DONE"),
+    ],
+)
+def test_an_unreadable_run_is_named_and_the_others_are_reported(root, capsys, file, text, why):
+    path = root / "walk" / "aime" / "seed_000"
+    (path / file).write_text(text)
+    report.main([str(root)])
+    assert f"Not readable, and left out: {path}: " in (said := capsys.readouterr().out) and why in said
+    page = (root / "report" / "report.html").read_text()
+    assert "Not readable" in page and str(path) in page
+    assert read_results([root]).cell("walk", "AIME").returns == [[9.0, 10.0]]
+
+
+def test_nothing_readable_says_what_is_wrong(tmp_path):
+    path = write_run(tmp_path, "walk", "aime", 0, [1.0])
+    (path / "DONE").write_text("{")
+    with pytest.raises(ValueError, match="seed_000 is unreadable: DONE cannot be read"):
+        read_results([tmp_path])
