@@ -72,6 +72,24 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.take(values, middle, axis=axis).mean(axis=axis)
 
 
+def over_tasks(tasks: Sequence[np.ndarray], statistic: str) -> np.ndarray:
+    """A statistic of several tasks, as Agarwal et al. 2021 and their `rliable` define it.
+
+    The mean and the median are over tasks, of the mean over the seeds of each, so that a task with more seeds counts
+    no more than another. The interquartile mean is over the seeds of all tasks together.
+
+    Args:
+      tasks: [..., N] scores of the seeds of each task; tasks may have different numbers of seeds.
+      statistic: "mean", "median" or "iqm".
+
+    Returns:
+      [...].
+    """
+    if statistic == "iqm":
+        return interquartile_mean(np.concatenate(tasks, axis=-1))
+    return STATISTICS[statistic](np.stack([np.mean(task, axis=-1) for task in tasks], axis=-1))
+
+
 STATISTICS: dict[str, Callable[..., np.ndarray]] = {"mean": mean, "median": median, "iqm": interquartile_mean}
 
 
@@ -120,12 +138,12 @@ def stratified_bootstrap_interval(
     """Percentile bootstrap of a statistic over the seeds of one or more tasks.
 
     Each resample draws, within every stratum (task), as many seeds as there are with replacement, and as many
-    episodes with replacement within each drawn seed; the statistic is taken over the drawn seeds of all
-    strata together. The same `seed` gives the same interval.
+    episodes with replacement within each drawn seed; the statistic is that of `over_tasks`. The same `seed` gives
+    the same interval.
 
     Args:
       strata: one [N][E] of scores per task; `[scores]` for a single task.
-      statistic: "mean", "median" or "iqm", over seeds.
+      statistic: "mean", "median" or "iqm".
       confidence: probability mass between the two percentiles.
       resamples: number of bootstrap samples.
       resample_seeds: False keeps every seed and draws episodes only: the interval of these very policies,
@@ -141,7 +159,7 @@ def stratified_bootstrap_interval(
         raise ValueError("stratified_bootstrap_interval got no strata; pass [scores] for a single task.")
     generator = np.random.default_rng(seed)
     drawn = [_resampled_seed_scores(_checked(s), generator, resamples, resample_seeds) for s in strata]
-    values = STATISTICS[statistic](np.concatenate(drawn, axis=1), axis=1)
+    values = over_tasks(drawn, statistic)
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     count = sum(len(s) for s in strata)
     what = f"{count} seeds x episodes" if resample_seeds else f"the episodes of {count} seeds"

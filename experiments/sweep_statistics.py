@@ -75,20 +75,20 @@ def strata(results: Results, name: str, normalisation: Normalisation) -> dict[st
 
 
 def aggregate(scores: Sequence[Scores], *, resamples: int = 2000) -> Aggregate:
-    """Mean, median and interquartile mean over the seeds of all tasks, with stratified-bootstrap intervals.
+    """Mean, median and interquartile mean as of `statistics.over_tasks`, with stratified-bootstrap intervals.
 
     Args:
       scores: [N][E] of each task, normalised.
     """
-    values = np.concatenate([statistics.seed_scores(task) for task in scores])
+    of_tasks = [statistics.seed_scores(task) for task in scores]
     return Aggregate(
-        values={name: float(of(values)) for name, of in statistics.STATISTICS.items()},
+        values={name: float(statistics.over_tasks(of_tasks, name)) for name in statistics.STATISTICS},
         intervals={
             name: statistics.stratified_bootstrap_interval(scores, name, resamples=resamples)
             for name in statistics.STATISTICS
         },
         num_tasks=len(scores),
-        num_seeds=len(values),
+        num_seeds=sum(map(len, of_tasks)),
     )
 
 

@@ -64,7 +64,7 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def aggregate_table(aggregates: Mapping[str, Aggregate], normalisation: Normalisation) -> TextTable:
-    """A row per method: mean, median and IQM over the seeds of all tasks, with their intervals."""
+    """A row per method: mean, median and IQM over all tasks, with their intervals."""
     names = {"mean": "Mean", "median": "Median", "iqm": "IQM"}
     headings = [
         "Method",
@@ -82,8 +82,9 @@ def aggregate_table(aggregates: Mapping[str, Aggregate], normalisation: Normalis
         cells.append([*text, str(found.num_tasks), str(found.num_seeds)])
         numbers.append(row | {"num_tasks": found.num_tasks, "num_seeds": found.num_seeds})
     caption = (
-        f"In {normalisation.text}, over the seeds of all tasks, each seed the mean of its episodes. Intervals: "
-        "stratified bootstrap over seeds within tasks, and episodes within seeds."
+        f"In {normalisation.text}, each seed the mean of its episodes. Mean and median over tasks, of each task's mean "
+        "over seeds; IQM over the seeds of all tasks (Agarwal et al. 2021). Intervals: stratified bootstrap over seeds "
+        "within tasks, and episodes within seeds."
     )
     return TextTable(
         f"aggregate_{normalisation.key}",

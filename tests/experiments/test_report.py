@@ -104,11 +104,18 @@ def test_nothing_finished_says_what_to_do(tmp_path):
         read_results([tmp_path / "absent"])
 
 
-def test_aggregates_are_over_the_seeds_of_all_tasks():
-    found = aggregate([[[0.0], [10.0]], [[20.0], [90.0]]], resamples=50)
-    assert found.values == {"mean": 30.0, "median": 15.0, "iqm": 15.0}
-    assert (found.num_tasks, found.num_seeds) == (2, 4)
-    assert found.intervals["mean"].low <= 30.0 <= found.intervals["mean"].high
+def test_aggregates_are_over_tasks_and_the_interquartile_mean_over_their_seeds():
+    found = aggregate([[[0.0], [10.0]], [[20.0], [90.0]], [[7.0], [7.0]]], resamples=50)
+    assert found.values == {"mean": 67 / 3, "median": 7.0, "iqm": (7 + 7 + 10 + 20) / 4}
+    assert (found.num_tasks, found.num_seeds) == (3, 6)
+    assert found.intervals["mean"].low <= 67 / 3 <= found.intervals["mean"].high
+
+
+def test_a_task_with_more_seeds_weighs_no_more_in_mean_and_median():
+    found = aggregate([[[0.0]] * 6, [[30.0]] * 2, [[60.0]]], resamples=50)
+    assert found.values == {"mean": 30.0, "median": 30.0, "iqm": 30 / 5}  # of 9 seeds, 2 go at each end
+    for name in ("mean", "median"):  # equal seeds within tasks: nothing to draw
+        assert (found.intervals[name].low, found.intervals[name].high) == (30.0, 30.0)
 
 
 def test_a_profile_is_the_share_of_seeds_above_a_threshold():

@@ -60,6 +60,21 @@ def test_bootstrap_draws_seeds_within_their_own_stratum():
     assert (interval.low, interval.high) == (4.0, 4.0)
 
 
+def test_statistics_over_tasks_are_those_of_their_means_but_for_the_interquartile_mean():
+    tasks = [np.array([1.0, 3.0]), np.array([10.0]), np.array([4.0, 4.0, 4.0, 100.0])]
+    found = {name: float(statistics.over_tasks(tasks, name)) for name in statistics.STATISTICS}
+    # Means of tasks: 2, 10, 28. All seeds: 1 3 4 4 4 10 100, one left out at each end.
+    assert found == {"mean": 40 / 3, "median": 10.0, "iqm": 5.0}
+
+
+def test_bootstrap_of_a_median_over_tasks_has_its_closed_form():
+    """Only the middle task varies: its mean is 1, 2 or 1.5, and so is the median."""
+    tasks = [[[0.0]], [[1.0], [2.0]], [[3.0]]]
+    wide = statistics.stratified_bootstrap_interval(tasks, "median")
+    narrow = statistics.stratified_bootstrap_interval(tasks, "median", confidence=0.4)
+    assert (wide.low, wide.high, narrow.low, narrow.high) == (1.0, 2.0, 1.5, 1.5)
+
+
 def test_bootstrap_never_reads_the_padding_of_a_short_seed():
     interval = statistics.stratified_bootstrap_interval([[[5.0], [5.0, 5.0, 5.0]]])
     assert (interval.low, interval.high) == (5.0, 5.0)
