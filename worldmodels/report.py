@@ -120,8 +120,8 @@ def probe_accuracy(
 
     Returns:
       {probe: {"state": [d], "embedding": [d]}}: the share of the variance that is explained (R squared, 1 is all, 0
-      is no better than the mean) from the state, which remembers, and from the embedding of the present record. The
-      first record of a window is left out, as in the loss of probes.
+      is no better than the mean) from the state, which remembers, and from the embedding of the present record, which
+      models without baseline probes lack. The first record of a window is left out, as in the loss of probes.
     """
     embed = model.encode(batch.observation)
     features = model.filter(batch, key, embed).states.features
@@ -130,7 +130,9 @@ def probe_accuracy(
         truth = model.target(batch, name)
         if truth is None:
             continue
-        heads = {"state": model.probes[name](features), "embedding": model.baseline_probes[name](embed)}
+        heads = {"state": model.probes[name](features)}
+        if name in model.baseline_probes:  # AIME v1 has none
+            heads["embedding"] = model.baseline_probes[name](embed)
         result[name] = {kind: explained(truth[:, 1:], head.mean()[:, 1:]) for kind, head in heads.items()}
     return result
 

@@ -1,5 +1,7 @@
 """Pretraining, imitation, evaluation: as users run them, interrupted and resumed, and with what users get wrong."""
 
+import json
+
 import jax
 import numpy as np
 import pytest
@@ -58,6 +60,14 @@ def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, fol
     assert stop_after_rows(start("experiments.pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
     pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "again")
     assert_same_run(folder / "again", model, ("checkpoints", "model"))
+
+
+def test_a_model_with_probes_of_its_state_alone_is_pretrained_to_the_end(data, folder):
+    config = config_of(pretrain_config, embodiment=data, setup="lpomdp", num_updates=2)
+    config.world_model.update(use_probes=True, baseline_probes=False)
+    pretrain.run(config, folder / "probes")
+    explained = json.loads((folder / "probes" / "inspection.json").read_text())["probes_explained"]
+    assert {name: sorted(kinds) for name, kinds in explained.items()} == {"velocity": ["state"]}
 
 
 def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):

@@ -15,7 +15,7 @@ NET = dict(hidden_size=8, hidden_layers=1)
 IMAGE_NET = dict(name="dreamer_resnet", width=2)
 
 
-def image_model():
+def image_model(**changes):
     return WorldModel(
         {"image": (8, 8), "velocity": 2},
         inputs=("image",),
@@ -30,6 +30,7 @@ def image_model():
         predict_terminal=False,
         idm_mode="none",
         rngs=nnx.Rngs(0),
+        **changes,
     )
 
 
@@ -92,6 +93,11 @@ def test_probes_are_scored_by_the_share_of_variance_that_they_explain():
 def test_probes_are_read_off_state_and_embedding():
     accuracy = report.probe_accuracy(image_model(), image_batch())
     assert {kind: x.shape for kind, x in accuracy["velocity"].items()} == {"state": (2,), "embedding": (2,)}
+
+
+def test_probes_of_a_model_without_baseline_probes_are_read_off_its_state():
+    accuracy = report.probe_accuracy(image_model(baseline_probes=False), image_batch())
+    assert {kind: x.shape for kind, x in accuracy["velocity"].items()} == {"state": (2,)}
 
 
 def test_of_nothing_to_compare_there_are_no_vectors():
