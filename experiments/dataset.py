@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import video
-from experiments.envs import rendering
+from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.episode_checks import check_file, orientation
 from experiments.main import launch
@@ -136,6 +136,11 @@ def _turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, st
         return
     for key, group in itertools.groupby(episodes, key=lambda item: _drawing(item[1])):
         name, size, camera, quality = key
+        if registry.imports_code(name):
+            print(
+                f"Images of {name!r} are not compared with drawn ones: the name would import code of its choice."
+            )
+            continue
         with RenderPool(name, 1, size=size, camera=camera, quality=quality) as pool:
             for path, episode in group:
                 drawn = pool.render(episode.records["physics_state"], episode.metadata.get("seed"))[0]
@@ -195,6 +200,11 @@ def _environment_of(path: Path) -> str:
     name = read_episode(path, keys=()).metadata.get("environment")
     if not name:
         raise EpisodeError(f"{path} does not say which environment it is from, so that nothing can be drawn.")
+    if registry.imports_code(name):
+        raise EpisodeError(
+            f"{path} names the environment {name!r}, which would import code of its choice, so that nothing is drawn; "
+            "draw what you trust in Python, with experiments.envs.render_pool.RenderPool."
+        )
     return name
 
 

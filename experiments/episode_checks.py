@@ -77,7 +77,7 @@ def alignment(records: Mapping[str, np.ndarray]) -> Iterator[str]:
 def missing_sensors(episode: Episode) -> Iterator[str]:
     """Vectors that the environment named by the metadata has and the episode has not."""
     name = episode.metadata.get("environment", "")
-    if name.partition("-")[0] not in LAYOUTS or "source" in episode.metadata:
+    if name.partition("-")[0] not in LAYOUTS or ":" in name or "source" in episode.metadata:
         return  # of others the layout is not known, and converted data have their own sensors
     tabular = [sensor.name for sensor in sensor_layout(name) if sensor.modality == "tabular"]
     missing = [sensor for sensor in tabular if sensor not in episode.records]

@@ -9,6 +9,7 @@ import numpy as np
 
 from agents.loop import Actor, evaluate
 from experiments import statistics
+from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import Episode
@@ -21,19 +22,21 @@ def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str]
     """The environment that data come from: (name, options of `registry.make`).
 
     Args:
-      name: overrides what the data say; "" takes it from them.
+      name: overrides what the data say; "" takes it from them, unless it is a name that imports code.
       episodes: their metadata name the environment, its action repeat and its reward version.
       inputs: sensors that a policy reads; for images the environment draws them as they were drawn for the data.
     """
     metadata = episodes[0].metadata
-    name = name or metadata.get("environment", "")
-    if not name:
+    recorded = metadata.get("environment") or ""
+    if not name and not recorded:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    options = {
-        key: metadata[key]
-        for key in RECORDED_OPTIONS
-        if metadata.get("environment") == name and key in metadata
-    }
+    if not name and registry.imports_code(recorded):
+        raise ValueError(
+            f"The data name the environment {recorded!r}, which would import code of their choice; if you know and "
+            f"trust it, repeat the name: --config.env={recorded}."
+        )
+    name = name or recorded
+    options = {key: metadata[key] for key in RECORDED_OPTIONS if recorded == name and key in metadata}
     records = episodes[0].records
     sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
     if len(sizes) > 1:

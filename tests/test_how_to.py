@@ -42,6 +42,9 @@ def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_pat
     assert [episode.length for episode in episodes] == [200, 200]
     config = pretrain_config.get_config("tiny")
     config.update({"embodiment": str(tmp_path / "data" / "episodes"), "setup": "mdp", "num_updates": 2})
+    with pytest.raises(ValueError, match="--config.env=my.module:make_env"):
+        pretrain.run(config, tmp_path / "refused")
+    config.env = f"{module}:make_env"
     pretrain.run(config, tmp_path / "model")
     assert (tmp_path / "model" / "DONE").is_file()
 

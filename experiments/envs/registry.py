@@ -47,6 +47,16 @@ def entry_point(name: str) -> str:
     raise ValueError(_unknown(name))
 
 
+def imports_code(name: str) -> bool:
+    """Whether the name itself says which module is imported, as "my.module:make_env" does.
+
+    Users may give such names, files of data may not: reading data must run no code that they choose. "gymnasium:Id"
+    only finds what installed packages have registered, but "gymnasium:module:Id" imports a module.
+    """
+    prefix, colon, rest = name.partition(":")
+    return bool(colon) and (prefix not in _ADAPTERS or ":" in rest)
+
+
 def make(
     name: str,
     *,

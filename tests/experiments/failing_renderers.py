@@ -44,8 +44,9 @@ class FromObservation(FakePointMass):
         return {**record, "state": record.pop("position")}
 
 
-def from_observation(episode_length=4):
-    return FromObservation("failing_renderers:from_observation", episode_length=episode_length)
+def make_from_observation(name, **options):
+    """For `registry.register`."""
+    return FromObservation(name, episode_length=4)
 
 
 def hanging():

@@ -11,7 +11,7 @@ import pytest
 from experiments import data_rates
 from experiments.configs.dataset import PRESETS, get_config
 from experiments.dataset import run
-from experiments.envs import rendering
+from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
 from experiments.episode_checks import ACCIDENTS, alignment, orientation
 from worldmodels.episodes import (
@@ -181,7 +181,9 @@ def test_interrupted_rendering_draws_only_what_is_missing(tmp_path):
 
 def test_episodes_of_observations_are_played_again(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
-    original = played(num_steps=4, environment="failing_renderers:from_observation")
+    monkeypatch.setattr(registry, "_entry_points", dict(registry._entry_points))
+    registry.register("observed-pointmass", "failing_renderers:make_from_observation")
+    original = played(num_steps=4, environment="observed-pointmass")
     stored = without(original, "image", "physics_state", "velocity", "success")
     stored.records["state"] = stored.records.pop("position")
     folder_of(tmp_path / "data", stored)
@@ -208,6 +210,19 @@ def test_what_cannot_be_drawn_is_one_sentence(tmp_path):
     nameless.metadata = {}
     with pytest.raises(EpisodeError, match="does not say which environment"):
         run(config_of("render", folder_of(tmp_path / "b", nameless)), str(tmp_path / "out2"))
+
+
+def test_no_code_is_imported_that_a_file_names(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rendering, "find_backend", lambda: "none is needed here")
+    (tmp_path / "code_of_a_stranger.py").write_text("raise SystemExit('it was imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    folder_of(tmp_path / "data", played(environment="code_of_a_stranger:make_env"))
+    assert run(config_of("check", tmp_path / "data"))["problems"] == {}
+    assert "would import code of its choice" in capsys.readouterr().out
+    for preset, workdir in (("render", "out"), ("export", "video")):
+        changes = {} if preset == "render" else {"recorded": False}
+        with pytest.raises(EpisodeError, match="0.hdf5 names the environment 'code_of_a_stranger:make_env'"):
+            run(config_of(preset, tmp_path / "data", **changes), str(tmp_path / workdir))
 
 
 @pytest.mark.parametrize(("file_format", "recorded"), [("gif", True), ("mp4", False)])

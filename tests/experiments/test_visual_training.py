@@ -153,9 +153,19 @@ def test_images_in_another_form_are_refused(values, what):
 def test_an_environment_that_cannot_draw_is_refused_before_training(model, tmp_path):
     name = "tests.experiments.failing_renderers:refusing"
     demonstrations = record(tmp_path / "data", environment=name)
-    config = config_of(imitate_config, model=str(model), demonstrations=demonstrations)
+    config = config_of(imitate_config, model=str(model), demonstrations=demonstrations, env=name)
     with pytest.raises(ValueError, match="does not take render_size"):
         imitate.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["code_of_a_stranger:make_env", "gymnasium:code_of_a_stranger:Id-v0"])
+def test_data_choose_no_code_to_import(name):
+    episode = Episode({"position": np.zeros((3, 2))}, {"environment": name, "action_repeat": 2})
+    with pytest.raises(ValueError, match=f"import code of their choice.*--config.env={name}"):
+        environment_of("", [episode])
+    assert environment_of(name, [episode]) == (name, {"action_repeat": 2})
+    registered = Episode(episode.records, {"environment": "gymnasium:Pendulum-v1"})
+    assert environment_of("", [registered])[0] == "gymnasium:Pendulum-v1"
 
 
 def test_an_environment_with_other_sensors_is_refused():
