@@ -192,7 +192,7 @@ def _sources_and_targets(folders: Sequence[str], target: Path) -> Iterator[tuple
     for number, folder in enumerate(folders):
         root = target if len(folders) == 1 else target / str(number)
         for path in some_episode_paths(folder):
-            yield path, root / path.relative_to(folder)
+            yield path, root / path.relative_to(Path(folder).expanduser())
 
 
 def _environment_of(path: Path) -> str:

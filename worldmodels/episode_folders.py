@@ -8,14 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodels.episodes import (
-    Episode,
-    EpisodeError,
-    read_episode,
-    some_episode_paths,
-    subsample,
-    write_atomically,
-)
+from worldmodels.episode_files import write_atomically
+from worldmodels.episodes import Episode, EpisodeError, read_episode, some_episode_paths, subsample
 
 _MANIFEST = "mix.json"
 

@@ -17,46 +17,30 @@ Record t of an episode holds what is known on arrival at time t; T records are T
 
 Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and
 flags included. Images may stay in their files until they are asked for (`StoredImages`). Nothing here imports jax,
-so that environment workers may use it.
+so that environment workers may use it. How files are opened and written is told in `worldmodels.episode_files`.
 """
 
-import contextlib
-import json
 import os
-import zipfile
-import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
-import h5py
 import numpy as np
+
+from worldmodels.episode_files import (
+    SUFFIXES,
+    EpisodeError,
+    check_memory,
+    check_suffix,
+    open_file,
+    write_file,
+)
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 BOOLEANS = (*FLAGS, "success")
 SCALARS = ("reward", "task_id", *BOOLEANS)
 REQUIRED = ("pre_action", "reward", *FLAGS)
 NOT_SENSORS = (*SCALARS, "pre_action", "physics_state")
-SUFFIXES = (".npz", ".hdf5")
-
-_METADATA = "metadata"
-_MAX_METADATA_BYTES = 60_000  # an HDF5 attribute holds 64 KiB
-_UNREADABLE = (
-    OSError,
-    LookupError,
-    ValueError,
-    TypeError,
-    RuntimeError,
-    EOFError,
-    MemoryError,  # a shape that no file can hold
-    zipfile.BadZipFile,
-    zlib.error,
-)
-
-
-class EpisodeError(ValueError):
-    """An episode, a file or a folder of them that cannot be used; the message says why and what to do."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +66,9 @@ class StoredImages:
 
     def __getitem__(self, index: int | slice) -> np.ndarray:
         """Reads some of the images; raises EpisodeError if the file has been damaged since it was opened."""
-        with _open(self.path) as file:
+        num_rows = len(range(len(self))[index]) if isinstance(index, slice) else len(self)
+        with open_file(self.path) as file:
+            check_memory(file.num_bytes(self.name) * num_rows / max(len(self), 1), self.path)
             value = file.read(self.name, index if isinstance(index, slice) else None)
         images = _canonical(self.name, np.asarray(value), self.path)
         return images if isinstance(index, slice) else images[index]
@@ -161,8 +147,8 @@ def canonical_records(records: Mapping[str, np.ndarray], source: object) -> dict
       source: where they are from, for messages.
 
     Raises:
-      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, images that are not
-        0..255.
+      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, other ranks, images that are
+        not 0..255.
     """
     lengths = {name: len(value) if np.ndim(value) else 0 for name, value in records.items()}
     if len(set(lengths.values())) > 1:
@@ -195,6 +181,10 @@ def _canonical(name: str, value: np.ndarray, source: object) -> np.ndarray:
         value = value.reshape(-1)
     elif value.ndim == 1:
         value = value[:, None]
+    allowed = (1,) if name in SCALARS else (2,) if name in NOT_SENSORS else (2, 4)
+    if value.ndim not in allowed:
+        expected = "a vector per record, [T, d]" + (", or images, [T, y, x, 3]" if 4 in allowed else "")
+        raise EpisodeError(f"{source}: {name!r} has shape {list(value.shape)}; expected {expected}.")
     return _cast(name, value, source)
 
 
@@ -210,6 +200,8 @@ def _cast(name: str, value: np.ndarray, source: object) -> np.ndarray:
 
 
 def _check_image_shape(name: str, shape: tuple[int, ...], source: object) -> None:
+    if 0 in shape[1:]:
+        raise EpisodeError(f"{source}: image {name!r} has shape {list(shape)}, no pixels; remove it.")
     if shape[-1] == 3:
         return
     if shape[1] == 3:
@@ -247,81 +239,17 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
       EpisodeError: unknown suffix, an episode that could not be read back, or a disk that cannot be written.
     """
     path = Path(path)
-    _check_suffix(path)
+    check_suffix(path)
     source = f"The episode to be written to {path}"
     _check_names(episode.records, REQUIRED, source)
     arrays = {name: _on_disk(value) for name, value in canonical_records(episode.records, source).items()}
-    try:
-        metadata = json.dumps(episode.metadata, default=_plain)
-    except TypeError as error:
-        raise EpisodeError(
-            f"{source} has metadata that JSON cannot hold ({error}); use plain numbers and text."
-        ) from error
-    if len(metadata.encode()) > _MAX_METADATA_BYTES:
-        raise EpisodeError(
-            f"{source} has {len(metadata)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}."
-        )
-    write = _write_npz if path.suffix == ".npz" else _write_hdf5
-    try:
-        write_atomically(path, lambda temporary: write(temporary, arrays, metadata))
-    except OSError as error:
-        raise EpisodeError(
-            f"Cannot write episode {path}: {error.strerror or error}. Check free space and permissions."
-        ) from error
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, np.generic | np.ndarray):
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} is not JSON")
+    write_file(path, arrays, episode.metadata, source)
 
 
 def _on_disk(value: np.ndarray) -> np.ndarray:
     if value.dtype.kind == "f":
         value = value.astype(np.float64)
     return value[:, None] if value.ndim == 1 else value
-
-
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays, **{_METADATA: np.array(metadata)})
-
-
-def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    # In memory first: HDF5 that meets a full disk on the way leaves the process in no state to go on.
-    with h5py.File(path, "w", driver="core", backing_store=False) as file:
-        for name, value in arrays.items():
-            if value.size == 0:  # a robot without actions: HDF5 has no empty chunks
-                file.create_dataset(name, data=value)
-                continue
-            rows = 8192 // int(np.prod(value.shape[1:]))
-            chunks = (min(max(rows, 1), len(value)), *value.shape[1:])
-            file.create_dataset(name, data=value, compression="lzf", chunks=chunks)
-        file.attrs[_METADATA] = metadata
-        file.flush()
-        path.write_bytes(file.id.get_file_image())
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a hidden path in the same folder (made if needed) and then renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        _flush(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 # Reading ----------------------------------------------------------------------------------------------------
@@ -342,7 +270,7 @@ def read_episode(
       EpisodeError: no such file, truncated or alien, a missing key, NaN or infinite values, unequal lengths.
     """
     path = Path(path)
-    with _open(path) as file:
+    with open_file(path) as file:
         if keys is None:
             _check_names(file.names, REQUIRED, path)
             names = file.names
@@ -351,6 +279,7 @@ def read_episode(
             _check_names(file.names, sorted(names), path)
         shapes = {name: file.shape(name) for name in names} if images_on_disk else {}
         images = {name: StoredImages(path, name, shape) for name, shape in shapes.items() if len(shape) == 4}
+        check_memory(sum(file.num_bytes(name) for name in names if name not in images), path)
         records = {name: np.asarray(file.read(name)) for name in sorted(names) if name not in images}
     records = canonical_records(records, path)
     for name, stored in images.items():
@@ -369,107 +298,9 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
     Raises:
       EpisodeError: no such file, truncated or alien.
     """
-    with _open(Path(path)) as file:
+    with open_file(Path(path)) as file:
+        check_memory(sum(map(file.num_bytes, file.names)), path)
         return {name: np.asarray(file.read(name)) for name in file.names}, file.metadata
-
-
-class _OpenFile(Protocol):
-    """A file of arrays.
-
-    Attributes:
-      names: of its arrays.
-      metadata: ours, or {}.
-    """
-
-    names: list[str]
-    metadata: dict
-
-    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
-        """Some rows of an array as they are on disk; None means all."""
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, without reading it."""
-
-
-@contextlib.contextmanager
-def _open(path: Path) -> Iterator[_OpenFile]:
-    """Opens a file; any failure inside names it."""
-    _check_suffix(path)
-    if not path.is_file():
-        raise EpisodeError(f"There is no episode file {path}; check the path.")
-    try:
-        with _open_npz(path) if path.suffix == ".npz" else _open_hdf5(path) as opened:
-            yield opened
-    except EpisodeError:
-        raise
-    except PermissionError as error:
-        raise EpisodeError(f"{path} may not be read by this user; change its permissions.") from error
-    except _UNREADABLE as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise EpisodeError(
-            f"{path} is not a readable episode, it is truncated or of another kind ({reason}); "
-            "delete it and collect or download it again."
-        ) from error
-
-
-@dataclass(frozen=True)
-class _NpzFile:
-    file: np.lib.npyio.NpzFile
-    names: list[str]
-    metadata: dict
-
-    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
-        array = self.file[name]
-        return array if rows is None else array[rows]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        with self.file.zip.open(f"{name}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            return read[version](member)[0]
-
-
-@dataclass(frozen=True)
-class _HDF5File:
-    file: h5py.File
-    names: list[str]
-    metadata: dict
-
-    def read(self, name: str, rows: slice | None = None) -> np.ndarray:
-        return self.file[name][() if rows is None else rows]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self.file[name].shape
-
-
-@contextlib.contextmanager
-def _open_npz(path: Path) -> Iterator[_NpzFile]:
-    file = np.load(path, allow_pickle=False)
-    if not hasattr(file, "files"):
-        raise ValueError("a single array, not an archive of them")
-    with file:
-        names = [name for name in file.files if name != _METADATA]
-        yield _NpzFile(file, names, json.loads(str(file[_METADATA])) if _METADATA in file.files else {})
-
-
-@contextlib.contextmanager
-def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
-    # A published file never changes, so that no lock is needed; some network file systems have none.
-    with h5py.File(path, "r", locking=False) as file:
-        for name in file:
-            is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
-            if is_link or getattr(file[name], "external", None):
-                raise ValueError(f"{name!r} lies in another file")
-        yield _HDF5File(
-            file, list(file), json.loads(file.attrs[_METADATA]) if _METADATA in file.attrs else {}
-        )
-
-
-def _check_suffix(path: Path) -> None:
-    if path.suffix not in SUFFIXES:
-        raise EpisodeError(
-            f"{path} has the suffix {path.suffix!r}; episodes are {' or '.join(SUFFIXES)} files."
-        )
 
 
 def _check_names(present: Collection[str], required: Sequence[str], source: object) -> None:
@@ -487,20 +318,20 @@ def _check_names(present: Collection[str], required: Sequence[str], source: obje
 def episode_paths(folder: str | os.PathLike) -> list[Path]:
     """Episode files of a folder and the folders in it, sorted by folder and then by number.
 
-    There may be none. Other files, and what is hidden, are ignored.
+    There may be none. Other files, and what is hidden, are ignored. Links are followed; a folder to which several
+    lead counts once.
 
     Raises:
-      EpisodeError: no such folder, or two files with the same number in one folder.
+      EpisodeError: no such folder, one that may not be read, or two files with the same number in one folder.
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise EpisodeError(
             f"There is no folder {folder}; collect or download episodes into it, or check the path."
         )
     found: dict[tuple, Path] = {}
-    for parent, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for path in (Path(parent, name) for name in names):
+    for parent, names in _walk(folder):
+        for path in (parent / name for name in names):
             if path.suffix not in SUFFIXES or not path.stem.isdecimal():
                 continue
             place = (path.parent.relative_to(folder).parts, int(path.stem))
@@ -508,6 +339,25 @@ def episode_paths(folder: str | os.PathLike) -> list[Path]:
                 raise EpisodeError(f"{found[place]} and {path} have the same number; remove one of them.")
             found[place] = path
     return [found[place] for place in sorted(found)]
+
+
+def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """(folder, names of its files) of a folder and of those in it that are not hidden, each once."""
+
+    def refuse(error: OSError) -> None:
+        raise EpisodeError(
+            f"The folder {error.filename} cannot be read ({error.strerror}); change its permissions or move it away."
+        ) from error
+
+    visited = set()  # links may lead in circles
+    for parent, folders, names in os.walk(folder, followlinks=True, onerror=refuse):
+        status = os.stat(parent)
+        if (status.st_dev, status.st_ino) in visited:
+            folders.clear()
+            continue
+        visited.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(parent), names
 
 
 def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
@@ -523,7 +373,7 @@ def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
 
 def append_episode(folder: str | os.PathLike, episode: Episode, suffix: str = ".hdf5") -> Path:
     """Writes an episode under the next free number of a folder (made if needed; one writer at a time)."""
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     taken = [int(p.stem) for p in folder.iterdir() if p.suffix in SUFFIXES and p.stem.isdecimal()]
     path = folder / f"{max(taken, default=-1) + 1}{suffix}"
@@ -587,7 +437,7 @@ def label_episodes(episodes: Sequence[Episode], name: str, labels: Sequence[np.n
     Args:
       episodes: they stay as they are, and share their other arrays with the result.
       name: of the array; datasets offer it among their sensors.
-      labels: one array [T] or [T, ...] per episode.
+      labels: one array [T] or [T, d] per episode.
 
     Raises:
       EpisodeError: another number of labels than of episodes, another length than the episode's, or NaN.

@@ -115,6 +115,8 @@ def load(folder: str | os.PathLike) -> Exported:
     folder = pathlib.Path(folder).expanduser()
     facts = read_facts(folder)
     try:
+        if not zipfile.is_zipfile(folder / WEIGHTS):  # numpy would recommend to unpickle it
+            raise zipfile.BadZipFile("it is not a whole npz archive")
         with np.load(folder / WEIGHTS, allow_pickle=False) as file:
             weights = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:

@@ -1,7 +1,9 @@
 """Episodes on disk: round trips, the published dtypes, damaged and alien files, folders."""
 
+import json
 import os
 import pathlib
+import pickle
 import signal
 import subprocess
 import sys
@@ -188,6 +190,16 @@ def foreign_with(**changes):
         (foreign_with(image=np.ones((5, 4, 4, 3), np.float32)), "expected 0 to 255"),
         (foreign_with(image=np.full((5, 4, 4, 3), 300.0)), "expected 0 to 255"),
         (foreign_with(image=np.full((5, 4, 4, 3), -1)), "expected 0 to 255"),
+        (
+            foreign_with(height=np.zeros((5, 4, 4))),
+            r"'height' has shape \[5, 4, 4\]; expected a vector per record",
+        ),
+        (foreign_with(image=np.zeros((5, 1, 4, 4, 3))), r"\[5, 1, 4, 4, 3\].*or images, \[T, y, x, 3\]"),
+        (foreign_with(image=np.zeros((5, 0, 0, 3))), "no pixels"),
+        (
+            foreign_with(pre_action=np.zeros((5, 2, 2))),
+            "'pre_action' has shape.* expected a vector per record",
+        ),
         (foreign_with(note=np.full((5, 1), b"text")), "'note' has dtype"),
         ({name: value[:0] for name, value in foreign_with().items()}, "has no records"),
     ],
@@ -232,20 +244,27 @@ def test_a_single_array_is_not_an_episode(tmp_path):
 
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "0.npz", **foreign_with(height=np.array([{}] * 5, dtype=object)))
-    with pytest.raises(EpisodeError, match="not a readable episode.*allow_pickle=False"):
+    with pytest.raises(EpisodeError, match="'height' holds Python objects, which are never loaded"):
+        read_episode(tmp_path / "0.npz")
+    (tmp_path / "0.npz").write_bytes(pickle.dumps({"a": 1}))
+    with pytest.raises(EpisodeError, match="no whole npz archive, perhaps a single array or a pickle"):
         read_episode(tmp_path / "0.npz")
 
 
 def test_an_hdf5_file_that_reads_other_files_is_refused(tmp_path):
     write_episode(tmp_path / "1.hdf5", make_episode())
     (tmp_path / "secret").write_bytes(bytes(40))
-    for number in (2, 3):
+    for number in (2, 3, 4):
         with h5py.File(tmp_path / f"{number}.hdf5", "w") as file:
             for name, value in foreign_with(height=None).items():
                 if value is not None:
                     file[name] = value
             if number == 2:
                 file["height"] = h5py.ExternalLink("1.hdf5", "height")
+            elif number == 3:
+                layout = h5py.VirtualLayout((5, 1), float)
+                layout[:] = h5py.VirtualSource("1.hdf5", "height", (5, 1))
+                file.create_virtual_dataset("height", layout)
             else:
                 external = [(str(tmp_path / "secret"), 0, 40)]
                 file.create_dataset("height", (5, 1), "float64", external=external)
@@ -258,8 +277,44 @@ def test_a_nested_hdf5_file_is_refused(tmp_path):
         for name, value in foreign_with().items():
             file[name] = value
         file["more/height"] = np.zeros(5)
-    with pytest.raises(EpisodeError, match="not a readable episode"):
-        read_episode(tmp_path / "0.hdf5")
+    for keys in (None, ["height"]):
+        with pytest.raises(
+            EpisodeError, match="not a readable episode.*'more' is a group.*at the top of its file"
+        ):
+            read_episode(tmp_path / "0.hdf5", keys)
+
+
+@pytest.mark.parametrize("images_on_disk", [False, True])
+def test_a_small_file_that_declares_more_than_there_is_memory_for_is_refused(tmp_path, images_on_disk):
+    write_episode(tmp_path / "0.hdf5", make_episode())
+    with h5py.File(tmp_path / "0.hdf5", "a") as file:
+        file.create_dataset("many", (5, 10**13), "float64", chunks=(1, 1000))
+    with pytest.raises(EpisodeError, match="declares 372529.0 GiB of arrays"):
+        read_episode(tmp_path / "0.hdf5", images_on_disk=images_on_disk)
+    assert read_episode(tmp_path / "0.hdf5", ["height"], images_on_disk=images_on_disk).num_records == 5
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ([1], "metadata that are a list"),
+        (None, "metadata that are a NoneType"),
+        ({"environment": 5}, "say environment 5, expected a str"),
+        ({"rendering": "fast"}, "say rendering 'fast', expected a dict"),
+    ],
+)
+def test_metadata_of_another_kind_are_neither_read_nor_written(path, metadata, message):
+    text = json.dumps(metadata)
+    if path.suffix == ".npz":
+        np.savez(path, **foreign_with(metadata=np.array(text)))
+    else:
+        write_foreign(path, foreign_with())
+        with h5py.File(path, "a") as file:
+            file.attrs["metadata"] = text
+    with pytest.raises(EpisodeError, match=f"{path} has .*{message}"):
+        read_episode(path)
+    with pytest.raises(EpisodeError, match=message):
+        write_episode(path, Episode(make_episode().records, metadata))
 
 
 def test_unknown_suffixes_and_absent_files_are_refused(tmp_path):
@@ -277,6 +332,13 @@ def test_unknown_suffixes_and_absent_files_are_refused(tmp_path):
 def test_a_bad_episode_is_not_written(path, changes):
     with pytest.raises(EpisodeError, match="The episode to be written to"):
         write_episode(path, make_episode(**changes))
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "arm/left", "file", "metadata", "allow_pickle"])
+def test_names_that_files_cannot_hold_are_refused(path, name):
+    with pytest.raises(EpisodeError, match=f"of the name '{name}', which files cannot hold"):
+        write_episode(path, make_episode(**{name: np.zeros((5, 1))}))
     assert list(path.parent.iterdir()) == []
 
 
@@ -349,6 +411,37 @@ def test_two_files_of_one_number_are_refused(tmp_path):
     (tmp_path / "3.hdf5").touch()
     with pytest.raises(EpisodeError, match="same number"):
         episode_paths(tmp_path)
+
+
+def test_links_are_followed_and_no_folder_counts_twice(tmp_path):
+    (tmp_path / "data" / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("data/a/0.npz", "elsewhere/1.npz"):
+        (tmp_path / name).touch()
+    for link, target in (("a/circle", ""), ("b", "a"), ("c", "../elsewhere")):
+        (tmp_path / "data" / link).symlink_to(tmp_path / "data" / target)
+    found = [str(path.relative_to(tmp_path / "data")) for path in episode_paths(tmp_path / "data")]
+    assert found == ["a/0.npz", "c/1.npz"]
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(EpisodeError, match=r"The folder .*closed cannot be read \(Permission denied\)"):
+        episode_paths(tmp_path)
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    append_episode("~/data", make_episode())
+    assert load_episodes("~/data")[0].num_records == 5
 
 
 def test_absent_and_empty_folders_are_told_apart(tmp_path):
