@@ -3,7 +3,7 @@
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -62,10 +62,11 @@ def mix_folders(
       The target.
 
     Raises:
-      EpisodeError: the episodes differ in sensors, action size or action repeat, one cannot be read, or the
-        target exists and is something else.
+      EpisodeError: the episodes differ in sensors, action size or set-up, one cannot be read, the target lies in a
+        source or around one, or exists and is something else. Nothing is left of a mix that is refused.
     """
     target = Path(target)
+    check_apart(sources, target)
     paths = [
         path
         for source in sources
@@ -86,7 +87,11 @@ def mix_folders(
     if _read_text(partial / _MANIFEST) != manifest:
         shutil.rmtree(partial, ignore_errors=True)
         write_atomically(partial / _MANIFEST, lambda temporary: temporary.write_text(manifest))
-    _copy_missing(paths, partial)
+    try:
+        _copy_missing(paths, partial)
+    except EpisodeError:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
     os.replace(partial, target)
     return target
 
@@ -101,20 +106,45 @@ def _copy_missing(paths: Sequence[Path], folder: Path) -> None:
             write_atomically(copy, lambda temporary, path=path: shutil.copyfile(path, temporary))
 
 
-def _check_same_robot(first: Episode, first_path: Path, other: Episode, other_path: Path) -> None:
-    for what, here, there in zip(
-        ("sensors", "action size", "action repeat"), _robot(first), _robot(other), strict=True
-    ):
-        if here != there and None not in (here, there):
+def check_apart(sources: Sequence[str | os.PathLike], target: Path) -> None:
+    """Raises an EpisodeError if new episodes in the target would be among those of a source, or the other way round."""
+    place = target.expanduser().resolve()
+    for source in sources:
+        origin = Path(source).expanduser().resolve()
+        if origin.is_relative_to(place) or place.is_relative_to(origin):
             raise EpisodeError(
-                f"{first_path} has {what} {here} and {other_path} has {there}; mix only one robot."
+                f"The episodes would be written to {target}, which overlaps with {source} that they are read from; "
+                "choose another --workdir."
             )
 
 
-def _robot(episode: Episode) -> tuple[dict[str, tuple[int, ...]], int, int | None]:
-    """Sensors with their shapes, action size, action repeat (None if not recorded)."""
+def setup_of(metadata: Mapping) -> dict[str, object]:
+    """What episodes that are learnt from together must have in common, of what the metadata tell."""
+    drawn = metadata.get("rendering") or {}
+    camera = drawn.get("camera")
+    setup = {
+        "domain": str(metadata.get("environment") or "").partition("-")[0] or None,
+        "action repeat": metadata.get("action_repeat"),
+        "quality of images": drawn.get("quality"),
+        "camera": ("published" if camera is None else camera) if drawn else None,
+    }
+    return {name: value for name, value in setup.items() if value is not None}
+
+
+def _check_same_robot(first: Episode, first_path: Path, other: Episode, other_path: Path) -> None:
+    here, there = _robot(first), _robot(other)
+    for what in here:
+        if what in there and here[what] != there[what]:
+            raise EpisodeError(
+                f"{first_path} has {what} {here[what]} and {other_path} has {there[what]}; mix only one robot."
+            )
+
+
+def _robot(episode: Episode) -> dict[str, object]:
+    """Sensors with their shapes, action size, and `setup_of`."""
     sensors = {name: episode.records[name].shape[1:] for name in episode.sensors}
-    return sensors, episode.records["pre_action"].shape[1], episode.metadata.get("action_repeat")
+    size = episode.records["pre_action"].shape[1]
+    return {"sensors": sensors, "action size": size, **setup_of(episode.metadata)}
 
 
 def _read_text(path: Path) -> str | None:

@@ -110,14 +110,35 @@ def test_the_same_mix_again_does_nothing_and_another_is_refused(tmp_path):
         ({"sensor": "depth"}, "sensors"),
         ({"action_size": 3}, "action size 2"),
         ({"action_repeat": 4}, "action repeat 2"),
+        ({"environment": "cheetah-run"}, "domain walker"),
+        ({"rendering": {"quality": "fast", "camera": None}}, "quality of images published"),
+        ({"rendering": {"quality": "published", "camera": 1}}, "camera published"),
     ],
 )
 def test_different_robots_do_not_mix(tmp_path, other, what):
-    a = make_folder(tmp_path / "a", [1], action_repeat=2)
-    b = make_folder(tmp_path / "b", [2], **{"action_repeat": 2, **other})
+    setup = dict(
+        action_repeat=2, environment="walker-run", rendering={"quality": "published", "camera": None}
+    )
+    a = make_folder(tmp_path / "a", [1], **setup)
+    b = make_folder(tmp_path / "b", [2], **{**setup, **other})
     with pytest.raises(EpisodeError, match=f"0.hdf5 has {what}.*mix only one robot"):
         mix_folders([a, b], tmp_path / "mix")
-    assert not (tmp_path / "mix").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_tasks_of_one_robot_mix_also_with_files_that_do_not_tell_their_origin(tmp_path):
+    a = make_folder(tmp_path / "a", [1], environment="walker-stand", action_repeat=2)
+    b = make_folder(tmp_path / "b", [2], environment="walker-run", rendering={"quality": "fast"})
+    c = make_folder(tmp_path / "c", [3])
+    assert values_in(mix_folders([a, b, c], tmp_path / "mix")) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("place", [".", "a", "a/mix", "link/mix"])
+def test_a_mix_among_its_sources_is_refused(tmp_path, place):
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    source = make_folder(tmp_path / "a", [1])
+    with pytest.raises(EpisodeError, match="overlaps with .* choose another --workdir"):
+        mix_folders([source], tmp_path / place)
 
 
 def test_a_mix_of_nothing_is_refused(tmp_path):
