@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from experiments import video
+from experiments.drawn_checks import last_record, turned
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
-from experiments.episode_checks import check_file, orientation
+from experiments.episode_checks import check_file
 from experiments.main import launch
 from experiments.progress import Progress
 from experiments.run_directory import RunDirectory
-from worldmodels.episode_folders import mix_folders, summarise_folder
+from worldmodels.episode_folders import check_apart, mix_folders, setup_of, summarise_folder
 from worldmodels.episodes import (
     Episode,
     EpisodeError,
@@ -79,23 +80,24 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     """
     problems: dict[str, list[str]] = {}
     notes: dict[str, int] = {}
-    reference: dict[Path, tuple[Path, dict]] = {}
+    reference: dict[Path, tuple[Path, dict, dict]] = {}
     usable: list[tuple[Path, Episode]] = []
     paths = [path for folder in folders for path in some_episode_paths(folder)]
     with Progress(len(paths), "Checking files") as bar:
         for path in paths:
             episode, found, unusual = check_file(path)
             if episode is not None:
-                found += _unlike(reference, path, episode)
+                different, unlike = _unlike(reference, path, episode)
+                found, unusual = found + different, unusual + unlike
                 if "image" in episode.records and "physics_state" in episode.records:
-                    usable.append((path, _last_record(episode)))
+                    usable.append((path, last_record(episode)))
             if found:
                 problems[str(path)] = found
             for note in unusual:
                 notes[note] = notes.get(note, 0) + 1
             bar.update(1)
     if config.draw:
-        for path, sentence in _turned(usable):
+        for path, sentence in turned(usable):
             problems.setdefault(str(path), []).append(sentence)
     for note, number in notes.items():
         print(f"Note: in {number} of {len(paths)} files {note}.")
@@ -109,51 +111,25 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     return {"files": len(paths), "problems": problems, "notes": notes}
 
 
-def _unlike(reference: dict, path: Path, episode: Episode) -> list[str]:
-    """In what a file differs from the first of its folder."""
+def _unlike(reference: dict, path: Path, episode: Episode) -> tuple[list[str], list[str]]:
+    """In what a file differs from the first of its folder: what is wrong, and what is only unusual."""
     shapes = {name: value.shape[1:] for name, value in episode.records.items()}
-    first, expected = reference.setdefault(path.parent, (path, shapes))
-    return [
+    first, expected, metadata = reference.setdefault(path.parent, (path, shapes, episode.metadata))
+    wrong = [
         f"{name!r} has shape {list(shapes[name]) if name in shapes else None} per record, in {first.name} "
         f"{list(expected[name]) if name in expected else None}"
         for name in sorted(shapes | expected)
         if shapes.get(name) != expected.get(name)
     ]
-
-
-def _last_record(episode: Episode) -> Episode:
-    """Only the last image and physics state, of which thousands may be kept."""
-    kept = {name: episode.records[name][-1:].copy() for name in ("image", "physics_state")}
-    return Episode(kept, episode.metadata)
-
-
-def _turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str]]:
-    """(path, sentence) of files whose last image is not what their last physics state looks like."""
-    if not episodes:
-        return
-    if rendering.find_backend() is None:
-        print("Images are not compared with drawn ones: OpenGL does not work here.")
-        return
-    for key, group in itertools.groupby(episodes, key=lambda item: _drawing(item[1])):
-        name, size, camera, quality = key
-        if registry.imports_code(name):
-            print(
-                f"Images of {name!r} are not compared with drawn ones: the name would import code of its choice."
-            )
-            continue
-        with RenderPool(name, 1, size=size, camera=camera, quality=quality) as pool:
-            for path, episode in group:
-                drawn = pool.render(episode.records["physics_state"], episode.metadata.get("seed"))[0]
-                accident = orientation(episode.records["image"][0], drawn)
-                if accident:
-                    yield path, f"the images are {accident}, judged by a picture of the last physics state"
-
-
-def _drawing(episode: Episode) -> tuple:
-    """(environment, size, camera, quality) by which the images of an episode were drawn."""
-    how = episode.metadata.get("rendering", {})
-    size = episode.records["image"].shape[1:3]
-    return episode.metadata["environment"], size, how.get("camera"), how.get("quality", "published")
+    here, there = setup_of(episode.metadata), setup_of(metadata)
+    wrong += [
+        f"the {name} is {here[name]}, in {first.name} {there[name]}"
+        for name in here
+        if name in there and here[name] != there[name]
+    ]
+    tasks = [str(each.get("environment")) for each in (metadata, episode.metadata)]
+    other_task = tasks[0] != tasks[1] and here.get("domain") == there.get("domain")
+    return wrong, [f"the task is {tasks[1]}, in {first.name} {tasks[0]}"] if other_task else []
 
 
 def mix(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
@@ -173,6 +149,7 @@ def render(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     Returns:
       {"num_episodes": number, "num_images": number drawn by this call}.
     """
+    check_apart(folders, Path(_required(workdir)) / "episodes")
     with RunDirectory(_required(workdir), config, fresh) as directory:
         pairs = list(_sources_and_targets(folders, directory / "episodes"))
         missing = [(source, target) for source, target in pairs if not target.exists()]

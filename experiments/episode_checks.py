@@ -34,7 +34,7 @@ def check_file(path: Path) -> tuple[Episode | None, list[str], list[str]]:
     """
     try:
         arrays, metadata = read_arrays(path)
-        notes = list(unusual_dtypes(arrays))
+        notes = list(unusual_arrays(arrays))
         missing = [name for name in ("pre_action", "reward", *FLAGS) if name not in arrays]
         if missing:
             return None, [f"lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}"], notes
@@ -44,11 +44,13 @@ def check_file(path: Path) -> tuple[Episode | None, list[str], list[str]]:
     return episode, [*alignment(episode.records), *missing_sensors(episode)], notes
 
 
-def unusual_dtypes(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Images and flags that are stored as floating-point numbers, as some published files have them."""
+def unusual_arrays(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Images and flags that are stored as floating-point numbers, as in some published files, and black images."""
     for name, value in sorted(arrays.items()):
         if value.ndim == 4 and value.dtype != np.uint8:
             yield f"image {name!r} is stored as {value.dtype}, four times or more the bytes of uint8"
+        if value.ndim == 4 and value.dtype.kind in "bu" and value.max(initial=0) <= 1:
+            yield f"image {name!r} never exceeds 1, as if it had been scaled to 0..1 before it was made uint8"
         if name in FLAGS and value.dtype.kind == "f":
             yield f"{name!r} is stored as {value.dtype}"
 
@@ -76,10 +78,14 @@ def alignment(records: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 def missing_sensors(episode: Episode) -> Iterator[str]:
     """Vectors that the environment named by the metadata has and the episode has not."""
-    name = episode.metadata.get("environment", "")
+    name = episode.metadata.get("environment") or ""
     if name.partition("-")[0] not in LAYOUTS or ":" in name or "source" in episode.metadata:
         return  # of others the layout is not known, and converted data have their own sensors
-    tabular = [sensor.name for sensor in sensor_layout(name) if sensor.modality == "tabular"]
+    try:
+        tabular = [sensor.name for sensor in sensor_layout(name) if sensor.modality == "tabular"]
+    except ValueError as error:
+        yield f"the environment is not known ({str(error).rstrip('.')})"
+        return
     missing = [sensor for sensor in tabular if sensor not in episode.records]
     if missing:
         yield f"{name} has the sensors {', '.join(missing)}, the file has not"

@@ -46,7 +46,7 @@ def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str]
 
 def rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:
     """Options of `registry.make` for images of a size (y, x) like those that the metadata belong to."""
-    drawn = metadata.get("rendering", {})
+    drawn = metadata.get("rendering") or {}
     options = {"render_size": [int(n) for n in size]}
     options |= {"camera": drawn["camera"]} if drawn.get("camera") is not None else {}
     # Published data, and environments that know no qualities, are drawn with all that there is.

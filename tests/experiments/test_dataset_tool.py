@@ -155,6 +155,64 @@ def test_turned_images_are_found_in_files(tmp_path, capsys, monkeypatch):
     assert "1.hdf5: the images are upside down, judged by" in capsys.readouterr().out
 
 
+def test_what_cannot_be_drawn_spoils_no_other_check(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(rendering, "find_backend", lambda: "none is needed here")
+    state = played().records["physics_state"]
+    nameless, odd = (
+        played(),
+        [
+            played(environment="fake-nothing"),
+            played(rendering={"quality": "medium"}),
+            played(seed=0, image=ACCIDENTS["upside down"]),
+            Episode(played().records | {"physics_state": state[:, :3]}, played().metadata),
+        ],
+    )
+    del nameless.metadata["environment"]
+    for number, episode in enumerate([nameless, *odd]):
+        folder_of(tmp_path / str(number), episode)
+    with pytest.raises(EpisodeError, match="3 of 5"):
+        run(config_of("check", tmp_path))
+    output = capsys.readouterr().out
+    assert f"{tmp_path / '0' / '0.hdf5'} on are not compared with drawn ones: they do not say which" in output
+    assert (
+        f"{tmp_path / '1' / '0.hdf5'}: the environment is not known (Unknown task 'nothing' of 'fake'"
+        in output
+    )
+    assert (
+        f"{tmp_path / '2' / '0.hdf5'} on are not compared with drawn ones: Unknown render_quality" in output
+    )
+    assert f"{tmp_path / '3' / '0.hdf5'}: the images are upside down" in output
+    assert (
+        f"{tmp_path / '4' / '0.hdf5'}: its last physics state cannot be drawn (A physics state of" in output
+    )
+
+
+@pytest.mark.parametrize(
+    ("metadata", "sentence"),
+    [
+        ({"action_repeat": 3}, "the action repeat is 3, in 0.hdf5 1"),
+        ({"rendering": {"quality": "fast"}}, "the quality of images is fast, in 0.hdf5 published"),
+        ({"rendering": {"quality": "published", "camera": 2}}, "the camera is 2, in 0.hdf5 published"),
+        ({"environment": "cheetah-run", "source": "elsewhere"}, "the domain is cheetah, in 0.hdf5 fake"),
+    ],
+)
+def test_files_of_another_setup_are_found(tmp_path, capsys, metadata, sentence):
+    drawn = {"rendering": {"quality": "published", "camera": None}}
+    folder_of(tmp_path, played(0, **drawn), played(1, **{**drawn, **metadata}))
+    with pytest.raises(EpisodeError, match="1 of 2"):
+        run(config_of("check", tmp_path, draw=False))
+    assert f"1.hdf5: {sentence}" in capsys.readouterr().out
+
+
+def test_other_tasks_and_black_images_are_noted(tmp_path):
+    source = {"source": "elsewhere"}
+    folder_of(tmp_path, played(0, environment="fake-a", **source), played(1, environment="fake-b", **source))
+    folder_of(tmp_path / "black", played(image=lambda image: image // 255))
+    notes = run(config_of("check", tmp_path, draw=False))["notes"]
+    assert notes["the task is fake-b, in 0.hdf5 fake-a"] == 1
+    assert any(note.startswith("image 'image' never exceeds 1") for note in notes)
+
+
 # Rendering and videos -----------------------------------------------------------------------------------------
 
 
@@ -218,11 +276,19 @@ def test_no_code_is_imported_that_a_file_names(tmp_path, capsys, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     folder_of(tmp_path / "data", played(environment="code_of_a_stranger:make_env"))
     assert run(config_of("check", tmp_path / "data"))["problems"] == {}
-    assert "would import code of its choice" in capsys.readouterr().out
+    assert "would import code of their choice" in capsys.readouterr().out
     for preset, workdir in (("render", "out"), ("export", "video")):
         changes = {} if preset == "render" else {"recorded": False}
         with pytest.raises(EpisodeError, match="0.hdf5 names the environment 'code_of_a_stranger:make_env'"):
             run(config_of(preset, tmp_path / "data", **changes), str(tmp_path / workdir))
+
+
+def test_rendering_into_the_folder_that_is_read_is_refused(tmp_path):
+    folder_of(tmp_path / "episodes", without(played(), "image"))
+    for data in (tmp_path / "episodes", tmp_path):
+        with pytest.raises(EpisodeError, match="overlaps with .* choose another --workdir"):
+            run(config_of("render", data), str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["episodes"]
 
 
 @pytest.mark.parametrize(("file_format", "recorded"), [("gif", True), ("mp4", False)])
