@@ -11,7 +11,7 @@ The demonstrations have `state` instead of the sensors of DeepMind Control.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -28,19 +28,18 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 
     Raises:
       UnsafePickle: the file asks for more than arrays, or is damaged.
-      ValueError: it holds something else than the four arrays.
+      ValueError: it holds something else than the four arrays, in any of its episodes.
     """
-    observations, states, actions, rewards = _checked(load_arrays(config.source), config.source)
+    if config.image_size < 1:
+        raise ValueError(f"image_size is {config.image_size}; images have at least one pixel.")
+    demonstrations = _checked(load_arrays(config.source), config.source)
     metadata = {"source": "patchail", "action_repeat": 2}
     metadata |= {"environment": config.env} if config.env else {}
-    for number in range(len(observations) if config.limit is None else min(config.limit, len(observations))):
+    for number, parts in enumerate(demonstrations[: config.limit]):
 
-        def make(number=number) -> Episode:
+        def make(number=number, parts=parts) -> Episode:
             records = demonstration(
-                np.asarray(observations[number]),
-                np.asarray(states[number]),
-                np.asarray(actions[number]),
-                np.asarray(rewards[number]),
+                *parts,
                 image_size=config.image_size,
                 published_rewards=config.published_rewards,
             )
@@ -64,7 +63,7 @@ def demonstration(
     rewards = np.asarray(rewards, np.float32).reshape(num_records)
     steps = np.arange(num_records)
     return {
-        "image": resize(images.astype(np.uint8), image_size, image_size),
+        "image": resize(images, image_size, image_size),
         "state": states.reshape(num_records, -1).astype(np.float32),
         "pre_action": _one_later(actions.astype(np.float32)),
         "reward": _one_later(rewards) if published_rewards else np.where(steps == 0, 0, rewards),
@@ -79,9 +78,9 @@ def _one_later(values: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(values[:1]), values[:-1]])
 
 
-def _checked(content: object, source: str) -> list:
-    """The four arrays, or a ValueError that says what is wrong with them."""
-    if not isinstance(content, list | tuple) or len(content) != 4:
+def _checked(content: object, source: str) -> list[tuple[np.ndarray, ...]]:
+    """(observations, states, actions, rewards) of each demonstration, or a ValueError that says what is wrong."""
+    if not isinstance(content, list | tuple) or len(content) != 4 or not all(map(_is_sequence, content)):
         raise ValueError(
             f"{source} holds no list of observations, states, actions and rewards; is it an expert_demos.pkl?"
         )
@@ -89,15 +88,44 @@ def _checked(content: object, source: str) -> list:
         raise ValueError(
             f"{source} has {[len(part) for part in content]} episodes in its four parts; expected equals."
         )
-    first = np.asarray(content[0][0])
-    if first.ndim != 4 or first.shape[1] % 3 or first.dtype != np.uint8:
+    try:
+        demonstrations = [tuple(map(np.asarray, parts)) for parts in zip(*content, strict=True)]
+    except ValueError as error:  # lists of arrays of several shapes
         raise ValueError(
-            f"{source} has observations of shape {list(first.shape)} and dtype {first.dtype} per episode; "
+            f"{source} has records of several shapes in one episode; expected equals."
+        ) from error
+    for number, parts in enumerate(demonstrations):
+        _check(parts, demonstrations[0], f"{source}, episode {number},")
+    return demonstrations
+
+
+def _is_sequence(part: object) -> bool:
+    return isinstance(part, list | tuple) or (isinstance(part, np.ndarray) and part.ndim > 0)
+
+
+def _check(parts: Sequence[np.ndarray], first: Sequence[np.ndarray], where: str) -> None:
+    """Refuses a demonstration whose arrays are of another kind, or do not go together or with the first's."""
+    observations, states, actions, rewards = parts
+    shape = observations.shape
+    channels_first = len(shape) == 4 and 0 not in shape and shape[1] % 3 == 0
+    if not channels_first or observations.dtype != np.uint8:
+        raise ValueError(
+            f"{where} has observations of shape {list(shape)} and dtype {observations.dtype}; "
             "expected uint8 [T, 9, y, x], stacked frames with channels first."
         )
-    lengths = {len(part[0]) for part in content}
-    if len(lengths) != 1:
+    lengths = [len(part) if part.ndim else 0 for part in parts]
+    if len(set(lengths)) != 1 or rewards.size != lengths[0]:
         raise ValueError(
-            f"{source} has parts of {sorted(lengths)} records in its first episode; expected equals."
+            f"{where} has parts of {lengths} records; expected equals, and one reward per record."
         )
-    return list(content)
+    if actions.ndim != 2 or any(part.dtype.kind not in "fiu" for part in (states, actions, rewards)):
+        raise ValueError(
+            f"{where} has actions of shape {list(actions.shape)} and values of dtypes {states.dtype}, "
+            f"{actions.dtype} and {rewards.dtype}; expected numbers, and actions [T, A]."
+        )
+    for name, mine, theirs in zip(("observations", "states", "actions"), parts, first, strict=False):
+        if mine.shape[1:] != theirs.shape[1:]:
+            raise ValueError(
+                f"{where} has {name} of shape {list(mine.shape[1:])} per record, the first has "
+                f"{list(theirs.shape[1:])}; expected equals."
+            )

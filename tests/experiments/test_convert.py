@@ -130,6 +130,41 @@ def test_other_pickles_are_explained(tmp_path, content, message):
         run(config_of("patchail", source=pickled(tmp_path / "x.pkl", content)), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("part", "change", "message"),
+    [
+        (
+            0,
+            lambda x: np.float32(x / 255),
+            r"x.pkl, episode 1, has observations of .* dtype float32; expected",
+        ),
+        (0, lambda x: x[..., :0], r"episode 1, has observations of shape \[4, 9, 6, 0\]"),
+        (
+            0,
+            lambda x: x[..., :5],
+            r"episode 1, has observations of shape \[9, 6, 5\] per record, the first has",
+        ),
+        (2, lambda x: x[:2], r"episode 1, has parts of \[4, 4, 2, 4\] records"),
+        (2, lambda x: x[:, 0], r"episode 1, has actions of shape \[4\]"),
+    ],
+)
+def test_every_demonstration_is_checked_before_any_is_written(tmp_path, part, change, message):
+    content = [list(values) for values in patchail(tmp_path / "x.pkl", size=6)]
+    content[part][1] = change(content[part][1])
+    pickled(tmp_path / "x.pkl", content)
+    with pytest.raises(ValueError, match=message):
+        run(config_of("patchail", source=tmp_path / "x.pkl", image_size=6), tmp_path / "out")
+    assert not list(tmp_path.rglob("*.hdf5"))
+
+
+def test_numbers_in_place_of_demonstrations_and_images_without_pixels_are_refused(tmp_path):
+    path = pickled(tmp_path / "x.pkl", [1, 2, 3, 4])
+    with pytest.raises(ValueError, match="holds no list of observations, states, actions and rewards"):
+        run(config_of("patchail", source=path), tmp_path / "out")
+    with pytest.raises(ValueError, match="image_size is 0; images have at least one pixel"):
+        run(config_of("patchail", source=path, image_size=0), tmp_path / "other")
+
+
 def test_resizing_is_that_of_opencv():
     image = np.arange(7 * 5 * 3, dtype=np.uint8).reshape(1, 7, 5, 3) * np.uint8(7)
     expected = [[42, 68, 94, 121], [194, 220, 106, 48], [153, 180, 206, 232], [81, 107, 134, 160]]
