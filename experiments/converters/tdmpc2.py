@@ -160,7 +160,7 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
       {"obs": [N, T, 39], "action": [N, T, 6], "reward": [N, T], "task": [N] int}.
 
     Raises:
-      ValueError: it asks for anything but tensors, is damaged, or lacks one of the four.
+      ValueError: it asks for anything but tensors, is damaged, lacks one of the four, or they are of other shapes.
     """
     try:
         import torch
@@ -181,8 +181,31 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
     missing = [name for name in ("obs", "action", "reward", "task") if not torch.is_tensor(tensors.get(name))]
     if missing:
         raise ValueError(f"{path} has no tensors {', '.join(missing)}; is it a chunk of TD-MPC2's mt80?")
-    arrays = {name: tensors[name].numpy() for name in ("obs", "action", "reward", "task")}
-    return arrays | {"task": arrays["task"].reshape(len(arrays["task"]), -1)[:, 0].astype(int)}
+    arrays = {name: tensors[name].detach().numpy() for name in ("obs", "action", "reward", "task")}
+    return _checked_chunk(arrays, path)
+
+
+def _checked_chunk(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
+    """The arrays with one id per episode, or a ValueError if they are of other shapes than those of mt80."""
+    shapes = {name: list(value.shape) for name, value in arrays.items()}
+    sizes = {"obs": OBSERVATION_SIZE, "action": ACTION_SIZE}
+    wide = all(arrays[name].ndim == 3 and shapes[name][2] >= size for name, size in sizes.items())
+    rows = shapes["obs"][:2]
+    together = wide and shapes["action"][:2] == rows and shapes["reward"] in (rows, [*rows, 1])
+    if not together or 0 in rows or shapes["task"][:1] != rows[:1] or 0 in shapes["task"]:
+        listed = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        raise ValueError(
+            f"{path} has arrays of shapes {listed}; expected obs [N, T, {OBSERVATION_SIZE}], action [N, T, A] with A "
+            f"of at least {ACTION_SIZE}, reward [N, T] and task [N, T], as in a chunk of TD-MPC2's mt80."
+        )
+    task = arrays["task"].reshape(rows[0], -1)[:, 0]
+    unknown = task[~np.isin(task, np.arange(FIRST_METAWORLD_ID + len(TASKS)))]
+    if unknown.size:
+        raise ValueError(
+            f"{path} has task {unknown[0]}; the tasks of TD-MPC2's mt80 are numbered from 0 to "
+            f"{FIRST_METAWORLD_ID + len(TASKS) - 1}."
+        )
+    return arrays | {"task": task.astype(int)}
 
 
 def save_chunk(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
@@ -197,6 +220,8 @@ def save_chunk(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 # Logs of experts --------------------------------------------------------------------------------------------
+
+_LOGGED = ("obs", "action", "reward", "success")
 
 
 def expert_episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
@@ -230,13 +255,16 @@ def expert_records(path: Path) -> dict[str, np.ndarray]:
     """Records of one log.
 
     Raises:
-      EpisodeError: it lacks an array, or actions and observations do not go together.
+      EpisodeError: it lacks an array, one is of another shape, or they do not go together.
     """
     arrays, _ = read_arrays(path)
-    missing = [name for name in ("obs", "action", "reward", "success") if name not in arrays]
+    missing = [name for name in _LOGGED if name not in arrays]
     if missing:
         raise EpisodeError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
     state, action, reward = (arrays[name] for name in ("obs", "action", "reward"))
+    if state.ndim != 2 or action.ndim != 2 or any(arrays[n].dtype.kind not in "biuf" for n in _LOGGED):
+        listed = ", ".join(f"{name} {list(arrays[name].shape)} {arrays[name].dtype}" for name in _LOGGED)
+        raise EpisodeError(f"{path} has {listed}; expected numbers, obs [T, D] and action [T, A].")
     num_records = len(state)
     if len(action) == num_records - 1:  # as an environment is stepped, without the record of the reset
         action = np.concatenate([np.zeros_like(action[:1]), action])
@@ -248,6 +276,10 @@ def expert_records(path: Path) -> dict[str, np.ndarray]:
         )
     records = _records(state, action, np.reshape(reward, -1))
     success = np.reshape(arrays["success"], -1) > 0.5
+    if not 1 <= len(success) <= num_records:
+        raise EpisodeError(
+            f"{path} says {len(success)} times whether there was success, of {num_records} records; expected as many."
+        )
     records["success"] = np.concatenate([np.zeros(num_records - len(success), bool), success])
     if "image" in arrays:
         records["image"] = arrays["image"]

@@ -287,6 +287,49 @@ def test_chunks_that_are_none_are_explained(tmp_path):
         run(config_of("tdmpc2-mt50", source=tmp_path), tmp_path / "out")
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(task=lambda x: x + 49), "chunk_0.pt has task 80; the tasks of .* are numbered from 0 to 79"),
+        (dict(task=lambda x: x * float("nan")), "chunk_0.pt has task nan"),
+        (
+            dict(task=lambda x: x[0, 0]),
+            r"chunk_0.pt has arrays of shapes .*task \[\]; expected obs \[N, T, 39\]",
+        ),
+        (dict(obs=lambda x: x[:1]), r"shapes obs \[1, 5, 39\], action \[2, 5, 6\]"),
+        (dict(obs=lambda x: x[..., 0]), r"shapes obs \[2, 5\]"),
+        (dict(obs=lambda x: x[..., :20]), r"shapes obs \[2, 5, 20\]"),
+        (dict(action=lambda x: x[..., :2]), r"action \[2, 5, 2\]"),
+        (dict(reward=lambda x: x[:, :3]), r"reward \[2, 3\]"),
+    ],
+)
+def test_a_chunk_of_other_shapes_is_refused_before_any_episode_of_it(tmp_path, change, message):
+    import torch
+
+    chunk = chunk_tensors([30, 31])
+    ((name, function),) = change.items()
+    torch.save(chunk | {name: function(chunk[name])}, tmp_path / "chunk_0.pt")
+    with pytest.raises(ValueError, match=message):
+        run(config_of("tdmpc2-mt50", source=tmp_path), tmp_path / "out")
+    assert not list(tmp_path.rglob("*.hdf5"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(obs=np.float32(3)), r"0.npz has obs \[\] float32, .*; expected numbers, obs \[T, D\]"),
+        (dict(obs=np.zeros((4, 3, 13))), r"0.npz has obs \[4, 3, 13\]"),
+        (dict(action=np.full((4, 4), "a")), "0.npz has .*; expected numbers"),
+        (dict(success=np.ones(9)), "0.npz says 9 times whether there was success, of 4 records"),
+    ],
+)
+def test_a_log_of_other_shapes_is_refused(tmp_path, change, message):
+    arrays = dict(obs=np.zeros((4, 39)), action=np.zeros((4, 4)), reward=np.ones(4), success=np.ones(4))
+    np.savez(tmp_path / "0.npz", **(arrays | change))
+    with pytest.raises(ValueError, match=message):
+        run(config_of("tdmpc2-expert", source=tmp_path), tmp_path / "out")
+
+
 def test_successful_logs_of_experts_become_demonstrations(tmp_path):
     rng = np.random.default_rng(0)
     for number, success in enumerate((False, True, True)):
