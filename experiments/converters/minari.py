@@ -35,14 +35,29 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
             return
         yield (
             f"{number}{config.suffix}",
-            lambda data=data, n=number: Episode(records_of(data, low, high), metadata | {"episode": n}),
+            lambda data=data, n=number: Episode(
+                records_of(data, low, high, f"{config.source}, episode {n},"), metadata | {"episode": n}
+            ),
         )
 
 
-def records_of(data, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]:
-    """Records of one `minari.EpisodeData`."""
-    actions = np.asarray(data.actions, np.float32)
-    num_records = len(actions) + 1
+def records_of(data, low: np.ndarray, high: np.ndarray, where: str) -> dict[str, np.ndarray]:
+    """Records of one `minari.EpisodeData`; `where` it is from, for the error if its arrays do not go together."""
+    actions, sensors = np.asarray(data.actions), dict(_sensors(data.observations))
+    num_records = len(actions) + 1 if actions.ndim else 1
+    shapes = {"actions": actions.shape, "rewards": np.shape(data.rewards)}
+    shapes |= {"terminations": np.shape(data.terminations)} | {n: v.shape for n, v in sensors.items()}
+    expected = {"actions": (num_records - 1, *low.shape)} | dict.fromkeys(
+        ("rewards", "terminations"), (num_records - 1,)
+    )
+    lengths = {len(value) for value in sensors.values()}
+    if any(shapes[name] != shape for name, shape in expected.items()) or lengths != {num_records}:
+        listed = ", ".join(f"{name} {list(shape)}" for name, shape in shapes.items())
+        raise ValueError(
+            f"{where} has arrays of shapes {listed}; expected actions [T, {len(low)}], rewards and terminations [T], "
+            "and one observation more."
+        )
+    actions = actions.astype(np.float32)
     steps = np.arange(num_records)
     scaled = 2 * (actions - low) / (high - low) - 1
     records = {
@@ -56,7 +71,7 @@ def records_of(data, low: np.ndarray, high: np.ndarray) -> dict[str, np.ndarray]
     if success is not None:
         success = np.reshape(np.asarray(success, bool), -1)[-num_records:]
         records["success"] = np.concatenate([np.zeros(num_records - len(success), bool), success])
-    return records | dict(_sensors(data.observations))
+    return records | sensors
 
 
 def _sensors(observations: object, prefix: str = "") -> Iterator[tuple[str, np.ndarray]]:
@@ -69,7 +84,7 @@ def _sensors(observations: object, prefix: str = "") -> Iterator[tuple[str, np.n
     if values.ndim == 4:
         yield prefix or "image", values
     else:
-        yield prefix or "state", values.reshape(len(values), -1)
+        yield prefix or "state", values.reshape(len(values) if values.ndim else 1, -1)
 
 
 def _load(name: str, download: bool):
@@ -84,6 +99,11 @@ def _load(name: str, download: bool):
         raise ValueError(
             f"Minari has no dataset {name!r} here ({error}); --config.download=True fetches it, and "
             "`minari list remote` lists what there is."
+        ) from error
+    except Exception as error:  # minari asserts what its files should hold
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"The Minari dataset {name!r} cannot be read ({reason}); delete it and download it again."
         ) from error
 
 
@@ -106,7 +126,7 @@ def save_dataset(name: str, episodes: Iterable[Mapping], env: str) -> None:
 def _bounds(space: object, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Bounds [A] of the actions, float32."""
     low, high = (np.asarray(getattr(space, side, np.nan), np.float32) for side in ("low", "high"))
-    if low.ndim != 1 or not np.isfinite([low, high]).all():
+    if low.ndim != 1 or not np.isfinite([low, high]).all() or not (low < high).all():
         raise ValueError(
             f"{name} has the action space {space}; only bounded vectors of continuous actions are read."
         )

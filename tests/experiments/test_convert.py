@@ -375,7 +375,7 @@ def minari(monkeypatch):
             action_space=space, env_spec=spec, iterate_episodes=lambda: iter([episode] * 2)
         )
 
-    module.load_dataset = load_dataset
+    module.load_dataset, space.episode = load_dataset, episode
     monkeypatch.setitem(sys.modules, "minari", module)
     return space
 
@@ -419,6 +419,33 @@ def test_minari_datasets_that_cannot_be_had_are_explained(minari, tmp_path, monk
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(ValueError, match=r"pip install 'aime-jax\[minari\]'"):
         run(config_of("minari", source="toy/expert-v0"), tmp_path / "out3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shape"),
+    [
+        ("actions", np.zeros((3, 2)), r"actions \[3, 2\]"),
+        ("rewards", np.zeros(2), r"rewards \[2\]"),
+        ("observations", np.zeros((3, 2)), r"state \[3, 2\]"),
+    ],
+)
+def test_an_episode_of_minari_whose_arrays_do_not_go_together_is_refused(
+    minari, tmp_path, name, value, shape
+):
+    setattr(minari.episode, name, value)
+    with pytest.raises(
+        ValueError, match=f"toy/expert-v0, episode 0, has arrays of shapes .*{shape}.*; expected"
+    ):
+        run(config_of("minari", source="toy/expert-v0"), tmp_path / "out")
+
+
+def test_a_damaged_dataset_of_minari_is_one_sentence(minari, tmp_path, monkeypatch):
+    def load_dataset(name, download):
+        raise AssertionError
+
+    monkeypatch.setattr(sys.modules["minari"], "load_dataset", load_dataset)
+    with pytest.raises(ValueError, match=r"The Minari dataset 'a/b-v0' cannot be read \(AssertionError\)"):
+        run(config_of("minari", source="a/b-v0"), tmp_path / "out")
 
 
 # Files --------------------------------------------------------------------------------------------------------
