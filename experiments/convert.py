@@ -8,6 +8,7 @@ half-written, and files that run code when they are opened are refused.
 
 from __future__ import annotations
 
+import pathlib
 import time
 
 from experiments.converters import files, minari, patchail, tdmpc2
@@ -43,8 +44,12 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         raise ValueError(
             f"Episodes are {' or '.join(SUFFIXES)} files, not {config.suffix!r}; set config.suffix."
         )
+    _check_apart(config, pathlib.Path(workdir) / "episodes")
     with RunDirectory(workdir, config, fresh, allow_changes=(*FREE_TO_CHANGE, "limit")) as directory:
         if directory.done:
+            print(
+                f"Converted before; {directory.result['num_episodes']} episodes are in {directory / 'episodes'}."
+            )
             return directory.result
         number, seconds = _convert(config, directory)
         if not episode_paths(directory / "episodes"):
@@ -53,6 +58,16 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         rate = f", {number / seconds:.1f} per second" if number else ""
         print(f"Converted {number} episodes{rate}; {result['num_episodes']} are in {directory / 'episodes'}.")
         return result
+
+
+def _check_apart(config, target: pathlib.Path) -> None:
+    """Refuses a folder that would be read and written at once: no dataset may hold two files of one number."""
+    source, target = (pathlib.Path(path).expanduser().resolve() for path in (config.source, target))
+    nested = config.format == "files" and target.is_relative_to(source)  # it reads the folders in it too
+    if source.is_dir() and (source.is_relative_to(target) or nested):
+        raise ValueError(
+            f"The episodes would be written to {target}, among those of the source {source}; choose another --workdir."
+        )
 
 
 def _convert(config, directory: RunDirectory) -> tuple[int, float]:

@@ -84,7 +84,8 @@ def _sensors(observations: object, prefix: str = "") -> Iterator[tuple[str, np.n
     if values.ndim == 4:
         yield prefix or "image", values
     else:
-        yield prefix or "state", values.reshape(len(values) if values.ndim else 1, -1)
+        values = np.atleast_1d(values)
+        yield prefix or "state", values.reshape(len(values), int(np.prod(values.shape[1:])))
 
 
 def _load(name: str, download: bool):

@@ -482,6 +482,27 @@ def test_npz_becomes_hdf5_and_back_with_the_same_content_in_the_same_places(tmp_
             np.testing.assert_array_equal(back.records[name], value)
 
 
+@pytest.mark.parametrize("source", ["data", "data/episodes", "data/episodes/a", "elsewhere"])
+def test_a_dataset_is_not_converted_into_itself(tmp_path, source):
+    (tmp_path / "data" / "episodes" / "a").mkdir(parents=True)
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "data")
+    np.savez(tmp_path / "data" / "episodes" / "a" / "0.npz", **records_of())
+    with pytest.raises(ValueError, match="among those of the source .*; choose another --workdir"):
+        run(config_of("files", source=tmp_path / source), tmp_path / "data")
+    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == ["0.npz"]
+
+
+def test_a_finished_conversion_says_so_when_it_is_repeated(tmp_path, capsys):
+    patchail(tmp_path / "x.pkl", size=6)
+    config = config_of("patchail", source=tmp_path / "x.pkl", image_size=6)
+    first = run(config, tmp_path / "out")
+    capsys.readouterr()
+    assert run(config, tmp_path / "out") == first
+    assert (
+        capsys.readouterr().out == f"Converted before; 2 episodes are in {tmp_path / 'out' / 'episodes'}.\n"
+    )
+
+
 def test_images_in_other_layouts_are_brought_to_ours(tmp_path):
     image = records_of()["image"]
     odd = np.moveaxis(image, -1, 1).astype(np.float32) / 255
@@ -529,7 +550,8 @@ def test_mistakes_name_what_is_known(tmp_path):
         get_config("atari")
     with pytest.raises(ValueError, match="--config.source=PATH"):
         run(get_config("files"), tmp_path / "out")
+    (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="holds no episodes"):
-        run(config_of("files", source=tmp_path), tmp_path / "out")
+        run(config_of("files", source=tmp_path / "empty"), tmp_path / "out")
     with pytest.raises(ValueError, match="not '.csv'"):
         run(config_of("files", source=tmp_path, suffix=".csv"), tmp_path / "out")
