@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from worldmodels.distributions import Bernoulli, Distribution, normal
@@ -157,8 +158,14 @@ class CNNDecoder(ImageDecoder):
             x = layer(jax.nn.relu(x) if i else x)
         for axis, size in enumerate(self.size, start=1):
             if size != self.SIZE:
-                x = jnp.take(x, jnp.arange(size) * self.SIZE // size, axis=axis)
+                x = jnp.take(x, nearest(self.SIZE, size), axis=axis)
         return self._distribution(x, features)
+
+
+def nearest(size: int, new_size: int) -> np.ndarray:
+    """[new_size] indices into `size` pixels of the nearest ones, as PyTorch's interpolation rounds them in float32."""
+    scale = np.float32(size) / np.float32(new_size)
+    return np.minimum(np.floor(np.arange(new_size, dtype=np.float32) * scale).astype(int), size - 1)
 
 
 class ResNetDecoder(ImageDecoder):

@@ -64,7 +64,8 @@ def intrinsic_reward_losses(
     loss, metrics, target = jnp.zeros(()), {}, sg(kl)
     read = sg(features)
     if model.ensemble is not None:
-        inputs = jnp.concatenate([sg(features[:, :-1]), batch.prev_action[:, 1:]], axis=-1)
+        actions = model.actions_for_filter(batch)[:, 1:]  # none where the model is free of actions
+        inputs = jnp.concatenate([sg(features[:, :-1]), actions], axis=-1)
         predictions = model.ensemble(inputs).astype(jnp.float32)
         errors = jnp.mean((predictions - sg(embed[:, 1:])[..., None, :]) ** 2, axis=(0, 1, 3))
         loss = errors.mean() if model.ensemble_variant == "std" else errors.sum()

@@ -34,6 +34,13 @@ def test_kl_of_categoricals_matches_the_sum_over_classes():
     np.testing.assert_allclose(Categorical(q).kl(Categorical(p)), expected, rtol=1e-5)
 
 
+def test_a_class_that_is_surely_out_costs_a_bounded_kl_and_gives_no_gradient():
+    q, p = jnp.array([[0.0, 60.0]]), jnp.array([[60.0, 0.0]])
+    kl = lambda p: Categorical(q).kl(Categorical(p)).sum()  # noqa: E731
+    np.testing.assert_allclose(kl(p), -np.log(np.finfo(np.float32).eps), rtol=1e-5)
+    np.testing.assert_array_equal(jax.grad(kl)(p), 0.0)
+
+
 def test_balance_changes_gradients_and_not_the_value():
     def kl(q_mean, p_mean, balance):
         return balanced_kl(gaussian(q_mean), gaussian(p_mean), balance).sum()

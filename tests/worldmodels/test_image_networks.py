@@ -9,7 +9,7 @@ import pytest
 from flax import nnx
 
 from worldmodels import published, published_names
-from worldmodels.decoders import make_decoder
+from worldmodels.decoders import make_decoder, nearest
 from worldmodels.encoders import make_image_encoder
 
 NAMES = ("cnn_ha", "dreamer_resnet")
@@ -160,3 +160,10 @@ def test_a_size_that_cannot_be_halved_is_refused():
         ValueError, match="square images of 4 times a power of two pixels, the sensor has 84x84"
     ):
         encoder(size=84)
+
+
+@pytest.mark.parametrize("size", [30, 82, 110, 164, 218, 246])
+def test_pixels_are_repeated_as_pytorch_repeats_them(size):
+    torch = pytest.importorskip("torch")
+    theirs = torch.nn.functional.interpolate(torch.arange(64.0)[None, None], size=size)
+    np.testing.assert_array_equal(nearest(64, size), theirs[0, 0].numpy())

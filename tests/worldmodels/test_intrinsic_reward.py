@@ -50,6 +50,11 @@ def test_the_first_version_sums_what_the_second_averages_over_members():
     np.testing.assert_allclose(total, 3 * mean, rtol=1e-5)
 
 
+def test_the_ensemble_of_a_model_without_actions_reads_features_alone():
+    loss, metrics = losses(make_model(ensemble=ENSEMBLE, action_size=0))
+    assert np.isfinite(loss) and metrics["emb_prediction_loss"] > 0
+
+
 def test_the_probe_of_the_surprise_learns_the_kl():
     model = make_model(reward_probe=dict(target="surprise", **NET))
     kl = jax.random.uniform(jax.random.key(0), (3, 5))
