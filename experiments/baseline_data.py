@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from experiments import frame_stacks
-from experiments.evaluation import environment_of, expert_return
+from experiments.evaluation import check_environment, environment_of, expert_return
 from worldmodels.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.episodes import Episode, load_episodes
 
@@ -72,15 +72,24 @@ def load_data(config: dict, *, needs_body: bool) -> Data:
     """Reads the folders that a config of experiments/configs/baseline.py names.
 
     Raises:
-      ValueError: no folder, embodiment data without actions, or demonstrations without them for an oracle.
+      ValueError: no folder, embodiment data without actions, demonstrations without them for an oracle, or an
+        environment of another body.
     """
     demonstrations = load_demonstrations(config)
     env_name, _ = environment_of(config["env"], demonstrations)
     body = load_body(config) if needs_body else []
     arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
+    env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
+    check_environment(
+        env_name,
+        env_options,
+        arch["sizes"],
+        action_size=arch["action_size"],
+        workers=config["evaluation"]["workers"],
+    )
     data = Data(
         env_name=env_name,
-        env_options=environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1],
+        env_options=env_options,
         arch=arch,
         body=body,
         demonstrations=demonstrations,

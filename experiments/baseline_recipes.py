@@ -23,8 +23,8 @@ from agents.loop import Actor
 from agents.mbbc import mbbc_loss
 from experiments import frame_stacks, world_models
 from experiments.baseline_data import Data, load_data, load_demonstrations
-from experiments.evaluation import environment_of, expert_return
-from experiments.imitate import models_for_seeds, sensors_for
+from experiments.evaluation import check_environment, environment_of, expert_return
+from experiments.imitate import sensors_for
 from experiments.run_directory import RunDirectory
 from worldmodels.dataset import SequenceDataset
 from worldmodels.episodes import load_episodes
@@ -114,12 +114,13 @@ class MBBCRecipe:
             )
         episodes = load_demonstrations(config)
         self.expert = expert_return(load_episodes(config["demonstrations"], keys=()))
-        self._num_seeds, self._models = (
-            config["num_seeds"],
-            models_for_seeds(config["model"], config["num_seeds"]),
-        )
+        pretrained = world_models.resolve(config["model"])
+        world_models.check_body(pretrained.architecture, episodes, "demonstrations")
+        self._num_seeds = config["num_seeds"]
+        self._models = pretrained.for_seeds(self._num_seeds)
         sensors = sensors_for(self._models, episodes)
         self.env_name, self.env_options = environment_of(config["env"], episodes, self._models.inputs)
+        self._check_environment(pretrained.architecture, config["evaluation"]["workers"])
         self._arch = dict(
             config["policy"], in_size=self._models.feature_size, action_size=self._models.action_size
         )
@@ -129,6 +130,12 @@ class MBBCRecipe:
         loss_fn = functools.partial(mbbc_loss, use_log_prob=config["use_log_prob"])
         self.fits = (Fit("policy", dataset, loss_fn, frozen=self._models),)
         self._error = vmapped_mean(mbbc_loss, frozen=True)
+
+    def _check_environment(self, arch: dict, workers: int) -> None:
+        """Refuses an environment of another body than the world model's."""
+        sizes = {name: arch["sizes"][name] for name in self._models.inputs}
+        options = dict(action_size=self._models.action_size, workers=workers)
+        check_environment(self.env_name, self.env_options, sizes, **options)
 
     def create(self, network: str, key: jax.Array):
         """The policy of one seed, before training."""

@@ -56,26 +56,38 @@ def rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:
 
 
 def check_environment(
-    name: str, options: Mapping, sizes: Mapping[str, int | Sequence[int]], *, workers: int = 0
+    name: str,
+    options: Mapping,
+    sizes: Mapping[str, int | Sequence[int]],
+    *,
+    action_size: int | None = None,
+    workers: int = 0,
 ) -> None:
-    """Raises a ValueError if the environment cannot be made, or does not give sensors of these sizes.
+    """Raises a ValueError if the environment cannot be made, or has not these sensors and actions.
 
     Args:
       name, options: of the environment.
       sizes: {sensor that a policy reads: d, or (y, x) of images}.
+      action_size: of the policy; None does not compare it.
       workers: as for the evaluation.
     """
     with evaluation_envs(name, options, 1, seed=0, workers=workers) as envs:
-        check_sensors(name, envs.observation_spec, sizes)
+        check_specs(name, envs.observation_spec, envs.action_spec, sizes, action_size)
 
 
-def check_sensors(
-    name: str, specs: Mapping[str, ArraySpec], sizes: Mapping[str, int | Sequence[int]]
+def check_specs(
+    name: str,
+    specs: Mapping[str, ArraySpec],
+    action_spec: ArraySpec,
+    sizes: Mapping[str, int | Sequence[int]],
+    action_size: int | None = None,
 ) -> None:
-    """Raises a ValueError if an environment with such `specs` does not give sensors of these sizes.
+    """Raises a ValueError if an environment with such specs does not give these sensors or take these actions.
 
     Args:
-      name: of the environment. sizes: as for `check_environment`.
+      name: of the environment.
+      specs, action_spec: what it gives and takes.
+      sizes, action_size: as for `check_environment`.
     """
     for sensor, size in sizes.items():
         if sensor not in specs:
@@ -89,6 +101,11 @@ def check_sensors(
                 f"The environment {name!r} gives {sensor!r} of shape {list(specs[sensor].shape)}, the model was built "
                 f"for {list(shape)}. Choose another one with --config.env=NAME."
             )
+    if action_size is not None and action_size != action_spec.shape[0]:
+        raise ValueError(
+            f"The environment {name!r} takes actions of size {action_spec.shape[0]}, the policy gives {action_size}. "
+            "Choose another one to evaluate in with --config.env=NAME."
+        )
 
 
 def evaluation_envs(

@@ -123,7 +123,8 @@ class Evaluator:
         """In the environment that the demonstrations come from; `arch` says what the models read."""
         env_name, env_options = environment_of(config["env"], episodes, models.inputs)
         sizes = {name: arch["sizes"][name] for name in models.inputs}
-        check_environment(env_name, env_options, sizes, workers=config["evaluation"]["workers"])
+        workers = config["evaluation"]["workers"]
+        check_environment(env_name, env_options, sizes, action_size=models.action_size, workers=workers)
         expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         return cls(config, models, env_name, env_options, expert)
 

@@ -21,7 +21,7 @@ from agents.loop import collect_episodes, episode_summary, evaluate
 from agents.noise import UniformActor
 from experiments import run_video
 from experiments.collection import make_envs, num_complete, remove_episodes, write_round
-from experiments.evaluation import check_sensors, environment_of, expert_return, scores
+from experiments.evaluation import check_specs, environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.online_analysis import ActionErrors
@@ -119,7 +119,7 @@ class OnlineRun:
     def _check(self, envs) -> None:
         """Raises a ValueError in one sentence if the environment is of another body than the world model."""
         name, arch = self.environment["env"], self.learner.architecture
-        check_sensors(name, envs.observation_spec, arch["sizes"])
+        check_specs(name, envs.observation_spec, envs.action_spec, arch["sizes"], arch["action_size"])
         size = envs.action_spec.shape[0]
         if size != arch["action_size"]:
             raise ValueError(

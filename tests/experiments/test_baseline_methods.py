@@ -14,12 +14,27 @@ from experiments.configs.baseline import get_config
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
-from worldmodels.episodes import episode_paths
+from worldmodels.episodes import append_episode, episode_paths, load_episodes
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("method", ["bco", "bco_alpha", "bc"])
+@pytest.mark.parametrize(
+    ("name", "message"), [("position", r"of shape \[2\], the model reads \[3\]"), ("pre_action", "gives 3")]
+)
+def test_an_environment_of_another_body_is_refused_before_training(data, tmp_path, method, name, message):
+    for kind in ("embodiment", "demonstrations"):
+        for episode in load_episodes(data / kind, limit=2):
+            value = episode.records[name]
+            episode.records[name] = np.concatenate([value, value[:, :1]], axis=1)
+            append_episode(tmp_path / kind, episode)
+    with pytest.raises(ValueError, match=f"The environment 'fake-pointmass' .*{message}"):
+        baseline.run(make_config(get_config(f"{method}-tiny"), tmp_path), tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
 def test_iidm_learns_from_observations_alone_and_starts_from_the_forward_models_encoder(data, tmp_path):

@@ -173,6 +173,8 @@ def test_an_environment_with_other_sensors_is_refused():
         check_environment(ENV, {}, {"height": 1})
     with pytest.raises(ValueError, match=r"gives 'position' of shape \[2\], the model was built for \[8\]"):
         check_environment(ENV, {}, {"position": 8})
+    with pytest.raises(ValueError, match="takes actions of size 2, the policy gives 6"):
+        check_environment(ENV, {}, {"position": 2}, action_size=6)
 
 
 def test_a_run_without_a_world_model_cannot_be_inspected(tmp_path):
