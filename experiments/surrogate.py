@@ -105,16 +105,17 @@ def load_data(config: dict) -> Data:
         raise ValueError(
             f"{config['method'].upper()} needs a folder of episodes; pass --config.demonstrations=DIR."
         )
-    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
-    env_name, env_options = environment_of(config["env"], episodes)
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    env_name, env_options = environment_of(config["env"], first)
     sensors = observation_setup(env_name, config["setup"]).inputs
-    missing = [name for name in sensors if episodes[0].records.get(name, np.zeros(1)).ndim != 2]
+    missing = [name for name in sensors if first[0].records.get(name, np.zeros(1)).ndim != 2]
     if missing:
         raise ValueError(
             f"Set-up {config['setup']!r} of {env_name!r} needs {', '.join(missing)}, which the demonstrations do not "
             "have as vectors; these agents learn from vectors: choose mdp or lpomdp."
         )
-    body = load_episodes(config["embodiment"]) if config["embodiment"] else episodes
+    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"], keys=sensors)
+    body = load_episodes(config["embodiment"], keys=sensors) if config["embodiment"] else episodes
     moments = statistics(body, sensors) if config["standardize"] else {}
     num_frames = config["stack"] or (1 if config["setup"] == "mdp" else 3)
     observer = Observer(sensors, num_frames, moments)

@@ -135,6 +135,21 @@ def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
     assert_same_episodes(single / "episodes", reference / "seeds" / "0" / "episodes")
 
 
+def test_of_data_with_images_only_the_vectors_are_read(tmp_path, monkeypatch):
+    read = []
+
+    def spy(*args, **kwargs):
+        episodes = load_episodes(*args, **kwargs)
+        read.extend(value for episode in episodes for value in episode.records.values())
+        return episodes
+
+    monkeypatch.setattr(surrogate, "load_episodes", spy)
+    folders = write_data(tmp_path, render_size=64, episode_length=4)
+    data = surrogate.load_data(make_config(get_config("ot-tiny"), folders, "observations").to_dict())
+    assert [values.shape for values in data.demonstrations] == [(5, 3 * 2)] * 4
+    assert not any(isinstance(value, np.ndarray) and value.ndim == 4 for value in read)
+
+
 def test_what_is_missing_is_named(data, tmp_path):
     with pytest.raises(ValueError, match="OT needs a folder of episodes; pass --config.demonstrations=DIR."):
         surrogate.run(get_config("ot-tiny"), tmp_path / "a")
