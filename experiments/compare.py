@@ -33,6 +33,7 @@ LABELS = {
 }
 ORACLES = ("mbbc", "bc")
 FROM_VECTORS = ("gaifo", "ot")
+FROM_BODY = ("aime", "bco", "bco_alpha", "iidm", "mbbc")  # what actions do is learnt from embodiment data
 WITH_WORLD_MODEL = ("aime", "mbbc")
 
 
@@ -56,17 +57,22 @@ def compare(config, directory: RunDirectory) -> dict:
     for name in ("embodiment", "demonstrations"):
         if not config[name]:
             raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
-    episodes = load_episodes(config.demonstrations, limit=config.num_demonstrations)
-    expert = expert_return(episodes)
+    env_name, episodes, body = read_data(config)
+    expert = expert_return(load_episodes(config.demonstrations, keys=()))  # of all, as the stages have it
     if expert is None or expert <= 0:
         raise ValueError(
             f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} tell no return above 0; "
             "use episodes with rewards."
         )
-    env_name, _ = environment_of(config.env, episodes)
-    methods, left_out = applicable(config, env_name, episodes)
+    methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
         print(f"Without {LABELS[method]}: {why}", flush=True)
+    if config.published_data and not published_cells(config, env_name):
+        print(
+            f"Without published numbers: there are none for {config.published_data!r} data, {env_name!r}, set-up "
+            f"{config.setup!r}.",
+            flush=True,
+        )
     stages = Stages(directory.path)
     results = run_methods(config, stages, methods)
     with stages.timed("report"):
@@ -76,8 +82,37 @@ def compare(config, directory: RunDirectory) -> dict:
     return directory.mark_done(summary | {"seconds": stages.seconds})
 
 
-def applicable(config, env_name: str, episodes: list[Episode]) -> tuple[list[str], dict[str, str]]:
+def read_data(config) -> tuple[str, list[Episode], list[Episode]]:
+    """(environment, demonstrations, up to two episodes of the embodiment data), with what the set-up reads of them.
+
+    Raises:
+      ValueError: episodes lack a sensor of the set-up.
+    """
+    first = load_episodes(config.demonstrations, limit=1, images_on_disk=True)
+    env_name, _ = environment_of(config.env, first)
+    inputs = observation_setup(env_name, config.setup).inputs
+    body = load_episodes(config.embodiment, limit=1, images_on_disk=True)
+    for name, some in (("demonstrations", first), ("embodiment", body)):
+        missing = [sensor for sensor in inputs if sensor not in some[0].records]
+        if missing:
+            raise ValueError(
+                f"The episodes in {config[name]} lack {', '.join(missing)}, which set-up {config.setup!r} of "
+                f"{env_name!r} needs; they have {', '.join(some[0].sensors)}. Use others for --config.{name}, or "
+                "another set-up."
+            )
+    options = dict(keys=(*inputs, "pre_action"), images_on_disk=True)
+    episodes = load_episodes(config.demonstrations, limit=config.num_demonstrations, **options)
+    return env_name, episodes, load_episodes(config.embodiment, limit=2, **options)
+
+
+def applicable(
+    config, env_name: str, episodes: list[Episode], body: list[Episode]
+) -> tuple[list[str], dict[str, str]]:
     """(methods that these data allow, in the config's order; {method that they do not: why}).
+
+    Args:
+      episodes: the demonstrations.
+      body: two episodes of the embodiment data, or the only one.
 
     Raises:
       ValueError: an unknown method.
@@ -86,6 +121,12 @@ def applicable(config, env_name: str, episodes: list[Episode]) -> tuple[list[str
     if unknown:
         raise ValueError(f"Unknown method {unknown[0]!r}. Known: {', '.join(LABELS)}.")
     left_out = {}
+    if min(len(episodes), len(body), config.bco_alpha.num_embodiment or 2) < 2:
+        left_out["bco_alpha"] = (
+            "it validates on whole episodes and needs two demonstrations and two episodes of embodiment data."
+        )
+    if not has_actions(body):
+        left_out |= dict.fromkeys(FROM_BODY, "the embodiment data have no actions.")
     if not has_actions(episodes):
         left_out |= dict.fromkeys(ORACLES, "the demonstrations have no actions.")
     inputs = observation_setup(env_name, config.setup).inputs
@@ -142,9 +183,22 @@ def method_config(config, stages: Stages, method: str):
         shared["model"] = str(stages.path("pretrain"))
     else:
         shared |= {"setup": config.setup, "embodiment": config.embodiment}
-    result = changed(config[method], **shared)
-    result.evaluation.random_return = config.random_return
-    return result
+    return changed(config[method], **shared)
+
+
+def published_cells(config, env_name: str) -> dict[str, published_results.PublishedCell]:
+    """{label of a method: its published number}, for the data that `config.published_data` names.
+
+    Raises:
+      ValueError: nothing was published for data of that name.
+    """
+    known = published_results.datasets()
+    if config.published_data and config.published_data not in known:
+        raise ValueError(
+            f"Unknown published data {config.published_data!r}. Known: {', '.join(known)}; pass one of them as "
+            "--config.published_data."
+        )
+    return published_results.cells_of(env_name, config.published_data, config.setup)
 
 
 def report(
@@ -153,10 +207,7 @@ def report(
     """Writes table and figure into `workdir` and returns the table."""
     from experiments import comparison_figure, plot_style  # matplotlib is slow to import
 
-    published = {}
-    if config.published_data:
-        published = published_results.cells_of(env_name, config.published_data, config.setup)
-    rows = []
+    published, rows = published_cells(config, env_name), []
     for method, result in results.items():
         cell = published.get(LABELS[method])
         values = (None, None) if cell is None else (cell.mean, cell.std)

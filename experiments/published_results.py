@@ -73,6 +73,11 @@ def cells() -> list[PublishedCell]:
     return [PublishedCell(**values) for values in _aime_v1()["cells"]]
 
 
+def datasets() -> list[str]:
+    """Names of the embodiment data that `cells` know: "random", "p2e", "mix", and tasks whose replay they are."""
+    return list(dict.fromkeys(c.dataset for c in cells()))
+
+
 def cell(embodiment: str, dataset: str, task: str, method: str, setup: str) -> PublishedCell:
     """The published number for one method.
 

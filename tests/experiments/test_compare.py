@@ -10,6 +10,7 @@ from imitation_data import make_config, write_data
 from experiments import aggregate, compare
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
+from worldmodels.episodes import append_episode, load_episodes
 
 CHOSEN = ("aime", "bco", "ot", "mbbc", "bc")  # one of each kind; the others have tests of their own
 
@@ -54,27 +55,83 @@ def test_every_known_method_is_compared_unless_chosen_otherwise():
     assert tuple(get_config().methods) == METHODS == tuple(compare.LABELS)
 
 
-def test_a_method_can_be_added_later(data, tmp_path):
-    few = make_config(get_config("tiny"), data, methods=("bco",))
-    compare.run(few, tmp_path)
-    began = (tmp_path / "bco" / "DONE").stat().st_mtime_ns
-    summary = compare.run(make_config(get_config("tiny"), data, methods=("bco", "bc")), tmp_path)
+@pytest.fixture(scope="module")
+def grown(data, tmp_path_factory):
+    """(workdir, summary, when BCO was done) of BCO(0) with two demonstrations, to which BC is added later."""
+    workdir = tmp_path_factory.mktemp("grown")
+    options = dict(num_demonstrations=2)
+    compare.run(make_config(get_config("tiny"), data, methods=("bco",), **options), workdir)
+    began = (workdir / "bco" / "DONE").stat().st_mtime_ns
+    options |= dict(methods=("bco", "bc"), random_return=3.0)
+    return workdir, compare.run(make_config(get_config("tiny"), data, **options), workdir), began
+
+
+def test_a_method_and_the_return_of_the_random_policy_can_be_added_later(grown):
+    workdir, summary, began = grown
     assert tuple(summary["returns"]) == ("bco", "bc")
-    assert (tmp_path / "bco" / "DONE").stat().st_mtime_ns == began
+    assert (workdir / "bco" / "DONE").stat().st_mtime_ns == began
+
+
+def test_the_expert_is_the_whole_folder_as_in_every_stage(grown, data):
+    workdir, summary, _ = grown
+    expert = np.mean([episode.return_ for episode in load_episodes(data / "demonstrations")])
+    stage = json.loads((workdir / "bco" / "DONE").read_text())
+    assert summary["expert"] == stage["expert_return"] == pytest.approx(expert)
 
 
 def test_oracles_are_left_out_without_actions_and_vectors_without_vectors(data):
-    from worldmodels.episodes import load_episodes
-
     config = get_config("tiny")
-    episodes = load_episodes(data / "observations")
-    methods, left_out = compare.applicable(config, "fake-pointmass", episodes)
+    episodes, body = load_episodes(data / "observations"), load_episodes(data / "embodiment")
+    methods, left_out = compare.applicable(config, "fake-pointmass", episodes, body)
     assert set(left_out) == {"mbbc", "bc"} and "bco" in methods
     with_images = [
         e.records.update(image=np.zeros((e.num_records, 64, 64, 3), np.uint8)) or e for e in episodes
     ]
     config.setup = "visual"
-    assert set(compare.applicable(config, "fake-pointmass", with_images)[1]) == {"gaifo", "ot", "mbbc", "bc"}
+    _, left_out = compare.applicable(config, "fake-pointmass", with_images, body)
+    assert set(left_out) == {"gaifo", "ot", "mbbc", "bc"}
+
+
+@pytest.mark.parametrize(("num_demonstrations", "num_body"), [(1, 2), (2, 1)])
+def test_bco_alpha_is_left_out_where_there_is_no_episode_to_validate_on(data, num_demonstrations, num_body):
+    episodes = load_episodes(data / "demonstrations", num_demonstrations)
+    body = load_episodes(data / "embodiment", num_body)
+    _, left_out = compare.applicable(get_config("tiny"), "fake-pointmass", episodes, body)
+    assert set(left_out) == {"bco_alpha"} and "needs two demonstrations" in left_out["bco_alpha"]
+
+
+def test_what_learns_from_embodiment_data_is_left_out_where_they_have_no_actions(data):
+    episodes, body = load_episodes(data / "demonstrations"), load_episodes(data / "observations")
+    methods, _ = compare.applicable(get_config("tiny"), "fake-pointmass", episodes, body)
+    assert methods == ["gaifo", "ot", "bc"]
+
+
+def test_episodes_that_lack_a_sensor_are_refused_before_any_stage(data, tmp_path):
+    for episode in load_episodes(data / "demonstrations"):
+        del episode.records["velocity"]
+        append_episode(tmp_path / "blind", episode)
+    config = make_config(get_config("tiny"), data, setup="mdp", demonstrations=str(tmp_path / "blind"))
+    with pytest.raises(ValueError, match="lack velocity, which set-up 'mdp' of 'fake-pointmass' needs"):
+        compare.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "pretrain").exists()
+
+
+def test_images_stay_on_disk_and_only_the_vectors_of_the_set_up_are_read(tmp_path):
+    data = write_data(tmp_path, render_size=64, episode_length=4)
+    _, episodes, body = compare.read_data(make_config(get_config("tiny"), data))
+    assert episodes[0].sensors == body[0].sensors == ("position",)
+    assert (len(episodes), len(body)) == (4, 2)
+
+
+def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_path, capsys, monkeypatch):
+    config = make_config(get_config("tiny"), data, published_data="rndom")
+    with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: .*random.*; pass one"):
+        compare.run(config, tmp_path / "a")
+    assert not (tmp_path / "a" / "pretrain").exists()
+    monkeypatch.setattr(compare, "run_methods", lambda *_: {"bco": {"return": [[1.0], [2.0]]}})
+    compare.run(make_config(get_config("tiny"), data, published_data="random"), tmp_path / "b")
+    absent = "Without published numbers: there are none for 'random' data, 'fake-pointmass', set-up 'lpomdp'."
+    assert absent in capsys.readouterr().out
 
 
 def test_unknown_methods_and_missing_folders_are_named(data, tmp_path):

@@ -10,6 +10,10 @@ def test_every_cell_of_the_paper_is_there_once():
     assert len(cells) == len(names) == (6 * 3 + 6 * 4) * 2 * 3
 
 
+def test_the_embodiment_data_are_known_by_name():
+    assert {"random", "p2e", "mix", "stand", "runbackward"} <= set(published_results.datasets())
+
+
 @pytest.mark.parametrize(
     "name, mean, std",
     [
