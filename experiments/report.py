@@ -17,12 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments import published_results, sweep_tables
+from experiments import published_results, sweep_notes, sweep_tables
 from experiments import sweep_statistics as aggregates
 from experiments.files import write_atomically
 from experiments.main import is_user_error
+from experiments.statistics import Improvement
 from experiments.sweep_results import Cell, Results, read_results
-from experiments.sweep_statistics import Normalisation
+from experiments.sweep_statistics import Normalisation, Pair
 from experiments.sweep_tables import TextTable
 
 MAX_VIDEOS = 6
@@ -33,18 +34,23 @@ def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str
     """Writes the report.
 
     Returns:
-      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished", "unreadable": {path: why}}.
+      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished", "unreadable": {path: why},
+      "notes": [sentences about runs that do not belong together and tasks that are left out]}.
 
     Raises:
       ValueError: a folder that does not exist, or no finished run below them.
     """
     results = read_results(folders)
     out = Path(out) if out else Path(folders[0]) / "report"
-    known = [n for n in aggregates.normalisations(results) if _applies(n, results)]
-    tables = write_tables(results, known, out / "tables")
-    figures = write_figures(results, known, out / "figures")
+    by_expert, *others = aggregates.normalisations(results)
+    known = [n for n in (by_expert, *others) if _applies(n, results)]
+    notes = sweep_notes.notes(results, known or [by_expert])
+    pairs = aggregates.improvements(results, known[0]) if known else {}
+    tables = write_tables(results, known, pairs, out / "tables")
+    figures = write_figures(results, known, pairs, out / "figures")
     write_atomically(out / "scores.csv", sweep_tables.to_csv(sweep_tables.seed_rows(results, known)))
-    page = write_page(results, tables, figures, out, title or Path(folders[0]).resolve().name, folders)
+    title = title or Path(folders[0]).resolve().name
+    page = write_page(results, notes, tables, figures, out, title, folders)
     return {
         "page": str(page),
         "tables": [table.name for table in tables],
@@ -52,16 +58,21 @@ def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str
         "num_runs": sum(len(cell.runs) for cell in results.cells),
         "unfinished": [str(path) for path in results.unfinished],
         "unreadable": {str(path): why for path, why in results.unreadable},
+        "notes": notes,
     }
 
 
-def write_tables(results: Results, known: Sequence[Normalisation], folder: Path) -> list[TextTable]:
+def write_tables(
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
+) -> list[TextTable]:
     """All tables, also on disk."""
     tables = []
     for normalisation in known:
         found = aggregates_of(results, normalisation)
-        tables.append(sweep_tables.aggregate_table(found, normalisation))
+        tables.append(sweep_tables.aggregate_table(found, normalisation, results))
         tables.append(sweep_tables.cell_table(results, normalisation))
+    if pairs:
+        tables.append(sweep_tables.improvement_table(pairs, known[0]))
     success = sweep_tables.success_table(results)
     tables += [sweep_tables.return_table(results), *([success] if success else [])]
     for table in tables:
@@ -75,7 +86,9 @@ def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, a
     return {name: aggregates.aggregate(list(of.values())) for name, of in scores.items() if of}
 
 
-def write_figures(results: Results, known: Sequence[Normalisation], folder: Path) -> dict[str, str]:
+def write_figures(
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
+) -> dict[str, str]:
     """All figures on disk; {name of the file: what it shows}."""
     from experiments import plot_style, sweep_figures  # matplotlib is slow to import
 
@@ -102,16 +115,26 @@ def write_figures(results: Results, known: Sequence[Normalisation], folder: Path
         profiles = {name: aggregates.performance_profile(of, thresholds) for name, of in scores.items()}
         figure = sweep_figures.performance_profiles(profiles, thresholds, x_label=normalisation.text)
         save(f"profiles_{normalisation.key}", figure, f"Share of seeds above a score, {normalisation.text}")
-    if known and len(results.methods) > 1:
-        found = aggregates.improvements(results, known[0])
-        pairs = dict(sorted(found.items(), key=lambda pair: -pair[1].probability)[:MAX_PAIRS])
-        if pairs:
-            figure = sweep_figures.improvement_intervals(pairs)
-            save("improvement", figure, "Probability that a seed of one method beats one of another")
+    if pairs:
+        drawn, text = drawn_pairs(pairs)
+        save("improvement", sweep_figures.improvement_intervals(drawn), text)
     for task in results.tasks:
         for unit, figure in curves(results, task).items():
             save(f"curves_{task}_{unit}", figure, f"{task}: return during training, against {unit}s")
     return shown
+
+
+def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, str], Improvement], str]:
+    """The pairs that the figure shows, each with the better method first, and a text that says what it leaves out."""
+    better: dict[tuple[str, str], Improvement] = {}
+    for names, pair in pairs.items():
+        if names[::-1] not in better and pair.improvement.probability >= 0.5:
+            better[names] = pair.improvement
+    drawn = dict(sorted(better.items(), key=lambda pair: -pair[1].probability)[:MAX_PAIRS])
+    text = "Probability that a seed of one method beats one of another, the better method first"
+    if len(drawn) < len(better):
+        text += f": the {len(drawn)} highest of {len(better)} pairs; tables/improvement.csv has all"
+    return drawn, text
 
 
 def curves(results: Results, task: str) -> dict:
@@ -129,7 +152,9 @@ def curves(results: Results, task: str) -> dict:
             if published:
                 steps, means = zip(*published.items(), strict=True)
                 drawn[clock][f"{cell.method}, published"] = figures.Curve(steps, [means])
-    levels = {"Expert": results.expert_return(task), "Random": results.random_return(task)}
+    experts = results.experts(task)
+    names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
+    levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
     levels = {name: level for name, level in levels.items() if level is not None}
     note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
     labels = {"env_step": "Simulator steps", "update": "Updates"}
@@ -143,6 +168,7 @@ def curves(results: Results, task: str) -> dict:
 
 def write_page(
     results: Results,
+    notes: Sequence[str],
     tables: Sequence[TextTable],
     figures: Mapping[str, str],
     out: Path,
@@ -162,6 +188,8 @@ def write_page(
         text = [f"{len(results.unreadable)} finished runs cannot be read and are left out:"]
         text += [f"{path}: {why}" for path, why in results.unreadable]
         sections.append(report_page.TextSection("Not readable", text))
+    if notes:
+        sections.append(report_page.TextSection("Before comparing", notes))
     diverged = [run for cell in results.cells for run in cell.runs if run.diverged]
     if diverged:
         text = [f"{run.path}: seeds {', '.join(map(str, run.diverged))}" for run in diverged]
@@ -202,7 +230,7 @@ def video_sections(results: Results, report_page) -> list:
 
 
 def _applies(normalisation: Normalisation, results: Results) -> bool:
-    return any(normalisation.apply(cell.returns, cell.task) for cell in results.cells)
+    return any(normalisation.of_cell(cell) for cell in results.cells)
 
 
 def _advances(clock: np.ndarray | None) -> bool:
@@ -243,6 +271,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         print((out / "tables" / f"{name}.md").read_text())
     if result["unfinished"]:
         print(f"Not finished, and left out: {len(result['unfinished'])} runs.")
+    for note in result["notes"]:
+        print(note)
     for path, why in result["unreadable"].items():
         print(f"Not readable, and left out: {path}: {why}")
     print(f"Report: {result['page']}")

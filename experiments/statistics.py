@@ -5,6 +5,8 @@ Everywhere `scores` are the evaluation returns of one method, one list per seed 
 seeds are what varies between two runs, episodes of one policy are not repetitions of an experiment.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -177,6 +179,11 @@ class Improvement:
 
     probability: float
     interval: Interval
+
+    def reversed(self) -> Improvement:
+        """How often the other beats the one."""
+        low, high = 1.0 - self.interval.high, 1.0 - self.interval.low
+        return Improvement(1.0 - self.probability, Interval(low, high, self.interval.kind))
 
 
 def probability_of_improvement(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import pathlib
 import re
@@ -60,11 +61,6 @@ class Cell:
         found = [run.success.get(rule) for run in self.runs]
         return None if None in found else [seed for run in found for seed in run]
 
-    @property
-    def expert(self) -> float | None:
-        """Mean return of the demonstrations."""
-        return next((run.expert for run in self.runs if run.expert is not None), None)
-
 
 @dataclasses.dataclass(frozen=True)
 class Results:
@@ -104,9 +100,22 @@ class Results:
         """Mean return of the random policy."""
         return float(np.mean(self.random[task])) if self.random.get(task) else None
 
+    def experts(self, task: str) -> list[float]:
+        """The different mean returns of demonstrations that the runs of a task record; usually one."""
+        found: list[float] = []
+        for run in (run for cell in self.of_task(task) for run in cell.runs):
+            if run.expert is not None and not any(math.isclose(run.expert, e, rel_tol=1e-6) for e in found):
+                found.append(run.expert)
+        return found
+
     def expert_return(self, task: str) -> float | None:
-        """Mean return of the demonstrations."""
-        return next((cell.expert for cell in self.of_task(task) if cell.expert is not None), None)
+        """Mean return of the demonstrations, where all runs of a task agree on it."""
+        experts = self.experts(task)
+        return experts[0] if len(experts) == 1 else None
+
+    def expert_of(self, run: RunScores) -> float | None:
+        """By what a run is measured: its own expert; that of its task if it records none."""
+        return self.expert_return(run.task) if run.expert is None else run.expert
 
 
 def read_results(folders: Iterable[str | os.PathLike]) -> Results:
@@ -182,7 +191,8 @@ def _sweep_labels(folder: pathlib.Path) -> dict[pathlib.Path, dict[str, str]]:
 def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
     """Labels of a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
     config = read_object(path / "config.json")
-    labels = {"setup": str(config.get("setup", "")), "env": str(config.get("env") or "")}
+    labels = {key: str(config.get(key) or "") for key in ("setup", "env")}
+    labels["seed"] = str(config.get("seed", ""))
     if re.fullmatch(r"seed_\d+", path.name) and len(path.parts) > 2:
         return labels | {"task": path.parts[-3], "method": path.parts[-2], "seed": path.name[5:]}
     return labels | {"task": labels["env"] or path.parent.name or "task", "method": path.name}

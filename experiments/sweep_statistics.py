@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments import statistics
+from experiments.run_scores import RunScores
 from experiments.statistics import Improvement, Interval, Scores
-from experiments.sweep_results import Results
+from experiments.sweep_results import Cell, Results
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,36 @@ class Normalisation:
 
     Attributes:
       key: for file names. text: for captions and axes.
-      apply: ([N][E] returns, task) -> [N][E] in %, or None where the task has no expert, or no random policy.
+      zero, hundred: the returns that are 0% and 100% for a run; None where they are unknown.
     """
 
     key: str
     text: str
-    apply: Callable[[Scores, str], list[list[float]] | None]
+    zero: Callable[[RunScores], float | None]
+    hundred: Callable[[RunScores], float | None]
+
+    def why_not(self, run: RunScores) -> str:
+        """What keeps a run from being normalised; "" if nothing does."""
+        zero, hundred = self.zero(run), self.hundred(run)
+        if hundred is None:
+            return "no return of an expert above zero is recorded"
+        if zero is None:
+            return "there are no runs of the random policy"
+        if hundred <= zero:
+            return f"the expert's return, {hundred:.1f}, is not above {zero:.1f}"
+        return ""
+
+    def apply(self, run: RunScores) -> list[list[float]] | None:
+        """The returns of a run, [N][E] in %, or None."""
+        if self.why_not(run):
+            return None
+        bounds = self.zero(run), self.hundred(run)
+        return [statistics.by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
+
+    def of_cell(self, cell: Cell) -> list[list[float]] | None:
+        """The returns of the runs of a cell that can be normalised, [N][E] in %; None if there are none."""
+        found = [seed for run in cell.runs for seed in self.apply(run) or ()]
+        return found or None
 
 
 @dataclass(frozen=True)
@@ -49,28 +74,19 @@ class Aggregate:
 def normalisations(results: Results) -> list[Normalisation]:
     """By the expert (as the AIME papers print), and by the random policy and the expert."""
 
-    def by_expert(scores: Scores, task: str):
-        expert = results.expert_return(task)
-        if expert is None or expert <= 0:
-            return None
-        return [statistics.by_expert(seed, expert).tolist() for seed in scores]
-
-    def by_both(scores: Scores, task: str):
-        expert, random = results.expert_return(task), results.random_return(task)
-        if expert is None or random is None or expert <= random:
-            return None
-        return [statistics.by_random_and_expert(seed, random, expert).tolist() for seed in scores]
+    def random(run: RunScores) -> float | None:
+        return results.random_return(run.task)
 
     return [
-        Normalisation("by_expert", "% of expert", by_expert),
-        Normalisation("by_random_and_expert", "% between random and expert", by_both),
+        Normalisation("by_expert", "% of expert", lambda run: 0.0, results.expert_of),
+        Normalisation("by_random_and_expert", "% between random and expert", random, results.expert_of),
     ]
 
 
 def strata(results: Results, name: str, normalisation: Normalisation) -> dict[str, list[list[float]]]:
     """{task: normalised [N][E]} of a method, where both exist."""
     cells = [cell for cell in results.cells if cell.name == name]
-    scores = {cell.task: normalisation.apply(cell.returns, cell.task) for cell in cells}
+    scores = {cell.task: normalisation.of_cell(cell) for cell in cells}
     return {task: values for task, values in scores.items() if values is not None}
 
 
@@ -114,15 +130,29 @@ def performance_profile(
     return share, *np.quantile(above, [0.025, 0.975], axis=0)
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two methods on the tasks that both have.
+
+    Attributes:
+      improvement: how often the one beats the other. num_tasks: that it is averaged over.
+    """
+
+    improvement: Improvement
+    num_tasks: int
+
+
 def improvements(
     results: Results, normalisation: Normalisation, *, resamples: int = 1000
-) -> dict[tuple[str, str], Improvement]:
-    """{(one, other): probability that one is better} of every pair of methods, over the tasks that they share."""
+) -> dict[tuple[str, str], Pair]:
+    """{(one, other): how often the one is better} of every pair of methods that share tasks, in both directions."""
     scores = {name: strata(results, name, normalisation) for name in results.methods}
     found = {}
     for ours, theirs in itertools.combinations(scores, 2):
         shared = [task for task in scores[ours] if task in scores[theirs]]
         if shared:
             pair = ([scores[name][task] for task in shared] for name in (ours, theirs))
-            found[ours, theirs] = statistics.probability_of_improvement(*pair, resamples=resamples)
+            better = statistics.probability_of_improvement(*pair, resamples=resamples)
+            found[ours, theirs] = Pair(better, len(shared))
+            found[theirs, ours] = Pair(better.reversed(), len(shared))
     return found

@@ -16,7 +16,7 @@ from experiments.files import write_atomically
 from experiments.run_scores import SUCCESS_RULES
 from experiments.statistics import Interval
 from experiments.sweep_results import Cell, Results
-from experiments.sweep_statistics import Aggregate, Normalisation
+from experiments.sweep_statistics import Aggregate, Normalisation, Pair
 from experiments.tables import EM_DASH, latex, markdown
 
 _SUITE_OF_CURVES = {"metaworld": "metaworld"}  # others are of the DeepMind Control suite
@@ -63,7 +63,9 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
     return buffer.getvalue()
 
 
-def aggregate_table(aggregates: Mapping[str, Aggregate], normalisation: Normalisation) -> TextTable:
+def aggregate_table(
+    aggregates: Mapping[str, Aggregate], normalisation: Normalisation, results: Results
+) -> TextTable:
     """A row per method: mean, median and IQM over all tasks, with their intervals."""
     names = {"mean": "Mean", "median": "Median", "iqm": "IQM"}
     headings = [
@@ -86,6 +88,7 @@ def aggregate_table(aggregates: Mapping[str, Aggregate], normalisation: Normalis
         "over seeds; IQM over the seeds of all tasks (Agarwal et al. 2021). Intervals: stratified bootstrap over seeds "
         "within tasks, and episodes within seeds."
     )
+    caption += _experts_differ(results)
     return TextTable(
         f"aggregate_{normalisation.key}",
         f"Over all tasks, {normalisation.text}",
@@ -118,7 +121,7 @@ def cell_table(results: Results, normalisation: Normalisation) -> TextTable:
                 value = None if cell is None else _published(cell)
                 row.append(EM_DASH if value is None else f"{value:.1f}")
                 continue
-            scores = None if cell is None else normalisation.apply(cell.returns, task)
+            scores = None if cell is None else normalisation.of_cell(cell)
             row.append(EM_DASH if scores is None else with_interval(scores))
             if scores is not None:
                 numbers.append(_numbers(cell, scores))
@@ -127,6 +130,7 @@ def cell_table(results: Results, normalisation: Normalisation) -> TextTable:
         f"{normalisation.text[:1].upper()}{normalisation.text[1:]}: mean over seeds ± half of its 95% interval "
         "(number of seeds), Student's t up to nine seeds; with one seed over its episodes."
     )
+    caption += _experts_differ(results)
     if beside:
         caption += f" {published_results.source().caption}"
     return TextTable(
@@ -139,15 +143,17 @@ def return_table(results: Results) -> TextTable:
     headings = ["Task", "Random", *results.methods, "Expert"]
     cells, numbers = [], []
     for task in results.tasks:
-        random, expert = results.random_return(task), results.expert_return(task)
+        random, experts = results.random_return(task), results.experts(task)
         row = [task, EM_DASH if random is None else f"{random:.1f}"]
         for name in results.methods:
             cell = results.cell(task, name)
             row.append(EM_DASH if cell is None else with_interval(cell.returns))
             if cell is not None:
+                expert = results.expert_return(task)
                 numbers.append(_numbers(cell, cell.returns) | {"random": random, "expert": expert})
-        cells.append([*row, EM_DASH if expert is None else f"{expert:.1f}"])
+        cells.append([*row, ", ".join(f"{expert:.1f}" for expert in experts) or EM_DASH])
     caption = "Undiscounted returns: mean over seeds ± half of its 95% interval (number of seeds)."
+    caption += _experts_differ(results)
     return TextTable("returns", "Returns", headings, cells, numbers, caption)
 
 
@@ -177,6 +183,24 @@ def success_table(results: Results) -> TextTable | None:
     )
 
 
+def improvement_table(pairs: Mapping[tuple[str, str], Pair], normalisation: Normalisation) -> TextTable:
+    """A row per pair of methods and direction: how often a seed of the one beats one of the other."""
+    headings = ["Method", "Over", "Probability", "95% interval", "Tasks"]
+    cells, numbers = [], []
+    for (ours, theirs), pair in pairs.items():
+        better = pair.improvement
+        low, high = better.interval.low, better.interval.high
+        text = [f"{better.probability:.2f}", f"{low:.2f} to {high:.2f}"]
+        cells.append([ours, theirs, *text, str(pair.num_tasks)])
+        row = {"method": ours, "over": theirs, "probability": better.probability, "low": low, "high": high}
+        numbers.append(row | {"num_tasks": pair.num_tasks})
+    caption = (
+        "Probability that a seed of the method scores higher than one of the other, ties half, averaged over the tasks "
+        f"that both have in {normalisation.text} (Agarwal et al. 2021). Intervals: stratified bootstrap."
+    )
+    return TextTable("improvement", "Probability of improvement", headings, cells, numbers, caption)
+
+
 def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list[dict[str, object]]:
     """Everything as one long table: a row per seed of every run, for the reader's own analysis."""
     rows = []
@@ -186,9 +210,10 @@ def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list
                 row = {"task": cell.task, "method": cell.method, "dataset": cell.dataset, "setup": cell.setup}
                 row |= {"run": str(run.path), "seed": run.labels.get("seed", ""), "index": index}
                 row |= {"episodes": len(episodes), "return": float(np.mean(episodes))}
+                row["expert"] = run.expert
                 for normalisation in normalisations:
-                    scores = normalisation.apply([episodes], cell.task)
-                    row[normalisation.key] = None if scores is None else float(np.mean(scores[0]))
+                    scores = normalisation.apply(run)
+                    row[normalisation.key] = None if scores is None else float(np.mean(scores[index]))
                 row |= {f"success_{rule}": float(np.mean(v[index])) for rule, v in run.success.items()}
                 rows.append(row | {"diverged": index in run.diverged})
     return rows
@@ -218,6 +243,14 @@ def published_curve(cell: Cell) -> Mapping[int, float]:
     except ValueError:
         return {}
     return {step: point.mean for step, point in curve.items()}
+
+
+def _experts_differ(results: Results) -> str:
+    """Names the tasks whose runs were shown different experts, for captions."""
+    tasks = [task for task in results.tasks if len(results.experts(task)) > 1]
+    return (
+        f" Runs of {', '.join(tasks)} have different experts; each is measured by its own." if tasks else ""
+    )
 
 
 def _published(cell: Cell) -> float | None:

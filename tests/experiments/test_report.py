@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from experiments import report, statistics
+from experiments.statistics import Improvement, Interval
+from experiments.sweep_notes import notes
 from experiments.sweep_results import read_results
-from experiments.sweep_statistics import aggregate, normalisations, performance_profile, strata
+from experiments.sweep_statistics import Pair, aggregate, normalisations, performance_profile, strata
 from experiments.sweep_tables import cell_table, success_table
 from experiments.tables import latex, markdown
 
@@ -142,7 +144,75 @@ def test_probability_of_improvement_is_in_the_report(root):
 
     results = read_results([root])
     found = improvements(results, normalisations(results)[0], resamples=50)
-    assert found["AIME", "BCO(0)"].probability == 1.0
+    assert found["AIME", "BCO(0)"].improvement.probability == 1.0
+    assert found["BCO(0)", "AIME"].improvement.probability == 0.0
+    report.run([root])
+    rows = list(csv.DictReader(open(root / "report" / "tables" / "improvement.csv")))
+    assert [(row["method"], row["over"], row["probability"], row["num_tasks"]) for row in rows] == [
+        ("AIME", "BCO(0)", "1", "2"),
+        ("BCO(0)", "AIME", "0", "2"),
+    ]
+
+
+def test_the_figure_of_improvements_says_what_it_leaves_out(monkeypatch):
+    def pair(probability):
+        return Pair(Improvement(probability, Interval(probability, probability, "")), 1)
+
+    pairs = {("a", "b"): pair(0.9), ("b", "a"): pair(0.1), ("a", "c"): pair(0.2), ("c", "a"): pair(0.8)}
+    drawn, text = report.drawn_pairs(pairs)
+    assert list(drawn) == [("a", "b"), ("c", "a")] and "highest of" not in text
+    monkeypatch.setattr(report, "MAX_PAIRS", 1)
+    drawn, text = report.drawn_pairs(pairs)
+    assert list(drawn) == [("a", "b")] and "the 1 highest of 2 pairs" in text and "improvement.csv" in text
+
+
+def test_a_run_counts_once_however_often_its_folder_is_given(root):
+    results = read_results([root, root / "walk", root / "walk" / ".." / "walk" / "aime", root])
+    assert [len(cell.runs) for cell in results.cells] == [2, 2, 2, 2]
+    assert results.methods == ["AIME", "BCO(0)"] and results.random["walk"] == [1.0, 3.0]
+
+
+def test_runs_are_measured_by_their_own_experts_and_the_report_says_so(tmp_path, capsys):
+    write_run(tmp_path / "a", "walk", "aime", 0, [8.0])
+    write_run(tmp_path / "b", "walk", "aime", 0, [8.0], expert=20.0)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    results = read_results(folders)
+    assert strata(results, "AIME", normalisations(results)[0]) == {"walk": [[80.0], [40.0]]}
+    report.main([*map(str, folders), f"--out={tmp_path / 'out'}"])
+    said, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
+    for text in (said, page):
+        assert "walk: the runs have different experts (returns 10.0, 20.0)" in text
+        assert "walk, AIME: seed 0 comes from 2 directories" in text
+    assert "Runs of walk have different experts" in (tmp_path / "out" / "tables" / "returns.md").read_text()
+
+
+def test_a_run_without_an_expert_is_measured_by_that_of_its_task(tmp_path):
+    write_run(tmp_path, "walk", "aime", 0, [8.0])
+    write_run(tmp_path, "walk", "dreamer", 0, [9.0], expert=None)
+    results = read_results([tmp_path])
+    assert strata(results, "dreamer", normalisations(results)[0]) == {"walk": [[90.0]]}
+
+
+def test_tasks_that_cannot_be_normalised_are_named_with_the_reason(root, capsys):
+    write_run(root, "fall", "aime", 0, [1.0], expert=-5.0)
+    write_run(root, "sit", "aime", 0, [1.0], expert=None)
+    path = write_run(root, "run", "random", 0, [], labels={"task": "run", "method": "random"})
+    (path / "metrics.jsonl").write_text('{"episode/return": [10.0, 30.0]}\n')
+    report.main([str(root)])
+    said, page = capsys.readouterr().out, (root / "report" / "report.html").read_text()
+    for text in (said, page):
+        assert (
+            "fall: not in the aggregates in % of expert, because" in text and "-5.0, is not above 0.0" in text
+        )
+        assert "sit: not in the aggregates in % of expert, because no return of an expert" in text
+        assert "run: not in the aggregates in % between random and expert, because" in text
+
+
+def test_runs_that_belong_together_need_no_notes(root):
+    path = write_run(root, "run", "random", 0, [], labels={"task": "run", "method": "random"})
+    (path / "metrics.jsonl").write_text('{"episode/return": [1.0]}\n')
+    results = read_results([root])
+    assert notes(results, normalisations(results)) == []
 
 
 def test_a_report_has_tables_figures_scores_and_a_page(root):
