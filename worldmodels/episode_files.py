@@ -24,6 +24,7 @@ _METADATA = "metadata"
 _RESERVED = (_METADATA, "file", "allow_pickle")  # numpy takes the latter two for arguments of its own
 _MAX_METADATA_BYTES = 60_000  # an HDF5 attribute holds 64 KiB
 _ALWAYS_READ = 2**28  # bytes
+_BEST_COMPRESSION = 1100  # of deflate; that of LZF is lower
 _UNREADABLE = (
     OSError,
     LookupError,
@@ -170,24 +171,29 @@ def _check_metadata(metadata: object, source: object) -> None:
     """Refuses metadata whose parts others would stumble over."""
     if not isinstance(metadata, dict):
         raise EpisodeError(
-            f"{source} has metadata that are a {type(metadata).__name__}, expected names and values; write it again."
+            f"{source} has metadata of type {type(metadata).__name__}, expected names and values; write it again."
         )
     for name, kind in (("environment", str), ("rendering", dict)):
         if not isinstance(metadata.get(name), kind | None):
             raise EpisodeError(
-                f"{source} has metadata that say {name} {metadata[name]!r}, expected a {kind.__name__}; write it again."
+                f"{source} has metadata with the {name} {metadata[name]!r}, expected a {kind.__name__}; write it again."
             )
 
 
-def check_memory(num_bytes: float, source: object) -> None:
-    """Refuses to read more than there is memory for: a small file can declare any size."""
+def check_memory(num_bytes: float, path: Path) -> None:
+    """Refuses to read more than there is memory for, or than a file can hold: a small one can declare any size."""
     if num_bytes < _ALWAYS_READ:
         return  # not worth a look
-    free = psutil.virtual_memory().available
+    free, size = psutil.virtual_memory().available, path.stat().st_size
+    declared = f"{path} declares {num_bytes / 2**30:.1f} GiB of arrays"
+    if num_bytes > _BEST_COMPRESSION * size:
+        raise EpisodeError(
+            f"{declared} in a file of {size} bytes, so that they were never written; delete it."
+        )
     if num_bytes > free:
         raise EpisodeError(
-            f"{source} declares {num_bytes / 2**30:.1f} GiB of arrays, and {free / 2**30:.1f} GiB of memory are free; "
-            "it is damaged, or has to be split into shorter episodes."
+            f"{declared}, and {free / 2**30:.1f} GiB of memory are free; it is damaged, or has to be split into "
+            "shorter episodes."
         )
 
 

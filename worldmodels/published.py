@@ -82,7 +82,7 @@ def load(
     Raises:
       ValueError: naming what does not fit.
     """
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).expanduser()
     config = read_config(folder / CONFIG)
     tensors = read_tensors(folder / "model.pt")
     arguments = world_model_arguments(config, tensors, sizes or {}, new_heads)

@@ -216,9 +216,10 @@ def test_other_tasks_and_black_images_are_noted(tmp_path):
 # Rendering and videos -----------------------------------------------------------------------------------------
 
 
-def test_stored_states_become_images_of_any_size(tmp_path):
+def test_stored_states_become_images_of_any_size(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
     folder_of(tmp_path / "data" / "a", *(without(played(seed), "image") for seed in range(3)))
-    result = run(config_of("render", tmp_path / "data", image_size=16), str(tmp_path / "out"))
+    result = run(config_of("render", "~/data", image_size=16), "~/out")
     assert result == {"num_episodes": 3, "num_images": 15}
     for seed in range(3):
         episode = read_episode(tmp_path / "out" / "episodes" / "a" / f"{seed}.hdf5")

@@ -8,11 +8,14 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 
+from worldmodels import episode_files
 from worldmodels.episodes import (
     SUFFIXES,
     Episode,
@@ -285,22 +288,35 @@ def test_a_nested_hdf5_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("images_on_disk", [False, True])
-def test_a_small_file_that_declares_more_than_there_is_memory_for_is_refused(tmp_path, images_on_disk):
+def test_a_small_file_that_declares_gigabytes_is_refused(tmp_path, images_on_disk):
     write_episode(tmp_path / "0.hdf5", make_episode())
     with h5py.File(tmp_path / "0.hdf5", "a") as file:
-        file.create_dataset("many", (5, 10**13), "float64", chunks=(1, 1000))
-    with pytest.raises(EpisodeError, match="declares 372529.0 GiB of arrays"):
+        file.create_dataset("many", (5, 10**8), "float64", chunks=(1, 1000))
+    with pytest.raises(EpisodeError, match=r"declares 3.7 GiB of arrays in a file of \d+ bytes"):
         read_episode(tmp_path / "0.hdf5", images_on_disk=images_on_disk)
     assert read_episode(tmp_path / "0.hdf5", ["height"], images_on_disk=images_on_disk).num_records == 5
+
+
+def test_more_than_there_is_memory_for_is_refused_unless_it_stays_on_disk(tmp_path, monkeypatch):
+    monkeypatch.setattr(episode_files, "_ALWAYS_READ", 2**20)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: types.SimpleNamespace(available=2**21))
+    images = np.random.default_rng(0).integers(0, 256, (5, 500, 500, 3), dtype=np.uint8)
+    write_episode(tmp_path / "0.hdf5", make_episode(image=images))
+    with pytest.raises(EpisodeError, match="0.0 GiB of memory are free.*split into shorter episodes"):
+        read_episode(tmp_path / "0.hdf5")
+    image = read_episode(tmp_path / "0.hdf5", images_on_disk=True).records["image"]
+    np.testing.assert_array_equal(image[1:3], images[1:3])
+    with pytest.raises(EpisodeError, match="split into shorter episodes"):
+        np.asarray(image)
 
 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ([1], "metadata that are a list"),
-        (None, "metadata that are a NoneType"),
-        ({"environment": 5}, "say environment 5, expected a str"),
-        ({"rendering": "fast"}, "say rendering 'fast', expected a dict"),
+        ([1], "metadata of type list"),
+        (None, "metadata of type NoneType"),
+        ({"environment": 5}, "with the environment 5, expected a str"),
+        ({"rendering": "fast"}, "with the rendering 'fast', expected a dict"),
     ],
 )
 def test_metadata_of_another_kind_are_neither_read_nor_written(path, metadata, message):
