@@ -66,7 +66,6 @@ def mix_folders(
         source or around one, or exists and is something else. Nothing is left of a mix that is refused.
     """
     target = Path(target)
-    check_apart(sources, target)
     paths = [
         path
         for source in sources
@@ -74,6 +73,7 @@ def mix_folders(
     ]
     if not paths:
         raise EpisodeError("mix_folders was given no sources; name at least one folder of episodes.")
+    check_apart(sources, target)
     manifest = json.dumps(
         [[os.path.relpath(path, target.parent), path.stat().st_size] for path in paths], indent=0
     )

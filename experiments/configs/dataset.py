@@ -12,7 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Run: python -m experiments.dataset --config=experiments/configs/dataset.py:PRESET --config.data=DIR[,DIR]
 
     statistics   number, length, return and success of the episodes of each folder
-    check        every file: damaged, misaligned, odd dtypes, missing sensors, mixed set-ups, turned images; exit code 2 if any
+    check        every file: damaged, misaligned, odd dtypes, sensors or set-ups, turned images; exit code 2 if any
     mix          some episodes of several folders into WORKDIR/episodes
     render       images of stored physics states into copies in WORKDIR/episodes
     export       one episode as WORKDIR/episode.mp4 or .gif
