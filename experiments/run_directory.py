@@ -1,9 +1,11 @@
 """The directory of one run: who owns it, what made it, whether it is done, and whether it should stop.
 
 A run directory holds `config.json`, `metadata.json`, whatever the run writes, and, at the end, `DONE`. The
-same command continues the run that lies in it; a changed config is refused; `fresh` starts over.
+same command continues the run that lies in it; a changed config is refused; `fresh` starts over. A start that fails
+before any work was done leaves nothing.
 """
 
+import contextlib
 import datetime
 import fcntl
 import fnmatch
@@ -59,6 +61,7 @@ _PACKAGES = (
     "gymnasium",
     "torch",
 )
+_BOOKKEEPING = ("config.json", "metadata.json", ".lock")  # what a start leaves before any work is done
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _ABSENT = "(absent)"
 
@@ -112,8 +115,12 @@ class RunDirectory:
         self._config = plain_config(config or {})
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}
+        # What was there before this start.
+        self._missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._found: set[str] = set()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            self._found = set(os.listdir(self.path))
             self._lock = _lock(self.path)
         except (FileExistsError, NotADirectoryError):
             raise RunError(f"{self.path} is not a directory. Choose another --workdir.") from None
@@ -124,14 +131,17 @@ class RunDirectory:
         try:
             if fresh:
                 _clear(self.path)
+                self._found &= {".lock"}
             self._write_config(allow_changes)
             self._write_metadata()
         except OSError as error:
+            self._leave_nothing()
             self._lock.close()
             raise RunError(
                 f"Cannot write to {self.path}: {error.strerror}. Check free space and permissions."
             ) from error
         except BaseException:
+            self._leave_nothing()
             self._lock.close()
             raise
         self._catch_signals()
@@ -139,7 +149,9 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         return self
 
-    def __exit__(self, *exception) -> None:
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, Exception) and not isinstance(error, Interrupted):
+            self._leave_nothing()
         self.close()
 
     def __truediv__(self, name: str) -> pathlib.Path:
@@ -192,6 +204,18 @@ class RunDirectory:
             signal.signal(number, handler)
         self._previous_handlers = {}
         self._lock.close()
+
+    def _leave_nothing(self) -> None:
+        """Removes what this start has made of a new run if no work came of it: a corrected command may start."""
+        with contextlib.suppress(OSError):
+            made = [path for path in self.path.iterdir() if path.name not in self._found]
+            results = [path for path in made if path.name not in _BOOKKEEPING and not _is_empty(path)]
+            if "config.json" in self._found or results:
+                return
+            for path in made:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for folder in self._missing:
+                folder.rmdir()
 
     def _write_config(self, allow_changes: Sequence[str]) -> None:
         path = self.path / "config.json"
@@ -281,6 +305,8 @@ def _lock(folder: pathlib.Path):
     file = open(folder / ".lock", "a+")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(folder / ".lock")):
+            raise BlockingIOError  # its owner has just removed what it made
     except BlockingIOError:
         file.seek(0)
         owner = file.read().strip() or "another process"
@@ -292,6 +318,13 @@ def _lock(folder: pathlib.Path):
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()
     return file
+
+
+def _is_empty(path: pathlib.Path) -> bool:
+    """True for a file without content, and for a folder with nothing but these."""
+    if path.is_symlink():
+        return False
+    return all(map(_is_empty, path.iterdir())) if path.is_dir() else path.stat().st_size == 0
 
 
 def _clear(folder: pathlib.Path) -> None:

@@ -1,5 +1,7 @@
+import contextlib
 import json
 import os
+import shutil
 import signal
 
 import ml_collections
@@ -67,6 +69,42 @@ def test_a_refused_config_leaves_the_directory_free(tmp_path):
     with pytest.raises(RunError):
         RunDirectory(tmp_path, {"seed": 1})
     RunDirectory(tmp_path, {"seed": 0}).close()
+
+
+def test_a_start_that_fails_before_any_work_leaves_nothing(tmp_path):
+    for folder in (tmp_path / "a" / "run", tmp_path / "there"):
+        (tmp_path / "there").mkdir(exist_ok=True)
+        with (
+            pytest.raises(ValueError, match="no such data"),
+            RunDirectory(folder, {"data": "typo"}) as directory,
+        ):
+            (directory / "episodes").mkdir()
+            raise ValueError("no such data")
+        assert list(tmp_path.iterdir()) == [tmp_path / "there"] and not list((tmp_path / "there").iterdir())
+        RunDirectory(folder, {"data": "right"}).close()
+        shutil.rmtree(folder.parent if folder.parent != tmp_path else folder)
+
+
+def test_what_a_failed_start_has_not_made_stays(tmp_path):
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(ValueError), RunDirectory(tmp_path, {}):
+        raise ValueError
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+    with pytest.raises(RunError, match="no run has made"):
+        RunDirectory(tmp_path, {}, fresh=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, None])
+def test_work_that_was_done_stays(tmp_path, error):
+    with pytest.raises(error) if error else contextlib.nullcontext(), RunDirectory(tmp_path, {}) as directory:
+        (directory / "metrics.jsonl").write_text("{}" if error is ValueError else "")
+        if error:
+            raise error
+    assert (tmp_path / "config.json").is_file()
+    with pytest.raises(ValueError), RunDirectory(tmp_path, {}) as directory:  # that continues
+        raise ValueError
+    assert (tmp_path / "config.json").is_file()
 
 
 def test_more_updates_are_allowed_and_undo_done(tmp_path):
