@@ -187,14 +187,17 @@ def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
 def is_user_error(error: BaseException) -> bool:
     """True for errors that a user can cause and our code explains, as opposed to errors of the program.
 
-    Those are our own exceptions, and a ValueError or OSError that our code, not a library, has raised.
+    Those are our own exceptions, a ValueError or OSError that our code, not a library, has raised, and whatever the
+    system says of a file that our code has asked for, also by way of a library such as pathlib.
     """
     if type(error).__module__.partition(".")[0] in _OURS:
         return True
     if not isinstance(error, ValueError | OSError) or error.__traceback__ is None:
         return False
-    *_, (last, _) = traceback.walk_tb(error.__traceback__)
-    return last.f_globals.get("__name__", "").partition(".")[0] in (*_OURS, "__main__")
+    names = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    ours = [name.partition(".")[0] in (*_OURS, "__main__") for name in names]
+    of_a_file = isinstance(error, OSError) and error.errno is not None and error.filename is not None
+    return any(ours) if of_a_file else ours[-1]
 
 
 def _define_flags(argv: Sequence[str], default_workdir: str | None, flags: Mapping[str, str]):
@@ -263,7 +266,11 @@ def _in_one_line(failure) -> None:
 def _complain(error: BaseException, hint: str = "") -> int:
     """Prints an error of the user as one sentence and returns the exit code for it."""
     if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}." if error.filename else f"{error.strerror}."
+        text = (
+            f"Cannot read or write {error.filename}: {error.strerror}."
+            if error.filename
+            else f"{error.strerror}."
+        )
     else:
         text = " ".join(str(error).split()) or type(error).__name__
     print(f"Error: {text}{hint}", file=sys.stderr)

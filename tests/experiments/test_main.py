@@ -145,6 +145,21 @@ def test_an_error_inside_a_library_keeps_its_traceback():
     assert not is_user_error(error.value)
 
 
+def test_what_the_system_says_of_a_file_is_one_sentence(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+
+    def run(config, workdir, *, fresh):
+        (tmp_path / "file" / "folder").mkdir()  # raised inside pathlib
+
+    run.__globals__["__name__"] = "experiments.something"
+    try:
+        assert exit_code(run, f"--config={TOY}", "--workdir=x") == 2
+    finally:
+        run.__globals__["__name__"] = __name__
+    expected = f"Error: Cannot read or write {tmp_path}/file/folder: Not a directory. (--debug shows where)\n"
+    assert capsys.readouterr().err == expected
+
+
 def test_an_assertion_keeps_its_traceback():
     with pytest.raises(AssertionError) as error:
         raise AssertionError
