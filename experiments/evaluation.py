@@ -104,7 +104,7 @@ def check_specs(
     if action_size is not None and action_size != action_spec.shape[0]:
         raise ValueError(
             f"The environment {name!r} takes actions of size {action_spec.shape[0]}, the policy gives {action_size}. "
-            "Choose another one to evaluate in with --config.env=NAME."
+            "Choose another one with --config.env=NAME."
         )
 
 

@@ -120,12 +120,6 @@ class OnlineRun:
         """Raises a ValueError in one sentence if the environment is of another body than the world model."""
         name, arch = self.environment["env"], self.learner.architecture
         check_specs(name, envs.observation_spec, envs.action_spec, arch["sizes"], arch["action_size"])
-        size = envs.action_spec.shape[0]
-        if size != arch["action_size"]:
-            raise ValueError(
-                f"Actions of {name!r} have size {size}, the world model was built for {arch['action_size']}. "
-                "Choose another environment with --config.env=NAME."
-            )
 
     def _start(self, envs) -> None:
         """From the newest checkpoint, or through prefill and pretraining."""
