@@ -10,6 +10,7 @@ be read without this library.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -18,7 +19,7 @@ import pathlib
 import shutil
 import uuid
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import jax
 import numpy as np
@@ -104,6 +105,11 @@ def save(folder: str | os.PathLike, exported: Exported) -> pathlib.Path:
             with open(path, "rb+") as file:
                 os.fsync(file.fileno())
         os.rename(temporary, folder)
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise ValueError(
+            f"Cannot write {folder}: {error.strerror or error}. Choose another folder."
+        ) from error
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
@@ -113,14 +119,7 @@ def save(folder: str | os.PathLike, exported: Exported) -> pathlib.Path:
 def load(folder: str | os.PathLike) -> Exported:
     """Opens an exported folder; the sentence of a ValueError says what is wrong with it."""
     folder = pathlib.Path(folder).expanduser()
-    facts = read_facts(folder)
-    try:
-        if not zipfile.is_zipfile(folder / WEIGHTS):  # numpy would recommend to unpickle it
-            raise zipfile.BadZipFile("it is not a whole npz archive")
-        with np.load(folder / WEIGHTS, allow_pickle=False) as file:
-            weights = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, KeyError) as error:
-        raise ValueError(f"{folder / WEIGHTS} is damaged ({error}); get an intact copy.") from error
+    facts, weights = read_facts(folder), read_weights(folder / WEIGHTS)
     policy_arguments, critic_arguments = facts["policy"], dict(facts["critic"] or {})
     rewards = critic_arguments.pop("rewards", [])
 
@@ -134,7 +133,10 @@ def load(folder: str | os.PathLike) -> Exported:
             parts["critic"] = {reward: (network, network) for reward in rewards}
         return parts
 
-    parts = with_leaves(jax.eval_shape(create), weights, str(folder / WEIGHTS))
+    with explained(folder / MODEL, "its arguments make no model"):
+        like = jax.eval_shape(create)
+        check_parts(like, folder / MODEL)
+    parts = with_leaves(like, weights, str(folder / WEIGHTS))
     return Exported(
         parts["world_model"],
         facts["world_model"],
@@ -157,9 +159,73 @@ def read_facts(folder: pathlib.Path) -> dict:
         version = facts["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); get an intact copy.") from error
+    if not isinstance(version, int):
+        raise ValueError(f"{path} is damaged (format {version!r} is no number); get an intact copy.")
     if version > FORMAT:
         raise ValueError(f"{path} was written by a newer version of this program; update it.")
+    kinds = {"world_model": dict, "policy": dict | None, "critic": dict | None, "loss": dict, "card": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name, ...), kind)]
+    if wrong:
+        raise ValueError(
+            f"{path} is damaged ({', '.join(wrong)} missing or of another kind); get an intact copy."
+        )
     return facts
+
+
+def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """{name: array of numbers} of weights.npz; runs no code from it."""
+    try:
+        with zipfile.ZipFile(path):  # np.load would open a lone array too
+            pass
+        with np.load(path, allow_pickle=False) as file:
+            weights = {name: file[name] for name in file.files}
+    except Exception as error:  # a damaged directory of a zip file may fail in any way
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is damaged ({reason}); get an intact copy.") from error
+    other = [f"{name} ({value.dtype})" for name, value in weights.items() if value.dtype.kind not in "fiu"]
+    if other:
+        raise ValueError(f"{path} is damaged, not real numbers: {', '.join(other[:5])}; get an intact copy.")
+    return weights
+
+
+@contextlib.contextmanager
+def explained(path: pathlib.Path, what: str) -> Iterator[None]:
+    """Turns whatever a file of another layout causes inside into one ValueError; our own sentences pass."""
+    try:
+        yield
+    except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+        if isinstance(error, ValueError) and str(error).endswith("."):  # Python's own are no sentences
+            raise
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
+        raise ValueError(f"{path} is damaged or of another kind: {what} ({reason}).") from error
+
+
+def check_heads(
+    model: WorldModel, networks: Mapping[str, MLP], path: str | os.PathLike, out_size: int
+) -> None:
+    """An error for a policy or value networks that belong to another world model.
+
+    Args:
+      networks: {what it is called in the error: network}.
+      path: of the networks.
+      out_size: what each of them should return.
+    """
+    for name, network in networks.items():
+        found = (network.layers[0].in_features, network.out_size)
+        if found != (model.feature_size, out_size):
+            raise ValueError(
+                f"{path}: {name} makes {found[1]} numbers of {found[0]} features, with the world model beside it they "
+                f"are {out_size} of {model.feature_size}; take it from the same run as the world model."
+            )
+
+
+def check_parts(parts: Mapping, path: pathlib.Path) -> None:
+    """An error where policy and critic do not fit the world model; a model without actions fits any policy."""
+    model = parts["world_model"]
+    if "policy" in parts:
+        network = parts["policy"].mean_net
+        check_heads(model, {"policy": network}, path, model.action_size or network.out_size)
+    check_heads(model, {name: pair[0] for name, pair in parts.get("critic", {}).items()}, path, 1)
 
 
 def _parts(exported: Exported) -> dict:

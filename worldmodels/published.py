@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from worldmodels.export import check_heads, explained
 from worldmodels.nets import MLP, NORMS
 from worldmodels.published_names import (
     in_our_layout,
@@ -85,13 +86,22 @@ def load(
     folder = pathlib.Path(folder).expanduser()
     config = read_config(folder / CONFIG)
     tensors = read_tensors(folder / "model.pt")
-    arguments = world_model_arguments(config, tensors, sizes or {}, new_heads)
-    model = WorldModel(**arguments, rngs=nnx.Rngs(0))
+    with explained(
+        folder / CONFIG, "its sections world_model and env do not describe the tensors of model.pt"
+    ):
+        arguments = world_model_arguments(config, tensors, sizes or {}, new_heads)
+        loss = loss_options(config)
+        model = WorldModel(**arguments, rngs=nnx.Rngs(0))
     fresh = tuple(f"decoders.{name}." for name in new_heads)
     names = fill(model, tensors, world_model_names(model), folder / "model.pt", fresh)
     policy = load_policy(folder / "policy.pt") if (folder / "policy.pt").exists() else None
     vnet = load_value_networks(folder / "vnet.pt") if (folder / "vnet.pt").exists() else None
-    return PublishedCheckpoint(model, policy, vnet, loss_options(config), config, names, arguments)
+    if policy is not None:
+        check_heads(model, {"policy": policy.mean_net}, folder / "policy.pt", model.action_size)
+    if vnet is not None:
+        networks = {name: network for name, (network, _) in vnet.items()}
+        check_heads(model, networks, folder / "vnet.pt", 1)
+    return PublishedCheckpoint(model, policy, vnet, loss, config, names, arguments)
 
 
 def read_config(path: pathlib.Path) -> dict:
@@ -106,13 +116,30 @@ def read_config(path: pathlib.Path) -> dict:
         raise ValueError("Reading config.yaml needs PyYAML: pip install 'aime-jax[published]'.") from error
     try:
         config = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
-    if not isinstance(config, dict) or not {"world_model", "env"} <= config.keys():
+        reason = _unusable(config)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        first_line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"{path} is not YAML: {first_line}.") from error
+    if reason:
+        raise ValueError(f"{path}: {reason}; get an intact copy.")
+    if not isinstance(config, dict) or not all(
+        isinstance(config.get(n), dict) for n in ("world_model", "env")
+    ):
         raise ValueError(
             f"{path} has no sections 'world_model' and 'env'; it is not the configuration of a published run."
         )
     return config
+
+
+def _unusable(section: object, path: str = "", around: tuple[int, ...] = ()) -> str:
+    """Why a configuration cannot be read, or "": a section within itself."""
+    if id(section) in around:
+        return f"{path.removeprefix('.')} refers to itself"
+    values = section.items() if isinstance(section, dict) else ()
+    reasons = (_unusable(value, f"{path}.{key}", (*around, id(section))) for key, value in values)
+    return next(filter(None, reasons), "")
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -125,22 +152,54 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError("Reading .pt files needs PyTorch: pip install 'aime-jax[published]'.") from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        tensors = {name: tensor.float().numpy() for name, tensor in state.items()}
+    except PermissionError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:
         # PyTorch's own message advises to open it unsafely.
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
         unsafe = "Weights only load failed" in reason
         reason = "it is damaged or asks for more than tensors" if unsafe else reason.rstrip(".")
         raise ValueError(
             f"{path} is not a PyTorch state dict that can be opened safely: {reason}; nothing of it was run. "
             "Get an intact copy of the weights."
         ) from error
+    tensors = _checked_state(state, path, path.stat().st_size)
     broken = [name for name, value in tensors.items() if not np.isfinite(value).all()]
     if broken:
         raise ValueError(
             f"{path} has weights that are not finite, in {', '.join(broken[:5])}; get an intact copy."
         )
     return stack_ensemble(tensors)
+
+
+def _checked_state(state: object, path: pathlib.Path, file_size: int) -> dict[str, np.ndarray]:
+    """The tensors of a state dict as arrays; a ValueError for anything else that a .pt file may hold."""
+    import torch
+
+    if not isinstance(state, Mapping) or not state:
+        raise ValueError(f"{path} holds no {{name: tensor}}; it is not the state dict of a published model.")
+    other = [
+        f"{n!r} ({type(v).__name__})"
+        for n, v in state.items()
+        if not (isinstance(n, str) and torch.is_tensor(v))
+    ]
+    if other:
+        raise ValueError(
+            f"{path} holds {', '.join(other[:5])} where names and tensors should be; save the state dict itself, "
+            "without what surrounds it."
+        )
+    odd = [
+        n
+        for n, v in state.items()
+        if v.is_complex()
+        or v.layout != torch.strided
+        or v.nelement() > max(file_size, 1)  # as `expand` makes
+    ]
+    if odd:
+        raise ValueError(
+            f"{path}: {', '.join(odd[:5])} is complex, sparse or larger than the file; get an intact copy."
+        )
+    return {name: tensor.detach().float().numpy() for name, tensor in state.items()}
 
 
 def stack_ensemble(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -386,7 +445,13 @@ def action_size(tensors: Mapping[str, np.ndarray], state_dim: Sequence[int]) -> 
     name = "pre_memory.net.0.weight" if "pre_memory.net.0.weight" in tensors else "memory_cell.weight_ih"
     if name not in tensors:
         raise ValueError("No 'pre_memory' or 'memory_cell' tensors; this is not a published RSSM checkpoint.")
-    return int(tensors[name].shape[1] - np.prod(state_dim[1:]))
+    size = int(tensors[name].shape[1] - np.prod(state_dim[1:]))
+    if size < 1:
+        raise ValueError(
+            f"{name} in model.pt reads {tensors[name].shape[1]} numbers, no more than world_model.state_dim "
+            f"{list(state_dim)} in config.yaml asks for without actions; the two are of different models."
+        )
+    return size
 
 
 # --- Filling -------------------------------------------------------------------------------------------------------
@@ -426,8 +491,11 @@ def fill(
     return found
 
 
-def mlp_shape(tensors: Mapping[str, np.ndarray], prefix: str) -> tuple[int, int, dict]:
+def mlp_shape(tensors: Mapping[str, np.ndarray], prefix: str, path: pathlib.Path) -> tuple[int, int, dict]:
     """(input size, output size, options) of the published MLP whose tensors begin with `prefix`."""
+    found = [n for n in tensors if n.startswith(prefix) and n.endswith("weight")]
+    if not any(tensors[n].ndim == 2 for n in found):
+        raise ValueError(f"{path} has no weights [out, in] of {prefix.rstrip('.')}; get an intact copy.")
     weights = [v for n, v in tensors.items() if n.startswith(prefix) and n.endswith("weight") and v.ndim == 2]
     norms = [n for n, v in tensors.items() if n.startswith(prefix) and n.endswith("weight") and v.ndim == 1]
     options = dict(
@@ -442,7 +510,7 @@ def load_policy(path: str | pathlib.Path) -> TanhGaussianHead:
     tensors = read_tensors(path)
     if not has(tensors, "mean_net."):
         raise ValueError(f"{path} has no 'mean_net' tensors; it is not a published policy.")
-    in_size, out_size, options = mlp_shape(tensors, "mean_net.")
+    in_size, out_size, options = mlp_shape(tensors, "mean_net.", path)
     policy = TanhGaussianHead(in_size, out_size, rngs=nnx.Rngs(0), **options)
     fill(policy, tensors, tanh_gaussian_names("", (), policy), path)
     return policy
@@ -453,7 +521,7 @@ def load_value_networks(path: str | pathlib.Path) -> dict[str, tuple[MLP, MLP]]:
     path = pathlib.Path(path)
     tensors = read_tensors(path)
     if has(tensors, "net."):
-        in_size, out_size, options = mlp_shape(tensors, "net.")
+        in_size, out_size, options = mlp_shape(tensors, "net.", path)
         network = MLP(in_size, out_size, rngs=nnx.Rngs(0), **options)
         fill(nnx.List([network]), tensors, {n[1:]: p for n, p in mlp_names("", (0,), network).items()}, path)
         return {"reward": (network, network)}
@@ -463,7 +531,7 @@ def load_value_networks(path: str | pathlib.Path) -> dict[str, tuple[MLP, MLP]]:
     networks, names = {}, {}
     for reward in rewards:
         prefix = f"vnets.{reward}"
-        in_size, out_size, options = mlp_shape(tensors, f"{prefix}.vnet.")
+        in_size, out_size, options = mlp_shape(tensors, f"{prefix}.vnet.", path)
         online, target = (MLP(in_size, out_size, rngs=nnx.Rngs(0), **options) for _ in range(2))
         networks[reward] = (online, target)
         names |= mlp_names(f"{prefix}.vnet", (reward, 0), online)

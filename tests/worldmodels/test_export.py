@@ -142,3 +142,46 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
         load(folder)
     with pytest.raises(ValueError, match="pass a folder that experiments.export has written"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (dict(policy=...), "model.json is damaged .policy missing or of another kind"),
+        (dict(critic=[1]), "critic missing or of another kind"),
+        (dict(world_model=[1]), "world_model missing or of another kind"),
+        (dict(format=None), "format None is no number"),
+        (dict(world_model=ARGUMENTS | {"zzz": 1}), "its arguments make no model .TypeError: .*zzz"),
+        (dict(world_model={}), "its arguments make no model .KeyError: 'sizes'"),
+        (dict(policy=POLICY | {"in_size": 99}), "policy makes 2 numbers of 99 features, .* are 2 of 10"),
+        (dict(critic=CRITIC | {"in_size": 99, "rewards": ["r"]}), "r makes 1 numbers of 99 features"),
+    ],
+)
+def test_a_model_json_that_was_tampered_with_is_one_sentence(tmp_path, changes, sentence):
+    folder = save(tmp_path / "model", exported())
+    facts = json.loads((folder / "model.json").read_text()) | changes
+    (folder / "model.json").write_text(json.dumps({n: v for n, v in facts.items() if v is not ...}))
+    with pytest.raises(ValueError, match=sentence):
+        load(folder)
+
+
+@pytest.mark.parametrize("value", [np.full(2, "a"), np.full(2, 1j)])
+def test_weights_that_are_no_real_numbers_are_refused(tmp_path, value):
+    folder = save(tmp_path / "model", exported())
+    rewrite(folder, lambda weights: weights.update({BIAS: value}))
+    with pytest.raises(ValueError, match=f"not real numbers: {BIAS}"):
+        load(folder)
+
+
+def test_a_lone_array_is_no_weights(tmp_path):
+    folder = save(tmp_path / "model", exported())
+    with open(folder / "weights.npz", "wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(ValueError, match="weights.npz is damaged .File is not a zip file"):
+        load(folder)
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="Cannot write .*file/model: Not a directory. Choose another folder"):
+        save(tmp_path / "file" / "model", exported())

@@ -226,6 +226,88 @@ def test_a_norm_that_nobody_knows_is_refused_too(tmp_path):
         published.load(write(tmp_path, changed, version_1_rssm()))
 
 
+@pytest.mark.parametrize(
+    ("section", "value", "reason"),
+    [
+        ("world_model", None, "has no sections 'world_model' and 'env'"),
+        (
+            "env.sensors",
+            ["image"],
+            "sections world_model and env do not describe the tensors .*AttributeError",
+        ),
+        ("env.sensors", ..., "KeyError: 'sensors'"),
+        ("world_model.state_dim", 8, "TypeError: cannot unpack"),
+        ("world_model.kl_scale", "${x}", "could not convert string to float"),
+        ("world_model.encoders.visual", None, "TypeError"),
+    ],
+)
+def test_a_configuration_of_another_layout_is_one_sentence(tmp_path, section, value, reason):
+    changed = json.loads(json.dumps(config("rssm")))
+    *sections, key = section.split(".")
+    group = changed
+    for name in sections:
+        group = group[name]
+    group[key] = value
+    if value is ...:
+        del group[key]
+    with pytest.raises(ValueError, match=f"config.yaml .*{reason}"):
+        published.load(write(tmp_path, changed, version_1_rssm()))
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"\xff\xfe\x00\x81", "config.yaml is not YAML"),
+        (b"world_model: &a {x: *a}\nenv: {}", "config.yaml: world_model.x refers to itself"),
+    ],
+)
+def test_a_damaged_configuration_is_one_sentence(tmp_path, content, reason):
+    write(tmp_path, config("rssm"), version_1_rssm())
+    (tmp_path / "config.yaml").write_bytes(content)
+    with pytest.raises(ValueError, match=reason):
+        published.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("state", "reason"),
+    [
+        ({}, "model.pt holds no {name: tensor}"),
+        ([1], "model.pt holds no {name: tensor}"),
+        ({1: torch.zeros(2)}, r"model.pt holds 1 \(Tensor\) where names and tensors should be"),
+        ({"state_dict": {}}, r"holds 'state_dict' \(dict\) .*save the state dict itself"),
+        (
+            {"x": torch.zeros(1).expand(10**7, 10**6)},
+            "model.pt: x is complex, sparse or larger than the file",
+        ),
+    ],
+)
+def test_what_is_no_state_dict_is_one_sentence(tmp_path, state, reason):
+    write(tmp_path, config("rssm"), version_1_rssm())
+    torch.save(state, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=reason):
+        published.load(tmp_path)
+
+
+def test_a_policy_or_value_network_of_another_model_is_refused(tmp_path):
+    folder = write(tmp_path, config("rssm"), version_1_rssm())
+    for name, shapes, sentence in (
+        (
+            "policy.pt",
+            mlp("mean_net", 99, 5) | mlp("std_net", 99, 5),
+            "policy makes 5 numbers of 99 features",
+        ),
+        (
+            "vnet.pt",
+            mlp("vnets.r.vnet", 99, 1) | mlp("vnets.r.vnet_target", 99, 1),
+            "r makes 1 numbers of 99",
+        ),
+    ):
+        torch.save({n: torch.zeros(shape) for n, shape in shapes.items()}, folder / name)
+        with pytest.raises(ValueError, match=f"{name}: {sentence}.*of {FEATURES}; take it from the same run"):
+            published.load(folder)
+        (folder / name).unlink()
+
+
 def test_a_list_of_heads_of_version_1_is_one_ensemble():
     tensors = {f"emb_prediction_heads.{k}.net.0.weight": np.full((2, 3), k) for k in range(3)}
     stacked = published.stack_ensemble(tensors | {"other": np.zeros(1)})
