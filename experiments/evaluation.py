@@ -15,7 +15,14 @@ from experiments.envs.vector import VectorEnvironment, make_vector
 from worldmodels.episodes import Episode
 
 ENVIRONMENTS_PER_SEED = 10  # at once
-RECORDED_OPTIONS = ("action_repeat", "reward_version", "episode_length", "goal_visible", "goal_seed")
+RECORDED_OPTIONS = (
+    "action_repeat",
+    "reward_version",
+    "episode_length",
+    "goal_visible",
+    "goal_seed",
+    "mirrored",
+)
 
 
 def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str] = ()) -> tuple[str, dict]:

@@ -117,7 +117,7 @@ class MetaWorldEnvironment:
         return self._begin(None)
 
     def reset_to(self, start: np.ndarray) -> Record:
-        """Starts an episode from a start vector, as `metadata()["start"]` holds it and `start_of` finds it."""
+        """Starts an episode from a start vector, as `metaworld_starts.start_of` finds it."""
         start = np.asarray(start, np.float64)
         if start.shape != self._start.shape:
             raise ValueError(
@@ -202,6 +202,7 @@ class MetaWorldEnvironment:
             "control_seconds": self.control_seconds,
             "task_id": self._task_id,
             "goal_visible": self._goal_visible,
+            "mirrored": self._mirrored,
             "goal_seed": self._goal_seed,
             "versions": {name: importlib.metadata.version(name) for name in ("metaworld", "mujoco")},
         } | ({"rendering": rendering.describe(*images)} if self._image_size else {})

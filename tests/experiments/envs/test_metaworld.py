@@ -6,6 +6,8 @@ import pytest
 from experiments.envs import metaworld, metaworld_starts, registry, rendering
 from experiments.envs.metaworld_tasks import DIFFICULTIES, SETS, TASKS, tasks_of
 from experiments.envs.vector import make_vector
+from experiments.evaluation import environment_of
+from worldmodels.episodes import Episode
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype(np.float32)
 
@@ -65,6 +67,14 @@ def test_the_goal_is_visible_unless_hidden(push):
     hidden = registry.make("metaworld-push", goal_visible=False)
     assert not hidden.reset(1)["state"][-3:].any() and hidden.metadata()["goal_visible"] is False
     assert not hidden.step(ACTIONS[0])["state"][-3:].any()
+
+
+def test_a_policy_is_played_with_the_goal_and_the_images_of_its_data():
+    environment = registry.make("metaworld-push", goal_visible=False, mirrored=True)
+    environment.reset(1)
+    name, options = environment_of("", [Episode({}, environment.metadata())])
+    assert options["mirrored"] is True and options["goal_visible"] is False
+    assert registry.make(name, **options).metadata()["mirrored"] is True
 
 
 @pytest.mark.parametrize("task", ["push", "button-press-topdown", "door-lock", "disassemble"])
