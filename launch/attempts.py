@@ -2,7 +2,7 @@
 
 Below the root of a sweep:
 
-    sweep/<suite>.json             the runs: name, main, config, settings, labels, needs, command
+    sweep/<suite>.json             the runs: name, main, config, settings, labels, needs, command, restarts
     logs/<run>.log                 what a run has printed, all attempts one after the other
     logs/<run>.json                its attempts: when, where, exit code, and why the launcher ended it
 """
@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import datetime
 import enum
+import fcntl
 import json
 import os
 import pathlib
@@ -19,9 +20,10 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
-from launch.runs import PROJECT, Run
+from launch.runs import PROJECT, Output, Run, changed_settings
 
 _SIGNALS = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
 
@@ -30,6 +32,7 @@ class Kind(enum.StrEnum):
     """Where a run is."""
 
     DONE = "done"
+    OTHER = "done with other settings"  # than those planned: the user decides
     RUNNING = "running"
     FAILED = "failed"
     INTERRUPTED = "interrupted"  # killed, or stopped by a signal: the same command continues
@@ -73,13 +76,16 @@ class Attempt:
         log = log_path(root, run.name)
         log.parent.mkdir(parents=True, exist_ok=True)
         path = os.pathsep.join(filter(None, (str(PROJECT), os.environ.get("PYTHONPATH"))))
+        variables = os.environ | {"PYTHONPATH": path} | dict(environment or {})
+        if "XLA_CLIENT_MEM_FRACTION" in variables:  # jaxlib does not start with both names
+            variables.pop("XLA_PYTHON_CLIENT_MEM_FRACTION", None)
         with open(log, "ab") as file:
             self.process = subprocess.Popen(
                 run.command(root),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=os.environ | {"PYTHONPATH": path} | dict(environment or {}),
+                env=variables,
                 start_new_session=True,  # a Ctrl-C is the launcher's to pass on
             )
         self._attempts = read_attempts(root, run.name)
@@ -134,7 +140,11 @@ def num_interrupted(root: pathlib.Path, name: str) -> int:
 
 
 def state_of(
-    root: pathlib.Path, run: Run, queued: Mapping[str, str] | None = None, max_restarts: int | None = None
+    root: pathlib.Path,
+    run: Run,
+    queued: Mapping[str, str] | None = None,
+    max_restarts: int | None = None,
+    others: Collection[str] = (),
 ) -> State:
     """Where a run is.
 
@@ -142,9 +152,11 @@ def state_of(
       root, run: which.
       queued: {run: state} in the queue of a cluster.
       max_restarts: a run that was interrupted more often counts as failed; None for no limit.
+      others: runs that are done with other settings; what needs them waits for the user's decision.
     """
     if is_done(root, run.name):
-        return State(Kind.DONE)
+        changes = _changes(root, run)
+        return State(Kind.OTHER, changes) if changes else State(Kind.DONE)
     pid = owner(root, run.name)
     if pid is not None:
         return State(Kind.RUNNING, f"process {pid}")
@@ -160,12 +172,44 @@ def state_of(
         if max_restarts is not None and count > max_restarts:
             why = reason or f"by {signal.Signals(code - 128 if code > 0 else -code).name}"
             return State(Kind.FAILED, f"stopped {count} times, last {why}")
-    missing = [name for name in run.needs if not is_done(root, name)]
+    missing = [name for name in run.needs if name in others or not is_done(root, name)]
     if missing:
         return State(
             Kind.WAITING, f"for {missing[0]}" + (f" and {len(missing) - 1} more" * (len(missing) > 1))
         )
     return State(Kind.INTERRUPTED if attempts else Kind.READY)
+
+
+def states_of(
+    root: pathlib.Path,
+    runs: Iterable[Run],
+    queued: Mapping[str, str] | None = None,
+    max_restarts: int | None = None,
+) -> dict[str, State]:
+    """{name: where it is} of runs in order; see `state_of`."""
+    states: dict[str, State] = {}
+    for run in runs:
+        states[run.name] = state_of(root, run, queued, max_restarts, with_other_settings(states))
+    return states
+
+
+def with_other_settings(states: Mapping[str, State]) -> set[str]:
+    """Names of the runs that are done with other settings."""
+    return {name for name, state in states.items() if state.kind == Kind.OTHER}
+
+
+def _changes(root: pathlib.Path, run: Run) -> str:
+    """How the settings of a run that is done differ from those planned: "num_episodes 20 -> 50"; "" if not."""
+    path = run.directory(root) / "config.json"
+    if not run.config or not path.is_file():
+        return ""
+    changes = changed_settings(run, json.loads(path.read_text()))
+    text = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in list(changes.items())[:3])
+    text += f" and {len(changes) - 3} more" * (len(changes) > 3)
+    attempts = read_attempts(root, run.name)
+    if changes and attempts and attempts[-1].get("code", 0) != 0:  # the main has been asked, and refuses
+        text += f"; {last_line(log_path(root, run.name))}"
+    return text
 
 
 def owner(root: pathlib.Path, name: str) -> int | None:
@@ -197,29 +241,58 @@ def last_line(log: pathlib.Path) -> str:
 # The sweep on disk ---------------------------------------------------------------------------------------------------
 
 
-def write_sweep(root: pathlib.Path, name: str, runs: Sequence[Run]) -> None:
-    """Keeps the runs of a sweep, with those that an earlier call has kept under the same name."""
+@contextlib.contextmanager
+def hold(root: pathlib.Path) -> Iterator[None]:
+    """Keeps other launchers of this root away; two would start the same runs.
+
+    Raises:
+      ValueError: another one is at work.
+    """
+    path = root / "sweep" / ".lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise ValueError(
+                f"{root} is in use by the launcher {file.read().strip()}. Wait for it, stop it, or choose another "
+                "--root."
+            ) from None
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {socket.gethostname()}")
+        file.flush()
+        yield
+
+
+def write_sweep(root: pathlib.Path, name: str, runs: Sequence[Run], restarts: int | None = None) -> None:
+    """Keeps the runs of a sweep, with those that an earlier call has kept under the same name.
+
+    Args:
+      root, name, runs: which.
+      restarts: after how many the launcher gives a run up, so that later commands say the same; None for never.
+    """
     path = root / "sweep" / f"{name.replace(':', '-')}.json"
     kept = json.loads(path.read_text()) if path.is_file() else {}
     for run in runs:
         kept[run.name] = {
             "main": run.main,
             "config": run.config,
+            "settings": {key: _encoded(value) for key, value in run.settings.items()},
             "labels": dict(run.labels),
             "needs": list(run.needs),
             "command": run.command(root),
+            "restarts": restarts,
         }
     _write_json(path, kept)
 
 
 @dataclasses.dataclass(frozen=True)
 class KeptRun:
-    """A run as the root of a sweep remembers it; see `Run`."""
+    """A run as the root of a sweep remembers it, and after how many restarts it is given up."""
 
-    name: str
-    main: str
-    labels: Mapping[str, object]
-    needs: tuple[str, ...]
+    run: Run
+    restarts: int | None
 
 
 def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
@@ -234,7 +307,28 @@ def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
             f"There is no sweep in {root}. Start one: python -m launch.sweep run SUITE --root={root}."
         )
     found = {name: run for file in files for name, run in json.loads(file.read_text()).items()}
-    return [KeptRun(n, r["main"], r["labels"], tuple(r["needs"])) for n, r in found.items()]
+    return [KeptRun(_kept_run(name, entry), entry.get("restarts")) for name, entry in found.items()]
+
+
+def _kept_run(name: str, entry: Mapping[str, Any]) -> Run:
+    if "settings" not in entry:  # of an earlier version: there is nothing to compare the recorded config with
+        needs = {"needs": tuple(Output(need) for need in entry["needs"])}
+        return Run(name, entry["main"], "", needs, entry["labels"])
+    settings = {key: _decoded(value) for key, value in entry["settings"].items()}
+    return Run(name, entry["main"], entry["config"], settings, entry["labels"])
+
+
+def _encoded(value: Any) -> Any:
+    """A setting as JSON."""
+    if isinstance(value, Output):
+        return {"run": value.run, "path": value.path}
+    return [_encoded(entry) for entry in value] if isinstance(value, tuple | list) else value
+
+
+def _decoded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return Output(**value)
+    return tuple(_decoded(entry) for entry in value) if isinstance(value, list) else value
 
 
 def counts(states: Iterable[State]) -> str:

@@ -6,9 +6,20 @@ import pathlib
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
-from launch.attempts import Attempt, Kind, State, counts, is_done, log_path, state_of, was_interrupted
+from launch.attempts import (
+    Attempt,
+    Kind,
+    State,
+    counts,
+    is_done,
+    log_path,
+    state_of,
+    states_of,
+    was_interrupted,
+    with_other_settings,
+)
 from launch.runs import Run
 
 _RENDER_RESERVE = 0.05  # share of a GPU's memory that is left to renderers and the driver
@@ -44,6 +55,7 @@ class LocalSweep:
       slots: of `slots`.
       max_restarts: of a run that is interrupted.
       stall_seconds: a run whose log and directory have not changed for so long is killed.
+      again: runs that are done with other settings and that the main shall continue or refuse; the others are left.
     """
 
     runs: Sequence[Run]
@@ -51,19 +63,21 @@ class LocalSweep:
     slots: Sequence[Mapping[str, str]]
     max_restarts: int = 5
     stall_seconds: float = 3600.0
+    again: Collection[str] = ()
 
     def __post_init__(self):
+        self._again = set(self.again)
         self._active: dict[int, Attempt] = {}  # slot -> attempt
         self._signal: int | None = None
         self._states: dict[str, State] = {}
 
     def run(self) -> dict[str, State]:
-        """Returns the state of each run at the end: done, failed, or waiting for one that failed.
+        """Returns the state of each run at the end: done, failed, or waiting for one that is not done as planned.
 
         Raises:
           KeyboardInterrupt: a signal has ended it; all runs have saved and stopped.
         """
-        self._states = {run.name: state_of(self.root, run, None, self.max_restarts) for run in self.runs}
+        self._states = states_of(self.root, self.runs, None, self.max_restarts)
         with self._signals():
             while True:
                 self._reap()
@@ -92,8 +106,8 @@ class LocalSweep:
             code = attempt.finish(reason)
             del self._active[slot]
             name = attempt.run.name
-            self._states[name] = state_of(self.root, attempt.run, None, self.max_restarts)
-            if was_interrupted(code) and self._signal is None and self._states[name].kind != Kind.FAILED:
+            self._states[name] = self._state_of(attempt.run)
+            if was_interrupted(code) and self._signal is None and self._states[name].kind == Kind.INTERRUPTED:
                 self._say(f"interrupted, starts again: {name} {reason}")
             else:
                 self._say(f"{self._states[name].kind}: {name} {self._states[name].detail}")
@@ -107,11 +121,16 @@ class LocalSweep:
                 return
             if run.name in active or self._states[run.name].kind in (Kind.DONE, Kind.FAILED):
                 continue
-            state = self._states[run.name] = state_of(self.root, run, None, self.max_restarts)
-            if state.kind in (Kind.READY, Kind.INTERRUPTED):
+            state = self._states[run.name] = self._state_of(run)
+            asked = state.kind == Kind.OTHER and run.name in self._again
+            if asked or state.kind in (Kind.READY, Kind.INTERRUPTED):
+                self._again.discard(run.name)
                 slot = free.pop(0)
                 self._active[slot] = Attempt(run, self.root, self.slots[slot])
                 self._states[run.name] = State(Kind.RUNNING)
+
+    def _state_of(self, run: Run) -> State:
+        return state_of(self.root, run, None, self.max_restarts, with_other_settings(self._states))
 
     def _is_waiting_for_others(self) -> bool:
         """Whether runs that another launcher has started still go on."""

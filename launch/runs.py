@@ -145,7 +145,7 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
     for key, value in run.settings.items():
         planned[key] = value if _mentions_outputs(value) else _parsed(run.config, key, str(value))
     return {
-        key: (recorded[key], value)
+        key: (recorded[key], _text(value, pathlib.Path()) if _mentions_outputs(value) else value)
         for key, value in planned.items()
         if key in recorded and not _is_same(value, recorded[key])
     }

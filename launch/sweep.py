@@ -9,24 +9,27 @@
 
 A suite (launch/suites.py) or a main with its preset becomes runs in `<root>/<suite>-<task>/<method>/seed_003`. The same
 command goes on where it was: finished runs are skipped, interrupted ones continue, failed ones are listed and, with
-`--retry`, tried again.
+`--retry`, tried again. Runs that are done with other settings than those asked for now are listed and left; with
+`--retry` their main decides: it makes a run longer, and refuses what would make it another one.
 """
 
 import argparse
 import ast
+import dataclasses
 import pathlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from launch import attempts, local, slurm, suites
+from launch import attempts, cells, local, slurm, suites
 from launch.attempts import Kind, State
 from launch.grid import grid
-from launch.runs import PROJECT, Run, check_settings, parse_axes
+from launch.runs import PROJECT, Run, check_settings, load_config, parse_axes
 
 BACKENDS = ("local", "slurm", "print")
+NEED_THE_USER = (Kind.FAILED, Kind.OTHER)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,6 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return {"run": run_sweep, "status": status, "report": report}[arguments.command](arguments)
     except ValueError as error:
         print(f"Error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk, a root that cannot be written
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"Error: {where}{error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("Stopped. The same command goes on.", file=sys.stderr)
@@ -63,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--backend", choices=BACKENDS, default="local")
     run.add_argument("--dry_run", action="store_true", help="print the runs and what they need; do nothing")
-    run.add_argument("--retry", action="store_true", help="also the runs that failed")
+    run.add_argument("--retry", action="store_true", help="also the runs that failed or have other settings")
     run.add_argument("--name", default="", help="of a grid, first part of its directories")
     run.add_argument("--jobs", type=int, default=1, help="local: runs at a time (slurm: 100)")
     run.add_argument("--gpus", default="", help="local: ids of GPUs, 0,1")
@@ -76,7 +83,11 @@ def parser() -> argparse.ArgumentParser:
         "--minutes", type=int, default=24 * 60, help="slurm: limit of a job; longer runs continue"
     )
     run.add_argument(
-        "--sbatch", nargs="*", default=[], metavar="KEY=VALUE", help="slurm: partition=gpu mem=32GB"
+        "--sbatch",
+        nargs="*",
+        default=[],
+        metavar="KEY=VALUE",
+        help="slurm: partition=gpu mem=32GB, after the axes",
     )
     for name, text in (("status", "where the runs of a sweep are"), ("report", "tables, curves and a page")):
         commands.add_parser(name, help=text)
@@ -97,58 +108,136 @@ def planned(arguments: argparse.Namespace) -> list[Run]:
     return grid(arguments.what, axes, arguments.name)
 
 
+def check_flags(arguments: argparse.Namespace) -> None:
+    """Refuses flags that no run could come of, also in a dry run.
+
+    Raises:
+      ValueError: the first one that is wrong.
+    """
+    if arguments.root.exists() and not arguments.root.is_dir():
+        raise ValueError(f"--root={arguments.root} is a file; give a directory.")
+    local.slots(arguments.jobs, (), arguments.per_gpu)
+    if arguments.restarts < 0:
+        raise ValueError(f"--restarts is {arguments.restarts}; it must be at least 0.")
+    if arguments.minutes < 1 or not arguments.stall_minutes > 0:
+        raise ValueError("--minutes and --stall_minutes must be positive.")
+    if arguments.sbatch and arguments.backend != "slurm":
+        raise ValueError(
+            f"--sbatch {' '.join(arguments.sbatch)} is for --backend=slurm; write axes before --sbatch."
+        )
+    for pair in arguments.sbatch:  # it takes all that follows it
+        key = pair.partition("=")[0]
+        is_key = arguments.what not in suites.SUITES and key in load_config(arguments.what)
+        if "." in key or key in cells.AXES or is_key:
+            raise ValueError(f"{pair} is no option of sbatch but an axis; write it before --sbatch.")
+
+
 def run_sweep(arguments: argparse.Namespace) -> int:
     """Plans, and runs, submits or prints."""
     runs, root = planned(arguments), arguments.root
+    check_flags(arguments)
+    restarts = arguments.restarts if arguments.backend == "local" else None
     if arguments.dry_run:
-        return dry_run(runs, root)
+        return dry_run(runs, root, restarts)
     check_settings(runs)
     if arguments.backend == "print":
-        for run in runs:
-            print(shlex.join(run.command(root)))
-        return 0
-    attempts.write_sweep(root, arguments.what, runs)
-    queue = slurm.queued(root)
-    if arguments.retry:
-        for run in runs:
-            if attempts.state_of(root, run, queue, arguments.restarts).kind == Kind.FAILED:
-                attempts.give_another_chance(root, run.name)
+        return print_commands(runs, root, arguments.retry)
     if arguments.backend == "slurm":
-        return submit(arguments, runs, queue)
+        return submit(arguments, runs)
+    with attempts.hold(root):
+        return run_here(arguments, runs)
+
+
+def run_here(arguments: argparse.Namespace, runs: Sequence[Run]) -> int:
+    """Carries the runs out on this machine."""
+    root = arguments.root
+    attempts.write_sweep(root, arguments.what, runs, arguments.restarts)
+    again = give_other_chances(runs, root, slurm.queued(root), arguments.restarts) if arguments.retry else ()
     gpus = [gpu for gpu in arguments.gpus.split(",") if gpu]
     places = local.slots(arguments.jobs, gpus, arguments.per_gpu)
-    sweep = local.LocalSweep(runs, root, places, arguments.restarts, 60 * arguments.stall_minutes)
-    states = sweep.run()
+    seconds = 60 * arguments.stall_minutes
+    states = local.LocalSweep(runs, root, places, arguments.restarts, seconds, again).run()
     print_states(states)
     return 0 if all(state.kind == Kind.DONE for state in states.values()) else 1
 
 
-def dry_run(runs: Sequence[Run], root: pathlib.Path) -> int:
+def give_other_chances(
+    runs: Sequence[Run], root: pathlib.Path, queue: Mapping[str, str], restarts: int | None
+) -> set[str]:
+    """Forgets failures; returns the runs that are done with other settings, which are for their mains to judge."""
+    states = attempts.states_of(root, runs, queue, restarts)
+    for name, state in states.items():
+        if state.kind == Kind.FAILED:
+            attempts.give_another_chance(root, name)
+    return attempts.with_other_settings(states)
+
+
+def dry_run(runs: Sequence[Run], root: pathlib.Path, restarts: int | None) -> int:
     """Prints every run with its state, its command and what it needs."""
-    states = [attempts.state_of(root, run) for run in runs]
-    for run, state in zip(runs, states, strict=True):
-        print(f"{run.name}  [{state.kind}]")
+    wrong, comparable = None, runs
+    try:
+        check_settings(runs)
+    except ValueError as error:  # then there is no config to compare with
+        wrong, comparable = error, [dataclasses.replace(run, config="") for run in runs]
+    states = attempts.states_of(root, comparable, None, restarts)
+    for run in runs:
+        state = states[run.name]
+        print(f"{run.name}  [{state.kind}{f': {state.detail}' if state.kind == Kind.OTHER else ''}]")
         print(f"    {shlex.join(run.command(root))}")
         if run.needs:
             print(f"    needs {', '.join(run.needs)}")
-    print(f"{len(runs)} runs: {attempts.counts(states)}")
-    try:
-        check_settings(runs)
-    except ValueError as error:
-        print(f"This will not run: {error}", file=sys.stderr)
+    print(f"{len(runs)} runs: {attempts.counts(states.values())}")
+    if wrong:
+        print(f"This will not run: {wrong}", file=sys.stderr)
         return 2
-    return 0
+    return 1 if attempts.with_other_settings(states) else 0
 
 
-def submit(arguments: argparse.Namespace, runs: Sequence[Run], queue: dict[str, str]) -> int:
-    """Submits what is neither done nor failed nor in the queue."""
-    states = {run.name: attempts.state_of(arguments.root, run, queue) for run in runs}
-    left_out = (Kind.DONE, Kind.FAILED, Kind.RUNNING)
-    todo = [run for run in runs if run.name not in queue and states[run.name].kind not in left_out]
+def print_commands(runs: Sequence[Run], root: pathlib.Path, retry: bool) -> int:
+    """Prints the commands of what is left to do, as `submit` would submit it."""
+    states = attempts.states_of(root, runs)
+    todo = left_to_do(runs, states, Kind.FAILED if retry else None, Kind.OTHER if retry else None)
+    for run in todo:
+        print(shlex.join(run.command(root)))
+    names = {run.name for run in todo}
+    others = {name: state for name, state in states.items() if name not in names}
+    if others:
+        print(f"Left out: {attempts.counts(others.values())}.", file=sys.stderr)
+    return 0 if all(state.kind == Kind.DONE for state in others.values()) else 1
+
+
+def left_to_do(runs: Sequence[Run], states: Mapping[str, State], *also: Kind | None) -> list[Run]:
+    """Runs in order that are not done, failed, at work, or in need of one that is done with other settings.
+
+    Args:
+      runs, states: in order.
+      also: kinds of those that are to do all the same.
+    """
+    left_out = {Kind.DONE, Kind.OTHER, Kind.FAILED, Kind.RUNNING} - set(also)
+    todo, blocked = [], attempts.with_other_settings(states) if Kind.OTHER in left_out else set()
+    for run in runs:
+        if states[run.name].kind in left_out:
+            continue
+        if blocked.intersection(run.needs):
+            blocked.add(run.name)
+        else:
+            todo.append(run)
+    return todo
+
+
+def submit(arguments: argparse.Namespace, runs: Sequence[Run]) -> int:
+    """Submits what is left to do and not in the queue."""
+    root = arguments.root
+    attempts.write_sweep(root, arguments.what, runs)
+    queue = slurm.queued(root)
+    again = give_other_chances(runs, root, queue, None) if arguments.retry else ()
+    states = attempts.states_of(root, runs, queue)
+    also = Kind.OTHER if again else None
+    todo = [run for run in left_to_do(runs, states, also) if run.name not in queue]
     if todo:
         jobs = slurm.submit(
             todo,
-            arguments.root,
+            root,
             name=arguments.what.replace(":", "-"),
             parallelism=arguments.jobs if arguments.jobs > 1 else 100,
             minutes=arguments.minutes,
@@ -156,8 +245,9 @@ def submit(arguments: argparse.Namespace, runs: Sequence[Run], queue: dict[str, 
         )
         arrays = sorted({job.partition("_")[0] for job in jobs.values()})
         print(f"Submitted {len(jobs)} runs as {len(arrays)} job arrays: {', '.join(arrays)}.")
-    print_states(states | {run.name: State(Kind.WAITING, "submitted") for run in todo})
-    return 1 if any(state.kind == Kind.FAILED for state in states.values()) else 0
+    states |= {run.name: State(Kind.WAITING, "submitted") for run in todo}
+    print_states(states)
+    return 1 if any(state.kind in NEED_THE_USER for state in states.values()) else 0
 
 
 def sbatch_parameters(pairs: Sequence[str]) -> dict[str, Any]:
@@ -175,12 +265,14 @@ def sbatch_parameters(pairs: Sequence[str]) -> dict[str, Any]:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Prints where the runs of all sweeps below the root are; 1 if one has failed."""
+    """Prints where the runs of all sweeps below the root are; 1 if one has failed or has other settings."""
     queue = slurm.queued(arguments.root)
-    runs = attempts.read_sweeps(arguments.root)
-    states = {run.name: attempts.state_of(arguments.root, run, queue) for run in runs}
+    states: dict[str, State] = {}
+    for kept in attempts.read_sweeps(arguments.root):
+        others = attempts.with_other_settings(states)
+        states[kept.run.name] = attempts.state_of(arguments.root, kept.run, queue, kept.restarts, others)
     print_states(states)
-    return 1 if any(state.kind == Kind.FAILED for state in states.values()) else 0
+    return 1 if any(state.kind in NEED_THE_USER for state in states.values()) else 0
 
 
 def print_states(states: dict[str, State]) -> None:

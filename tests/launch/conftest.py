@@ -1,3 +1,5 @@
+import sys
+
 import pytest
 
 TOY = """
@@ -40,3 +42,31 @@ def toy(tmp_path, monkeypatch):
         )
 
     return make
+
+
+@pytest.fixture
+def recorded_toy(toy, monkeypatch):
+    """`toy` whose runs have a config with `size`, and leave it behind like a main; returns (make, leave)."""
+    import dataclasses
+    import json
+    import types
+
+    import ml_collections
+
+    def get_config(preset):
+        return ml_collections.ConfigDict({"what": "end", "of": (), "size": 1}).lock()
+
+    monkeypatch.setitem(sys.modules, "experiments.configs.toy", types.SimpleNamespace(get_config=get_config))
+
+    def make(name, size, needs=()):
+        run = toy(name, needs=needs)
+        return dataclasses.replace(run, settings={**run.settings, "size": size})
+
+    def leave(root, run):
+        run.directory(root).mkdir(parents=True)
+        (run.directory(root) / "DONE").write_text("{}")
+        of = [str(root / need) for need in run.needs]
+        config = {"what": "end", "of": of, "size": run.settings["size"]}
+        (run.directory(root) / "config.json").write_text(json.dumps(config))
+
+    return make, leave

@@ -1,6 +1,7 @@
 """Runs on this machine: order, number, failures, kills, hangs."""
 
 import os
+import pathlib
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 import pytest
 
 from launch.attempts import (
+    Attempt,
     Kind,
     give_another_chance,
     last_line,
@@ -47,6 +49,32 @@ def test_finished_runs_are_skipped_and_failed_ones_too(toy, tmp_path):
     kinds(tmp_path, runs)
     kinds(tmp_path, runs)
     assert [len(read_attempts(tmp_path, run.name)) for run in runs] == [1, 1]
+
+
+def test_a_run_that_is_done_with_other_settings_is_left_and_so_is_what_needs_it(recorded_toy, tmp_path):
+    make, leave = recorded_toy
+    leave(tmp_path, make("a", 1))
+    runs = [make("a", 2), make("b", 1, needs=["a"])]
+    assert kinds(tmp_path, runs) == {"a": Kind.OTHER, "b": Kind.WAITING}
+    assert state_of(tmp_path, runs[0]).detail == "size 1 -> 2"
+    assert read_attempts(tmp_path, "toy/a") == read_attempts(tmp_path, "toy/b") == []
+
+
+def test_the_root_of_a_sweep_may_move(recorded_toy, tmp_path):
+    make, leave = recorded_toy
+    run = make("b", 1, needs=["a"])
+    leave(tmp_path / "here", run)
+    (tmp_path / "here").rename(tmp_path / "there")
+    assert state_of(tmp_path / "there", run).kind == Kind.DONE
+
+
+def test_the_main_may_be_asked_about_other_settings(recorded_toy, tmp_path):
+    make, leave = recorded_toy
+    leave(tmp_path, make("a", 1))
+    run = make("a", 2)
+    states = LocalSweep([run], tmp_path, slots(), again=[run.name]).run()
+    assert len(read_attempts(tmp_path, run.name)) == 1  # the toy has left its config as it was
+    assert states[run.name].kind == Kind.OTHER
 
 
 def test_a_failed_run_can_be_given_another_chance(toy, tmp_path):
@@ -107,6 +135,15 @@ def test_runs_share_gpus_and_their_memory(toy, tmp_path):
     assert last_line(log_path(tmp_path, "toy/a")) == "began end 0 0.425"
 
 
+def test_the_old_name_of_the_share_of_memory_does_not_reach_a_run(toy, tmp_path, monkeypatch):
+    monkeypatch.setenv("XLA_PYTHON_CLIENT_MEM_FRACTION", "0.5")
+    attempt = Attempt(toy("a"), tmp_path, slots(gpus=["0"])[0])
+    variables = pathlib.Path(f"/proc/{attempt.process.pid}/environ").read_bytes().split(b"\0")
+    attempt.finish()
+    names = {variable.partition(b"=")[0] for variable in variables}
+    assert b"XLA_CLIENT_MEM_FRACTION" in names and b"XLA_PYTHON_CLIENT_MEM_FRACTION" not in names
+
+
 def test_at_least_one_run_at_a_time():
     with pytest.raises(ValueError, match="At least one run at a time"):
         slots(0)
@@ -124,4 +161,4 @@ def test_a_sweep_on_disk_grows(toy, tmp_path):
 
     write_sweep(tmp_path, "s", [toy("a")])
     write_sweep(tmp_path, "s", [toy("b", needs=["a"])])
-    assert [(run.name, run.needs) for run in read_sweeps(tmp_path)] == [("toy/a", ()), ("toy/b", ("toy/a",))]
+    assert [kept.run for kept in read_sweeps(tmp_path)] == [toy("a"), toy("b", needs=["a"])]

@@ -1,13 +1,15 @@
 """The command line: dry runs, status, mistakes; and a small sweep whose processes are killed."""
 
+import json
 import pathlib
 
 import pytest
 from kill_sweep import assert_same, disturbed, make_runs, undisturbed
 
 from launch import sweep
-from launch.attempts import write_sweep
+from launch.attempts import hold, write_sweep
 from launch.local import LocalSweep, slots
+from launch.runs import load_config
 
 
 def call(capsys, *arguments):
@@ -52,6 +54,87 @@ def test_commands_can_be_printed(capsys, tmp_path):
 def test_mistakes_are_told_in_one_sentence(capsys, tmp_path, arguments, sentence):
     code, _, errors = call(capsys, *arguments, f"--root={tmp_path}")
     assert code == 2 and sentence in errors and len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "sentence"),
+    [
+        ("--jobs=-3", "At least one run at a time: --jobs is -3"),
+        ("--restarts=-1", "--restarts is -1"),
+        ("--stall_minutes=0", "--minutes and --stall_minutes must be positive"),
+        ("--root=/dev/null", "--root=/dev/null is a file; give a directory"),
+        ("--root=/dev/null/below", "/dev/null/below"),
+    ],
+)
+def test_wrong_flags_are_refused(capsys, flag, sentence):
+    code, _, errors = call(capsys, "run", "imitate:tiny", "seed=0", flag)
+    assert code == 2 and sentence in errors and len(errors.strip().splitlines()) == 1
+
+
+def test_wrong_flags_are_refused_in_a_dry_run_too(capsys, tmp_path):
+    code, out, _ = call(
+        capsys, "run", "imitate:tiny", "seed=0", "--jobs=-3", "--dry_run", f"--root={tmp_path}"
+    )
+    assert code == 2 and not out
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (("--sbatch", "partition=gpu"), "is for --backend=slurm"),
+        (("--backend=slurm", "--sbatch", "partition=gpu", "seed=0"), "seed=0 is no option of sbatch"),
+        (("--backend=slurm", "--sbatch", "num_updates=3"), "num_updates=3 is no option of sbatch"),
+    ],
+)
+def test_axes_after_sbatch_are_refused(capsys, tmp_path, flags, sentence):
+    code, _, errors = call(capsys, "run", "imitate:tiny", f"--root={tmp_path}", *flags)
+    assert code == 2 and sentence in errors
+
+
+def test_a_value_of_another_type_shows_in_a_dry_run(capsys, tmp_path):
+    code, _, errors = call(
+        capsys, "run", "imitate:tiny", "num_updates=abc", "--dry_run", f"--root={tmp_path}"
+    )
+    assert code == 2 and "This will not run: num_updates=abc does not fit" in errors
+
+
+def test_a_second_launcher_in_the_same_root_is_refused(capsys, tmp_path):
+    with hold(tmp_path):
+        code, _, errors = call(capsys, "run", "imitate:tiny", "seed=0", f"--root={tmp_path}")
+    assert code == 2 and f"{tmp_path} is in use by the launcher process" in errors
+
+
+def finish(root, name, config):
+    """Leaves what a main would, `config` with all its keys."""
+    (root / name).mkdir(parents=True)
+    (root / name / "config.json").write_text(json.dumps(config.to_dict()))
+    (root / name / "DONE").write_text("{}")
+
+
+def test_a_change_of_settings_is_told(capsys, tmp_path):
+    finish(tmp_path, "collect-uniform-tiny/default/seed_000", load_config("collect:uniform-tiny"))
+    command = ("run", "collect:uniform-tiny", "seed=0", f"--root={tmp_path}", "--dry_run")
+    code, out, _ = call(capsys, *command)
+    assert code == 0 and "1 runs: 1 done" in out
+    code, out, _ = call(capsys, *command, "num_episodes=50")
+    assert code == 1 and "[done with other settings: num_episodes " in out and "-> 50]" in out
+
+
+def test_only_commands_that_are_left_are_printed(capsys, tmp_path):
+    finish(tmp_path, "collect-uniform-tiny/default/seed_000", load_config("collect:uniform-tiny"))
+    command = ("run", "collect:uniform-tiny", "seed=0..1", f"--root={tmp_path}", "--backend=print")
+    code, out, errors = call(capsys, *command)
+    assert code == 0 and len(out.splitlines()) == 1 and "seed_001" in out
+    assert errors == "Left out: 1 done.\n"
+
+
+def test_status_says_what_the_launcher_has_said_of_a_run_that_was_killed_too_often(capsys, toy, tmp_path):
+    runs = [toy("killed", "kill")]
+    write_sweep(tmp_path, "s", runs, restarts=1)
+    LocalSweep(runs, tmp_path, slots(), max_restarts=1).run()
+    capsys.readouterr()
+    code, out, _ = call(capsys, "status", f"--root={tmp_path}")
+    assert code == 1 and "failed      toy/killed  stopped 2 times, last by SIGKILL" in out
 
 
 def test_status_lists_what_is_not_done(capsys, toy, tmp_path):
