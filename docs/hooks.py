@@ -68,8 +68,19 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, config, files):
-    """Links to notebooks, which lead to the files in the repository, lead to their pages."""
-    return re.sub(r"\]\(([^)]*)\.ipynb\)", r"](\1.md)", markdown)
+    """Links to notebooks, modules and results/, which lead to the files in the repository, lead to their pages.
+
+    docs/ is the root of the site: what leaves it from `docs/how-to/` by `../../` leaves `how-to/` by `../`.
+    """
+    markdown = re.sub(r"\]\(([^)]*)\.ipynb\)", r"](\1.md)", markdown)
+    up = "../" * page.file.src_uri.count("/")
+    outside = rf"\]\({re.escape(up)}\.\./"
+    markdown = re.sub(rf"{outside}(results/[^)]*)\)", rf"]({up}\1)", markdown)
+
+    def reference(link: re.Match) -> str:
+        return f"]({up}reference/{link[1].replace('/', '.')}.md)"
+
+    return re.sub(rf"{outside}((?:{'|'.join(PACKAGES)})/[^)]*)\.py\)", reference, markdown)
 
 
 def on_page_content(text, page, config, files):
