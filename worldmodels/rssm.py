@@ -4,7 +4,7 @@
     p(z_t | h_t)                                   prior
     q(z_t | h_t, e_t)                              posterior, e_t = Enc(o_t)
 
-Two published families (reference notes 2.2) are the same model from other parts: `rssm` (AIME v1: plain GRU, two
+Two published families are the same model from other parts: `rssm` (AIME v1: plain GRU, two
 MLPs per distribution, softplus std) and `rssmo` (Dreamer-like: input layer, layer-norm GRU, one MLP per
 distribution, std = 2 sigmoid(raw / 2) + min_std). `rssmo-v1` is `rssmo` with the plain GRU.
 """

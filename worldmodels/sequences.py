@@ -36,7 +36,7 @@ def termination_mask(is_terminal: Array) -> Array:
     """[B, T] float32: 0 for every terminal record after the first terminal one, else 1.
 
     A short episode is padded by its last record; if it ended by termination the padding is terminal too, and
-    this mask hides it (AIME-v2 implementation; reference notes 1.4: this is 1 - M).
+    this mask hides it (the implementation of AIME-v2 multiplies by it).
     """
     seen_before = jnp.cumsum(is_terminal, axis=1) - is_terminal
     return 1.0 - is_terminal * (seen_before > 0)
