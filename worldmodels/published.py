@@ -94,7 +94,8 @@ def load(
         model = WorldModel(**arguments, rngs=nnx.Rngs(0))
     fresh = tuple(f"decoders.{name}." for name in new_heads)
     names = fill(model, tensors, world_model_names(model), folder / "model.pt", fresh)
-    policy = load_policy(folder / "policy.pt") if (folder / "policy.pt").exists() else None
+    min_std = (config.get("policy") or {}).get("min_std")
+    policy = load_policy(folder / "policy.pt", min_std) if (folder / "policy.pt").exists() else None
     vnet = load_value_networks(folder / "vnet.pt") if (folder / "vnet.pt").exists() else None
     if policy is not None:
         check_heads(model, {"policy": policy.mean_net}, folder / "policy.pt", model.action_size)
@@ -280,7 +281,7 @@ def world_model_arguments(
         predict_terminal=terminal or "is_terminal" in new_heads,
         predict_reward=False,
         baseline_probes=any(name.startswith("baseline_probes.") for name in tensors),
-        momentum=options.get("momentum_parameter") if has(tensors, "momentum_encoders.") else None,
+        momentum=options.get("momentum_parameter", 0.01) if has(tensors, "momentum_encoders.") else None,
         idm_mode=options.get("idm_mode", "detach") if has(tensors, "idm.") else "none",
         idm=hidden,
         **intrinsic_options(options.get("intrinsic_reward_config") or {}, first_version),
@@ -315,8 +316,13 @@ def vector_options(options: Mapping, first_version: bool = False) -> dict:
     """Published options of a vector encoder or decoder under our argument names."""
     if options["name"] == "identity":
         return dict(name="identity")
+    without_effect = ("width", "zero_init") + (
+        ("output_activation",) if options.get("output_activation") == "identity" else ()
+    )
     unknown = [
-        key for key, value in options.items() if key not in VECTOR_OPTIONS and value and key != "width"
+        key
+        for key, value in options.items()
+        if key not in VECTOR_OPTIONS and value and key not in without_effect
     ]
     if unknown:
         raise ValueError(
@@ -504,13 +510,14 @@ def mlp_shape(tensors: Mapping[str, np.ndarray], prefix: str, path: pathlib.Path
     return weights[0].shape[1], weights[-1].shape[0], options
 
 
-def load_policy(path: str | pathlib.Path) -> TanhGaussianHead:
-    """A published `policy.pt`: the tanh-Gaussian policy over features."""
+def load_policy(path: str | pathlib.Path, min_std: float | None = None) -> TanhGaussianHead:
+    """A published `policy.pt`: the tanh-Gaussian policy over features; `min_std` None is the published default."""
     path = pathlib.Path(path)
     tensors = read_tensors(path)
     if not has(tensors, "mean_net."):
         raise ValueError(f"{path} has no 'mean_net' tensors; it is not a published policy.")
     in_size, out_size, options = mlp_shape(tensors, "mean_net.", path)
+    options |= {} if min_std is None else {"min_std": min_std}
     policy = TanhGaussianHead(in_size, out_size, rngs=nnx.Rngs(0), **options)
     fill(policy, tensors, tanh_gaussian_names("", (), policy), path)
     return policy

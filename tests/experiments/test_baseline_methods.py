@@ -24,7 +24,8 @@ def data(tmp_path_factory):
 
 @pytest.mark.parametrize("method", ["bco", "bco_alpha", "bc"])
 @pytest.mark.parametrize(
-    ("name", "message"), [("position", r"of shape \[2\], the model reads \[3\]"), ("pre_action", "gives 3")]
+    ("name", "message"),
+    [("position", r"of shape \[2\], the model was built for \[3\]"), ("pre_action", "gives 3")],
 )
 def test_an_environment_of_another_body_is_refused_before_training(data, tmp_path, method, name, message):
     for kind in ("embodiment", "demonstrations"):
