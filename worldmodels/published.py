@@ -447,14 +447,14 @@ def sensor_sizes(
 
 
 def action_size(tensors: Mapping[str, np.ndarray], state_dim: Sequence[int]) -> int:
-    """A, from the first layer that reads [z, action]."""
+    """A, from the first layer that reads [z, action]; 0 of a model without actions (VIPER)."""
     name = "pre_memory.net.0.weight" if "pre_memory.net.0.weight" in tensors else "memory_cell.weight_ih"
     if name not in tensors:
         raise ValueError("No 'pre_memory' or 'memory_cell' tensors; this is not a published RSSM checkpoint.")
     size = int(tensors[name].shape[1] - np.prod(state_dim[1:]))
-    if size < 1:
+    if size < 0:
         raise ValueError(
-            f"{name} in model.pt reads {tensors[name].shape[1]} numbers, no more than world_model.state_dim "
+            f"{name} in model.pt reads {tensors[name].shape[1]} numbers, fewer than world_model.state_dim "
             f"{list(state_dim)} in config.yaml asks for without actions; the two are of different models."
         )
     return size
