@@ -2,7 +2,7 @@
 # DeepMind Control online, from state at the size of a CPU: results/online-dmc.md. After results/experts.sh and the
 # Plan2Explore run of results/comparison.sh:
 #   bash results/online-dmc.sh [PYTHON [SEEDS]]
-# About an hour of one core. Finished runs are skipped; the same command continues.
+# About two hours of one core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -41,6 +41,17 @@ task() { # TASK EMBODIMENT EXPERT
 }
 
 task cheetah-run runs/comparison/p2e cheetah-run
+
+# The published ratio of updates to steps, slower policy and critic, more episodes.
+for seed in 0 1; do
+  $python -m experiments.online --config=experiments/configs/online.py:small --config.model=$out/cheetah-run/model \
+    --config.embodiment=runs/comparison/p2e/episodes --config.demonstrations=$experts/cheetah-run/demonstrations \
+    --config.num_demonstrations=10 --config.reward.name=ail --config.seed=$seed --config.updates_per_episode=100 \
+    --config.entropy_scale=0.1 --config.policy_pretraining=2000 --config.policy_optimizer.learning_rate=3e-4 \
+    --config.critic_optimizer.learning_rate=3e-4 --config.num_episodes=250 --config.evaluation.every=20 \
+    --config.evaluation.episodes=5 --config.evaluation.video=False --workdir=$out/cheetah-run/ail-updates100/seed_00$seed
+done
+
 flailing finger-spin
 task finger-spin $out/finger-spin/body finger-spin-longer
 $python -m experiments.report $out --title="DeepMind Control, online"
