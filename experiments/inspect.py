@@ -36,8 +36,9 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     if not run:
         raise ValueError("Which run? Pass its directory: --run=DIR.")
     path = pathlib.Path(run).expanduser()
+    check_windows(config)
     model, policy, run_config = load(path, config.model_seed)
-    batch, metadata, env_name, env_options = windows(config, run_config, model)
+    batch, metadata, env_name, env_options = windows(config, run_config, model, architecture_of(path))
     extra, title = {}, "on embodiment data"
     if policy is not None:
         batch, extra, title = with_inferred_actions(model, policy, batch)
@@ -59,6 +60,23 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     return result | extra
 
 
+def check_windows(config) -> None:
+    """An error for windows in which nothing can be foreseen."""
+    if config.windows < 1:
+        raise ValueError(f"windows is {config.windows}; look at one at least.")
+    if config.length is not None and config.length < 2:
+        raise ValueError(f"length is {config.length}; a window has two records at least.")
+    if config.context < 1:
+        raise ValueError(f"context is {config.context}; a prediction sees one record at least.")
+
+
+def architecture_of(path: pathlib.Path) -> dict:
+    """What the world model of a run was built of: its own, or the one that its config names."""
+    if (path / world_models.ARCHITECTURE).is_file():
+        return world_models.read_architecture(path, world_models.ARCHITECTURE)
+    return world_models.resolve(read_config(path)["model"]).architecture
+
+
 def load(path: pathlib.Path, seed: int):
     """(world model, policy or None, config) of a run."""
     run_config = read_config(path)
@@ -72,11 +90,12 @@ def load(path: pathlib.Path, seed: int):
     )
 
 
-def windows(config, run_config: dict, model) -> tuple[SequenceBatch, dict, str, dict]:
+def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
     """(batch, metadata, environment, its options): some windows of the data of a run, or of the config's."""
     pretrained = "demonstrations" not in run_config
     folders = (config.data or run_config["embodiment" if pretrained else "demonstrations"]).split(",")
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
+    world_models.check_body(arch, [first], "data")
     env_name, env_options = environment_of(run_config["env"], [first])
     wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
     sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]

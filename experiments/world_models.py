@@ -118,7 +118,14 @@ def read_architecture(workdir: str | pathlib.Path, name: str) -> dict:
     if not path.is_file():
         main = {POLICY: "imitate", CRITIC: "dreamer"}.get(name, "pretrain")
         raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.{main}.")
-    return json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); run the command of its run again.") from error
+    # Every main but the config's own keeps how many models there are.
+    if not isinstance(content, dict) or (name != CONFIG and not isinstance(content.get("num_seeds"), int)):
+        raise ValueError(f"{path} is damaged (no num_seeds); run the command of its run again.")
+    return content
 
 
 @dataclasses.dataclass(frozen=True)
@@ -203,6 +210,8 @@ def with_new_heads(
     arch: Mapping, weights: Mapping, num_seeds: int, path: pathlib.Path, new_heads: Sequence[str]
 ) -> tuple[dict, WorldModel]:
     """(architecture, models with leaves [num_seeds, ...]) of weights by name; new decoders start from scratch."""
+    if not isinstance(arch.get("targets"), list):
+        raise ValueError(f"{path} is damaged (its world model has no targets); get an intact copy.")
     arch = dict(arch, targets=list(arch["targets"]))
     arch["predict_terminal"] = arch.get("predict_terminal", True) or "is_terminal" in new_heads
     arch["targets"] += [n for n in new_heads if n not in (*arch["targets"], "is_terminal")]
@@ -210,7 +219,8 @@ def with_new_heads(
     def create():
         return stacked(lambda key: build(arch, key), num_seeds)
 
-    like = create() if new_heads else jax.eval_shape(create)
+    with export.explained(path, "the arguments of its world model make none"):
+        like = create() if new_heads else jax.eval_shape(create)
     fresh = tuple(f"decoders/{name}/" for name in new_heads)
     return arch, with_leaves(like, weights, str(path), fresh)
 

@@ -266,6 +266,7 @@ def require(observation: Mapping[str, Array], names: Sequence[str]) -> None:
     missing = [name for name in names if name not in observation]
     if missing:
         raise ValueError(
-            f"The observation lacks {', '.join(missing)}; it has {', '.join(sorted(observation)) or 'nothing'}. "
+            f"The observation lacks {', '.join(missing)}; of what the model was given there is "
+            f"{', '.join(sorted(observation)) or 'nothing that it reads'}. "
             "Use data and an environment with the sensors that the model was built for."
         )

@@ -4,9 +4,36 @@ import numpy as np
 import pytest
 from models import make_batch, make_model
 
-from experiments import inspection
+from experiments import inspect, inspection
+from experiments.configs.inspect import get_config
 from experiments.evidence_figure import evidence
 from experiments.metrics_writer import read_rows
+from worldmodels.episodes import Episode, write_episode
+
+
+@pytest.mark.parametrize(("name", "value"), [("windows", 0), ("length", 1), ("context", 0)])
+def test_windows_in_which_nothing_can_be_foreseen_are_refused(tmp_path, name, value):
+    config = get_config()
+    config[name] = value
+    with pytest.raises(ValueError, match=f"{name} is {value}; "):
+        inspect.run(config, "", run=str(tmp_path))
+
+
+def test_data_of_another_robot_is_refused_by_what_differs(tmp_path):
+    write_episode(tmp_path / "0.hdf5", fake_episode(position=np.zeros((8, 5), np.float32)))
+    config = get_config()
+    with config.unlocked():
+        config.data = str(tmp_path)
+    arch = dict(inputs=["position"], sizes={"position": 2}, action_size=2)
+    with pytest.raises(ValueError, match="position has size 5 in the data, the world model was built for 2"):
+        inspect.windows(config, {"embodiment": "", "env": "fake-pointmass"}, None, arch)
+
+
+def fake_episode(**records):
+    """An episode of eight records."""
+    steps = np.arange(8)
+    flags = dict(is_first=steps == 0, is_last=steps == 7, is_terminal=steps < 0)
+    return Episode(flags | dict(pre_action=np.zeros((8, 2)), reward=np.zeros(8)) | records, {})
 
 
 def pointmass():
