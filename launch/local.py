@@ -13,7 +13,6 @@ from launch.attempts import (
     Kind,
     State,
     counts,
-    is_done,
     log_path,
     state_of,
     states_of,
@@ -163,8 +162,3 @@ class LocalSweep:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-
-
-def unfinished(root: pathlib.Path, runs: Sequence[Run]) -> list[Run]:
-    """The runs that are not done."""
-    return [run for run in runs if not is_done(root, run.name)]
