@@ -220,7 +220,7 @@ def save_policy(
     folder: str | os.PathLike, config, state: SACState, sensors: tuple[str, ...], returns: list[float]
 ):
     """Saves the actor alone, with what `load_policy` needs and the environment it was trained in."""
-    first, last = state.actor.model.net.layers[0], state.actor.model.net.head
+    first, last = state.actor.model.net.first, state.actor.model.net.head
     extra = {
         "sensors": list(sensors),
         "observation_size": first.kernel.shape[0],

@@ -278,7 +278,7 @@ class SurrogateRun:
         """Saves the actor with what makes it act again; returns its sizes."""
         data, sac = self._data, self._config["sac"]
         sizes = {
-            "observation_size": actor.net.layers[0].kernel.shape[0],
+            "observation_size": actor.net.first.kernel.shape[0],
             "action_size": actor.net.head.bias.shape[0] // 2,
             "hidden_size": sac["hidden_size"],
             "hidden_layers": sac["hidden_layers"],

@@ -393,9 +393,9 @@ def policy_arguments(policy: TanhGaussianPolicy) -> dict:
     """The constructor arguments of an existing policy, JSON values."""
     net = policy.mean_net
     return dict(
-        in_size=net.layers[0].in_features,
+        in_size=net.first.in_features,
         action_size=net.out_size,
-        hidden_size=net.layers[0].out_features,
+        hidden_size=net.first.out_features,
         hidden_layers=len(net.layers),
         norm="ln" if net.norms else None,
         min_std=policy.min_std,

@@ -211,7 +211,7 @@ def check_heads(
       out_size: what each of them should return.
     """
     for name, network in networks.items():
-        found = (network.layers[0].in_features, network.out_size)
+        found = (network.first.in_features, network.out_size)
         if found != (model.feature_size, out_size):
             raise ValueError(
                 f"{path}: {name} makes {found[1]} numbers of {found[0]} features, with the world model beside it they "

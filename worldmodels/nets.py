@@ -161,17 +161,20 @@ class MLP(nnx.Module):
         self.output_activation = output_activation
         self.out_size = out_size if out_size is not None else sizes[-1]
 
+    @property
+    def first(self) -> nnx.Linear | None:
+        """The first linear map, which is the head where there are no hidden layers."""
+        return self.layers[0] if self.layers else self.head
+
     def __call__(self, x: Array) -> Array:
-        if not self.layers:
-            return self._head(x)
-        return self.finish(self.layers[0](x))
+        return self.finish(self.first(x)) if self.first is not None else x
 
     def project(self, x: Array, start: int) -> Array:
-        """The share of the first layer's output that inputs [start, start + x.shape[-1]) give; bias with start 0.
+        """The share of the first map's output that inputs [start, start + x.shape[-1]) give; bias with start 0.
 
         What does not depend on the recurrence is projected once for the whole sequence; `finish` takes the sum.
         """
-        layer = self.layers[0]
+        layer = self.first
         kernel, bias = layer.kernel[...][start : start + x.shape[-1]], layer.bias[...]
         x, kernel, bias = layer.promote_dtype((x, kernel, bias), dtype=layer.dtype)
         share = as_rows(x) @ kernel
@@ -179,15 +182,14 @@ class MLP(nnx.Module):
         return share.reshape(*x.shape[:-1], share.shape[-1])
 
     def finish(self, hidden: Array) -> Array:
-        """From the first layer's output (before norm and activation) to the network's output."""
+        """From the first map's output (before norm and activation) to the network's output."""
         for i in range(len(self.layers)):
             hidden = self.layers[i](hidden) if i else hidden
             hidden = self.norms[i](hidden) if self.norms else hidden
             hidden = (self.gated[i] if self.gated else activation(self.activation))(hidden)
-        return self._head(hidden)
-
-    def _head(self, x: Array) -> Array:
-        return activation(self.output_activation)(self.head(x)) if self.head is not None else x
+        if self.head is None:
+            return hidden
+        return activation(self.output_activation)(self.head(hidden) if self.layers else hidden)
 
 
 def conv(

@@ -43,8 +43,10 @@ def test_initialisation_is_uniform_within_the_fan_in_bound_for_weights_and_biase
         assert np.std(values) == pytest.approx(0.1 / np.sqrt(3), rel=0.1)
 
 
-def test_a_split_first_layer_gives_what_the_whole_one_gives():
-    mlp = nets.MLP(5, 2, hidden_size=8, norm="ln", rngs=nnx.Rngs(0))
+@pytest.mark.parametrize("hidden_layers", [0, 1, 2])
+def test_a_split_first_map_gives_what_the_whole_one_gives(hidden_layers):
+    options = dict(hidden_size=8, hidden_layers=hidden_layers, norm="ln", output_activation="softplus")
+    mlp = nets.MLP(5, 2, rngs=nnx.Rngs(0), **options)
     x = jax.random.normal(jax.random.key(0), (7, 5))
     split = mlp.finish(mlp.project(x[:, :3], 0) + mlp.project(x[:, 3:], 3))
     np.testing.assert_allclose(split, mlp(x), rtol=1e-5, atol=1e-6)
