@@ -26,7 +26,15 @@ class Identity(nnx.Module):
 
 
 class MLPEncoder(nnx.Module):
-    """[..., d] -> [..., hidden_size]: an MLP, the vector encoder of `rssmo`; published without `head`."""
+    """[..., d] -> [..., out_size]: an MLP, the vector encoder of `rssmo`; published without `head`.
+
+    Args:
+      out_size: of the head; None is `hidden_size`.
+      output_activation: name of an activation of the head's output.
+
+    Raises:
+      ValueError: options of a head for an encoder without one.
+    """
 
     def __init__(
         self,
@@ -37,18 +45,23 @@ class MLPEncoder(nnx.Module):
         activation: str = "swish",
         norm: str | None = "ln",
         head: bool = False,
+        out_size: int | None = None,
+        output_activation: str = "identity",
         rngs: nnx.Rngs,
     ):
+        if not head and (out_size is not None or output_activation != "identity"):
+            raise ValueError("out_size and output_activation are of the encoder's head; pass head=True too.")
         self.net = MLP(
             in_size,
-            hidden_size if head else None,
+            (hidden_size if out_size is None else out_size) if head else None,
             hidden_size=hidden_size,
             hidden_layers=hidden_layers,
             activation=activation,
             norm=norm,
+            output_activation=output_activation,
             rngs=rngs,
         )
-        self.out_size = hidden_size
+        self.out_size = self.net.out_size
 
     def __call__(self, x: Array) -> Array:
         return self.net(x)

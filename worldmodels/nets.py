@@ -131,7 +131,7 @@ class MLP(nnx.Module):
       out_size: None leaves out the head: the output is the last hidden layer, [..., hidden_size].
       activation: a name of `ACTIVATIONS`, or "geglu".
       norm: None, "ln" (LayerNorm) or "rms" (RMSNorm).
-      output_activation: name of an activation of the head's output.
+      output_activation: the same of the head's output; without a head it has no effect.
       zero_init: the head starts at zero.
     """
 
@@ -160,6 +160,8 @@ class MLP(nnx.Module):
         self.activation = activation
         self.output_activation = output_activation
         self.out_size = out_size if out_size is not None else sizes[-1]
+        gated = output_activation == "geglu" and self.head is not None
+        self.output_gate = GEGLU(self.out_size, rngs=rngs) if gated else None
 
     @property
     def first(self) -> nnx.Linear | None:
@@ -189,7 +191,8 @@ class MLP(nnx.Module):
             hidden = (self.gated[i] if self.gated else activation(self.activation))(hidden)
         if self.head is None:
             return hidden
-        return activation(self.output_activation)(self.head(hidden) if self.layers else hidden)
+        hidden = self.head(hidden) if self.layers else hidden
+        return (self.output_gate or activation(self.output_activation))(hidden)
 
 
 def conv(

@@ -30,7 +30,7 @@ from worldmodels.world_model import TanhGaussianHead, WorldModel
 
 PUBLISHED_REWEIGHT = {"modility_wise": "modality_wise"}  # the published spelling
 CONFIG = "config.yaml"
-# Published options of vector networks under our argument names, and of image networks.
+# Published options of vector networks under our argument names, those of encoders alone, and of image networks.
 VECTOR_OPTIONS = {
     "name": "name",
     "hidden_size": "hidden_size",
@@ -40,6 +40,8 @@ VECTOR_OPTIONS = {
     "min_std": "min_std",
     "have_head": "head",
 }
+HEAD_OPTIONS = {"out_features": "out_size", "output_activation": "output_activation"}
+WITHOUT_EFFECT = ("width", "zero_init")
 IMAGE_OPTIONS = {
     "cnn_ha": ("width", "sigmoid"),
     "dreamer_resnet": ("width", "blocks", "minres", "sigmoid"),
@@ -316,26 +318,22 @@ def vector_options(options: Mapping, first_version: bool = False) -> dict:
     """Published options of a vector encoder or decoder under our argument names."""
     if options["name"] == "identity":
         return dict(name="identity")
-    without_effect = ("width", "zero_init") + (
-        ("output_activation",) if options.get("output_activation") == "identity" else ()
-    )
-    unknown = [
-        key
-        for key, value in options.items()
-        if key not in VECTOR_OPTIONS and value and key not in without_effect
-    ]
+    encoder = options["name"] == "mlp"
+    known = VECTOR_OPTIONS | (HEAD_OPTIONS if encoder else {})
+    unknown = [key for key, value in options.items() if value and key not in (*known, *WITHOUT_EFFECT)]
     if unknown:
         raise ValueError(
             f"Options {', '.join(unknown)} of the network {options['name']!r} are not supported; "
-            f"known: {', '.join(VECTOR_OPTIONS)}."
+            f"known: {', '.join(known)}."
         )
-    ours = {VECTOR_OPTIONS[k]: v for k, v in options.items() if k in VECTOR_OPTIONS}
-    head = ours.pop("head", options["name"] == "mlp")  # the published MLP has one unless it is told not to
-    ours = PUBLISHED_MLP | ours | (dict(head=head) if options["name"] == "mlp" else {})
+    ours = PUBLISHED_MLP | {known[k]: v for k, v in options.items() if k in known}
+    head = bool(ours.pop("head", True))  # the published MLP has one unless it is told not to
+    if encoder:  # and where it has none it does not look at the head's options
+        ours = {k: v for k, v in ours.items() if head or k not in HEAD_OPTIONS.values()} | dict(head=head)
     if ours.get("min_std", 0) is None:
         del ours["min_std"]
-    if first_version and ours["activation"] == "gelu":
-        ours["activation"] = "gelu_exact"
+    if first_version:
+        ours |= {k: "gelu_exact" for k in ("activation", "output_activation") if ours.get(k) == "gelu"}
     return ours
 
 

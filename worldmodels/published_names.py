@@ -35,12 +35,20 @@ def mlp_names(prefix: str, path: tuple, mlp: MLP) -> dict[str, tuple]:
             names |= norm_names(f"{prefix}.net.{index}", (*path, "norms", i), mlp.norms[i])
             index += 1
         if mlp.gated:
-            for part in ("gate", "linear"):
-                names |= linear_names(f"{prefix}.net.{index}.{part}", (*path, "gated", i, part))
+            names |= gate_names(f"{prefix}.net.{index}", (*path, "gated", i))
         index += 1
     if mlp.head is not None:
         names |= linear_names(f"{prefix}.net.{index}", (*path, "head"))
+    if mlp.output_gate is not None:
+        names |= gate_names(f"{prefix}.net.{index + 1}", (*path, "output_gate"))
     return names
+
+
+def gate_names(prefix: str, path: tuple) -> dict[str, tuple]:
+    """The activation "geglu", which has parameters."""
+    return linear_names(f"{prefix}.gate", (*path, "gate")) | linear_names(
+        f"{prefix}.linear", (*path, "linear")
+    )
 
 
 def tanh_gaussian_names(prefix: str, path: tuple, head: TanhGaussianHead) -> dict[str, tuple]:

@@ -80,6 +80,13 @@ def test_geglu_gates_a_linear_layer():
     np.testing.assert_allclose(mlp(x), expected, rtol=1e-6)
 
 
+def test_geglu_may_end_a_network_too():
+    mlp = nets.MLP(3, 2, hidden_size=4, hidden_layers=1, output_activation="geglu", rngs=nnx.Rngs(0))
+    x = jax.random.normal(jax.random.key(0), (5, 3))
+    linear, gate = mlp.head(jax.nn.elu(mlp.layers[0](x))), mlp.output_gate
+    np.testing.assert_allclose(mlp(x), gate(linear), rtol=1e-6)
+
+
 def test_rms_norm_divides_by_the_root_mean_square():
     norm = nets.make_norm("rms", 3, rngs=nnx.Rngs(0))
     x = np.array([[3.0, 0.0, 4.0]])

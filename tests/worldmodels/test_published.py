@@ -5,8 +5,11 @@ import json
 import numpy as np
 import pytest
 import yaml
+from flax import nnx
 
 from worldmodels import published
+from worldmodels.encoders import make_vector_encoder
+from worldmodels.published_names import mlp_names
 
 torch = pytest.importorskip("torch")
 
@@ -190,6 +193,62 @@ def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence)
     group[path[-1]] = value
     with pytest.raises(ValueError, match=sentence):
         published.load(write(tmp_path, changed, version_1_rssm()))
+
+
+def filled_encoder(options, in_size, tensors, **version):
+    """Our encoder for published options, with the tensors of the published one."""
+    encoder = make_vector_encoder(in_size, rngs=nnx.Rngs(0), **published.vector_options(options, **version))
+    names = mlp_names("", ("encoder", "net"), encoder.net)
+    published.fill(nnx.Dict(encoder=encoder), tensors, {n[1:]: p for n, p in names.items()}, "reference")
+    return encoder
+
+
+@pytest.mark.parametrize(
+    ("options", "out_size", "end"),
+    [
+        (dict(), H, torch.nn.Identity()),
+        (dict(out_features=7), 7, torch.nn.Identity()),
+        (dict(output_activation="tanh"), H, torch.nn.Tanh()),
+        (dict(out_features=3, output_activation="softplus"), 3, torch.nn.Softplus()),
+        (dict(out_features=3, output_activation="gelu"), 3, torch.nn.GELU("tanh")),
+    ],
+)
+def test_an_encoder_ends_as_its_options_say(options, out_size, end):
+    layers = [torch.nn.Linear(5, H), torch.nn.ELU(), torch.nn.Linear(H, out_size), end]
+    reference = torch.nn.Sequential(*layers)
+    tensors = {f"net.{n}": value.numpy() for n, value in reference.state_dict().items()}
+    encoder = filled_encoder(dict(name="mlp", hidden_size=H, hidden_layers=1, **options), 5, tensors)
+    x = np.linspace(-3, 3, 10, dtype=np.float32).reshape(2, 5)
+    assert encoder.out_size == out_size
+    np.testing.assert_allclose(encoder(x), reference(torch.tensor(x)).detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_a_gate_at_the_end_of_an_encoder_finds_its_tensors():
+    options = dict(name="mlp", hidden_size=H, hidden_layers=1, output_activation="geglu")
+    shapes = mlp("", 5, H, layers=1) | linear(".net.3.gate", H, H) | linear(".net.3.linear", H, H)
+    encoder = filled_encoder(options, 5, {name[1:]: np.full(s, 0.5) for name, s in shapes.items()})
+    np.testing.assert_array_equal(encoder.net.output_gate.linear.kernel[...], 0.5)
+
+
+def test_gelu_at_the_end_of_an_encoder_is_exact_in_version_1():
+    options = published.vector_options(dict(name="mlp", output_activation="gelu"), first_version=True)
+    assert options["output_activation"] == "gelu_exact" and options["activation"] == "elu"
+
+
+def test_an_encoder_without_a_head_does_not_look_at_the_options_of_one():
+    headless = dict(name="mlp", have_head=False, hidden_size=H)
+    asked = published.vector_options(headless | dict(out_features=H, output_activation="tanh"))
+    assert asked == published.vector_options(headless)
+    with pytest.raises(
+        ValueError, match="out_size and output_activation are of the encoder's head; pass head"
+    ):
+        make_vector_encoder(5, name="mlp", out_size=7, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("option", ["out_features", "output_activation"])
+def test_a_decoder_has_no_end_of_its_own(option):
+    with pytest.raises(ValueError, match=f"Options {option} of the network 'dmlp' are not supported"):
+        published.vector_options(dict(name="dmlp") | {option: "tanh"})
 
 
 @pytest.mark.parametrize(
