@@ -19,7 +19,7 @@ from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
 from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
-from worldmodels import export, published
+from worldmodels import export, published, published_files
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
 from worldmodels.dataset import statistics
 from worldmodels.episodes import Episode
@@ -177,11 +177,11 @@ def resolve(path: str | pathlib.Path, *, new_heads: Sequence[str] = ()) -> Pretr
         opened = export.load(path)
         weights = opened.world_model
         arch, loss, policy, kind = opened.arguments, opened.loss, opened.policy, "export"
-    elif (path / published.CONFIG).is_file():
+    elif (path / published_files.CONFIG).is_file():
         opened = published.load(path)
         weights = opened.world_model
         arch, loss, policy, kind = opened.arguments, opened.loss, opened.policy, "published"
-        arch = dict(arch, standardized=[], environment=published.environment(opened.config))
+        arch = dict(arch, standardized=[], environment=published_files.environment(opened.config))
     else:
         raise ValueError(
             f"{path} holds no world model; pass the --workdir of a run of experiments.pretrain, a folder of "
@@ -288,7 +288,7 @@ def load_policies(workdir: str | pathlib.Path) -> tuple[TanhGaussianPolicy, int]
 def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianPolicy, dict, int]:
     """(policies, their constructor arguments, their number) of an imitation run, an exported or a published folder."""
     path = pathlib.Path(path).expanduser()
-    if (path / export.MODEL).is_file() or (path / published.CONFIG).is_file():
+    if (path / export.MODEL).is_file() or (path / published_files.CONFIG).is_file():
         policy = resolve(path).policy
         if policy is None:
             raise ValueError(f"{path} holds a world model and no policy; pass a folder with a policy.")
@@ -322,7 +322,7 @@ def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[M
     if (path / export.MODEL).is_file():
         critic = export.load(path).critic
     else:
-        critic = published.load(path).vnet if (path / published.CONFIG).is_file() else None
+        critic = published.load(path).vnet if (path / published_files.CONFIG).is_file() else None
     if critic is None:
         raise ValueError(f"{path} holds no critic; use a run of experiments.dreamer or a folder with one.")
     return critic

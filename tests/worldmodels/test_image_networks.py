@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from worldmodels import published, published_names
+from worldmodels import published_tensors
 from worldmodels.decoders import make_decoder, nearest
 from worldmodels.encoders import make_image_encoder
 
@@ -95,7 +95,7 @@ def copy_weights(torch, reference, module, names):
         for parameter in reference.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     tensors = {f"net.{name}": value.numpy() for name, value in reference.state_dict().items()}
-    published.fill(module, tensors, names, pathlib.Path("reference"))
+    published_tensors.fill(module, tensors, names, pathlib.Path("reference"))
 
 
 @pytest.mark.parametrize("blocks", [0, 1])
@@ -103,7 +103,7 @@ def test_the_strided_encoder_is_the_published_one(blocks):
     torch = pytest.importorskip("torch")
     reference, ours = torch_encoder(torch, (2, 4, 8), blocks), encoder(blocks=blocks)
     holder = nnx.Dict({"encoder": ours})
-    names = published_names.image_encoder_names("", ("encoder",), ours)
+    names = published_tensors.image_encoder_names("", ("encoder",), ours)
     copy_weights(torch, reference, holder, {name.lstrip("."): place for name, place in names.items()})
     image = images(32)
     expected = reference(torch.tensor(image).permute(0, 3, 1, 2) / 255 - 0.5).flatten(1)
@@ -115,7 +115,7 @@ def test_the_strided_decoder_is_the_published_one(blocks, sigmoid):
     torch = pytest.importorskip("torch")
     reference = torch_decoder(torch, (4, 2), blocks, 5, 8)
     ours = decoder(blocks=blocks, minres=8, sigmoid=sigmoid)
-    names = published_names.image_decoder_names("", ("decoders",), ours)
+    names = published_tensors.image_decoder_names("", ("decoders",), ours)
     holder = nnx.Dict({"decoders": ours})
     copy_weights(torch, reference, holder, {name.lstrip("."): place for name, place in names.items()})
     features = np.random.default_rng(0).normal(size=(2, 5)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Where the tensors of a published checkpoint belong: {published tensor name: path in our module}.
+"""Where the tensors of a published checkpoint belong, {published tensor name: path in our module}, and `fill`.
 
 A path is a tuple of attribute names and list indices. PyTorch numbers the parts of an `nn.Sequential` one after the
 other, those without parameters included.
@@ -6,6 +6,10 @@ other, those without parameters included.
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Mapping
+
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -190,3 +194,37 @@ def in_our_layout(value: np.ndarray, place: tuple) -> np.ndarray:
     if value.ndim < 2 or place[-2:-1] == ("biases",):  # biases of ensembles are [K, out]
         return value
     return np.swapaxes(value, -1, -2)
+
+
+def fill(
+    module,
+    tensors: Mapping[str, np.ndarray],
+    names: Mapping[str, tuple],
+    path: pathlib.Path,
+    fresh: tuple[str, ...] = (),
+) -> dict:
+    """Writes the tensors into a freshly built module; returns the names that were there.
+
+    The only place that assigns to a module after it is built.
+
+    Args:
+      fresh: beginnings of names that may be missing and then stay as they were built.
+    """
+    zeros = {"initial_memory", "initial_state"}
+    for name in zeros & tensors.keys():
+        if np.any(tensors[name]):
+            raise ValueError(f"{path}: {name} is not zero; our initial state is.")
+    missing = sorted(n for n in names.keys() - tensors.keys() if not n.startswith(fresh or ("\0",)))
+    unexpected = sorted(tensors.keys() - names.keys() - zeros)
+    if missing or unexpected:
+        raise ValueError(
+            f"{path} does not fit the architecture in its config.yaml: missing tensors {missing or 'none'}, "
+            f"unexpected tensors {unexpected or 'none'}."
+        )
+    found = {name: place for name, place in names.items() if name in tensors}
+    for name, place in found.items():
+        variable, value = lookup(module, place), in_our_layout(tensors[name], place)
+        if variable.shape != value.shape:
+            raise ValueError(f"{path}: {name} has shape {value.shape}, the model expects {variable.shape}.")
+        variable.set_value(jnp.asarray(value))
+    return found
