@@ -82,9 +82,22 @@ def load(
 
 
 def load_policy(path: str | pathlib.Path, min_std: float | None = None) -> TanhGaussianHead:
-    """A published `policy.pt`: the tanh-Gaussian policy over features; `min_std` None is the published default."""
+    """A published `policy.pt`, taken for the tanh-Gaussian policy over features.
+
+    That is what every published main with a world model trains. The published code has a `GaussianPolicy` too, which
+    no main uses and no option chooses: nothing in its files tells it from a tanh-Gaussian one, and it would be taken
+    for one.
+
+    Args:
+      min_std: as configured; None is the published default.
+
+    Raises:
+      ValueError: another network, such as the published policy of discrete actions.
+    """
     path = pathlib.Path(path)
     tensors = read_tensors(path)
+    if has(tensors, "logits_net."):
+        raise ValueError(f"{path} is a policy of discrete actions ('logits_net'); ours are continuous.")
     if not has(tensors, "mean_net."):
         raise ValueError(f"{path} has no 'mean_net' tensors; it is not a published policy.")
     in_size, out_size, options = mlp_shape(tensors, "mean_net.", path)

@@ -108,6 +108,24 @@ def test_a_policy_with_norms_loads(tmp_path):
     shapes = mlp("mean_net", FEATURES, A, norm=True) | mlp("std_net", FEATURES, A, norm=True)
     torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "policy.pt")
     assert published.load_policy(tmp_path / "policy.pt")(np.ones((2, FEATURES))).mean.shape == (2, A)
-    torch.save({"logits_net.net.0.weight": torch.ones(1)}, tmp_path / "policy.pt")
-    with pytest.raises(ValueError, match="no 'mean_net' tensors; it is not a published policy"):
+
+
+def test_a_policy_is_taken_for_a_tanh_gaussian_one_for_nothing_tells_it_from_a_gaussian_one(tmp_path):
+    shapes = mlp("mean_net", FEATURES, A) | mlp("std_net", FEATURES, A)
+    torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "policy.pt")
+    action = published.load_policy(tmp_path / "policy.pt")(np.ones((1, FEATURES)))
+    np.testing.assert_allclose(action.mode, np.tanh(action.mean))
+    assert np.all(np.abs(action.mean) > 1.0)
+
+
+@pytest.mark.parametrize(
+    ("network", "sentence"),
+    [
+        ("logits_net", r"is a policy of discrete actions \('logits_net'\); ours are continuous"),
+        ("net", "no 'mean_net' tensors; it is not a published policy"),
+    ],
+)
+def test_what_is_no_gaussian_policy_is_refused(tmp_path, network, sentence):
+    torch.save({f"{network}.net.0.weight": torch.ones(1)}, tmp_path / "policy.pt")
+    with pytest.raises(ValueError, match=f"policy.pt.*{sentence}"):
         published.load_policy(tmp_path / "policy.pt")
