@@ -97,9 +97,11 @@ def symlog(x: Array) -> Array:
 def viper_reward(likelihood_model: WorldModel, batch: SequenceBatch, *, use_symlog: bool = True) -> Array:
     """[B, T] symlog(log p(o_t | s_t) - KL_t) along the deterministic posterior; 0 at the first record of an episode.
 
-    The first frame warms the state up; nothing was done to earn it (AIME-v2).
+    The first frame warms the state up; nothing was done to earn it (AIME-v2). o_t are the sensors and, as published,
+    whether the episode has terminated. The true reward is no part of it, even if the likelihood model predicts it:
+    imitation is not told.
     """
-    evidence = per_step_evidence(likelihood_model, batch)
+    evidence = per_step_evidence(likelihood_model, batch.replace(reward=None))
     reward = symlog(evidence) if use_symlog else evidence
     return reward * (1.0 - batch.is_first)
 
@@ -127,7 +129,7 @@ class Viper(SurrogateReward):
                 f"The reward model takes actions of size {model.action_size}, but demonstrations have none; "
                 "pretrain it with action_free=True."
             )
-        used = dict.fromkeys((*model.inputs, *model.targets))
+        used = [name for name in dict.fromkeys((*model.inputs, *model.targets)) if name != TrueReward.head]
         known = {name: inputs.likelihood_sizes[name] for name in used if name in inputs.likelihood_sizes}
         missing = [name for name in known if name not in inputs.sizes]
         if missing:

@@ -76,6 +76,17 @@ def test_viper_does_not_look_at_actions(likelihood_model):
     np.testing.assert_array_equal(viper(likelihood_model, batch), viper(likelihood_model, other_actions))
 
 
+def test_viper_does_not_look_at_the_true_reward_even_if_its_model_predicts_it():
+    told = make_model(action_size=0, idm_mode="none", predict_reward=True, encoder=dict(name="identity"))
+    batch = make_batch(1, 3)
+    earned = batch.replace(reward=batch.reward + 5.0)
+    assert (evidence_of(told, batch) != evidence_of(told, earned)).all(), "its evidence does look"
+    known = dataclasses.replace(inputs(told, told), likelihood_sizes=SIZES | {"reward": 1})
+    reward = make_reward("viper", known)
+    assert reward.sensors == ("position", "velocity")
+    np.testing.assert_array_equal(reward.score((), None, batch)[0], reward.score((), None, earned)[0])
+
+
 def test_of_three_steps_each_transport_reward_scores_its_own_frame(model):
     shown = make_batch(1, 3, seed=1, actions=False)
     reward = make_reward("ot", inputs(model, demonstrations=shown))
