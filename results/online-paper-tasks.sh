@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The six Meta-World tasks of the AIME-v2 paper, online from state at the size of a CPU: results/online-paper-tasks.md.
 #   bash results/online-paper-tasks.sh [PYTHON [SEEDS]]
-# About three hours of one core. Finished runs are skipped; the same command continues.
+# About five hours of one core. Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
@@ -49,6 +49,14 @@ for seed in $seeds; do
     for reward in ot true; do
       online $out $task $reward "$seed"
     done
+  done
+done
+
+# Without the regulariser, and without any reward.
+for seed in $seeds; do
+  for task in $tasks; do
+    online $out-no-regularizer $task ail "$seed" --config.embodiment=""
+    online $out-no-reward $task none "$seed"
   done
 done
 $python -m experiments.report $out --title="Six tasks of Meta-World"
