@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -49,7 +50,21 @@ def run(config, workdir: str = "", *, fresh: bool = False) -> dict:
     folders = [folder for folder in config.data.split(",") if folder]
     if not folders and config.do != "rates":
         raise ValueError("Which episodes? Pass --config.data=DIR, or several: --config.data=DIR,DIR.")
+    check_numbers(config)
     return _ACTIONS[config.do](config, folders, workdir, fresh)
+
+
+def check_numbers(config) -> None:
+    """Raises a ValueError for a number of the config, where the action has it, that nothing could be drawn with."""
+    for name, what in (("image_size", "pixels"), ("workers", "processes")):
+        if name in config and config[name] < 1:
+            raise ValueError(f"{name} is {config[name]}; pass a positive number of {what}: --config.{name}.")
+    fps = config.get("fps")
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(
+            f"fps is {fps}; pass a positive number of frames per second, --config.fps, or none for the speed of the "
+            "simulation."
+        )
 
 
 def statistics(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:

@@ -301,6 +301,23 @@ def test_an_episode_becomes_a_video(tmp_path, file_format, recorded):
     assert (tmp_path / "out" / f"episode.{file_format}").stat().st_size > 100
 
 
+@pytest.mark.parametrize(
+    ("preset", "key", "value"),
+    [
+        *(("export", "fps", value) for value in (-3.0, 0.0, float("inf"), float("nan"))),
+        *((preset, "image_size", value) for preset in ("export", "render", "rates") for value in (0, -64)),
+        *((preset, "workers", 0) for preset in ("render", "rates")),
+    ],
+)
+def test_numbers_that_nothing_is_drawn_with_are_named_before_anything_is_written(
+    tmp_path, preset, key, value
+):
+    data = folder_of(tmp_path / "data", played())
+    with pytest.raises(ValueError, match=f"^{key} is {value}; pass a positive number of .*--config.{key}"):
+        run(config_of(preset, data, **{key: value}), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+
+
 def test_mistakes_name_what_is_known(tmp_path):
     with pytest.raises(ValueError, match=", :".join(PRESETS)):
         get_config("look")
