@@ -44,6 +44,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"returns": {method: [num_seeds][episodes]}, "expert": mean return, "left_out": {method: why}, "table": Markdown,
       "seconds": {stage: seconds}}.
     """
+    published_results.check_dataset(config.published_data)
     allow = (*FREE_TO_CHANGE, "title", "methods", "published_data", "random_return")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
         summary = directory.result or compare(config, directory)
@@ -187,17 +188,7 @@ def method_config(config, stages: Stages, method: str):
 
 
 def published_cells(config, env_name: str) -> dict[str, published_results.PublishedCell]:
-    """{label of a method: its published number}, for the data that `config.published_data` names.
-
-    Raises:
-      ValueError: nothing was published for data of that name.
-    """
-    known = published_results.datasets()
-    if config.published_data and config.published_data not in known:
-        raise ValueError(
-            f"Unknown published data {config.published_data!r}. Known: {', '.join(known)}; pass one of them as "
-            "--config.published_data."
-        )
+    """{label of a method: its published number}, for the data that `config.published_data` names."""
     return published_results.cells_of(env_name, config.published_data, config.setup)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments import baseline, collect, demo_report, imitate, pretrain
+from experiments import baseline, collect, demo_report, imitate, pretrain, published_results
 from experiments.configs import collect as collect_config
 from experiments.main import launch
 from experiments.run_directory import FREE_TO_CHANGE, RunDirectory
@@ -25,6 +25,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"aime": mean return in % of the expert, "bco": ..., "report": path, "seconds": {stage: seconds}}.
     """
+    published_results.check_dataset(config.published_data)
     with RunDirectory(
         workdir, config, fresh=fresh, allow_changes=(*FREE_TO_CHANGE, "video", "title")
     ) as directory:

@@ -78,6 +78,16 @@ def datasets() -> list[str]:
     return list(dict.fromkeys(c.dataset for c in cells()))
 
 
+def check_dataset(name: str) -> None:
+    """Raises a ValueError if `name`, a config's `published_data`, names no data of the table; "" names none."""
+    known = datasets()
+    if name and name not in known:
+        raise ValueError(
+            f"Unknown published data {name!r}. Known: {', '.join(known)}; pass one of them as --config.published_data, "
+            "or '' for no published numbers."
+        )
+
+
 def cell(embodiment: str, dataset: str, task: str, method: str, setup: str) -> PublishedCell:
     """The published number for one method.
 

@@ -127,7 +127,7 @@ def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_p
     config = make_config(get_config("tiny"), data, published_data="rndom")
     with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: .*random.*; pass one"):
         compare.run(config, tmp_path / "a")
-    assert not (tmp_path / "a" / "pretrain").exists()
+    assert not (tmp_path / "a").exists()
     monkeypatch.setattr(compare, "run_methods", lambda *_: {"bco": {"return": [[1.0], [2.0]]}})
     compare.run(make_config(get_config("tiny"), data, published_data="random"), tmp_path / "b")
     absent = "Without published numbers: there are none for 'random' data, 'fake-pointmass', set-up 'lpomdp'."

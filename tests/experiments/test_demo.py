@@ -50,3 +50,12 @@ def test_a_finished_demo_does_nothing_again(finished):
 def test_unknown_preset_names_the_known_ones():
     with pytest.raises(ValueError, match="'', 'walker', 'visual', 'tiny'"):
         demo_config.get_config("walkr")
+
+
+def test_unknown_published_data_are_refused_with_the_known_names_and_nothing_is_touched(finished):
+    workdir, result = finished
+    config = demo_config.get_config("tiny")
+    config.published_data = "rndom"
+    with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: random, p2e, .*stand"):
+        demo.run(config, workdir, fresh=True)
+    assert demo.run(demo_config.get_config("tiny"), workdir) == result
