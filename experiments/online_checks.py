@@ -19,11 +19,33 @@ def check_settings(config: Mapping) -> None:
         )
     if config["model_pretraining"] and not config["embodiment"]:
         raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
+    if regularizer["label"]:
+        check_label(config)
+    if config["offline"] and config["epsilon"]:
+        raise ValueError(
+            f"epsilon is {config['epsilon']}, noise on played actions, and an offline run plays none; leave out "
+            "--config.epsilon or --config.offline."
+        )
     if not has_online_data(config) and needs_online_data(config):
         raise ValueError(
             "An offline run without prefill has an empty online buffer, and its batches take windows from it; set "
             "--config.prefill, or, with pretraining data, --config.regularizer.mode=append and "
             "--config.regularizer.label=True."
+        )
+
+
+def check_label(config: Mapping) -> None:
+    """Raises a ValueError if `regularizer.label` would reward pretraining data that are not there or never drawn."""
+    if not config["embodiment"]:
+        raise ValueError(
+            "regularizer.label=True rewards the pretraining data, and there are none; pass --config.embodiment=DIR, or "
+            "leave out --config.regularizer.label."
+        )
+    if not (takes_body(config) or config["model_pretraining"]):
+        raise ValueError(
+            "regularizer.label=True rewards the pretraining data, and no batch takes windows of them; raise "
+            f"--config.regularizer.fraction, which is {config['regularizer']['fraction']}, or leave out "
+            "--config.regularizer.label."
         )
 
 
@@ -51,6 +73,13 @@ def has_online_data(config: Mapping) -> bool:
 def takes_online_data(config: Mapping) -> bool:
     """Whether batches of the model take windows of the online buffer if it has some."""
     return config["regularizer"]["mode"] == "append" or needs_online_data(config)
+
+
+def takes_body(config: Mapping) -> bool:
+    """Whether batches of the model take windows of the pretraining data."""
+    regularizer = config["regularizer"]
+    some = regularizer["mode"] == "append" or int(config["batch_size"] * regularizer["fraction"]) > 0
+    return bool(config["embodiment"]) and some
 
 
 def needs_online_data(config: Mapping) -> bool:

@@ -308,6 +308,15 @@ def test_frozen_parameters_stay_and_a_run_starts_from_policy_and_critic(folder, 
         (dict(regularizer__fraction=1.5), "between 0 and 1, got 1.5"),
         (dict(regularizer__mode="mix"), "Unknown regulariser mode 'mix'"),
         (dict(embodiment="", model_pretraining=2), "Model pretraining needs pretraining data"),
+        (
+            dict(embodiment="", regularizer__label=True),
+            "label=True rewards the pretraining data, and there are none; pass --config.embodiment=DIR",
+        ),
+        (
+            dict(regularizer__label=True, regularizer__fraction=0.1),  # of a batch of four
+            "no batch takes windows of them; raise --config.regularizer.fraction, which is 0.1",
+        ),
+        (dict(offline=True, epsilon=0.1), "epsilon is 0.1, noise on played actions, and an offline run"),
         (dict(intrinsic_reward="fun"), "Unknown intrinsic reward 'fun'"),
         (dict(env="cartpole-swingup"), r"gives 'position' of shape \[3\], the model was built for \[2\]"),
     ],
