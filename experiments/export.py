@@ -76,10 +76,10 @@ def critic_of(path: pathlib.Path, seed: int) -> dict:
     """The critic of a run of `experiments.dreamer`, if it is one, as arguments of `Exported`."""
     if not (path / world_models.CRITIC).is_file():
         return {}
+    critic = world_models.resolve_critic(path, seed)
     arch = world_models.read_architecture(path, world_models.CRITIC)
-    size = {name: arch[name] for name in ("hidden_size", "hidden_layers")}
-    arguments = dict(in_size=arch["feature_size"], out_size=1, **size)
-    return dict(critic=world_models.resolve_critic(path, seed), critic_arguments=arguments)
+    size = {name: arch[name] for name in ("hidden_size", "hidden_layers") if name in arch}
+    return dict(critic=critic, critic_arguments=dict(in_size=arch["feature_size"], out_size=1, **size))
 
 
 def main() -> None:

@@ -11,11 +11,12 @@ import numpy as np
 from flax import nnx
 
 from agents.frame_stack import FrameStackNet
+from experiments import world_models
 from experiments.envs.sensors import observation_setup
 from experiments.files import write_atomically
-from experiments.world_models import restore, sensor_size, stacked
 from worldmodels.dataset import statistics
 from worldmodels.episodes import Episode
+from worldmodels.export import explained
 
 ARCHITECTURE = "frame_stack.json"
 
@@ -38,7 +39,7 @@ def architecture(config: Mapping, env_name: str, setup: str, episodes: Sequence[
         )
     return dict(
         config["network"],
-        sizes={name: sensor_size(name, records[name]) for name in names},
+        sizes={name: world_models.sensor_size(name, records[name]) for name in names},
         action_size=int(records["pre_action"].shape[-1]),
         num_frames=config["stack"] or published_stack(setup, config["method"]),
         standardized=[name for name in names if records[name].ndim == 2] if config["standardize"] else [],
@@ -89,12 +90,13 @@ def read_architecture(workdir: pathlib.Path) -> dict:
     path = workdir / ARCHITECTURE
     if not path.is_file():
         raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.baseline.")
-    return json.loads(path.read_text())
+    return world_models.read_architecture(workdir, ARCHITECTURE)
 
 
 def load_policies(workdir: str | pathlib.Path) -> tuple[FrameStackNet, int]:
     """All policies of a run of experiments.baseline, leaves [num_seeds, ...], and their number."""
     workdir = pathlib.Path(workdir).expanduser()
     arch = read_architecture(workdir)
-    like = jax.eval_shape(lambda: stacked(lambda key: build(arch, key), arch["num_seeds"]))
-    return restore(workdir / "policy", like), arch["num_seeds"]
+    with explained(workdir / ARCHITECTURE, "its arguments make no policy"):
+        like = jax.eval_shape(lambda: world_models.stacked(lambda key: build(arch, key), arch["num_seeds"]))
+    return world_models.restore(workdir / "policy", like), arch["num_seeds"]

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
@@ -131,7 +130,7 @@ def read_config(path: pathlib.Path) -> dict:
     """The configuration that a run was started with."""
     if not (path / "config.json").is_file():
         raise ValueError(f"{path} is not the directory of a run: it has no config.json.")
-    return json.loads((path / "config.json").read_text())
+    return world_models.read_architecture(path, world_models.CONFIG)
 
 
 def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:

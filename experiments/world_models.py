@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import numpy as np
-from flax import nnx
 
 from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
@@ -122,9 +121,17 @@ def read_architecture(workdir: str | pathlib.Path, name: str) -> dict:
         content = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is damaged ({error}); run the command of its run again.") from error
-    # Every main but the config's own keeps how many models there are.
-    if not isinstance(content, dict) or (name != CONFIG and not isinstance(content.get("num_seeds"), int)):
-        raise ValueError(f"{path} is damaged (no num_seeds); run the command of its run again.")
+    if not isinstance(content, dict):
+        raise ValueError(
+            f"{path} is damaged (no mapping of names to values); run the command of its run again."
+        )
+    number = content.get("num_seeds")
+    # Every file but the config keeps how many models there are.
+    if name != CONFIG and not (isinstance(number, int) and number > 0):
+        raise ValueError(
+            f"{path} is damaged (num_seeds is {'missing' if number is None else repr(number)}); run the command of its "
+            "run again."
+        )
     return content
 
 
@@ -295,7 +302,8 @@ def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianPolicy, dict
         return jax.tree.map(lambda x: x[None], policy), policy_arguments(policy), 1
     arch = read_architecture(path, POLICY)
     num_seeds = arch.pop("num_seeds")
-    like = jax.eval_shape(lambda: stacked(lambda key: build_policy(arch, key), num_seeds))
+    with export.explained(path / POLICY, "its arguments make no policy"):
+        like = jax.eval_shape(lambda: stacked(lambda key: build_policy(arch, key), num_seeds))
     return restore(path / "policy", like), arch, num_seeds
 
 
@@ -308,7 +316,8 @@ def load_critics(workdir: str | pathlib.Path) -> tuple[dict, int]:
     def build_pair(key):
         return {"online": value_networks(key=key, **arch), "target": value_networks(key=key, **arch)}
 
-    like = jax.eval_shape(lambda: stacked(build_pair, num_seeds))
+    with export.explained(workdir / CRITIC, "its arguments make no value networks"):
+        like = jax.eval_shape(lambda: stacked(build_pair, num_seeds))
     return restore(workdir / "critic", like), num_seeds
 
 
@@ -386,7 +395,7 @@ def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
 
 def build_policy(arch: Mapping, key: jax.Array) -> TanhGaussianPolicy:
     """A fresh policy over features."""
-    return TanhGaussianPolicy(rngs=nnx.Rngs(key), **arch)
+    return export.build_policy(arch, key)
 
 
 def policy_arguments(policy: TanhGaussianPolicy) -> dict:

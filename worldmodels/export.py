@@ -70,6 +70,17 @@ def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | Non
     return WorldModel(sizes, statistics=moments, rngs=nnx.Rngs(key), **arguments)
 
 
+def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
+    """A fresh policy over features from its constructor arguments, JSON values.
+
+    Raises:
+      ValueError: `min_std`, which only acting uses, is no number.
+    """
+    if not isinstance(arguments.get("min_std", 0.0), int | float):
+        raise ValueError(f"min_std of a policy is a number, got {arguments['min_std']!r}.")
+    return TanhGaussianHead(rngs=nnx.Rngs(key), **arguments)
+
+
 def save(folder: str | os.PathLike, exported: Exported) -> pathlib.Path:
     """Writes the folder; it appears complete or not at all.
 
@@ -127,7 +138,7 @@ def load(folder: str | os.PathLike) -> Exported:
         key = jax.random.key(0)
         parts = {"world_model": build_world_model(facts["world_model"], key)}
         if policy_arguments:
-            parts["policy"] = TanhGaussianHead(rngs=nnx.Rngs(key), **policy_arguments)
+            parts["policy"] = build_policy(policy_arguments, key)
         if rewards:
             network = MLP(rngs=nnx.Rngs(key), **critic_arguments)
             parts["critic"] = {reward: (network, network) for reward in rewards}
@@ -190,12 +201,14 @@ def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 @contextlib.contextmanager
 def explained(path: pathlib.Path, what: str) -> Iterator[None]:
-    """Turns whatever a file of another layout causes inside into one ValueError; our own sentences pass."""
+    """Turns whatever a file of another layout causes inside into one ValueError that names it."""
     try:
         yield
     except (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
         if isinstance(error, ValueError) and str(error).endswith("."):  # Python's own are no sentences
-            raise
+            if path.name in str(error):
+                raise
+            raise ValueError(f"{path}: {error}") from error
         reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')}"
         raise ValueError(f"{path} is damaged or of another kind: {what} ({reason}).") from error
 

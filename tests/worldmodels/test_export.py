@@ -153,6 +153,22 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
         (dict(format=None), "format None is no number"),
         (dict(world_model=ARGUMENTS | {"zzz": 1}), "its arguments make no model .TypeError: .*zzz"),
         (dict(world_model={}), "its arguments make no model .KeyError: 'sizes'"),
+        (
+            dict(policy={"in_size": 10}),
+            "model.json is damaged or of another kind: .*missing .* argument: 'action_size'",
+        ),
+        (
+            dict(policy=POLICY | {"norm": "batch"}),
+            "model.json: Unknown norm 'batch'. Known: None, 'ln', 'rms'",
+        ),
+        (
+            dict(policy=POLICY | {"min_std": "small"}),
+            "model.json: min_std of a policy is a number, got 'small'",
+        ),
+        (
+            dict(critic=CRITIC | {"rewards": ["r"], "zzz": 1}),
+            "model.json is damaged .*keyword argument 'zzz'",
+        ),
         (dict(policy=POLICY | {"in_size": 99}), "policy makes 2 numbers of 99 features, .* are 2 of 10"),
         (dict(critic=CRITIC | {"in_size": 99, "rewards": ["r"]}), "r makes 1 numbers of 99 features"),
     ],
