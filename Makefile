@@ -39,8 +39,9 @@ test: $(VENV)/.installed-test
 test-slurm: $(VENV)/.installed-test
 	PYTHONPATH=.:tests:tests/slurm $(PY) -u tests/slurm/check_slurm.py
 
+# Not with --quiet: it hides warnings from `strict` in mkdocs.yml too.
 docs: $(VENV)/.installed-docs
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build
 	@echo "Open site/index.html"
 
 notebooks: $(VENV)/.installed-notebook

@@ -58,7 +58,8 @@ def on_files(files, config):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     for package in PACKAGES:
         for name in modules(package):
-            page = f"# {name}\n\n::: {name}\n    options:\n      show_root_heading: false\n"
+            options = "      show_root_heading: false\n      skip_local_inventory: false\n"
+            page = f"# {name}\n\n::: {name}\n    options:\n{options}"
             files.append(File.generated(config, f"reference/{name}.md", content=page))
     for path in sorted((ROOT / "results").rglob("*")):
         if path.is_file():

@@ -40,7 +40,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def read_scores(runs) -> dict[str, list[list[list[float]]]]:
-    """{method: one [num_seeds][episodes] per comparison, in % of its expert}, of the methods that all have.
+    """{method: one `[num_seeds][episodes]` per comparison, in % of its expert}, of the methods that all have.
 
     Raises:
       ValueError: no runs, one that has not finished, or no common method.

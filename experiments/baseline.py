@@ -21,7 +21,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates `config.num_seeds` policies; see experiments/configs/baseline.py.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], "action_mse": [num_seeds] to
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], "action_mse": [num_seeds] to
       the true actions of the demonstrations, where they have any, ...}.
     """
     with RunDirectory(workdir, config, fresh=fresh) as directory:

@@ -41,8 +41,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Runs the methods and writes table and figure.
 
     Returns:
-      {"returns": {method: [num_seeds][episodes]}, "expert": mean return, "left_out": {method: why}, "table": Markdown,
-      "seconds": {stage: seconds}}.
+      {"returns": {method: `[num_seeds][episodes]`}, "expert": mean return, "left_out": {method: why},
+      "table": Markdown, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
     allow = (*FREE_TO_CHANGE, "title", "methods", "published_data", "random_return")

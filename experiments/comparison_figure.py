@@ -28,7 +28,7 @@ def comparison_figure(
     Published figures stand below ours as a grey diamond, with their standard deviation.
 
     Args:
-      scores: {method: one [N][E] per task, in % of the expert}, from the top.
+      scores: {method: one `[N][E]` per task, in % of the expert}, from the top.
       reference: method that the others are compared with; without it there is no right panel.
       published: {method: (mean, std)} in % of the expert.
       random: the random policy in % of the expert, drawn as a line if it is known.

@@ -31,7 +31,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     """Plays `config.episodes` episodes with every policy of the run in directory `run`.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert", ...}; also written to `run/evaluation.json`.
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert", ...}; also written to `run/evaluation.json`.
     """
     if not run:
         raise ValueError("Which run? Pass its directory: --run=DIR.")

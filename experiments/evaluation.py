@@ -149,7 +149,7 @@ def evaluate_seeds(
       on_episode: called with each episode, with physics states, to keep some for videos.
 
     Returns:
-      {"return": [num_seeds][num_episodes], "length": ..., "success_any": ... where defined}.
+      {"return": `[num_seeds][num_episodes]`, "length": ..., "success_any": ... where defined}.
     """
     per_seed = min(num_episodes, ENVIRONMENTS_PER_SEED)
     rounds = -(-num_episodes // per_seed)
@@ -176,7 +176,7 @@ def expert_return(episodes: Sequence[Episode]) -> float | None:
 
 
 def scores(returns: Sequence[Sequence[float]], expert: float | None, random: float | None) -> dict:
-    """Raw and normalised summaries of returns [num_seeds][num_episodes]."""
+    """Raw and normalised summaries of returns `[num_seeds][num_episodes]`."""
     result = {"return_mean": float(np.mean(returns)), "return_by_seed": [float(np.mean(r)) for r in returns]}
     if expert is not None and expert > 0:
         result["expert_return"] = expert

@@ -53,7 +53,7 @@ class Points:
 
     Attributes:
       x: [P] settings.
-      seeds: [P][N] scores of the seeds at each setting; numbers of seeds may differ.
+      seeds: `[P][N]` scores of the seeds at each setting; numbers of seeds may differ.
     """
 
     x: Sequence[float]

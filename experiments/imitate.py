@@ -32,7 +32,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates `config.num_seeds` policies in one program.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
       `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:

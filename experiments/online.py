@@ -42,7 +42,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Plays `config.num_episodes` episodes and learns from them.
 
     Returns:
-      {"return": [1][episodes of the final evaluation], "success_any": ..., "return_mean", "by_expert", ...}.
+      {"return": `[1][episodes of the final evaluation]`, "success_any": ..., "return_mean", "by_expert", ...}.
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:

@@ -59,7 +59,7 @@ class NumbersSection:
 
 @dataclass(frozen=True)
 class TableSection:
-    """A table as readers see it: headings [C], rows [R][C] of text; rows named in `emphasised` stand out."""
+    """A table as readers see it: headings [C], rows `[R][C]` of text; rows named in `emphasised` stand out."""
 
     title: str
     headings: Sequence[str]

@@ -27,7 +27,7 @@ class RunScores:
     Attributes:
       path: its directory.
       labels: suite, task, method, setup, dataset, seed, env, as far as they are known.
-      returns: [N][E]. success: {"any", "final", "held": [N][E]}, empty where the environment defines none.
+      returns: `[N][E]`. success: {"any", "final", "held": `[N][E]`}, empty where the environment defines none.
       expert: mean return of its demonstrations, or None.
       curve: {"update", "env_step"?, "return": [P, N], "success_any"?: [P, N]} of evaluations during training.
       diverged: seeds that stopped early because something was not finite.
@@ -90,7 +90,7 @@ def read_object(path: pathlib.Path) -> dict:
 
 
 def _per_seed(result: Mapping, name: str) -> list[list[float]]:
-    """Scores [N][E]; those of a single agent, [E], are one seed."""
+    """Scores `[N][E]`; those of a single agent, [E], are one seed."""
     scores = result[name]
     if isinstance(scores, list) and scores and not isinstance(scores[0], list):
         scores = [scores]
@@ -124,7 +124,7 @@ def _curve(rows: Sequence[Mapping], num_seeds: int) -> dict[str, np.ndarray]:
 
 
 def _of_seeds(scores) -> list[list[float]]:
-    """[N][E] of [N][E] or, of a single agent, [E]; nothing of anything else."""
+    """`[N][E]` of `[N][E]` or, of a single agent, [E]; nothing of anything else."""
     if not isinstance(scores, list) or not scores:
         return []
     return scores if all(isinstance(seed, list) and seed for seed in scores) else [scores]

@@ -1,7 +1,7 @@
 """Scores of several seeds: averages, 95% intervals and normalised scores.
 
 Everywhere `scores` are the evaluation returns of one method, one list per seed with one number per episode
-([N][E], seeds may have different numbers of episodes). The score of a seed is the mean over its episodes:
+(`[N][E]`, seeds may have different numbers of episodes). The score of a seed is the mean over its episodes:
 seeds are what varies between two runs, episodes of one policy are not repetitions of an experiment.
 """
 
@@ -99,7 +99,7 @@ def seed_scores(scores: Scores) -> np.ndarray:
     """Mean over the episodes of each seed.
 
     Args:
-      scores: [N][E] returns.
+      scores: `[N][E]` returns.
 
     Returns:
       [N] float64.
@@ -144,7 +144,7 @@ def stratified_bootstrap_interval(
     the same interval.
 
     Args:
-      strata: one [N][E] of scores per task; `[scores]` for a single task.
+      strata: one `[N][E]` of scores per task; `[scores]` for a single task.
       statistic: "mean", "median" or "iqm".
       confidence: probability mass between the two percentiles.
       resamples: number of bootstrap samples.
@@ -200,7 +200,7 @@ def probability_of_improvement(
     `stratified_bootstrap_interval`, with both methods drawn.
 
     Args:
-      ours, theirs: one [N][E] of scores per task; `[scores]` for a single task.
+      ours, theirs: one `[N][E]` of scores per task; `[scores]` for a single task.
 
     Raises:
       ValueError: other numbers of tasks, or scores that `seed_scores` refuses.
@@ -244,7 +244,7 @@ def confidence_interval(scores: Scores, *, confidence: float = 0.95, seed: int =
 
 
 def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Summary:
-    """Averages over seeds and the interval of the mean, for scores [N][E]."""
+    """Averages over seeds and the interval of the mean, for scores `[N][E]`."""
     checked = _checked(scores)
     values = seed_scores(checked)
     return Summary(

@@ -47,7 +47,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates one agent per seed; see experiments/configs/surrogate.py.
 
     Returns:
-      {"return": [num_seeds][episodes], "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
       `diverged_result`: those seeds are evaluated as they were at their last checkpoint.
     """
     with RunDirectory(workdir, config, fresh=fresh) as directory:

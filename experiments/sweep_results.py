@@ -53,11 +53,11 @@ class Cell:
 
     @property
     def returns(self) -> list[list[float]]:
-        """[N][E] of the seeds of all runs."""
+        """`[N][E]` of the seeds of all runs."""
         return [seed for run in self.runs for seed in run.returns]
 
     def success(self, rule: str) -> list[list[float]] | None:
-        """[N][E] by a rule of `SUCCESS_RULES`; None where a run has none."""
+        """`[N][E]` by a rule of `SUCCESS_RULES`; None where a run has none."""
         found = [run.success.get(rule) for run in self.runs]
         return None if None in found else [seed for run in found for seed in run]
 

@@ -44,14 +44,14 @@ class Normalisation:
         return ""
 
     def apply(self, run: RunScores) -> list[list[float]] | None:
-        """The returns of a run, [N][E] in %, or None."""
+        """The returns of a run, `[N][E]` in %, or None."""
         if self.why_not(run):
             return None
         bounds = self.zero(run), self.hundred(run)
         return [statistics.by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
 
     def of_cell(self, cell: Cell) -> list[list[float]] | None:
-        """The returns of the runs of a cell that can be normalised, [N][E] in %; None if there are none."""
+        """The returns of the runs of a cell that can be normalised, `[N][E]` in %; None if there are none."""
         found = [seed for run in cell.runs for seed in self.apply(run) or ()]
         return found or None
 
@@ -84,7 +84,7 @@ def normalisations(results: Results) -> list[Normalisation]:
 
 
 def strata(results: Results, name: str, normalisation: Normalisation) -> dict[str, list[list[float]]]:
-    """{task: normalised [N][E]} of a method, where both exist."""
+    """{task: normalised `[N][E]`} of a method, where both exist."""
     cells = [cell for cell in results.cells if cell.name == name]
     scores = {cell.task: normalisation.of_cell(cell) for cell in cells}
     return {task: values for task, values in scores.items() if values is not None}
@@ -94,7 +94,7 @@ def aggregate(scores: Sequence[Scores], *, resamples: int = 2000) -> Aggregate:
     """Mean, median and interquartile mean as of `statistics.over_tasks`, with stratified-bootstrap intervals.
 
     Args:
-      scores: [N][E] of each task, normalised.
+      scores: `[N][E]` of each task, normalised.
     """
     of_tasks = [statistics.seed_scores(task) for task in scores]
     return Aggregate(
@@ -114,7 +114,7 @@ def performance_profile(
     """Share of seeds, over all tasks, whose score is above each threshold, with a 95% bootstrap band.
 
     Args:
-      scores: [N][E] of each task, normalised.
+      scores: `[N][E]` of each task, normalised.
       thresholds: [K].
 
     Returns:

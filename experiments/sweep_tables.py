@@ -27,7 +27,7 @@ class TextTable:
     """A table as readers see it, and its numbers.
 
     Attributes:
-      name: of its files. title: on the page. headings: [C]. cells: [R][C] text.
+      name: of its files. title: on the page. headings: [C]. cells: `[R][C]` text.
       numbers: a dict per row of the CSV, which may have more rows and columns.
       caption: what the numbers are.
     """

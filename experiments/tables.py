@@ -38,7 +38,7 @@ class MethodScores:
 
     Attributes:
       method: name of the row, e.g. "AIME".
-      returns: [N][E] raw returns, one list of episodes per seed.
+      returns: `[N][E]` raw returns, one list of episodes per seed.
       num_demonstrations: that the method saw; None where it needs none.
       published, published_std: % of the expert in the paper, for the same cell; None where there is none.
     """
@@ -155,7 +155,7 @@ def with_comparison(
 
     Args:
       table: a row per method.
-      scores: {method: one [N][E] per task, in % of the expert}, in the order of the rows.
+      scores: {method: one `[N][E]` per task, in % of the expert}, in the order of the rows.
       reference: method that the others are compared with; without it that column stays empty.
     """
     rows = []
