@@ -55,6 +55,17 @@ def test_later_actions_come_from_the_features_before_them(model):
     np.testing.assert_allclose(inference.actions[:, 1:], policy(features).mode, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("first_action", ["policy", "zero"])
+def test_a_first_record_in_the_middle_begins_anew_as_if_nothing_had_been_before(model, first_action):
+    policy, batch = make_policy(model), make_batch(actions=False)
+    middle = batch.batch_shape[1] // 2
+    batch = batch.replace(is_first=batch.is_first.at[:, middle].set(1.0))
+    later = jax.tree.map(lambda x: x[:, middle:], batch)
+    whole, alone = (infer(model, policy, b, first_action=first_action) for b in (batch, later))
+    for ours, theirs in zip(*(jax.tree.leaves((x.output, x.actions)) for x in (whole, alone)), strict=True):
+        np.testing.assert_allclose(ours[:, middle:], theirs, rtol=1e-4, atol=1e-5)
+
+
 def test_the_batchs_actions_are_not_looked_at(model):
     policy, batch = make_policy(model), make_batch()
     with_actions, without = (infer(model, policy, b) for b in (batch, batch.without_actions()))
