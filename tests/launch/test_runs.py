@@ -1,11 +1,12 @@
 """Runs as commands, their order, and the axes of the command line."""
 
 import pathlib
+import re
 
 import pytest
 
 from launch.grid import grid
-from launch.runs import Output, Run, check_settings, in_order, parse_axes, product
+from launch.runs import PROJECT, Output, Run, check_settings, in_order, parse_axes, product
 
 ROOT = pathlib.Path("/sweep")
 
@@ -85,6 +86,15 @@ def test_a_grid_over_tasks_has_a_folder_for_each():
         "noise-walker-walk/default/seed_000",
         "noise-walker-run/default/seed_000",
     ]
+
+
+def test_the_directories_of_a_grid_are_those_that_the_page_on_sweeps_names():
+    page = (PROJECT / "docs" / "how-to" / "sweeps.md").read_text()
+    config, axes = re.search(
+        r"sweep run (imitate:small) --root=runs/grid (.*?)\npython", page, re.DOTALL
+    ).groups()
+    first, *_, last = (run.name for run in grid(config, parse_axes(axes.replace("\\", "").split())))
+    assert f"`runs/grid/{first}` to `.../{last.removeprefix('imitate-small/')}`" in page
 
 
 def test_a_misspelt_key_is_refused_before_anything_runs():
