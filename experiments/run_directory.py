@@ -46,6 +46,18 @@ FREE_TO_CHANGE = (
     "*.num_workers",
 )
 
+# The least of counts, by the last part of their key; None stands for all there are.
+_LEAST = {
+    "num_seeds": 1,
+    "num_agents": 1,
+    "num_envs": 1,
+    "batch_size": 1,
+    "length": 1,
+    "updates_per_dispatch": 1,
+    "num_updates": 0,
+    "num_episodes": 0,
+}
+
 _PACKAGES = (
     "jax",
     "jaxlib",
@@ -98,8 +110,8 @@ class RunDirectory:
       path: of this process. shared: of the run, the same unless another process leads.
 
     Raises:
-      RunError: another process runs in the directory, the config has changed, or the directory cannot be
-        written.
+      RunError: another process runs in the directory, the config has changed or counts fewer than there can be, or
+        the directory cannot be written.
     """
 
     def __init__(
@@ -113,6 +125,7 @@ class RunDirectory:
         self.path = pathlib.Path(workdir).expanduser().absolute()
         self.shared = self.path
         self._config = plain_config(config or {})
+        _check_counts(self._config)
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}
         # What was there before this start.
@@ -264,6 +277,13 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
         raise RunError(
             f"The config holds what JSON cannot: {error}. Use numbers, strings, lists and dicts."
         ) from error
+
+
+def _check_counts(config: Mapping[str, Any]) -> None:
+    for key, value in _flatten(config).items():
+        least = _LEAST.get(key.rpartition(".")[2])
+        if least is not None and isinstance(value, int) and value < least:
+            raise RunError(f"{key} is {value}; it must be at least {least}.")
 
 
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

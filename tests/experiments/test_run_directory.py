@@ -222,3 +222,22 @@ def test_a_finished_run_returns_its_result_again(tmp_path, capsys):
     capsys.readouterr()
     assert toy_run.run(config, tmp_path) == first
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ({"num_seeds": 0}, "num_seeds is 0; it must be at least 1"),
+        ({"fit": {"batch_size": -2}}, "fit.batch_size is -2; it must be at least 1"),
+        ({"num_updates": -5}, "num_updates is -5; it must be at least 0"),
+    ],
+)
+def test_counts_that_cannot_be_are_refused_before_anything_is_made(tmp_path, config, sentence):
+    with pytest.raises(RunError, match=sentence):
+        RunDirectory(tmp_path / "run", config)
+    assert not (tmp_path / "run").exists()
+
+
+def test_counts_may_be_open_or_no_updates(tmp_path):
+    with RunDirectory(tmp_path, {"length": None, "num_updates": 0}):
+        pass
