@@ -32,3 +32,11 @@ for method in bco bc; do
     --config.setup=visual --config.fit.max_updates=3000 --config.evaluation.final_episodes=10 \
     --config.network.image_encoder="{'name': 'dreamer_resnet', 'width': 8, 'blocks': 0, 'minres': 4}"
 done
+
+# The data of results/gpu-runs.sh seen in vectors, after results/experts.sh: about twenty minutes of a core.
+experts=runs/experts
+run collect mix stand-part --config.sources="('$experts/walker-stand-noisy',)" --config.limit=30 --config.mode=uniform
+run collect mix vectors --config.sources="('$experts/walker-walk-noisy','$out/stand-part')"
+run pretrain walker vectors-model --config.embodiment="$out/vectors/episodes" --config.num_updates=9000
+run imitate walker vectors-aime --config.model="$out/vectors-model" --config.num_demonstrations=100 \
+  --config.demonstrations=$experts/walker-walk-noisy/demonstrations --config.num_seeds=2 --config.evaluation.every=0
