@@ -250,14 +250,21 @@ def planning_actor(
     """
     settings, name = planner.settings, planner.reward
     if name not in model.targets:
+        rewards = [target for target in model.targets if target.endswith("reward")]
         raise ValueError(
-            f"Planning needs a world model that predicts {name!r}; this one predicts {', '.join(model.targets)}. Use a "
-            "run of experiments.dreamer, or train the model with world_model.predict_reward=True."
+            f"Planning needs a world model that predicts {name!r}; this one predicts {', '.join(model.targets)}. "
+            + (
+                f"Plan for {' or '.join(rewards)} with --config.planner_reward={rewards[0]}."
+                if rewards
+                else "Use a run of experiments.dreamer, or train the model with world_model.predict_reward=True and "
+                "world_model.detach_reward=False."
+            )
         )
     if settings.policy_share and policy is None:
         raise ValueError("Guided planning needs a policy; set policy_share to 0 to plan without.")
     if settings.use_value and name not in (critics or {}):
         raise ValueError(
-            f"Guided planning needs a critic of {name!r}; set use_value to False to plan without."
+            f"Guided planning needs a critic of {name!r}, which runs of experiments.dreamer and experiments.online "
+            "leave; plan without: with use_value=False, or planner=cem."
         )
     return ModelActor(planner.step, planner.initial, (model, policy, critics), num_envs, key, num_seeds)

@@ -3,9 +3,11 @@
     python -m experiments.evaluate --run=DIR
     python -m experiments.evaluate --run=DIR --config.episodes=100 --config.video=True
     python -m experiments.evaluate --run=DIR --config.planner=cem
+    python -m experiments.evaluate --run=DIR --config.planner=guided --config.planner_reward=ail_reward
 
-Works on runs of `experiments.imitate`, `experiments.baseline` and `experiments.collect` with SAC. Writes
-`DIR/evaluation.json`, and with `video` `DIR/videos/evaluation.mp4` of the first episode of every seed.
+Works on runs of `experiments.imitate`, `online`, `dreamer`, `baseline`, `surrogate`, and `collect` with SAC; planning
+on those with a world model that predicts a reward. Writes `DIR/evaluation.json` (with --workdir there instead), and
+with `video` `videos/evaluation.mp4` of the first episode of every seed.
 """
 
 from __future__ import annotations

@@ -186,8 +186,12 @@ def test_seeds_plan_in_blocks():
     ("change", "message"),
     [
         (dict(model=make_model()), "predicts 'reward'.*predict_reward=True"),
+        (
+            dict(model=make_model(targets=("position", "velocity", "ail_reward"))),
+            "this one predicts .* Plan for ail_reward with --config.planner_reward=ail_reward",
+        ),
         (dict(policy=None), "needs a policy"),
-        (dict(critics=None), "needs a critic of 'reward'"),
+        (dict(critics=None), "needs a critic of 'reward'.*use_value=False, or planner=cem"),
     ],
 )
 def test_what_planning_lacks_is_named(change, message):
