@@ -7,10 +7,13 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
-from agents.fitting import continued
-from experiments import baseline, bco_rounds, frame_stacks, pretrain
+from agents import bc, bco, iidm, mbbc
+from agents.fitting import FitSettings, continued
+from experiments import baseline, bco_rounds, evaluate, frame_stacks, pretrain
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
+from experiments.configs.evaluate import get_config as evaluate_config
+from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
@@ -49,20 +52,43 @@ def test_iidm_learns_from_observations_alone_and_starts_from_the_forward_models_
 
 @pytest.fixture(scope="module")
 def world_model(data, tmp_path_factory):
+    """One that predicts the environment's reward, too, with which MBBC has nothing to do."""
     workdir = tmp_path_factory.mktemp("model") / "run"
     config = pretrain_config.get_config("tiny")
     config.embodiment = str(data / "embodiment")
+    config.world_model.predict_reward = True
     pretrain.run(config, workdir)
     return workdir
 
 
-def test_mbbc_acts_with_the_frozen_world_model(data, world_model, tmp_path):
+@pytest.fixture(scope="module")
+def mbbc_run(data, world_model, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("mbbc") / "run"
     config = make_config(get_config("mbbc-tiny"), data, model=str(world_model), num_seeds=2)
-    result = baseline.run(config, tmp_path)
+    return workdir, baseline.run(config, workdir)
+
+
+def test_mbbc_acts_with_the_frozen_world_model(mbbc_run):
+    workdir, result = mbbc_run
     assert np.shape(result["return"]) == (2, 2) and np.shape(result["action_mse"]) == (2,)
-    loaded = load_run(tmp_path)
+    loaded = load_run(workdir)
     with make_vector(loaded.env_name, 2, seed=0, **loaded.env_options) as envs:
         assert loaded.actor(2).__call__(envs.reset()).shape == (2, 2)
+
+
+def plan(run, folder, planner, **changes):
+    config = evaluate_config("tiny")
+    config.update(planner=planner, episodes=1)
+    config.guided.update(changes)
+    return evaluate.run(config, folder, run=str(run))
+
+
+def test_a_run_whose_pretrained_world_model_predicts_the_reward_can_plan(mbbc_run, tmp_path):
+    """As a run of `experiments.imitate` does, which is loaded alike."""
+    assert np.shape(plan(mbbc_run[0], tmp_path, "cem")["return"]) == (2, 1)
+    with pytest.raises(ValueError, match="Guided planning needs a critic of 'reward'"):
+        plan(mbbc_run[0], tmp_path, "guided")
+    assert np.shape(plan(mbbc_run[0], tmp_path, "guided", use_value=False)["return"]) == (2, 1)
 
 
 def test_mbbc_refuses_demonstrations_without_actions_and_a_missing_model(data, world_model, tmp_path):
@@ -94,6 +120,22 @@ def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
 def test_policies_of_bco_alpha_are_loaded_like_others(alpha_run):
     policies, num_seeds = frame_stacks.load_policies(alpha_run[0])
     assert num_seeds == 1 and policies.num_frames == 2
+
+
+def test_policies_without_a_world_model_cannot_plan(alpha_run, tmp_path):
+    with pytest.raises(ValueError, match="a run of kind 'baseline', which has no world model to plan in"):
+        plan(alpha_run[0], tmp_path, "cem")
+
+
+def test_no_evaluation_episode_of_bco_alpha_enters_its_data(alpha_run):
+    """What it learns from are the episodes of its rounds, whose starts are not those of evaluations."""
+    episodes = load_episodes(alpha_run[0] / "seeds" / "0" / "episodes")
+    seeds = [
+        episode_seed(bco_rounds._COLLECTION_SEED + first, n % 2, n // 2) for first in (0, 3) for n in range(3)
+    ]
+    assert [episode.metadata["seed"] for episode in episodes] == seeds
+    evaluations = (get_config("bco_alpha-tiny").evaluation.seed + final for final in (0, 1))
+    assert not set(seeds) & {episode_seed(seed, n, 0) for seed in evaluations for n in range(10)}
 
 
 def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data, tmp_path):
@@ -172,6 +214,20 @@ def test_the_published_settings_of_bco_alpha_are_the_default():
     fit = config.fit
     assert (fit.batch_size, fit.min_epochs, fit.min_updates, fit.patience) == (256, 10, 5000, 3)
     assert fit.training_fraction == 0.7
+
+
+@pytest.mark.parametrize(
+    ("method", "published"),
+    [
+        ("bc", bc.PUBLISHED),
+        ("bco", bco.PUBLISHED),
+        ("bco_alpha", bco.PUBLISHED_ALPHA),
+        ("iidm", iidm.PUBLISHED),
+        ("mbbc", mbbc.PUBLISHED),
+    ],
+)
+def test_by_default_a_method_stops_as_published(method, published):
+    assert FitSettings(**get_config(method).fit) == published
 
 
 def test_bco_learns_from_images(tmp_path):

@@ -11,12 +11,14 @@ import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
 
 from agents.imagination import value_networks
-from experiments import collect, online, online_cost, pretrain, rewards, world_models
+from experiments import collect, evaluate, online, online_cost, pretrain, rewards, world_models
 from experiments.configs import collect as collect_config
+from experiments.configs import evaluate as evaluate_config
 from experiments.configs import online as online_config
 from experiments.configs import online_cost as cost_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
+from experiments.envs.groups import episode_seed
 from experiments.metrics_writer import read_rows
 from experiments.online_learner import OnlineLearner, model_architecture
 from experiments.run_directory import Interrupted, plain_config
@@ -120,6 +122,24 @@ def test_a_finished_run_can_be_loaded_and_acts(finished):
     records = {"position": np.zeros((1, 2), np.float32), "is_first": np.ones(1, bool)}
     assert run.actor(num_envs=1)(records).shape == (1, 2)
     assert "viper_reward" in run.world_model().targets
+
+
+def test_no_evaluation_episode_enters_the_online_buffer(finished):
+    """It is what lies on disk: the episodes played for it, those of evaluations begin at number 1,000,000."""
+    workdir, result = finished
+    episodes = load_episodes(workdir / "episodes")
+    assert [e.metadata["seed"] for e in episodes] == [episode_seed(0, 0, n) for n in range(5)]
+    assert len(read_rows(workdir / "eval.jsonl")) > 1 and result["num_episodes"] == 5
+    assert read_rows(workdir / "metrics.jsonl")[-1]["agent_step"] == sum(e.length for e in episodes)
+
+
+@pytest.mark.parametrize("planner", ["cem", "guided"])
+def test_a_finished_run_plans_for_the_surrogate_reward_that_it_has_learnt(finished, tmp_path, planner):
+    config = config_of(evaluate_config, planner=planner, planner_reward="viper_reward", episodes=1)
+    assert np.shape(evaluate.run(config, tmp_path, run=str(finished[0]))["return"]) == (1, 1)
+    config.planner_reward = "reward"
+    with pytest.raises(ValueError, match="predicts 'reward'.*--config.planner_reward=viper_reward"):
+        evaluate.run(config, tmp_path, run=str(finished[0]))
 
 
 def run_sabotaged(place: str, number: int, signal_number: int, workdir, paths) -> int:

@@ -9,6 +9,7 @@ from experiments import collect, pretrain, surrogate
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
+from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
 from experiments.metrics_writer import Diverged, read_rows
 from experiments.runs import load_run
@@ -38,6 +39,17 @@ def test_optimal_transport_learns_from_observations_alone(ot_run):
     assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
     rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
+
+
+def test_no_evaluation_episode_enters_the_replay(ot_run):
+    """All steps that it has learnt from are those of its episodes on disk, which start as training does."""
+    workdir, result = ot_run
+    episodes = load_episodes(workdir / "seeds" / "0" / "episodes")
+    assert [e.metadata["seed"] for e in episodes] == [
+        episode_seed(0, n % 2, n // 2) for n in range(len(episodes))
+    ]
+    assert result["agent_steps"] == [sum(e.length for e in episodes)]
+    assert len(read_rows(workdir / "seeds" / "0" / "eval.jsonl")) > 1
 
 
 def test_its_policy_demonstrates_with_the_observations_it_was_trained_on(ot_run, tmp_path):
