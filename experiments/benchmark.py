@@ -26,6 +26,7 @@ from pathlib import Path
 
 from jax import lax
 
+from agents.planning import PlanSettings
 from experiments import benchmark_programs as programs
 from experiments.files import write_atomically
 from experiments.main import launch
@@ -155,6 +156,8 @@ def measurements(config: Mapping) -> Iterator[Row]:
         act = programs.acting_call(config, "published", num_envs)
         timing = measure(act, config["repetitions"], inner=config["acting_calls"])
         yield timed(f"acting, {num_envs} environment{'s'[: num_envs > 1]}", timing, note="per call")
+    if config["planning"]:
+        yield planning_row(config)
     draw = programs.sampling_call(config, "published", config["batches_per_dispatch"])
     timing = measure(draw, config["repetitions"], count=config["batches_per_dispatch"])
     yield timed("sampling a batch", timing)
@@ -215,6 +218,14 @@ NOTES = {
 def timed(name: str, timing: Timing, **rest) -> Row:
     """A row of a timing."""
     return Row(name, timing.wall, timing.wall_min, timing.cpu, **rest)
+
+
+def planning_row(config: Mapping) -> Row:
+    """Acting by the cross-entropy method in the small world model, in one environment."""
+    options = config["planning"]
+    plan = programs.planning_call(config, "small", PlanSettings(**options))
+    note = "{num_candidates} sequences of {horizon} actions, {num_iterations} iterations".format(**options)
+    return timed("planning, small, 1 environment", measure(plan, config["repetitions"]), note=note)
 
 
 def collection_row(config: Mapping) -> Row:

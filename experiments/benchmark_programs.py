@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.actors import FilterActor
+from agents.planning import Planner, PlanSettings, planning_actor
 from aime.offline import make_imitation_update
 from experiments import world_models
 from experiments.pretrain import create_states, optimizer_from
@@ -95,10 +96,10 @@ def with_dtype(config: Mapping, size: str, options: Sequence[str]) -> dict:
     return config | {size: config[size] | {"pretrain": pretrain | {"world_model": world_model}}}
 
 
-def build_world_models(config: Mapping, size: str, num_seeds: int):
-    """World models of a size of the config, leaves [num_seeds, ...]."""
+def build_world_models(config: Mapping, size: str, num_seeds: int, **changes):
+    """World models of a size of the config, leaves [num_seeds, ...]; `changes` are options of the `WorldModel`."""
     episodes = random_episodes(config)
-    options = config[size]["pretrain"]["world_model"]
+    options = config[size]["pretrain"]["world_model"] | changes
     arch = world_models.architecture(options, config["env"], config["setup"], episodes)
     return world_models.stacked(lambda key: world_models.build(arch, key, episodes), num_seeds)
 
@@ -217,7 +218,20 @@ def acting_call(config: Mapping, size: str, num_envs: int) -> Callable:
     models = build_world_models(config, size, 1)
     policy = select_seed(build_policies(config, size, models, 1), 0)
     actor = FilterActor(select_seed(models, 0), policy, num_envs, jax.random.key(SEED))
+    records = random_records(config, num_envs)
+    return lambda: actor(records)
+
+
+def planning_call(config: Mapping, size: str, settings: PlanSettings) -> Callable:
+    """A call that acts once for one environment, by planning in a world model that predicts the reward."""
+    model = select_seed(build_world_models(config, size, 1, predict_reward=True), 0)
+    actor = planning_actor(Planner(settings), model, None, None, 1, jax.random.key(SEED))
+    records = random_records(config, 1)
+    return lambda: actor(records)
+
+
+def random_records(config: Mapping, num_envs: int) -> dict[str, np.ndarray]:
+    """What `num_envs` environments give in the middle of an episode, {name: [N, ...]}."""
     rng = np.random.default_rng(SEED)
     records = {name: random_sensor(rng, num_envs, size) for name, size in config["sensors"].items()}
-    records["is_first"] = np.zeros(num_envs, bool)
-    return lambda: actor(records)
+    return records | {"is_first": np.zeros(num_envs, bool)}

@@ -2,7 +2,7 @@
 
 import ml_collections
 
-from experiments.configs import imitate, pretrain
+from experiments.configs import evaluate, imitate, pretrain
 
 PRESETS = ("", "visual", "tiny")
 
@@ -12,6 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Run:  python -m experiments.benchmark --workdir=runs/benchmark
     From images, at the published sizes: --config=experiments/configs/benchmark.py:visual
+    Acting and planning alone: --config.updates="()" --config.starts=0
     Tiny: python -m experiments.benchmark --config=experiments/configs/benchmark.py:tiny
     """
     if preset not in PRESETS:
@@ -41,6 +42,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
     config.acting_calls = 100  # per repetition
+    config.planning = evaluate.get_config().cem.to_dict()  # None: leave out
     config.collection = dict(env="walker-walk", num_envs=4, num_episodes=4, workers=0)
     config.matmul_size = 2048
     config.starts = 3  # of fresh processes, to measure imports; 0: leave out, and compilation too
@@ -85,6 +87,7 @@ def visual(config: ml_collections.ConfigDict) -> None:
     config.updates_per_dispatch = 1
     config.batches_per_dispatch = 10
     config.acting_calls = 10
+    config.planning = None
     config.starts = 0
 
 
@@ -99,6 +102,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.repetitions = 2
     config.batches_per_dispatch = 2
     config.acting_calls = 2
+    config.planning = evaluate.get_config("tiny").cem.to_dict()
     config.collection = dict(env="fake-pointmass", num_envs=2, num_episodes=2, workers=0)
     config.matmul_size = 64
     config.starts = 0

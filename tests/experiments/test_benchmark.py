@@ -18,6 +18,7 @@ def test_every_part_is_timed_and_saved(tmp_path):
         "world-model update",
         "policy update",
         "acting, 1 environment",
+        "20 sequences of 3 actions, 2 iterations",
         "sampling a batch",
         "collection",
         "compute_dtype=bfloat16; data in main memory, streamed",
