@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import video
-from experiments.drawn_checks import last_record, turned
+from experiments.drawn_checks import NO_PHYSICS_STATE, last_record, turned
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.episode_checks import check_file
@@ -106,6 +106,8 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
                 found, unusual = found + different, unusual + unlike
                 if "image" in episode.records and "physics_state" in episode.records:
                     usable.append((path, last_record(episode)))
+                elif config.draw and "image" in episode.records:
+                    unusual.append(NO_PHYSICS_STATE)
             if found:
                 problems[str(path)] = found
             for note in unusual:
@@ -130,11 +132,12 @@ def _unlike(reference: dict, path: Path, episode: Episode) -> tuple[list[str], l
     """In what a file differs from the first of its folder: what is wrong, and what is only unusual."""
     shapes = {name: value.shape[1:] for name, value in episode.records.items()}
     first, expected, metadata = reference.setdefault(path.parent, (path, shapes, episode.metadata))
-    wrong = [
-        f"{name!r} has shape {list(shapes[name]) if name in shapes else None} per record, in {first.name} "
-        f"{list(expected[name]) if name in expected else None}"
-        for name in sorted(shapes | expected)
-        if shapes.get(name) != expected.get(name)
+    wrong = [f"lacks {name}, which {first.name} has" for name in sorted(expected.keys() - shapes)]
+    wrong += [f"has {name}, which {first.name} lacks" for name in sorted(shapes.keys() - expected)]
+    wrong += [
+        f"{name!r} has shape {list(shapes[name])} per record, in {first.name} {list(expected[name])}"
+        for name in sorted(shapes.keys() & expected)
+        if shapes[name] != expected[name]
     ]
     here, there = setup_of(episode.metadata), setup_of(metadata)
     wrong += [

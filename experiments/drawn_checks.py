@@ -16,6 +16,12 @@ from experiments.envs.render_pool import RenderPool
 from experiments.episode_checks import orientation
 from worldmodels.episodes import Episode
 
+# What is said of files, such as the published ones, that hold nothing to draw from.
+NO_PHYSICS_STATE = (
+    "the images are not compared with drawn ones, because there is no physics_state; look at some "
+    "(experiments/configs/dataset.py:export)"
+)
+
 
 def last_record(episode: Episode) -> Episode:
     """Only the last image and physics state, of which thousands may be kept."""

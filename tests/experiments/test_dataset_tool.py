@@ -136,7 +136,7 @@ def test_sensors_that_some_files_or_the_environment_have_are_missed(tmp_path, ca
     with pytest.raises(EpisodeError, match="1 of 2"):
         run(config_of("check", tmp_path, draw=False))
     output = capsys.readouterr().out
-    assert "'velocity' has shape None per record, in 0.hdf5 [2]" in output
+    assert "1.hdf5: lacks velocity, which 0.hdf5 has." in output
     assert "fake-pointmass has the sensors velocity, the file has not" in output
 
 
@@ -153,6 +153,13 @@ def test_turned_images_are_found_in_files(tmp_path, capsys, monkeypatch):
     with pytest.raises(EpisodeError, match="1 of 2"):
         run(config_of("check", tmp_path))
     assert "1.hdf5: the images are upside down, judged by" in capsys.readouterr().out
+
+
+def test_images_without_physics_states_are_said_not_to_be_compared(tmp_path, capsys):
+    folder_of(tmp_path, *(without(played(seed), "physics_state") for seed in (0, 1)))
+    (note,) = run(config_of("check", tmp_path))["notes"]
+    assert note.startswith("the images are not compared with drawn ones, because there is no physics_state")
+    assert "Note: in 2 of 2 files the images are not compared" in capsys.readouterr().out
 
 
 def test_what_cannot_be_drawn_spoils_no_other_check(tmp_path, capsys, monkeypatch):
