@@ -1,8 +1,8 @@
 """Looking at a world model: what it sees, foresees and makes of sequences, as videos, figures and numbers in a run.
 
 `write` leaves `figures/open_loop*.{png,pdf}`, `figures/evidence.{png,pdf}`, of images `videos/open_loop_<sensor>.mp4`
-and `videos/reconstruction_<sensor>.mp4`, all of them also in TensorBoard, and `inspection.json`. The arrays behind them
-come from `worldmodels.report`, for notebooks.
+and `videos/reconstruction_<sensor>.mp4`, and `inspection.json`; all of it also in TensorBoard, the numbers under
+`inspection/`. The arrays behind them come from `worldmodels.report`, for notebooks.
 """
 
 from __future__ import annotations
@@ -92,6 +92,7 @@ def write(
     films, why_not = image_films(view, context), {}
     if render_options is not None and not films:
         films, why_not = rendered_films(view, context, env_name, render_options)
+    result = numbers(view, context)
     # Rows of the training stay: what is written here belongs to its last update.
     with MetricsWriter(folder, start_update=update) as writer:
         for name, figure in figures.items():
@@ -100,7 +101,8 @@ def write(
         for name, frames in films.items():
             fps = min(MAX_FPS, 1.0 / seconds if seconds else MAX_FPS)
             writer.write_video(name, frames, fps, update=update)
-    result = numbers(view, context) | {"figures": sorted(figures), "videos": sorted(films)} | why_not
+        writer.write_scalars(curves_of(result), update=update)
+    result |= {"figures": sorted(figures), "videos": sorted(films)} | why_not
     write_json(folder / "inspection.json", result)
     return result
 
@@ -128,6 +130,17 @@ def numbers(view: View, context: int) -> dict:
             for name, kinds in view.probes.items()
         },
     }
+
+
+def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | list[float]]:
+    """What `numbers` gives as {slash-grouped name: value}, without the settings among it."""
+    curves = {}
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            curves |= curves_of(value, f"{prefix}/{name}")
+        elif name not in ("windows", "length", "context"):
+            curves[f"{prefix}/{name}"] = value
+    return curves
 
 
 def draw_figures(model, view: View, context: int, seconds: float | None, title: str) -> dict:

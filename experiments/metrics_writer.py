@@ -122,6 +122,11 @@ class MetricsWriter:
             self._write_summary(name, update, video.gif_bytes(frames, fps), frames.shape[1:3])
         return path
 
+    def write_scalars(self, metrics: Mapping[str, Any], *, update: int = 0) -> None:
+        """Shows numbers, and the means of lists of numbers, in TensorBoard alone; what is all NaN is left out."""
+        means = {n: finite_mean(v if isinstance(v, list) else [v]) for n, v in to_numbers(metrics).items()}
+        self._to_tensorboard({n: mean for n, mean in means.items() if math.isfinite(mean)}, update)
+
     def write_image(self, name: str, image: np.ndarray, *, update: int = 0) -> None:
         """Shows an image, [H, W, 3] uint8, in TensorBoard."""
         if self._use_tensorboard:

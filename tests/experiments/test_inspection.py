@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from models import make_batch, make_model
+from tensorboard_events import read_events
 
 from experiments import inspect, inspection
 from experiments.configs.inspect import get_config
@@ -50,6 +51,22 @@ def test_curves_evidence_and_numbers_are_written(tmp_path):
     assert result["figures"] == ["evidence", "open_loop"] and result["videos"] == []
     assert (tmp_path / "figures" / "evidence.png").stat().st_size > 0
     assert list((tmp_path / "tensorboard").iterdir()) and read_rows(tmp_path / "metrics.jsonl") == []
+
+
+def test_tensorboard_shows_the_numbers_too(tmp_path):
+    model, batch = pointmass()
+    result = inspection.write(
+        tmp_path, model, batch, env_name="fake-pointmass", metadata={}, context=3, update=7, title="of noise"
+    )
+    shown = read_events(tmp_path / "tensorboard")
+    explained = result["probes_explained"]["velocity"]
+    for name, value in {
+        "probes_explained/velocity/state": np.mean(explained["state"]),
+        "probes_explained/velocity/embedding": np.mean(explained["embedding"]),
+        "open_loop_mse/position": result["open_loop_mse"]["position"],
+        "elbo_per_record": result["elbo_per_record"],
+    }.items():
+        assert shown[f"inspection/{name}"] == (7, pytest.approx(value, rel=1e-5))
 
 
 def test_predicted_vectors_are_drawn_where_they_determine_the_state():

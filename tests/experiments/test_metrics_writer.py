@@ -5,6 +5,7 @@ import warnings
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tensorboard_events import raw_events, read_events
 
 from experiments import video
 from experiments.metrics_writer import (
@@ -153,6 +154,15 @@ def test_tensorboard_gets_scalars_evaluations_and_videos(tmp_path):
     assert events["figure"][1].startswith(b"\x89PNG")
 
 
+def test_tensorboard_alone_gets_what_describes_a_finished_run(tmp_path):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write_scalars(
+            {"a": 0.5, "b": [1.0, float("nan")], "c": float("nan"), "d": [float("nan")]}, update=4
+        )
+    assert read_events(tmp_path / "tensorboard") == {"a": (4, 0.5), "b": (4, 1.0)}
+    assert read_rows(tmp_path / "metrics.jsonl") == []
+
+
 def test_tensorboard_hides_what_came_after_the_checkpoint(tmp_path):
     with MetricsWriter(tmp_path, start_update=5) as writer:
         writer.write({"train/loss": 1.0}, update=6)
@@ -167,28 +177,6 @@ def test_without_an_encoder_a_video_is_left_out_with_a_warning(tmp_path, monkeyp
     with MetricsWriter(tmp_path, tensorboard=False) as writer:
         with pytest.warns(UserWarning, match="No video: there is no ffmpeg"):
             assert writer.write_video("a", FRAMES, fps=5) is None
-
-
-def raw_events(folder):
-    """Events of a TensorBoard file: records of length (8 bytes), checksum (4), event, checksum (4)."""
-    from tensorboardX.proto.event_pb2 import Event
-
-    (path,) = folder.glob("events.*")
-    content = path.read_bytes()
-    while content:
-        size = int.from_bytes(content[:8], "little")
-        yield Event.FromString(content[12 : 12 + size])
-        content = content[16 + size :]
-
-
-def read_events(folder):
-    """{tag: (step, scalar or encoded image)}"""
-    events = {}
-    for event in raw_events(folder):
-        for value in event.summary.value:
-            content = value.image.encoded_image_string if value.HasField("image") else value.simple_value
-            events[value.tag] = (event.step, content)
-    return events
 
 
 def session_start(folder):
