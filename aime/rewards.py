@@ -13,7 +13,7 @@ frame that prev_action[t] produced, as a true reward would.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -309,16 +309,21 @@ class TrueReward(SurrogateReward):
         return episode.reward[0], state
 
 
-REWARDS: Mapping[str, Callable[..., SurrogateReward]] = {
-    "viper": Viper.create,
-    "ot": OptimalTransport.create,
-    "ail": Adversarial.create,
-    "true": TrueReward.create,
+REWARDS: Mapping[str, type[SurrogateReward]] = {
+    "viper": Viper,
+    "ot": OptimalTransport,
+    "ail": Adversarial,
+    "true": TrueReward,
 }
+
+
+def reward_class(name: str) -> type[SurrogateReward]:
+    """The class registered as `name`; raises a ValueError that lists the known ones."""
+    if name not in REWARDS:
+        raise ValueError(f"Unknown surrogate reward {name!r}. Known: {', '.join(REWARDS)}, none.")
+    return REWARDS[name]
 
 
 def make_reward(name: str, inputs: RewardInputs, **options) -> SurrogateReward:
     """The reward registered as `name`."""
-    if name not in REWARDS:
-        raise ValueError(f"Unknown surrogate reward {name!r}. Known: {', '.join(REWARDS)}, none.")
-    return REWARDS[name](inputs, **options)
+    return reward_class(name).create(inputs, **options)

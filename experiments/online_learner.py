@@ -24,7 +24,7 @@ from aime.online import (
     rewards_sought,
 )
 from aime.regularizer import draw_model_batch, with_reward_mask
-from aime.rewards import RewardInputs, SurrogateReward, make_reward
+from aime.rewards import RewardInputs, SurrogateReward, make_reward, reward_class
 from experiments import world_models
 from experiments.online_checks import needs_online_data
 from experiments.world_models import ARCHITECTURE, CRITIC, POLICY
@@ -260,7 +260,7 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
     if name == "true":
         heads["reward"] = options
     elif name != "none":
-        head = f"{name}_reward"
+        head = reward_class(name).head
         arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
         heads[head] = options
     if config["intrinsic_reward"] == "disagreement":

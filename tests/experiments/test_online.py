@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
 
 from agents.imagination import value_networks
+from aime.rewards import REWARDS
 from experiments import collect, evaluate, online, online_cost, pretrain, rewards, world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
@@ -27,6 +29,7 @@ from worldmodels.checkpoints import Checkpoints
 from worldmodels.episodes import Episode, load_episodes, write_episode
 
 SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
+REWARD_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "how-to" / "reward.md"
 
 
 def config_of(module, preset="tiny", **changes):
@@ -283,6 +286,29 @@ def test_disagreement_is_not_what_a_probe_of_the_surprise_says(paths):
     )
     assert model_architecture(config, pretrained | {"reward_probe": surprise})[0]["reward_probe"] is None
     assert model_architecture(config, pretrained | {"reward_probe": foreseen})[0]["reward_probe"] == foreseen
+
+
+@pytest.mark.parametrize("head", ["nearest_reward", "likeness"])
+def test_a_reward_of_ones_own_is_the_class_of_the_documentation(paths, monkeypatch, head):
+    """Scored, with its options, and sought, whatever its head is called."""
+    code = re.findall(r"```python\n(.*?)```", REWARD_PAGE.read_text(), re.DOTALL)[-1]
+    names = {}
+    exec(code.replace('"nearest_reward"', repr(head)), names)
+    monkeypatch.setitem(REWARDS, "nearest", names["Nearest"])
+    shown = load_episodes(paths["demonstrations"])
+    config = plain_config(config_of(online_config, **{**paths, "embodiment": "", "reward__name": "nearest"}))
+    single, double = (
+        OnlineLearner({**config, "reward": {**config["reward"], "nearest": dict(scale=scale)}}, shown)
+        for scale in (1.0, 2.0)
+    )
+    own, other = shown[0], load_episodes(paths["embodiment"])[-1]
+    np.testing.assert_allclose(single.score(own).records[head], 0.0, atol=1e-5)
+    scored = single.score(other)
+    assert scored.records[head].min() < -1e-4
+    np.testing.assert_allclose(double.score(other).records[head], 2 * scored.records[head], rtol=1e-4)
+    single.remember(scored)
+    _, metrics = jax.eval_shape(single.make_loop("online", 1), single.state, single.data)
+    assert f"value/{head}_value_loss" in metrics
 
 
 def test_demonstrations_may_lack_what_the_model_only_predicts(tmp_path, paths):
