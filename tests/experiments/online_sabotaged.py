@@ -1,12 +1,14 @@
 """`experiments.online` that sends itself a signal: python online_sabotaged.py PLACE NUMBER SIGNAL FLAGS...
 
-Places: "episode", in the middle of one; "checkpoint", when one is written but not yet in its place. NUMBER counts those
-of this process from 1.
+Places: "episode", in the middle of one; "update", when the updates of a round are made and nothing of them is kept;
+"checkpoint", when one is written but not yet in its place. NUMBER counts those of this process from 1.
 """
 
 import os
 import sys
 from collections.abc import Callable
+
+import jax
 
 from experiments import online
 from worldmodels import checkpoints
@@ -30,6 +32,20 @@ def sabotage(place: str, number: int, act: Callable) -> None:
     """Lets `act` happen at a place."""
     if place == "checkpoint":
         checkpoints.os.rename = before_call(number, os.rename, act)
+    elif place == "update":
+        make_loop, after = online.OnlineLearner.make_loop, before_call(number, lambda: None, act)
+
+        def make_observed(learner, stage, num_updates):
+            loop = make_loop(learner, stage, num_updates)
+
+            def observed(state, data):
+                made = jax.block_until_ready(loop(state, data))
+                after()
+                return made
+
+            return observed if stage == "online" else loop
+
+        online.OnlineLearner.make_loop = make_observed
     elif place == "episode":
         play, played = online.collect_episodes, 0
 

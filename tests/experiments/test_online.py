@@ -154,15 +154,27 @@ def run_sabotaged(place: str, number: int, signal_number: int, workdir, paths) -
     return subprocess.run(command, env=environment(), capture_output=True, timeout=240).returncode
 
 
-def test_a_run_stopped_in_episodes_and_while_saving_ends_bit_identical(finished, paths, folder):
+def kept_episodes(workdir) -> int:
+    """Those whose lessons the newest checkpoint holds."""
+    return Checkpoints(workdir / "checkpoints").read()[2].get("episodes", 1)  # at first there is the prefill
+
+
+def test_a_run_stopped_in_episodes_updates_and_while_saving_ends_bit_identical(finished, paths, folder):
+    """And has lost no more than the episode in flight."""
     workdir = folder / "again"
-    assert run_sabotaged("episode", 3, SIGKILL, workdir, paths) == -SIGKILL
+    assert run_sabotaged("episode", 3, SIGKILL, workdir, paths) == -SIGKILL  # after the prefill and one more
+    assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) == 2
+    assert run_sabotaged("update", 1, SIGKILL, workdir, paths) == -SIGKILL
+    assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) - 1 == 2
     assert run_sabotaged("checkpoint", 1, SIGKILL, workdir, paths) == -SIGKILL
+    assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) - 1 == 2
     assert run_sabotaged("episode", 1, SIGTERM, workdir, paths) == 128 + SIGTERM
-    assert len(load_episodes(workdir / "episodes")) == 3  # the episode that was being played is complete
+    # The episode that was being played is complete.
+    assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) == 3
     config = config_of(online_config, prefill=1, policy_reset_every=2, epsilon=0.1, **paths)
     online.run(config, workdir)
     assert_same_run(workdir, finished[0], ("checkpoints", "model", "policy", "critic"))
+    assert_same_episodes(workdir / "episodes", finished[0] / "episodes")
 
 
 def test_a_prefill_that_is_interrupted_keeps_its_whole_rounds(folder, paths, monkeypatch):
