@@ -1,5 +1,6 @@
 """AIME-v2 as users run it: every reward, interrupted and resumed, offline, and with what users get wrong."""
 
+import itertools
 import os
 import pathlib
 import re
@@ -335,14 +336,58 @@ def test_demonstrations_may_lack_what_the_model_only_predicts(tmp_path, paths):
     assert learner.sensors == ("position", "velocity")
 
 
-def test_frozen_parameters_stay_and_a_run_starts_from_policy_and_critic(folder, finished, paths):
+def leaves_of(tree) -> dict[str, np.ndarray]:
+    return {
+        jax.tree_util.keystr(path): np.asarray(x) for path, x in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def parts_beside_the_policy(learner: OnlineLearner):
+    """What learns or remembers, and how far its optimizer is."""
+    state = learner.state
+    return [(t.model, t.opt_state) for t in (state.model, state.critic.train)] + [
+        state.critic.target,
+        state.reward,
+    ]
+
+
+def test_frozen_parameters_stay_and_new_heads_learn(paths):
+    learner = learner_of(paths, freeze_pretrained_parameters=True)
+    learner.remember(learner.score(load_episodes(paths["embodiment"])[0]))
+    before, policy = leaves_of(learner.model), leaves_of(learner.policy)
+    learner.learn(1)
+    moved = {name for name, value in leaves_of(learner.model).items() if (value != before[name]).any()}
+    assert moved and all("ot_reward" in name for name in moved)
+    assert any((value != policy[name]).any() for name, value in leaves_of(learner.policy).items())
+
+
+def test_a_reset_gives_a_fresh_policy_and_optimizer_and_leaves_the_rest_alone(paths):
+    learner = learner_of(paths)
+    trained = jax.tree.map(lambda x: x + 1 if x.dtype == np.float32 else x, learner.state.policy.opt_state)
+    learner.state = learner.state.replace(policy=learner.state.policy.replace(opt_state=trained))
+    policies, others = [leaves_of(learner.policy)], leaves_of(parts_beside_the_policy(learner))
+    for number in (2, 4):
+        learner.reset_policy(number)
+        policies.append(leaves_of(learner.policy))
+        fresh = learner.optimizers.policy.init(learner.policy)
+        for ours, expected in zip(
+            *map(jax.tree.leaves, (learner.state.policy.opt_state, fresh)), strict=True
+        ):
+            np.testing.assert_array_equal(ours, expected)
+    kernels = [next(value for name, value in policy.items() if "kernel" in name) for policy in policies]
+    assert all((a != b).any() for a, b in itertools.combinations(kernels, 2))
+    for name, value in leaves_of(parts_beside_the_policy(learner)).items():
+        np.testing.assert_array_equal(value, others[name], err_msg=name)
+
+
+def test_a_run_starts_from_policy_and_critic_of_another(folder, finished, paths):
     earlier = str(finished[0])
-    changes = {**paths, "freeze_pretrained_parameters": True, "num_episodes": 1, "policy_pretraining": 0}
+    changes = {**paths, "num_episodes": 1, "policy_pretraining": 0}
     config = config_of(
         online_config, policy_from=earlier, critic_from=earlier, updates_per_episode=0, **changes
     )
-    online.run(config, folder / "frozen")
-    ours, theirs = load_run(folder / "frozen"), load_run(finished[0])
+    online.run(config, folder / "started")
+    ours, theirs = load_run(folder / "started"), load_run(finished[0])
     np.testing.assert_array_equal(ours.policy().mean_net.head.kernel, theirs.policy().mean_net.head.kernel)
 
 
