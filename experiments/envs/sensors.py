@@ -133,7 +133,7 @@ def observation_setup(env_name: str, setup: str) -> Setup:
     visual = [sensor.name for sensor in layout if sensor.modality == "visual"]
     real = [sensor.name for sensor in layout if sensor.modality == "visual" or sensor.type == "internal"]
     everything = [sensor.name for sensor in layout]
-    inputs, targets, probes = {
+    setups = {
         "mdp": (tabular, tabular, []),
         "lpomdp": (first, first, second),
         "pomdp": (first, first, second),
@@ -141,10 +141,12 @@ def observation_setup(env_name: str, setup: str) -> Setup:
         "exp": (first, tabular, []),
         "full": (everything, everything, []),
         "real": (real, real, [name for name in everything if name not in real]),
-    }[setup]
+    }
+    inputs, targets, probes = setups[setup]
     if not inputs:
+        others = [name for name, (left, *_) in setups.items() if left]
         raise ValueError(
-            f"Set-up {setup!r} leaves no input for {env_name!r}, whose sensors are {', '.join(everything)}; "
-            "choose another set-up."
+            f"Set-up {setup!r} leaves no input for {env_name!r}, whose sensors are {', '.join(everything)}; choose one "
+            f"that does: --config.setup={', '.join(others)}."
         )
     return Setup(tuple(inputs), tuple(targets), tuple(probes))

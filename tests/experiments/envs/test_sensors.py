@@ -55,3 +55,9 @@ def test_an_unknown_environment_is_refused():
 def test_a_set_up_without_inputs_is_refused():
     with pytest.raises(ValueError, match="leaves no input"):
         observation_setup("experiments.envs.fake:FakePointMass", "lpomdp")
+
+
+def test_set_ups_that_leave_inputs_are_named():
+    """All that Meta-World's state holds counts as second order: the default set-up has nothing to read there."""
+    with pytest.raises(ValueError, match="--config.setup=mdp, visual, full, real"):
+        observation_setup("metaworld-push", "lpomdp")
