@@ -47,7 +47,8 @@ def run_rounds(directory: RunDirectory) -> dict:
     played = [result["return"][0] for result in results]
     merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
     counts = {name: [result[name] for result in results] for name in ("num_updates", "num_episodes")}
-    return directory.mark_done({"return": played} | merged | counts | diverged_among(results))
+    where = {"environment": results[0]["environment"]}
+    return directory.mark_done({"return": played} | merged | counts | where | diverged_among(results))
 
 
 class Rounds:

@@ -105,8 +105,8 @@ class DreamerRun:
         result["return_mean"] = float(np.mean(result["return"]))
         return self.directory.mark_done(result | {"played": summarise_folder(self._episodes)})
 
-    def evaluate(self, num_episodes: int, seed: int) -> dict[str, list[float]]:
-        """Per-episode lists of the present policy; nothing of it is kept."""
+    def evaluate(self, num_episodes: int, seed: int) -> dict:
+        """Per-episode lists of the present policy, and where it played; nothing of it is kept."""
         evaluation = self.config["evaluation"]
         options = dict(self.environment)
         rows = evaluate_seeds(
@@ -120,7 +120,8 @@ class DreamerRun:
             seed=seed,
             workers=evaluation["workers"],
         )
-        return {key: values for key, (values,) in rows.items()}
+        facts = {"environment": rows.pop("environment")}
+        return {key: values for key, (values,) in rows.items()} | facts
 
     def _prefill(self) -> list[Episode]:
         """The first episodes, by uniform actions; plays those that are not on disk yet."""

@@ -139,7 +139,7 @@ def evaluate_seeds(
     seed: int,
     workers: int = 0,
     on_episode: Callable[[Episode], None] | None = None,
-) -> dict[str, list[list[float]]]:
+) -> dict:
     """Plays `num_episodes` with every seed's policy.
 
     Args:
@@ -149,7 +149,8 @@ def evaluate_seeds(
       on_episode: called with each episode, with physics states, to keep some for videos.
 
     Returns:
-      {"return": `[num_seeds][num_episodes]`, "length": ..., "success_any": ... where defined}.
+      {"return": `[num_seeds][num_episodes]`, "length": ..., "success_any": ... where defined}, and where that was,
+      see `environment_facts`.
     """
     per_seed = min(num_episodes, ENVIRONMENTS_PER_SEED)
     rounds = -(-num_episodes // per_seed)
@@ -159,6 +160,7 @@ def evaluate_seeds(
         rows = evaluate(
             envs, actor, num_envs * rounds, record_physics=on_episode is not None, on_episode=on_episode
         )
+        facts = environment_facts(envs)
     # Rows are ordered by round, then environment: [rounds, seeds, per_seed] -> [seeds, rounds * per_seed].
     return {
         key: np.reshape(values, (rounds, num_seeds, per_seed))
@@ -166,7 +168,16 @@ def evaluate_seeds(
         .reshape(num_seeds, -1)[:, :num_episodes]
         .tolist()
         for key, values in rows.items()
-    }
+    } | facts
+
+
+def environment_facts(envs: VectorEnvironment) -> dict[str, dict]:
+    """{"environment": what a result depends on besides the policy}, of every result.
+
+    Its name, action repeat and versions, and what a suite leaves open: of Meta-World, whether the goal is visible and
+    whether every episode draws its own start (`goal_seed` null). The seeds are those of the config.
+    """
+    return {"environment": {key: value for key, value in envs.metadata().items() if key != "seed"}}
 
 
 def expert_return(episodes: Sequence[Episode]) -> float | None:

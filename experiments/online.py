@@ -21,7 +21,7 @@ from agents.loop import collect_episodes, episode_summary, evaluate
 from agents.noise import UniformActor
 from experiments import run_video
 from experiments.collection import make_envs, num_complete, remove_episodes, write_round
-from experiments.evaluation import check_specs, environment_of, expert_return, scores
+from experiments.evaluation import check_specs, environment_facts, environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import MetricsWriter, check_finite
 from experiments.online_analysis import ActionErrors
@@ -253,7 +253,7 @@ class OnlineRun:
     def _evaluation(self, envs) -> dict:
         """A row of eval.jsonl: the policy's mode from the same starts every time, and how wrong its inference is."""
         rows = self._play(envs, self.config["evaluation"]["episodes"], _EVALUATION)
-        return {**self._clocks(envs), **rows, **self.analysis(self.learner)}
+        return {**self._clocks(envs), **rows, **self.analysis(self.learner), **environment_facts(envs)}
 
     def _evaluate(self, envs, writer: MetricsWriter) -> None:
         """Writes an evaluation, and its means for TensorBoard."""
@@ -283,7 +283,8 @@ class OnlineRun:
                 print(f"No video: {why_not}", file=sys.stderr)
         result = {name: [values] for name, values in rows.items()}
         result |= scores(result["return"], self._expert, evaluation["random_return"])
-        return result | {"num_updates": self._update, "num_episodes": self.episodes}
+        counts = {"num_updates": self._update, "num_episodes": self.episodes}
+        return result | counts | environment_facts(envs)
 
     def _clocks(self, envs) -> dict[str, int]:
         """Steps in the environment are simulator steps, as the papers count them."""

@@ -30,7 +30,7 @@ from experiments.divergence import diverged_among
 from experiments.encoder_features import encoder_features
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import make_vector
-from experiments.evaluation import environment_of, expert_return, scores
+from experiments.evaluation import environment_facts, environment_of, expert_return, scores
 from experiments.main import launch
 from experiments.metrics_writer import Diverged, MetricsWriter, check_finite
 from experiments.progress import Progress as Bar
@@ -64,7 +64,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
                 like_policy(result)
             )
             Checkpoints(directory / "policies" / str(index), keep=1).save(0, policy, facts)
-        return directory.mark_done({"return": played} | merged | counts | diverged)
+        where = {"environment": results[0]["environment"]}
+        return directory.mark_done({"return": played} | merged | counts | where | diverged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +220,8 @@ class SurrogateRun:
         counts = {"num_updates": agent.progress.updates, "agent_steps": agent.progress.agent_steps}
         counts |= {"diverged": True} if diverged else {}
         sizes = self._save_policy(actor, result["return"][0])
-        return {"return": result["return"][0], "policy": sizes} | counts
+        played = {"return": result["return"][0], "environment": result["environment"]}
+        return played | {"policy": sizes} | counts
 
     def _last_state(self, learner: Learner, agent: SACRun):
         """The state of the last checkpoint, or that before the first update."""
@@ -270,8 +272,8 @@ class SurrogateRun:
         with make_vector(
             data.env_name, num_envs, seed=seed, workers=evaluation["workers"], **data.env_options
         ) as envs:
-            played = evaluate(envs, player, num_episodes)
-        result = {name: [values] for name, values in played.items()}
+            played, facts = evaluate(envs, player, num_episodes), environment_facts(envs)
+        result = {name: [values] for name, values in played.items()} | facts
         return result | scores(result["return"], data.expert, evaluation["random_return"])
 
     def _save_policy(self, actor: Actor, returns: list[float]) -> dict:

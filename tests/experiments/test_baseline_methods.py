@@ -108,6 +108,7 @@ def alpha_run(data, tmp_path_factory):
 def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
     workdir, result = alpha_run
     assert np.shape(result["return"]) == (1, 2) and result["num_episodes"] == [2 * 3]
+    assert result["environment"]["environment"]
     single = workdir / "seeds" / "0"
     rows = read_rows(single / "metrics.jsonl")
     assert [row["train/num_episodes"] for row in rows] == [0, 3, 6]

@@ -60,6 +60,7 @@ def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch, tmp_path):
     seeds = [read_episode(expert / "episodes" / f"{n}.hdf5").metadata["seed"] for n in range(10)]
     assert seeds == [episode_seed(0, n % 2, n // 2) for n in range(10)]
     assert [len(row["return"]) for row in read_rows(expert / "eval.jsonl")] == [2]
+    assert all(row["environment"]["environment"] for row in read_rows(expert / "eval.jsonl"))
 
     remembered = []
     monkeypatch.setattr(Learner, "remember", lambda self, episode: remembered.append(episode))

@@ -113,6 +113,14 @@ def test_evaluations_count_success_in_three_ways_and_begin_with_offline_aime(fin
     assert {"analysis/action_mse_pretraining", "analysis/action_mse_policy"} <= rows[-1].keys()
 
 
+def test_every_result_says_in_which_environment_it_was_obtained(finished):
+    workdir, result = finished
+    for row in (result, *read_rows(workdir / "eval.jsonl")):
+        assert (
+            row["environment"]["environment"] == "fake-pointmass" and row["environment"]["action_repeat"] == 1
+        )
+
+
 def test_episodes_keep_their_surrogate_reward(finished):
     episodes = load_episodes(finished[0] / "episodes")
     assert [e.metadata["policy"] for e in episodes] == ["uniform"] + ["aime-v2"] * 4

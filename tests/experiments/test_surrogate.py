@@ -37,6 +37,7 @@ def gaifo_run(data, tmp_path_factory):
 def test_optimal_transport_learns_from_observations_alone(ot_run):
     workdir, result = ot_run
     assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
+    assert result["environment"]["environment"]
     rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
 

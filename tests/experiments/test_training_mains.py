@@ -131,6 +131,7 @@ def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
     )
     assert np.shape(result["return"]) == (2, 2)
     assert len(result["by_expert"]) == 2
+    assert result["environment"]["environment"]  # and where they were played
 
 
 def test_the_model_can_go_on_training_beside_the_policy(data, model, folder):
@@ -154,7 +155,9 @@ def test_imitation_can_start_from_earlier_policies(policy, data, model, folder):
 
 def test_evaluate_needs_only_the_run(policy):
     result = evaluate.run(config_of(evaluate_config), "", run=str(policy))
-    assert np.shape(result["return"]) == (2, 2) and (policy / "evaluation.json").is_file()
+    assert np.shape(result["return"]) == (2, 2)
+    kept = json.loads((policy / "evaluation.json").read_text())
+    assert kept["return"] == result["return"] and kept["environment"] == result["environment"]
 
 
 def test_a_loaded_run_acts(policy):
