@@ -35,6 +35,9 @@ def slots(jobs: int = 1, gpus: Sequence[str] = (), per_gpu: int = 1) -> list[dic
     """
     if jobs < 1 or per_gpu < 1:
         raise ValueError(f"At least one run at a time: --jobs is {jobs}, --per_gpu {per_gpu}.")
+    twice = [gpu for gpu in gpus if list(gpus).count(gpu) > 1]
+    if twice:  # they would not know of each other's share
+        raise ValueError(f"GPU {twice[0]} is listed twice; --per_gpu says how many runs share one.")
     if not gpus:
         return [{} for _ in range(jobs)]
     share = {"XLA_CLIENT_MEM_FRACTION": f"{(0.9 - _RENDER_RESERVE) / per_gpu:.3f}"}

@@ -72,9 +72,9 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry_run", action="store_true", help="print the runs and what they need; do nothing")
     run.add_argument("--retry", action="store_true", help="also the runs that failed or have other settings")
     run.add_argument("--name", default="", help="of a grid, first part of its directories")
-    run.add_argument("--jobs", type=int, default=1, help="local: runs at a time (slurm: 100)")
+    run.add_argument("--jobs", type=int, help="runs at a time; local, without GPUs: 1, slurm: 100")
     run.add_argument("--gpus", default="", help="local: ids of GPUs, 0,1")
-    run.add_argument("--per_gpu", type=int, default=1, help="local: runs per GPU, which share its memory")
+    run.add_argument("--per_gpu", type=int, help="local: runs per GPU (1), which share its memory")
     run.add_argument("--restarts", type=int, default=5, help="local: of a run that is killed again and again")
     run.add_argument(
         "--stall_minutes", type=float, default=60.0, help="local: kill a run so long without a sign"
@@ -116,7 +116,7 @@ def check_flags(arguments: argparse.Namespace) -> None:
     """
     if arguments.root.exists() and not arguments.root.is_dir():
         raise ValueError(f"--root={arguments.root} is a file; give a directory.")
-    local.slots(arguments.jobs, (), arguments.per_gpu)
+    places(arguments)
     if arguments.restarts < 0:
         raise ValueError(f"--restarts is {arguments.restarts}; it must be at least 0.")
     if arguments.minutes < 1 or not arguments.stall_minutes > 0:
@@ -130,6 +130,25 @@ def check_flags(arguments: argparse.Namespace) -> None:
         is_key = arguments.what not in suites.SUITES and key in load_config(arguments.what)
         if "." in key or key in cells.AXES or is_key:
             raise ValueError(f"{pair} is no option of sbatch but an axis; write it before --sbatch.")
+
+
+def places(arguments: argparse.Namespace) -> list[dict[str, str]]:
+    """Where runs of this machine go, one at a time in each, see `local.slots`.
+
+    Raises:
+      ValueError: flags that say nothing together.
+    """
+    gpus = [gpu for gpu in arguments.gpus.split(",") if gpu]
+    if gpus and arguments.backend == "slurm":
+        raise ValueError("--gpus is for --backend=local; Slurm gives GPUs, e.g. --sbatch gpus_per_node=1.")
+    if arguments.per_gpu is not None and not gpus:
+        raise ValueError(f"--per_gpu={arguments.per_gpu} needs to know the GPUs, e.g. --gpus=0,1.")
+    if arguments.jobs is not None and gpus:
+        raise ValueError(
+            f"--jobs={arguments.jobs} is for runs without --gpus; --per_gpu says how many share one."
+        )
+    jobs, per_gpu = (1 if number is None else number for number in (arguments.jobs, arguments.per_gpu))
+    return local.slots(jobs, gpus, per_gpu)
 
 
 def run_sweep(arguments: argparse.Namespace) -> int:
@@ -153,10 +172,8 @@ def run_here(arguments: argparse.Namespace, runs: Sequence[Run]) -> int:
     root = arguments.root
     attempts.write_sweep(root, arguments.what, runs, arguments.restarts)
     again = give_other_chances(runs, root, slurm.queued(root), arguments.restarts) if arguments.retry else ()
-    gpus = [gpu for gpu in arguments.gpus.split(",") if gpu]
-    places = local.slots(arguments.jobs, gpus, arguments.per_gpu)
     seconds = 60 * arguments.stall_minutes
-    states = local.LocalSweep(runs, root, places, arguments.restarts, seconds, again).run()
+    states = local.LocalSweep(runs, root, places(arguments), arguments.restarts, seconds, again).run()
     print_states(states)
     return 0 if all(state.kind == Kind.DONE for state in states.values()) else 1
 
@@ -239,7 +256,7 @@ def submit(arguments: argparse.Namespace, runs: Sequence[Run]) -> int:
             todo,
             root,
             name=arguments.what.replace(":", "-"),
-            parallelism=arguments.jobs if arguments.jobs > 1 else 100,
+            parallelism=arguments.jobs or 100,
             minutes=arguments.minutes,
             parameters=sbatch_parameters(arguments.sbatch),
         )

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 from kill_sweep import assert_same, disturbed, make_runs, undisturbed
 
-from launch import sweep
+from launch import slurm, sweep
 from launch.attempts import hold, write_sweep
 from launch.local import LocalSweep, slots
 from launch.runs import load_config
@@ -60,6 +60,8 @@ def test_mistakes_are_told_in_one_sentence(capsys, tmp_path, arguments, sentence
     ("flag", "sentence"),
     [
         ("--jobs=-3", "At least one run at a time: --jobs is -3"),
+        ("--per_gpu=2", "--per_gpu=2 needs to know the GPUs, e.g. --gpus=0,1"),
+        ("--gpus=0,1,0", "GPU 0 is listed twice"),
         ("--restarts=-1", "--restarts is -1"),
         ("--stall_minutes=0", "--minutes and --stall_minutes must be positive"),
         ("--root=/dev/null", "--root=/dev/null is a file; give a directory"),
@@ -69,6 +71,29 @@ def test_mistakes_are_told_in_one_sentence(capsys, tmp_path, arguments, sentence
 def test_wrong_flags_are_refused(capsys, flag, sentence):
     code, _, errors = call(capsys, "run", "imitate:tiny", "seed=0", flag)
     assert code == 2 and sentence in errors and len(errors.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            ("--gpus=0,1", "--jobs=4"),
+            "--jobs=4 is for runs without --gpus; --per_gpu says how many share one",
+        ),
+        (("--gpus=0,1", "--backend=slurm"), "Slurm gives GPUs, e.g. --sbatch gpus_per_node=1"),
+    ],
+)
+def test_flags_of_which_one_would_be_ignored_are_refused(capsys, tmp_path, flags, sentence):
+    code, _, errors = call(capsys, "run", "imitate:tiny", "seed=0", f"--root={tmp_path}", *flags)
+    assert code == 2 and sentence in errors
+
+
+@pytest.mark.parametrize(("flags", "expected"), [((), 100), (("--jobs=1",), 1), (("--jobs=7",), 7)])
+def test_jobs_of_an_array_run_as_many_at_a_time_as_said(capsys, tmp_path, monkeypatch, flags, expected):
+    asked = {}
+    monkeypatch.setattr(slurm, "submit", lambda runs, root, **options: asked.update(options) or {})
+    call(capsys, "run", "imitate:tiny", "seed=0..1", "--backend=slurm", f"--root={tmp_path}", *flags)
+    assert asked["parallelism"] == expected
 
 
 def test_wrong_flags_are_refused_in_a_dry_run_too(capsys, tmp_path):
