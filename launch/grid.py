@@ -1,5 +1,6 @@
 """A grid: one main, every combination of the values of some of its config keys."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -23,9 +24,9 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
     name = name or config.replace(":", "-")
     axes = {("env" if key == "task" else key): values for key, values in axes.items()}
     varying = [key for key, values in axes.items() if len(values) > 1 and key not in ("env", "seed")]
-    runs: dict[str, Run] = {}
+    names, runs = _short_names(varying), {}
     for settings in product(axes):
-        method = ",".join(f"{key.rpartition('.')[2]}={settings[key]}" for key in varying) or "default"
+        method = ",".join(f"{names[key]}={settings[key]}" for key in varying) or "default"
         method = method.replace("/", "_")
         env = settings.get("env", "")
         group = f"{name}-{env}" if env else name
@@ -39,3 +40,10 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
                 f"{' and '.join(cells)} have the same directory, {path}; give them grids with a --name each."
             )
     return list(runs.values())
+
+
+def _short_names(keys: Sequence[str]) -> dict[str, str]:
+    """{key: its last part, or the whole key where several end alike}."""
+    last = {key: key.rpartition(".")[2] for key in keys}
+    count = collections.Counter(last.values())
+    return {key: key if count[name] > 1 else name for key, name in last.items()}

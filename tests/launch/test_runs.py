@@ -80,6 +80,14 @@ def test_a_grid_names_what_varies():
     assert runs[0].settings == {"loss.kl_scale": 0, "num_updates": 7, "seed": 0}
 
 
+def test_keys_that_end_alike_are_named_in_full():
+    axes = {"optimizer.learning_rate": [1, 2], "model_optimizer.learning_rate": [3], "loss.kl_scale": [0, 1]}
+    assert grid("imitate:tiny", axes)[0].name == "imitate-tiny/learning_rate=1,kl_scale=0/seed_000"
+    axes["model_optimizer.learning_rate"] = [3, 4]
+    cell = "optimizer.learning_rate=1,model_optimizer.learning_rate=3,kl_scale=0"
+    assert grid("imitate:tiny", axes)[0].name == f"imitate-tiny/{cell}/seed_000"
+
+
 def test_a_grid_over_tasks_has_a_folder_for_each():
     runs = grid("collect:uniform", {"task": ["walker-walk", "walker-run"]}, "noise")
     assert [run.name for run in runs] == [
