@@ -115,8 +115,10 @@ def check_settings(runs: Iterable[Run]) -> None:
     """Looks every config, key and value up, so that a mistake shows before anything runs.
 
     Raises:
-      ValueError: an unknown config, preset or key, or a value of another type; the sentence says what is known.
+      ValueError: an unknown config, preset or key, or a value of another type; the sentence says what is known. Or
+        two runs that would train the same seed.
     """
+    runs = list(runs)
     for run in runs:
         known = _defaults(run.config)
         for key, value in run.settings.items():
@@ -128,6 +130,23 @@ def check_settings(runs: Iterable[Run]) -> None:
                 )
             if not _mentions_outputs(value):  # those are paths
                 _parsed(run.config, key, str(value))
+    _check_seeds(runs)
+
+
+def _check_seeds(runs: Iterable[Run]) -> None:
+    """A report would count a seed that two runs of a cell train as two, and its interval would be too small."""
+    trained: dict[pathlib.PurePath, dict[int, int]] = {}  # cell -> {seed: the first one of its run}
+    for run in runs:
+        count = run.settings.get("num_seeds", _defaults(run.config).get("num_seeds", 1))
+        first = run.settings.get("seed", 0)
+        seeds = trained.setdefault(pathlib.PurePath(run.name).parent, {})
+        for seed in range(first, first + count):
+            if seed in seeds:
+                raise ValueError(
+                    f"With num_seeds={count} the runs seed={seeds[seed]} and seed={first} of {run.config} both train "
+                    f"seed {seed}; give seeds that are {count} apart, seed={seeds[seed]},{seeds[seed] + count}."
+                )
+            seeds[seed] = first
 
 
 def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

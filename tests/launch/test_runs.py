@@ -134,6 +134,14 @@ def test_seeds_are_integers_from_zero_on(seed):
         grid("imitate:tiny", parse_axes([f"seed={seed}"]))
 
 
+@pytest.mark.parametrize("varied", [{}, {"loss.kl_scale": [0, 1]}])
+def test_two_runs_of_a_cell_that_would_train_the_same_seed_are_refused(varied):
+    sentence = "With num_seeds=4 the runs seed=0 and seed=3 .* both train seed 3; .* 4 apart, seed=0,4"
+    with pytest.raises(ValueError, match=sentence):
+        check_settings(grid("imitate:tiny", {**varied, "num_seeds": [4], "seed": [0, 3]}))
+    check_settings(grid("imitate:tiny", {**varied, "num_seeds": [4], "seed": [0, 4]}))
+
+
 def test_an_empty_range_is_refused():
     with pytest.raises(ValueError, match="4..0 is empty; a range goes from the smaller to the larger: 0..4"):
         parse_axes(["seed=4..0"])
