@@ -8,6 +8,7 @@ and `time/processor`, the seconds that all processors have given to this process
 """
 
 import json
+import logging
 import math
 import os
 import pathlib
@@ -157,6 +158,8 @@ class MetricsWriter:
         if self._tensorboard is None:
             import tensorboardX
 
+            # It warns of every value that is not finite, and not of which; `check_finite` says that in one sentence.
+            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
             purge = self._start_update + 1 if self._start_update else 0
             try:

@@ -112,6 +112,12 @@ def test_not_a_number_is_written_as_null(tmp_path):
     assert (row["a"], row["b"]) == (None, [1.0, None])
 
 
+def test_of_what_is_not_a_number_tensorboard_says_nothing(tmp_path, caplog):
+    with MetricsWriter(tmp_path) as writer:
+        writer.write({"a": jnp.nan}, update=1)
+    assert caplog.text == ""
+
+
 def test_divergence_names_update_and_metrics():
     metrics = {
         "train/loss": jnp.nan,
