@@ -1,5 +1,6 @@
 """The code of the how-to pages works as it stands there."""
 
+import importlib
 import pathlib
 import re
 import sys
@@ -32,6 +33,28 @@ def module(tmp_path, monkeypatch):
     yield "my.module"
     for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "my"]:
         del sys.modules[loaded]
+
+
+def commands(page: str) -> list[str]:
+    """The commands of a page's plain blocks, each on one line, with their variables replaced."""
+    text = "\n".join(re.findall(r"```\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL))
+    lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
+    variables = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
+    expanded = (re.sub(r"\$(\w+)", lambda m: variables[m[1]].strip('"'), line) for line in lines if line)
+    return [line for line in expanded if line.startswith("python -m experiments.")]
+
+
+@pytest.mark.parametrize("command", commands("published"))
+def test_commands_name_presets_and_settings_that_exist(command):
+    given = dict(re.findall(r"--([\w.]+)=(\S+)", command))
+    main = importlib.import_module(re.match(r"python -m (\S+)", command)[1])
+    name = main.__name__.rpartition(".")[2]
+    module = importlib.import_module(f"experiments.configs.{name}")
+    path, _, preset = given.pop("config", module.__file__).partition(":")
+    assert pathlib.Path(module.__file__).samefile(path)
+    config = module.get_config(preset)
+    assert [key for key in given if key.startswith("config.") and key[7:] not in config] == []
+    assert {key for key in given if "." not in key} <= {"workdir", "run", "to"}
 
 
 def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path):
