@@ -16,7 +16,7 @@ import numpy as np
 
 from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
-from experiments.envs.sensors import observation_setup
+from experiments.envs.sensors import LAYOUTS, observation_setup
 from experiments.files import write_atomically
 from worldmodels import export, published, published_files
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
@@ -184,6 +184,7 @@ def resolve(path: str | pathlib.Path, *, new_heads: Sequence[str] = ()) -> Pretr
         opened = export.load(path)
         weights = opened.world_model
         arch, loss, policy, kind = opened.arguments, opened.loss, opened.policy, "export"
+        arch = dict(arch, environment=opened.card.get("environment", ""))
     elif (path / published_files.CONFIG).is_file():
         opened = published.load(path)
         weights = opened.world_model
@@ -271,6 +272,13 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
         raise ValueError(
             f"Actions have size {size} in the {what}, the world model was built for {arch['action_size']}. "
             f"Use {what} of the same body."
+        )
+    # Images do not tell bodies apart, and several bodies have as many actions.
+    names = arch.get("environment") or "", episodes[0].metadata.get("environment") or ""
+    ours, theirs = (str(name).partition("-")[0] for name in names)
+    if ours != theirs and {ours, theirs} <= set(LAYOUTS):
+        raise ValueError(
+            f"The {what} are of {names[1]}, the world model was trained on {names[0]}. Use {what} of the same body."
         )
 
 

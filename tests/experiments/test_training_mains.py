@@ -191,6 +191,7 @@ def test_a_policy_is_exported_with_its_world_model(policy, folder):
     ):
         np.testing.assert_array_equal(before, after)
     assert opened.card["environment"] == "fake-pointmass"
+    assert world_models.resolve(result["folder"]).architecture["environment"] == "fake-pointmass"
 
 
 def test_new_heads_join_a_pretrained_model(model):
@@ -210,9 +211,15 @@ def test_a_model_of_another_body_is_refused(data, model):
             dict(sizes=arch["sizes"] | {"position": 9}),
             "position has size 2 in the demonstrations, .* built for 9",
         ),
+        (  # such as from images alone, where bodies of as many actions look alike
+            dict(environment="walker-walk"),
+            "demonstrations are of fake-pointmass, the world model was trained on walker-walk",
+        ),
     ):
         with pytest.raises(ValueError, match=sentence):
             world_models.check_body(arch | change, episodes, "demonstrations")
+    for same_or_unknown in ("fake-other", "", "gymnasium:Point-v0", "mine-walk"):
+        world_models.check_body(arch | dict(environment=same_or_unknown), episodes, "demonstrations")
 
 
 def test_a_folder_without_a_world_model_says_what_would_do(tmp_path):
