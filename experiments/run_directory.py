@@ -73,7 +73,16 @@ _PACKAGES = (
     "gymnasium",
     "torch",
 )
-_BOOKKEEPING = ("config.json", "metadata.json", ".lock")  # what a start leaves before any work is done
+# What a start leaves before any work is done; the networks' files say how to build them, and hold nothing learnt.
+_BOOKKEEPING = (
+    "config.json",
+    "metadata.json",
+    "world_model.json",
+    "policy.json",
+    "critic.json",
+    "frame_stack.json",
+    ".lock",
+)
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _ABSENT = "(absent)"
 
