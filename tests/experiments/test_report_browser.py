@@ -1,4 +1,4 @@
-"""The report in a real browser: it opens offline, with its pictures, and complains of nothing."""
+"""The report in a real browser: it opens offline, with its pictures and videos, and complains of nothing."""
 
 import shutil
 import subprocess
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import report_page
+from experiments import report_page, video
 from experiments.figures import Curve, learning_curves
 from experiments.plot_style import save_figure
 
@@ -25,18 +25,24 @@ FLAGS = (
     "--enable-logging=stderr",
 )
 
+BLUE = (0x00, 0x72, 0xB2)  # of AIME, which only the picture has
+MAGENTA = (0xFF, 0x00, 0xFF)  # which only the video has
+
 
 @pytest.mark.skipif(BROWSER is None, reason="there is no browser: apt-get install chromium")
 def test_a_page_shows_in_a_browser(tmp_path):
     figure = learning_curves({"AIME": Curve([1, 2, 3], [[1.0, 5.0, 9.0], [2.0, 6.0, 9.5]])})
     save_figure(figure, tmp_path / "curve")
+    film = np.broadcast_to(np.uint8(MAGENTA), (25, 240, 240, 3))
+    video.write_mp4(tmp_path / "film.mp4", film, fps=25)
     sections = [
         report_page.TableSection("Scores", ["Method", "Return"], [["AIME", "9.3"]]),
         report_page.FigureSection("During training", tmp_path / "curve.png", alt="A curve that rises"),
+        report_page.VideoSection("An episode", tmp_path / "film.mp4", alt="A square"),
     ]
     page = report_page.write_report(tmp_path / "report.html", title="Title", sections=sections)
     shot = tmp_path / "shot.png"
-    command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,900"]
+    command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,1600"]
     result = subprocess.run(
         [*command, f"--screenshot={shot}", f"file://{page}"],
         capture_output=True,
@@ -47,7 +53,9 @@ def test_a_page_shows_in_a_browser(tmp_path):
     assert shot.is_file(), result.stderr
     assert "CONSOLE" not in result.stderr, result.stderr  # what the page's own policy refuses is told there
     pixels = np.asarray(Image.open(shot).convert("RGB")).astype(int)
-    blue = (
-        np.abs(pixels - (0x00, 0x72, 0xB2)).max(axis=-1) < 12
-    )  # the colour of AIME, which only the picture has
-    assert blue[200:].sum() > 100
+    assert has(pixels[200:], BLUE) and has(pixels, MAGENTA)
+
+
+def has(pixels, colour) -> bool:
+    """Whether a hundred pixels [H, W, 3] have about this colour."""
+    return (np.abs(pixels - colour).max(axis=-1) < 12).sum() > 100
