@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments import video
-from experiments.drawn_checks import NO_PHYSICS_STATE, last_record, turned
+from experiments.drawn_checks import NO_PHYSICS_STATE, first_record, last_record, start_of, turned
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.episode_checks import check_file
@@ -98,6 +98,7 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     reference: dict[Path, tuple[Path, dict, dict]] = {}
     usable: list[tuple[Path, Episode]] = []
     paths = [path for folder in folders for path in some_episode_paths(folder)]
+    start = start_of(config.env) if config.draw and config.env else None
     with Progress(len(paths), "Checking files") as bar:
         for path in paths:
             episode, found, unusual = check_file(path)
@@ -106,6 +107,8 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
                 found, unusual = found + different, unusual + unlike
                 if "image" in episode.records and "physics_state" in episode.records:
                     usable.append((path, last_record(episode)))
+                elif start is not None and "image" in episode.records:
+                    usable.append((path, first_record(episode, config.env, start)))
                 elif config.draw and "image" in episode.records:
                     unusual.append(NO_PHYSICS_STATE)
             if found:

@@ -10,6 +10,8 @@ import itertools
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from experiments.envs import registry, rendering
 from experiments.envs.interface import EnvironmentFailure
 from experiments.envs.render_pool import RenderPool
@@ -18,8 +20,8 @@ from worldmodels.episodes import Episode
 
 # What is said of files, such as the published ones, that hold nothing to draw from.
 NO_PHYSICS_STATE = (
-    "the images are not compared with drawn ones, because there is no physics_state; look at some "
-    "(experiments/configs/dataset.py:export)"
+    "the images are not compared with drawn ones, because there is no physics_state; say of which environment they "
+    "are, --config.env=NAME, or look at some (experiments/configs/dataset.py:export)"
 )
 
 
@@ -29,8 +31,27 @@ def last_record(episode: Episode) -> Episode:
     return Episode(kept, episode.metadata)
 
 
+def first_record(episode: Episode, env_name: str, start: np.ndarray) -> Episode:
+    """Only the first image, beside the physics state of some start of an episode: floor and sky say how it stands."""
+    records = {"image": episode.records["image"][:1].copy(), "physics_state": start[None]}
+    return Episode(records, {"environment": env_name})
+
+
+def start_of(env_name: str) -> np.ndarray:
+    """The physics state of a start of an episode, [P]; a ValueError where there is none."""
+    environment = registry.make(env_name)
+    try:
+        environment.reset(seed=0)
+        state = environment.physics_state()
+    finally:
+        environment.close()
+    if state is None:
+        raise ValueError(f"{env_name} has no physics states to draw; leave --config.env empty.")
+    return np.asarray(state, np.float64)
+
+
 def turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str]]:
-    """(path, sentence) of files whose last image is not what their last physics state looks like."""
+    """(path, sentence) of files whose kept image is not what the physics state beside it looks like."""
     if not episodes:
         return
     if rendering.find_backend() is None:
@@ -66,7 +87,7 @@ def _pool(name: str | None, size: tuple[int, int], camera: object, quality: obje
 
 
 def _compared(pool: RenderPool, episode: Episode) -> str | None:
-    """What is wrong with the last image of an episode."""
+    """What is wrong with the kept image of an episode."""
     try:
         drawn = pool.render(episode.records["physics_state"], episode.metadata.get("seed"))[0]
     except (rendering.RenderingError, EnvironmentFailure):
@@ -77,7 +98,7 @@ def _compared(pool: RenderPool, episode: Episode) -> str | None:
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"its last physics state cannot be drawn ({reason})"
     accident = orientation(episode.records["image"][0], drawn)
-    return f"the images are {accident}, judged by a picture of the last physics state" if accident else None
+    return f"the images are {accident}, judged by a drawn picture" if accident else None
 
 
 def _drawing(episode: Episode) -> tuple:

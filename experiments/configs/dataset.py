@@ -25,6 +25,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.data = ""  # folder of episodes, or several: "DIR,DIR"
     if preset == "check":
         config.draw = True  # compare images with pictures drawn again, where physics states allow it
+        config.env = (
+            ""  # of files without them, as published: the first image is compared with a start of an episode
+        )
     if preset == "mix":
         config.limit = placeholder(int)  # episodes per folder; None: all
         config.mode = "forward"  # which of them: forward, backward, random, uniform

@@ -155,6 +155,19 @@ def test_turned_images_are_found_in_files(tmp_path, capsys, monkeypatch):
     assert "1.hdf5: the images are upside down, judged by" in capsys.readouterr().out
 
 
+def test_images_without_physics_states_are_compared_with_a_start_of_the_named_environment(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(rendering, "find_backend", lambda: "none is needed here")
+    turned = without(played(0, image=ACCIDENTS["upside down"]), "physics_state")
+    folder_of(tmp_path, without(played(0), "physics_state"), turned)
+    with pytest.raises(EpisodeError, match="1 of 2"):
+        run(config_of("check", tmp_path, env="fake-pointmass"))
+    assert "1.hdf5: the images are upside down, judged by a drawn picture" in capsys.readouterr().out
+    with pytest.raises(ValueError, match="Unknown task 'cart'"):
+        run(config_of("check", tmp_path, env="fake-cart"))
+
+
 def test_images_without_physics_states_are_said_not_to_be_compared(tmp_path, capsys):
     folder_of(tmp_path, *(without(played(seed), "physics_state") for seed in (0, 1)))
     (note,) = run(config_of("check", tmp_path))["notes"]
