@@ -59,4 +59,5 @@ experts() { # Dreamer from images, then experts from state by SAC
 }
 
 walker & cheetah & experts & wait
+run collect sac sac/alone-walker-stand --config.env=walker-stand --config.demonstrations.num_episodes=2
 $python -m experiments.run_rates $out/sac --out=$out/rates
