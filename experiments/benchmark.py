@@ -41,6 +41,7 @@ from experiments.timing import (
     peak_memory,
     product_bytes,
     product_flops,
+    vector_product_rate,
 )
 from worldmodels.convolution import conv_general_dilated
 
@@ -153,9 +154,7 @@ def measurements(config: Mapping) -> Iterator[Row]:
     if config["convolutions"]:
         yield from convolution_rows(config["convolutions"], config["repetitions"])
     for num_envs in (1, 10):
-        act = programs.acting_call(config, "published", num_envs)
-        timing = measure(act, config["repetitions"], inner=config["acting_calls"])
-        yield timed(f"acting, {num_envs} environment{'s'[: num_envs > 1]}", timing, note="per call")
+        yield acting_row(config, num_envs, rates[0])
     if config["planning"]:
         yield planning_row(config)
     draw = programs.sampling_call(config, "published", config["batches_per_dispatch"])
@@ -218,6 +217,18 @@ NOTES = {
 def timed(name: str, timing: Timing, **rest) -> Row:
     """A row of a timing."""
     return Row(name, timing.wall, timing.wall_min, timing.cpu, **rest)
+
+
+def acting_row(config: Mapping, num_envs: int, rate: float) -> Row:
+    """Acting by a world model of the published size. For so few rows every weight is read for next to no arithmetic:
+    the floor is what it takes to read as much in the product of a vector with a matrix, from the caches if it fits."""
+    program = programs.ActingProgram(config, "published", num_envs)
+    gflop, gigabytes = 1e-9 * product_flops(*program.arguments), 1e-9 * product_bytes(*program.arguments)
+    reading = gigabytes / (1e-9 * vector_product_rate(int(1e9 * gigabytes), config["acting_calls"]))
+    timing = measure(program, config["repetitions"], inner=config["acting_calls"])
+    name = f"acting, {num_envs} environment{'s'[: num_envs > 1]}"
+    floor = max(gflop / rate, reading)
+    return timed(name, timing, gflop=gflop, gigabytes=gigabytes, floor=floor, note="per call")
 
 
 def planning_row(config: Mapping) -> Row:
@@ -338,7 +349,8 @@ def markdown(
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
         "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
-        "the other at that of the second if that is longer. Memory is that of arguments and temporaries, "
+        "the other at that of the second if that is longer, for acting at the rate at which NumPy multiplies a "
+        "vector with a matrix of as many bytes. Memory is that of arguments and temporaries, "
         "Peak all that the process held.",
         "",
     ]

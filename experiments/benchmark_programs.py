@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.actors import FilterActor
+from agents.actors import FilterActor, act, initial_actor_state
 from agents.planning import Planner, PlanSettings, planning_actor
 from aime.offline import make_imitation_update
 from experiments import world_models
@@ -213,13 +213,24 @@ def sampling_call(config: Mapping, size: str, num_batches: int) -> Callable:
     return lambda: draw(data, jax.random.key(SEED))
 
 
-def acting_call(config: Mapping, size: str, num_envs: int) -> Callable:
-    """A call that acts once for `num_envs` environments, from records as NumPy arrays to actions as such."""
-    models = build_world_models(config, size, 1)
-    policy = select_seed(build_policies(config, size, models, 1), 0)
-    actor = FilterActor(select_seed(models, 0), policy, num_envs, jax.random.key(SEED))
-    records = random_records(config, num_envs)
-    return lambda: actor(records)
+class ActingProgram:
+    """A call acts once for `num_envs` environments, from records as NumPy arrays to actions as such.
+
+    Attributes:
+      arguments: (function, *args) of the pure step, to count its arithmetic.
+    """
+
+    def __init__(self, config: Mapping, size: str, num_envs: int):
+        models = build_world_models(config, size, 1)
+        policy = select_seed(build_policies(config, size, models, 1), 0)
+        model, key = select_seed(models, 0), jax.random.key(SEED)
+        self._records = random_records(config, num_envs)
+        state = initial_actor_state(model, num_envs, key)
+        self.arguments = (act, model, policy, state, self._records, self._records["is_first"])
+        self._actor = FilterActor(model, policy, num_envs, key)
+
+    def __call__(self) -> np.ndarray:
+        return self._actor(self._records)
 
 
 def planning_call(config: Mapping, size: str, settings: PlanSettings) -> Callable:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import pathlib
 import platform
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
 
@@ -141,6 +143,14 @@ def memory_rate(size: int, repetitions: int) -> float:
     x = jnp.zeros(size, jnp.float32)
     add = jax.jit(lambda x: x + 1.0)
     return 8.0 * size / measure(lambda: add(x), repetitions).wall_min
+
+
+def vector_product_rate(num_bytes: int, repetitions: int) -> float:
+    """Bytes per second at which NumPy reads a float32 matrix of that size to multiply it with a vector, the fastest of
+    several: from the caches where it fits."""
+    width = max(1, math.isqrt(num_bytes // 4))
+    x, matrix = np.ones(width, np.float32), np.ones((width, width), np.float32)
+    return matrix.nbytes / measure(lambda: x @ matrix, repetitions).wall_min
 
 
 def machine() -> dict:

@@ -140,7 +140,7 @@ def jax_side(arguments) -> dict:
     config = plain_config(config)
     update = programs.world_model_program(config, "published", None).compile()
     imitate = programs.policy_program(config, "published", None).compile()
-    actor = programs.acting_call(config, "published", 1)
+    actor = programs.ActingProgram(config, "published", 1)
 
     def act():
         for _ in range(ACTING_CALLS):

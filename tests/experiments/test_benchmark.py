@@ -25,6 +25,8 @@ def test_every_part_is_timed_and_saved(tmp_path):
         "gradients of convolutions in a loop, ours",
     ):
         assert row in table
+    acting = next(line for line in table.splitlines() if "acting, 1 environment" in line).split("|")
+    assert acting[1 + benchmark.HEADINGS.index("Floor")].strip()
 
 
 def test_zeros_between_the_pixels_of_a_transposed_convolution_are_not_arithmetic():
