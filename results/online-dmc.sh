@@ -19,7 +19,7 @@ flailing() { # TASK: what the robot knows, 20 episodes of uniform and 40 of colo
     --config.sources="('$out/$1/uniform','$out/$1/coloured')" --workdir="$out/$1/body"
 }
 
-task() { # TASK EMBODIMENT EXPERT
+offline() { # TASK EMBODIMENT EXPERT: the world model, and AIME
   local folder=$out/$1 data=$2/episodes shown=$experts/$3/demonstrations
   $python -m experiments.pretrain --config=experiments/configs/pretrain.py:small --config.num_updates=3000 \
     --config.embodiment="$data" --workdir="$folder/model"
@@ -27,6 +27,13 @@ task() { # TASK EMBODIMENT EXPERT
     $python -m experiments.imitate --config=experiments/configs/imitate.py:small --config.model="$folder/model" \
       --config.demonstrations="$shown" --config.num_demonstrations=10 --config.seed="$seed" \
       --config.evaluation.every=0 --config.evaluation.final_episodes=20 --workdir="$folder/aime/seed_00$seed"
+  done
+}
+
+task() { # TASK EMBODIMENT EXPERT: those, AIME-v2 with a fifth of the published updates per step, and its ablations
+  local folder=$out/$1 data=$2/episodes shown=$experts/$3/demonstrations
+  offline "$@"
+  for seed in $seeds; do
     for method in ail no-regularizer no-reward; do
       local changes=()
       [ $method = no-regularizer ] && changes=(--config.embodiment="")
@@ -40,18 +47,22 @@ task() { # TASK EMBODIMENT EXPERT
   done
 }
 
-task cheetah-run runs/comparison/p2e cheetah-run
+published_ratio() { # TASK EMBODIMENT EXPERT: the published updates per step, slower policy and critic, more episodes
+  local folder=$out/$1 data=$2/episodes shown=$experts/$3/demonstrations
+  for seed in 0 1; do
+    $python -m experiments.online --config=experiments/configs/online.py:small --config.model="$folder/model" \
+      --config.embodiment="$data" --config.demonstrations="$shown" --config.num_demonstrations=10 \
+      --config.reward.name=ail --config.seed=$seed --config.updates_per_episode=100 --config.entropy_scale=0.1 \
+      --config.policy_pretraining=2000 --config.policy_optimizer.learning_rate=3e-4 \
+      --config.critic_optimizer.learning_rate=3e-4 --config.num_episodes=250 --config.evaluation.every=20 \
+      --config.evaluation.episodes=5 --config.evaluation.video=False --workdir="$folder/ail-updates100/seed_00$seed"
+  done
+}
 
-# The published ratio of updates to steps, slower policy and critic, more episodes.
-for seed in 0 1; do
-  $python -m experiments.online --config=experiments/configs/online.py:small --config.model=$out/cheetah-run/model \
-    --config.embodiment=runs/comparison/p2e/episodes --config.demonstrations=$experts/cheetah-run/demonstrations \
-    --config.num_demonstrations=10 --config.reward.name=ail --config.seed=$seed --config.updates_per_episode=100 \
-    --config.entropy_scale=0.1 --config.policy_pretraining=2000 --config.policy_optimizer.learning_rate=3e-4 \
-    --config.critic_optimizer.learning_rate=3e-4 --config.num_episodes=250 --config.evaluation.every=20 \
-    --config.evaluation.episodes=5 --config.evaluation.video=False --workdir=$out/cheetah-run/ail-updates100/seed_00$seed
-done
+task cheetah-run runs/comparison/p2e cheetah-run
+published_ratio cheetah-run runs/comparison/p2e cheetah-run
 
 flailing finger-spin
-task finger-spin $out/finger-spin/body finger-spin-longer
+offline finger-spin $out/finger-spin/body finger-spin-longer
+published_ratio finger-spin $out/finger-spin/body finger-spin-longer
 $python -m experiments.report $out --title="DeepMind Control, online"
