@@ -200,7 +200,11 @@ class SACRun:
         """Learns from the records {name: [N, ...]} that the last actions led to; returns the next, [N, A]."""
         self._observe(records)
         if self.progress.agent_steps < self._settings.random_steps:
-            return self._rng.uniform(-1, 1, (self._envs.num_envs, self._action_size)).astype(np.float32)
+            shape = (self._envs.num_envs, self._action_size)
+            actions = self._rng.uniform(-1, 1, shape).astype(np.float32)
+            if self._disturb is not None:
+                self._disturb(records, actions)  # counts the episodes; uniform actions stay as they are
+            return actions
         actions = self._policy(self._observation, self._rng)
         return actions if self._disturb is None else self._disturb(records, actions)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from agents.loop import evaluate
+from agents.noise import Disturbance
 from agents.sac import NumpyPolicy, SACSettings
 from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
 from experiments.envs.vector import make_vector
@@ -15,9 +16,12 @@ SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_tem
 ROUNDS = RoundSettings(random_steps=50, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
 
 
-def _run(num_rounds=0, first_episode=0, rounds=ROUNDS):
+def _run(num_rounds=0, first_episode=0, rounds=ROUNDS, disturbed_share=0.0):
     envs = make_vector("fake-pointmass", 4, seed=0, first_episode=first_episode)
-    run = SACRun(envs, vector_sensors(envs.observation_spec), sac=SAC, rounds=rounds, seed=0)
+    size = envs.action_spec.shape[0]
+    disturb = Disturbance(4, size, share=disturbed_share, seed=0, first_episode=first_episode)
+    options = dict(sac=SAC, rounds=rounds, seed=0, disturb=disturb if disturbed_share else None)
+    run = SACRun(envs, vector_sensors(envs.observation_spec), **options)
     return run, [run.play_round()[0] for _ in range(num_rounds)]
 
 
@@ -63,6 +67,17 @@ def test_a_restored_run_continues_bit_identically(trained):
     leaves = (jax.tree.leaves(jax.tree.map(_bits, run.state)) for run in (whole, restored))
     for old, new in zip(*leaves, strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_a_restored_run_has_the_disturbances_that_it_would_have_had():
+    """Also where the first episodes, and a part of the second, were played with uniform actions."""
+    options = dict(disturbed_share=0.5, rounds=dataclasses.replace(ROUNDS, random_steps=150))
+    _, episodes = _run(3, **options)
+    half, first_half = _run(2, **options)
+    restored, _ = _run(first_episode=2, **options)
+    restored.restore(half.state, half.progress, first_half)
+    for old, new in zip(episodes[2], restored.play_round()[0], strict=True):
+        np.testing.assert_array_equal(old.records["pre_action"], new.records["pre_action"])
 
 
 def _bits(leaf):
