@@ -160,7 +160,9 @@ def pretraining(config):
         num_seeds=config.num_seeds,
     )
     if config.relevance:
+        # Those that the methods see, and no others.
         pretrained.relevance.demonstrations = config.demonstrations
+        pretrained.relevance.num_demonstrations = config.num_demonstrations
     return pretrained
 
 

@@ -126,7 +126,7 @@ def embodiment_windows(
         **options,
     )
     relevance = dict(config["relevance"])
-    folder = relevance.pop("demonstrations")
+    folder, number = relevance.pop("demonstrations"), relevance.pop("num_demonstrations")
     if not folder:
         return data
     if placement.num_processes > 1:
@@ -139,7 +139,7 @@ def embodiment_windows(
             "Windows are weighted by vectors, and this set-up reads none; leave relevance.demonstrations empty."
         )
     shown = SequenceDataset.create(
-        load_episodes(folder, keys=sensors), sensors=sensors, with_actions=False, **options
+        load_episodes(folder, limit=number, keys=sensors), sensors=sensors, with_actions=False, **options
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)

@@ -60,6 +60,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
     config.relevance = dict(
         demonstrations="",  # "": all windows alike (published); a folder: by their likeness to its observations
+        num_demonstrations=ml_collections.config_dict.placeholder(int),  # episodes of it; None: all
         num_updates=1500,  # of the classifier that estimates the density ratio
         temperature=2.0,
         floor=0.3,  # share of the weight that all windows have alike

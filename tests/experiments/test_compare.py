@@ -92,6 +92,12 @@ def test_oracles_are_left_out_without_actions_and_vectors_without_vectors(data):
     assert set(left_out) == {"gaifo", "ot", "mbbc", "bc"}
 
 
+def test_the_world_model_is_told_of_no_demonstrations_but_those_that_the_methods_see(data):
+    config = make_config(get_config("small-walker"), data, num_demonstrations=2)
+    relevance = compare.pretraining(config).relevance
+    assert (relevance.demonstrations, relevance.num_demonstrations) == (config.demonstrations, 2)
+
+
 @pytest.mark.parametrize(("num_demonstrations", "num_body"), [(1, 2), (2, 1)])
 def test_bco_alpha_is_left_out_where_there_is_no_episode_to_validate_on(data, num_demonstrations, num_body):
     episodes = load_episodes(data / "demonstrations", num_demonstrations)
