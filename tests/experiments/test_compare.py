@@ -10,6 +10,7 @@ from imitation_data import make_config, write_data
 from experiments import aggregate, compare
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
+from experiments.run_directory import RunError
 from worldmodels.episodes import append_episode, load_episodes
 
 CHOSEN = ("aime", "bco", "ot", "mbbc", "bc")  # one of each kind; the others have tests of their own
@@ -138,6 +139,17 @@ def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_p
     compare.run(make_config(get_config("tiny"), data, published_data="random"), tmp_path / "b")
     absent = "Without published numbers: there are none for 'random' data, 'fake-pointmass', set-up 'lpomdp'."
     assert absent in capsys.readouterr().out
+
+
+def test_the_world_model_of_finished_stages_is_not_trained_any_further(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "run_methods", lambda *_: {"aime": {"return": [[1.0], [2.0]]}})
+    config = make_config(get_config("tiny"), data)
+    compare.run(config, tmp_path)
+    config.aime.num_updates += 10
+    compare.run(config, tmp_path)
+    config.pretrain.num_updates += 10
+    with pytest.raises(RunError, match="another config: pretrain.num_updates was"):
+        compare.run(config, tmp_path)
 
 
 def test_unknown_methods_and_missing_folders_are_named(data, tmp_path):
