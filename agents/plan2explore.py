@@ -42,9 +42,9 @@ def side_networks(name: str, *, ensemble: Mapping, reward_probe: Mapping) -> dic
         the surprise; "disagreement" only with target="disagreement" (published: without).
     """
     if name == "disagreement":
-        if not ensemble.get("num_members"):
+        if ensemble.get("num_members", 0) < 2:
             raise ValueError(
-                "Disagreement needs an ensemble; set world_model.ensemble.num_members (published: 5)."
+                "Disagreement needs an ensemble of two or more; set world_model.ensemble.num_members (published: 5)."
             )
         return dict(predict_reward=False, ensemble=dict(ensemble), reward_probe=dict(reward_probe))
     target = {"true": "none", "lbs": "surprise"}[name]

@@ -57,6 +57,8 @@ def test_a_model_with_the_side_networks_of_a_reward_gives_it(name):
     assert ("reward" in model.targets) == (name == "true")
 
 
-def test_disagreement_without_members_says_what_to_set():
-    with pytest.raises(ValueError, match=r"world_model\.ensemble\.num_members"):
-        side_networks("disagreement", ensemble=dict(num_members=0), reward_probe={})
+@pytest.mark.parametrize("num_members", [0, 1])
+def test_disagreement_with_nobody_to_disagree_says_what_to_set(num_members):
+    """Of one member there is no spread: the reward would be NaN, and the run would seem to diverge."""
+    with pytest.raises(ValueError, match=r"two or more; set world_model\.ensemble\.num_members"):
+        side_networks("disagreement", ensemble=dict(num_members=num_members), reward_probe={})
