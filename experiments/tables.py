@@ -177,6 +177,10 @@ def with_comparison(
             f" P({reference} better): probability that a seed of {reference} scores higher than one of the method, "
             "with its interval."
         )
+    if any(len(task) == 1 for strata in scores.values() for task in strata):
+        caption += (
+            " Where there is one seed, both intervals are over its episodes and tell nothing of other seeds."
+        )
     return Table(rows=tuple(rows), caption=caption.strip())
 
 

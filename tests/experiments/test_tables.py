@@ -95,3 +95,11 @@ def test_a_comparison_adds_iqm_and_the_probability_that_the_reference_is_better(
     assert compared.rows[1]["improvement"][0] == 0.75
     assert "0.75 (" in compared.markdown() and "P(AIME better)" in compared.headings
     assert "IQM %" not in table.headings
+
+
+@pytest.mark.parametrize(("seeds", "is_said"), [([[20.0, 42.5]], True), ([[20.0], [42.5]], False)])
+def test_intervals_of_a_single_seed_are_said_to_tell_nothing_of_others(seeds, is_said):
+    scores = {"AIME": [[[40.0], [45.0]]], "BCO(0)": [seeds]}
+    rows = [MethodScores(name, cells[0]) for name, cells in scores.items()]
+    caption = with_comparison(results_table(rows, random=None, expert=100.0), scores).caption
+    assert ("tell nothing of other seeds" in caption) == is_said
