@@ -26,9 +26,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"aime": mean return in % of the expert, "bco": ..., "report": path, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
-    with RunDirectory(
-        workdir, config, fresh=fresh, allow_changes=(*FREE_TO_CHANGE, "video", "title")
-    ) as directory:
+    # Only the last training may go on: a world model that did would not be the one that finished stages have used.
+    allow = (*FREE_TO_CHANGE, "imitate.num_updates", "video", "title")
+    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
         summary = directory.result or run_everything(config, directory)
         print(summary["table"], flush=True)
         print(f"Report: {directory / 'report.html'}", flush=True)

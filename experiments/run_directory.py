@@ -27,7 +27,8 @@ from typing import Any
 
 from experiments.files import write_atomically
 
-# Config keys that may change when a run continues: they say how long, how loudly and where, not what. The periods are
+# Config keys that may change when a run continues: they say how long, how loudly and where, not what. Of updates, those
+# of the run itself, not those of a stage or a classifier that others have been made with. The periods are
 # named one by one: `policy_reset_every` and `sac.actor_every` are part of the method, and `evaluation.every` says at
 # which updates the runs of a sweep can be compared.
 FREE_TO_CHANGE = (
@@ -39,7 +40,6 @@ FREE_TO_CHANGE = (
     "*.checkpoint_every",
     "evaluate_every",
     "storage",
-    "*.num_updates",
     "workers",
     "*.workers",
     "num_workers",

@@ -109,11 +109,19 @@ def test_work_that_was_done_stays(tmp_path, error):
 
 
 def test_more_updates_are_allowed_and_undo_done(tmp_path):
-    with RunDirectory(tmp_path, {"model": {"num_updates": 5}}) as directory:
+    with RunDirectory(tmp_path, {"num_updates": 5}) as directory:
         directory.mark_done({})
-    with RunDirectory(tmp_path, {"model": {"num_updates": 6}}) as directory:
+    with RunDirectory(tmp_path, {"num_updates": 6}) as directory:
         assert not directory.done
-    assert json.loads((tmp_path / "config.json").read_text()) == {"model": {"num_updates": 6}}
+    assert json.loads((tmp_path / "config.json").read_text()) == {"num_updates": 6}
+
+
+def test_updates_of_what_others_have_been_made_with_are_not(tmp_path):
+    """A world model that trained on would not be the one that finished stages have used, nor would a classifier."""
+    with RunDirectory(tmp_path, {"pretrain": {"num_updates": 5}}) as directory:
+        directory.mark_done({})
+    with pytest.raises(RunError, match=r"pretrain\.num_updates"):
+        RunDirectory(tmp_path, {"pretrain": {"num_updates": 6}})
 
 
 def test_of_the_periods_only_those_that_learning_does_not_depend_on_may_change(tmp_path):
