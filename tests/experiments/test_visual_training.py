@@ -7,7 +7,9 @@ import pytest
 
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
-from experiments import evaluate, imitate, inspect, online, pretrain, world_models
+from experiments import baseline, dreamer, evaluate, imitate, inspect, online, pretrain, world_models
+from experiments.configs import baseline as baseline_config
+from experiments.configs import dreamer as dreamer_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import inspect as inspect_config
@@ -83,6 +85,22 @@ def test_the_policy_is_evaluated_from_images(policy):
 
 def test_a_finished_run_is_evaluated_again_from_images(policy):
     assert np.shape(evaluate.run(config_of(evaluate_config), "", run=str(policy))["return"]) == (1, 2)
+
+
+def test_mbbc_learns_the_true_actions_and_acts_from_images(model, data, tmp_path):
+    config = config_of(baseline_config, "mbbc-tiny", model=str(model), demonstrations=data)
+    result = baseline.run(config, tmp_path / "mbbc")
+    assert np.shape(result["return"]) == (1, 2) and np.shape(result["action_mse"]) == (1,)
+
+
+def test_dreamer_learns_from_images_and_leaves_them_as_embodiment_data(tmp_path):
+    config = config_of(dreamer_config, setup="visual", image_size=SIZE, num_episodes=6)
+    config.world_model = dreamer_config.world_model("visual-tiny")
+    result = dreamer.run(config, tmp_path / "expert")
+    assert np.isfinite(result["return"]).all()
+    episodes = load_episodes(tmp_path / "expert" / "episodes")
+    assert len(episodes) == 6 and all(e.records["image"].shape[1:] == (SIZE, SIZE, 3) for e in episodes)
+    assert all({"pre_action", "position", "reward"} <= set(episode.records) for episode in episodes)
 
 
 def test_inspecting_an_imitation_shows_demonstrations_with_inferred_actions(policy):
