@@ -57,6 +57,14 @@ cell stand-walk-noisy-lpomdp small $experts/walker-walk-noisy walker-stand-noisy
 cell stand-walk-noisy-mdp small $experts/walker-walk-noisy walker-stand-noisy walk mdp "$most" $longer
 cell walk-run-noisy-lpomdp small $experts/walker-run-noisy walker-walk-noisy run lpomdp "$most" $longer
 
+# Walking with velocities, from the replay of a walker that learns it and a few episodes of standing, in a larger model.
+$python -m experiments.collect --config=experiments/configs/collect.py:mix --workdir=$out/walker-stand-part \
+  --config.sources="('$experts/walker-stand-noisy',)" --config.limit=30 --config.mode=uniform
+$python -m experiments.collect --config=experiments/configs/collect.py:mix --workdir=$out/walker-body \
+  --config.sources="('$experts/walker-walk-noisy','$out/walker-stand-part')"
+cell walk-walk-noisy-mdp small-walker $out/walker-body walker-walk-noisy walk mdp "$most" --config.relevance=False \
+  --config.pretrain.num_updates=9000 --config.num_seeds=3
+
 # Running backwards again, from what curiosity has found.
 $python -m experiments.dreamer --config=experiments/configs/dreamer.py:p2e-small --config.env=cheetah-run \
   --config.num_episodes=100 --config.updates_per_step=0.1 --config.evaluation.every=0 --workdir=$out/p2e
