@@ -1,6 +1,6 @@
 """A sweep whose runs, simulators and launcher are killed at random ends like one that nobody disturbs.
 
-    python tests/kill_sweep.py --runs=50 --kills=40 --root=/tmp/sweep
+    PYTHONPATH=. python tests/kill_sweep.py --runs=50 --kills=40 --root=/tmp/sweep
 
 Carries the same runs out twice: undisturbed, one after the other in this process, and by `launch.local` while SIGKILL
 hits a random process of it, again and again. Then compares everything that the runs have left, to the bit.
