@@ -1,6 +1,6 @@
 """Several comparisons in one: interquartile means over all cells, and how often AIME beats each method.
 
-    python -m experiments.aggregate --config.runs="('runs/compare/a', 'runs/compare/b')" --workdir=DIR
+    python -m experiments.aggregate --config.runs=runs/compare/a,runs/compare/b --workdir=DIR
 
 Every cell (embodiment data, demonstrations, set-up) is a stratum of the bootstrap: seeds are drawn within it, and
 cells are never mixed. Methods that a cell lacks are left out. Writes table.md, table.csv and figures/comparison.
@@ -46,7 +46,7 @@ def read_scores(runs) -> dict[str, list[list[list[float]]]]:
       ValueError: no runs, one that has not finished, or no common method.
     """
     if not runs:
-        raise ValueError("Which comparisons? Pass --config.runs=\"('DIR', 'DIR')\".")
+        raise ValueError("Which comparisons? Pass --config.runs=DIR,DIR.")
     results = []
     for path in map(Path, runs):
         done = path.expanduser() / "DONE"

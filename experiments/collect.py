@@ -96,7 +96,7 @@ def _collect_demonstrations(config, directory: RunDirectory) -> dict:
 def _collect_mix(config, directory: RunDirectory) -> dict:
     """Copies of the episodes of other runs or folders."""
     if not config.sources:
-        raise ValueError("A mix needs folders: --config.sources=\"('DIR', 'DIR')\".")
+        raise ValueError("A mix needs folders, separated by commas: --config.sources=DIR,DIR.")
     sources = [
         Path(path) / "episodes" if (Path(path) / "episodes").is_dir() else path for path in config.sources
     ]

@@ -1,6 +1,6 @@
 """What imitation depends on: finished runs compared by data, model size and updates.
 
-    python -m experiments.curves --config.runs="('runs/a','runs/b')" --config.demonstrations=DIR --workdir=DIR
+    python -m experiments.curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
 
 Reads what each run was given from its config and that of its world model, and writes `runs.{md,csv}` and one figure
 for every setting in which runs differ that share all others. The demonstrations with their true actions serve the
@@ -44,7 +44,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """
     if not config.runs or not config.demonstrations:
         raise ValueError(
-            "Name finished runs of experiments.imitate with --config.runs=\"('DIR','DIR')\" and demonstrations "
+            "Name finished runs of experiments.imitate with --config.runs=DIR,DIR and demonstrations "
             "with actions with --config.demonstrations=DIR."
         )
     workdir = pathlib.Path(workdir).expanduser()

@@ -136,6 +136,7 @@ def parse(
     for name in ("config", "workdir"):
         if values[name].value is None:
             raise UsageError(f"--{name} is required. --help lists the flags.")
+    _split_at_commas(values["config"].value, argv[1:])
     return {name: values[name].value for name in ("config", "workdir", "fresh", "debug", *(flags or {}))}
 
 
@@ -226,6 +227,17 @@ def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
         if match:
             return [*arguments[:i], f"--config={find_config(match[1])}", *arguments[i + 1 :]]
     return [f"--config={find_config(default)}", *arguments] if default else arguments
+
+
+def _split_at_commas(config: Any, arguments: Sequence[str]) -> None:
+    """Reads `--config.rewards=none,ail` as two names, as `=1,2` are two numbers already, not as one with a comma."""
+    given = {text for argument in arguments for text in (argument, argument.partition("=")[2])}
+    for key, value in config.items():
+        if hasattr(value, "items"):
+            _split_at_commas(value, arguments)
+        elif isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str) and value[0] in given:
+            names = [name.strip() for name in value[0].split(",")]
+            config[key] = tuple(filter(None, names))
 
 
 def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ import ml_collections
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Aggregates runs of experiments.compare over their cells.
 
-    Run: python -m experiments.aggregate --config.runs="('runs/compare/walker-walk', 'runs/compare/cheetah-run')"
+    Run: python -m experiments.aggregate --config.runs=runs/compare/walker-walk,runs/compare/cheetah-run
          --workdir=DIR
     """
     if preset:

@@ -9,6 +9,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Measures on the data and at the sizes of a run of `experiments.online`.
 
     Run:  python -m experiments.online_cost --config.run=runs/demo-online/ail-0 --workdir=runs/online-cost
+    Some rewards: --config.rewards=none,ail    (`none` has also the parts that no reward changes)
     Tiny: ...--config=experiments/configs/online_cost.py:tiny
     """
     if preset not in PRESETS:

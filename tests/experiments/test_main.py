@@ -96,6 +96,21 @@ def test_a_value_of_the_wrong_type_is_named():
     assert "--config.seed=abc" in error_of(f"--config={TOY}", "--config.seed=abc", "--workdir=x")
 
 
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("none,ail", ("none", "ail")),
+        ("none, ail,", ("none", "ail")),
+        ("none", ("none",)),
+        ("('none', 'ail')", ("none", "ail")),
+        ("('runs/a,b',)", ("runs/a,b",)),  # a name with a comma is written as Python does
+    ],
+)
+def test_names_may_be_listed_with_commas(text, names):
+    config = parse(["main", f"--config.rewards={text}"], "online_cost", "runs/x")["config"]
+    assert config.rewards == names and config.is_locked
+
+
 def test_a_misspelt_flag_gets_a_suggestion():
     assert "Did you mean: workdir" in error_of(f"--config={TOY}", "--wrkdir=x")
 
