@@ -23,7 +23,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.runs import PROJECT, Output, Run, changed_settings
+from launch.runs import PROJECT, Output, Run, changed_settings, is_known
 
 _SIGNALS = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
 
@@ -199,9 +199,12 @@ def with_other_settings(states: Mapping[str, State]) -> set[str]:
 
 
 def _changes(root: pathlib.Path, run: Run) -> str:
-    """How the settings of a run that is done differ from those planned: "num_episodes 20 -> 50"; "" if not."""
+    """How the settings of a run that is done differ from those planned: "num_episodes 20 -> 50"; "" if not.
+
+    A sweep of an earlier version may name a config that is no more: there is nothing to compare with.
+    """
     path = run.directory(root) / "config.json"
-    if not run.config or not path.is_file():
+    if not run.config or not path.is_file() or not is_known(run.config):
         return ""
     changes = changed_settings(run, json.loads(path.read_text()))
     text = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in list(changes.items())[:3])

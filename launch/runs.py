@@ -153,7 +153,8 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
     """Keys whose values differ from those of a config that was recorded, with the recorded and the planned one.
 
     Keys that only one of them has do not count: options are added, and leave what was done without them as it is.
-    Neither does the root of the sweep, in paths of other runs' outputs: it may have moved.
+    Nor do those that a sweep of an earlier version has set and the config has no more, nor the root of the sweep, in
+    paths of other runs' outputs: it may have moved.
 
     Args:
       run: what is planned.
@@ -162,7 +163,8 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
     recorded = dict(_flat(recorded))
     planned = dict(_defaults(run.config))
     for key, value in run.settings.items():
-        planned[key] = value if _mentions_outputs(value) else _parsed(run.config, key, str(value))
+        if key in planned:
+            planned[key] = value if _mentions_outputs(value) else _parsed(run.config, key, str(value))
     return {
         key: (recorded[key], _text(value, pathlib.Path()) if _mentions_outputs(value) else value)
         for key, value in planned.items()
@@ -229,6 +231,16 @@ def load_config(config: str) -> Any:
     except ModuleNotFoundError as error:
         raise ValueError(f"There is no config experiments/configs/{file}.py.") from error
     return module.get_config(preset)
+
+
+@functools.cache
+def is_known(config: str) -> bool:
+    """Whether this version has the config "file:preset"."""
+    try:
+        load_config(config)
+    except ValueError:
+        return False
+    return True
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

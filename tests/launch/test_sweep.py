@@ -9,7 +9,7 @@ from kill_sweep import assert_same, disturbed, make_runs, undisturbed
 from launch import slurm, sweep
 from launch.attempts import hold, write_sweep
 from launch.local import LocalSweep, slots
-from launch.runs import load_config
+from launch.runs import Run, load_config
 
 
 def call(capsys, *arguments):
@@ -170,6 +170,23 @@ def test_status_lists_what_is_not_done(capsys, toy, tmp_path):
     code, out, _ = call(capsys, "status", f"--root={tmp_path}")
     assert code == 1 and "3 runs: 1 done, 1 failed, 1 waiting" in out
     assert "failed      toy/bad  exit code 1: it broke" in out and "toy/good" not in out
+
+
+@pytest.mark.parametrize(
+    ("config", "settings"),
+    [
+        ("collect:uniform-tiny", {"a_key_that_is_no_more": 1}),
+        ("collect:a_preset_that_is_no_more", {}),
+        ("a_config_that_is_no_more", {}),
+    ],
+)
+def test_status_of_a_sweep_of_an_earlier_version_takes_what_is_done_for_done(
+    capsys, tmp_path, config, settings
+):
+    write_sweep(tmp_path, "s", [Run("s/old", "experiments.collect", config, settings)])
+    finish(tmp_path, "s/old", load_config("collect:uniform-tiny"))
+    code, out, _ = call(capsys, "status", f"--root={tmp_path}")
+    assert code == 0 and "1 runs: 1 done" in out
 
 
 def test_a_sweep_whose_processes_are_killed_ends_identical(tmp_path):
