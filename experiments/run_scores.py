@@ -28,7 +28,7 @@ class RunScores:
       path: its directory.
       labels: suite, task, method, setup, dataset, seed, env, as far as they are known.
       returns: `[N][E]`. success: {"any", "final", "held": `[N][E]`}, empty where the environment defines none.
-      expert: mean return of its demonstrations, or None.
+      expert, random: mean returns of its demonstrations and of the random policy, or None where none is recorded.
       curve: {"update", "env_step"?, "return": [P, N], "success_any"?: [P, N]} of evaluations during training.
       diverged: seeds that stopped early because something was not finite.
     """
@@ -38,6 +38,7 @@ class RunScores:
     returns: list[list[float]]
     success: Mapping[str, list[list[float]]]
     expert: float | None
+    random: float | None
     curve: Mapping[str, np.ndarray]
     diverged: list[int]
 
@@ -67,11 +68,9 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
         for rule in SUCCESS_RULES
         if result.get(f"success_{rule}") is not None
     }
-    expert = result.get("expert_return")
-    if not isinstance(expert, int | float) or not math.isfinite(expert):
-        expert = None
+    expert, random = (_finite(result.get(name)) for name in ("expert_return", "random_return"))
     curve = _curve(read_rows(path / "eval.jsonl"), len(returns))
-    return RunScores(path, labels, returns, success, expert, curve, _diverged(result, len(returns)))
+    return RunScores(path, labels, returns, success, expert, random, curve, _diverged(result, len(returns)))
 
 
 def read_object(path: pathlib.Path) -> dict:
@@ -87,6 +86,10 @@ def read_object(path: pathlib.Path) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"{path.name} holds no JSON object; run its command again.")
     return value
+
+
+def _finite(value) -> float | None:
+    return value if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 def _per_seed(result: Mapping, name: str) -> list[list[float]]:

@@ -97,8 +97,16 @@ class Results:
         return [cell for cell in self.cells if cell.task == task]
 
     def random_return(self, task: str) -> float | None:
-        """Mean return of the random policy."""
-        return float(np.mean(self.random[task])) if self.random.get(task) else None
+        """Mean return of the random policy: of its runs, else what the runs of the task record, if they agree on it."""
+        if self.random.get(task):
+            return float(np.mean(self.random[task]))
+        recorded = {run.random for cell in self.of_task(task) for run in cell.runs} - {None}
+        return recorded.pop() if len(recorded) == 1 else None
+
+    def random_of(self, run: RunScores) -> float | None:
+        """What is 0% for a run: the random policy on its task, else what it records itself."""
+        of_task = self.random_return(run.task)
+        return run.random if of_task is None else of_task
 
     def experts(self, task: str) -> list[float]:
         """The different mean returns of demonstrations that the runs of a task record; usually one."""
@@ -192,10 +200,17 @@ def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
     """Labels of a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
     config = read_object(path / "config.json")
     labels = {key: str(config.get(key) or "") for key in ("setup", "env")}
+    labels["env"] = labels["env"] or _played_in(path)
     labels["seed"] = str(config.get("seed", ""))
     if re.fullmatch(r"seed_\d+", path.name) and len(path.parts) > 2:
         return labels | {"task": path.parts[-3], "method": path.parts[-2], "seed": path.name[5:]}
     return labels | {"task": labels["env"] or path.parent.name or "task", "method": path.name}
+
+
+def _played_in(path: pathlib.Path) -> str:
+    """The environment that a result names, which the config leaves to the demonstrations; "" in older results."""
+    environment = read_object(path / "DONE").get("environment")
+    return str(environment.get("environment") or "") if isinstance(environment, dict) else ""
 
 
 def _cells(runs: Sequence[RunScores]) -> list[Cell]:

@@ -38,7 +38,9 @@ class Normalisation:
         if hundred is None:
             return "no return of an expert above zero is recorded"
         if zero is None:
-            return "there are no runs of the random policy"
+            return (
+                "there are no runs of the random policy, and no --config.evaluation.random_return is recorded"
+            )
         if hundred <= zero:
             return f"the expert's return, {hundred:.1f}, is not above {zero:.1f}"
         return ""
@@ -73,13 +75,11 @@ class Aggregate:
 
 def normalisations(results: Results) -> list[Normalisation]:
     """By the expert (as the AIME papers print), and by the random policy and the expert."""
-
-    def random(run: RunScores) -> float | None:
-        return results.random_return(run.task)
-
     return [
         Normalisation("by_expert", "% of expert", lambda run: 0.0, results.expert_of),
-        Normalisation("by_random_and_expert", "% between random and expert", random, results.expert_of),
+        Normalisation(
+            "by_random_and_expert", "% between random and expert", results.random_of, results.expert_of
+        ),
     ]
 
 

@@ -92,6 +92,43 @@ def test_a_run_outside_of_a_sweep_is_named_by_its_directory(tmp_path):
     assert (cell.task, cell.name, cell.returns) == ("walker-walk", "mine", [[1.0], [2.0]])
 
 
+def leave(path, config, result):
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "DONE").write_text(json.dumps(result))
+
+
+def test_runs_of_one_folder_belong_to_the_tasks_that_they_were_played_in(tmp_path):
+    """The environment of an imitation is that of its demonstrations: its config does not name it, its result does."""
+    for name, env in (("aime", "walker-walk"), ("aime-running", "walker-run")):
+        result = {"return": [[5.0]], "expert_return": 10.0, "environment": {"environment": env}}
+        leave(tmp_path / name, {"env": ""}, result)
+    leave(tmp_path / "random", {"env": "walker-walk"}, {"num_episodes": 1})
+    (tmp_path / "random" / "metrics.jsonl").write_text('{"episode/return": [1.0, 3.0]}\n')
+    results = read_results([tmp_path])
+    assert [(cell.task, cell.env, cell.name) for cell in results.cells] == [
+        ("walker-walk", "walker-walk", "AIME"),
+        ("walker-run", "walker-run", "aime-running"),
+    ]
+    assert (results.random_return("walker-walk"), results.random_return("walker-run")) == (2.0, None)
+
+
+def test_without_runs_of_the_random_policy_its_return_is_the_one_that_runs_record(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, "walk", "aime", seed, [8.0], random_return=6.0)
+    results = read_results([tmp_path])
+    assert results.random_return("walk") == 6.0
+    assert strata(results, "AIME", normalisations(results)[1]) == {"walk": [[50.0], [50.0]]}
+
+
+def test_runs_that_record_different_random_policies_are_measured_by_their_own(tmp_path):
+    for seed, value in ((0, 6.0), (1, 7.0)):
+        write_run(tmp_path, "walk", "aime", seed, [8.5], random_return=value)
+    results = read_results([tmp_path])
+    assert results.random_return("walk") is None
+    assert strata(results, "AIME", normalisations(results)[1]) == {"walk": [[62.5], [50.0]]}
+
+
 def test_unfinished_runs_are_named_and_left_out(root):
     path = root / "walk" / "aime" / "seed_001"
     (path / "DONE").unlink()
