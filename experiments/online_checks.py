@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 from aime.regularizer import check_mixing
 from aime.rewards import SurrogateReward
+from experiments.runs import read_config
+
+
+def read_settings(path: Path) -> dict:
+    """The config of a run of `experiments.online`; raises a ValueError in one sentence if it is none."""
+    settings = read_config(path) if (path / "config.json").is_file() else {}
+    if not {"demonstrations", "regularizer", "reward"} <= settings.keys():
+        raise ValueError(f"{path} is not the directory of a run of experiments.online; pass its --workdir.")
+    return settings
 
 
 def check_settings(config: Mapping) -> None:

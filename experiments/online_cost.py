@@ -17,14 +17,15 @@ import jax
 
 from agents.actors import FilterActor
 from agents.loop import collect_episodes
+from aime.rewards import reward_class
 from experiments.benchmark import Row, as_csv, markdown, surroundings, timed
 from experiments.collection import make_envs
 from experiments.files import write_atomically
 from experiments.main import launch
 from experiments.online import environment_from
+from experiments.online_checks import read_settings
 from experiments.online_learner import OnlineLearner
 from experiments.run_directory import plain_config
-from experiments.runs import read_config
 from experiments.timing import machine, measure
 from worldmodels.episodes import load_episodes
 
@@ -52,7 +53,10 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def measurements(config: Mapping) -> Iterator[Row]:
     """Yields the rows one by one."""
     path = Path(config["run"]).expanduser()
-    settings = read_config(path)
+    settings = read_settings(path)
+    for name in config["rewards"]:  # before any of them is measured
+        if name != "none":
+            reward_class(name)
     if config["reward_model"]:
         settings["reward"]["model"] = config["reward_model"]
     episodes = load_episodes(path / "episodes")

@@ -11,7 +11,6 @@ it learns from the first episode (the scale of `ot`) holds for all others too. W
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from experiments import world_models
 from experiments.main import launch
+from experiments.online_checks import read_settings
 from experiments.online_learner import OnlineLearner, whole_episode
 from experiments.run_directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
@@ -70,9 +70,7 @@ def learner_of(config: Mapping) -> OnlineLearner:
     settings = dict(config)
     if config["run"]:
         path = Path(config["run"]).expanduser()
-        if not (path / "config.json").is_file():
-            raise ValueError(f"{path} is not the directory of a run of experiments.online.")
-        settings = json.loads((path / "config.json").read_text())
+        settings = read_settings(path)
     if not settings["demonstrations"]:
         raise ValueError("A surrogate reward comes from demonstrations; pass --config.demonstrations=DIR.")
     settings["embodiment"] = ""  # not needed to score

@@ -210,6 +210,21 @@ def test_a_prefill_that_is_interrupted_keeps_its_whole_rounds(folder, paths, mon
         np.testing.assert_array_equal(ours[name], value, err_msg=name)
 
 
+@pytest.mark.parametrize(("main", "config_file"), [(rewards, rewards_config), (online_cost, cost_config)])
+def test_a_run_of_another_main_has_no_surrogate_reward_and_no_cost(tmp_path, main, config_file):
+    (tmp_path / "config.json").write_text('{"model": "runs/model", "demonstrations": "runs/shown"}')
+    config = config_of(config_file, "tiny", run=str(tmp_path), **{"episodes": "x"} if main is rewards else {})
+    with pytest.raises(ValueError, match="is not the directory of a run of experiments.online; pass its"):
+        main.run(config, tmp_path / "out")
+
+
+def test_a_reward_that_is_unknown_is_named_before_anything_is_read_or_measured(tmp_path):
+    (tmp_path / "config.json").write_text('{"demonstrations": "absent", "regularizer": {}, "reward": {}}')
+    config = config_of(cost_config, run=str(tmp_path), rewards=("none", "nix"))
+    with pytest.raises(ValueError, match="Unknown surrogate reward 'nix'. Known: viper"):
+        online_cost.run(config, tmp_path / "cost")
+
+
 def test_the_reward_of_a_run_ranks_episodes_of_a_dataset(folder, finished, paths):
     config = config_of(rewards_config, "tiny", run=str(finished[0]), limit=4, episodes=paths["embodiment"])
     result = rewards.run(config, folder / "rewards")
