@@ -26,6 +26,11 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       {"aime": mean return in % of the expert, "bco": ..., "report": path, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
+    if config.relevance and config.few_demonstrations:
+        raise ValueError(
+            "With relevance=True the world model is told of all demonstrations, so that few of them would not be few; "
+            "set few_demonstrations=0."
+        )
     # Only the last training may go on: a world model that did would not be the one that finished stages have used.
     allow = (*FREE_TO_CHANGE, "imitate.num_updates", "video", "title")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:

@@ -47,6 +47,13 @@ def test_a_finished_demo_does_nothing_again(finished):
     assert demo.run(demo_config.get_config("tiny"), workdir) == result
 
 
+def test_few_demonstrations_are_refused_where_the_world_model_is_told_of_all(tmp_path):
+    config = demo_config.get_config("tiny")
+    config.relevance, config.few_demonstrations = True, 1
+    with pytest.raises(ValueError, match="set few_demonstrations=0"):
+        demo.run(config, tmp_path / "run")
+
+
 def test_unknown_preset_names_the_known_ones():
     with pytest.raises(ValueError, match="'', 'walker', 'visual', 'tiny'"):
         demo_config.get_config("walkr")
