@@ -327,7 +327,7 @@ def episode_paths(folder: str | os.PathLike) -> list[Path]:
     folder = Path(folder).expanduser()
     if not folder.is_dir():
         raise EpisodeError(
-            f"There is no folder {folder}; collect or download episodes into it, or check the path."
+            f"There is no folder {folder.absolute()}; collect or download episodes into it, or check the path."
         )
     found: dict[tuple, Path] = {}
     for parent, names in _walk(folder):

@@ -468,6 +468,12 @@ def test_absent_and_empty_folders_are_told_apart(tmp_path):
         load_episodes(tmp_path)
 
 
+def test_the_path_of_an_absent_folder_says_from_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(EpisodeError, match=f"There is no folder {tmp_path}/runs/absent;"):
+        episode_paths("runs/absent")
+
+
 def test_appending_continues_the_numbering(tmp_path):
     folder = tmp_path / "new"
     assert append_episode(folder, make_episode(3)).name == "0.hdf5"
