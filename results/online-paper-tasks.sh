@@ -61,6 +61,13 @@ for seed in $seeds; do
 done
 $python -m experiments.report $out --title="Six tasks of Meta-World"
 
+# The value gradient at a tenth of its weight, that of the first version of AIME-v2.
+for seed in $seeds; do
+  for task in $tasks; do
+    online $out-value0.1 $task ail "$seed" --config.value_scale=0.1
+  done
+done
+
 # Do the published learning rates hold what has been learnt?
 for seed in $seeds; do
   for task in disassemble sweep hammer; do
