@@ -24,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import jax
 from jax import lax
 
 from agents.planning import PlanSettings
@@ -154,7 +155,7 @@ def measurements(config: Mapping) -> Iterator[Row]:
     if config["convolutions"]:
         yield from convolution_rows(config["convolutions"], config["repetitions"])
     for num_envs in (1, 10):
-        yield acting_row(config, num_envs, rates[0])
+        yield acting_row(config, num_envs, *rates)
     if config["planning"]:
         yield planning_row(config)
     draw = programs.sampling_call(config, "published", config["batches_per_dispatch"])
@@ -219,15 +220,20 @@ def timed(name: str, timing: Timing, **rest) -> Row:
     return Row(name, timing.wall, timing.wall_min, timing.cpu, **rest)
 
 
-def acting_row(config: Mapping, num_envs: int, rate: float) -> Row:
-    """Acting by a world model of the published size. For so few rows every weight is read for next to no arithmetic:
-    the floor is what it takes to read as much in the product of a vector with a matrix, from the caches if it fits."""
+def acting_row(config: Mapping, num_envs: int, *rates: float) -> Row:
+    """Acting by a world model of the published size; `rates` of the machine, GFLOP/s and GB/s.
+
+    For so few rows every weight is read for next to no arithmetic. On a CPU the caches may hold them all: there the
+    floor is what it takes to read as much in the product of a vector with a matrix.
+    """
     program = programs.ActingProgram(config, "published", num_envs)
     gflop, gigabytes = 1e-9 * product_flops(*program.arguments), 1e-9 * product_bytes(*program.arguments)
-    reading = gigabytes / (1e-9 * vector_product_rate(int(1e9 * gigabytes), config["acting_calls"]))
+    reading = rates[1]
+    if jax.default_backend() == "cpu":
+        reading = 1e-9 * vector_product_rate(int(1e9 * gigabytes), config["acting_calls"])
     timing = measure(program, config["repetitions"], inner=config["acting_calls"])
     name = f"acting, {num_envs} environment{'s'[: num_envs > 1]}"
-    floor = max(gflop / rate, reading)
+    floor = max(gflop / rates[0], gigabytes / reading)
     return timed(name, timing, gflop=gflop, gigabytes=gigabytes, floor=floor, note="per call")
 
 
@@ -290,8 +296,6 @@ benchmark.first_update(config, {name!r})
 
 def first_update(config: Mapping, name: str) -> None:
     """Builds a model of the published size, compiles its updates and makes the first."""
-    import jax
-
     jax.block_until_ready(PROGRAMS[name](config, "published", 1).compile()())
 
 
@@ -349,8 +353,8 @@ def markdown(
         "",
         "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
         "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
-        "the other at that of the second if that is longer, for acting at the rate at which NumPy multiplies a "
-        "vector with a matrix of as many bytes. Memory is that of arguments and temporaries, "
+        "the other at that of the second if that is longer, for acting on a CPU at the rate at which NumPy multiplies "
+        "a vector with a matrix of as many bytes. Memory is that of arguments and temporaries, "
         "Peak all that the process held.",
         "",
     ]
