@@ -48,7 +48,7 @@ cheetah() { # running, from flailing, online, in images of 32 x 32; the world mo
 }
 
 experts() { # Dreamer from images, then experts from state by SAC
-  run dreamer visual-small dreamer --config.num_episodes=120 --config.updates_per_step=0.4
+  run dreamer visual-small dreamer --config.num_episodes=120 --config.updates_per_step=0.4 --config.loss.kl_scale=0.03
   for task in walker-stand cheetah-run walker-walk; do
     run collect sac "sac/$task" --config.env=$task --config.demonstrations.num_episodes=2
   done

@@ -121,7 +121,7 @@ def visual_small(config: ml_collections.ConfigDict) -> None:
     config.image_size, config.render_quality = 32, "fast"
     config.updates_per_step = 0.2
     config.batch_size, config.length = visual.batch_size, visual.length
-    # Imagination follows the prior, which the scale of pretraining (0.03) leaves 40 nats a step behind the posterior.
+    # Imagination follows the prior, which the scale of pretraining (0.03) leaves 38 nats a step behind the posterior.
     config.loss.update(kl_scale=0.25)
     config.world_model = world_model("visual-small")
     config.world_model.ensemble.hidden_size = 128
