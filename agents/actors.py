@@ -15,7 +15,7 @@ from flax import struct
 
 from agents.packing import PackedTree, pack_vectors, unpack_vectors
 from worldmodels.rssm import forget
-from worldmodels.types import Array, RSSMState
+from worldmodels.structures import Array, RSSMState
 from worldmodels.world_model import WorldModel
 
 

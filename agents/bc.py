@@ -9,7 +9,7 @@ from __future__ import annotations
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
 from worldmodels.training import Metrics
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 
 PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs
 

@@ -11,7 +11,7 @@ from flax import nnx
 
 from worldmodels.nets import MLP
 from worldmodels.training import Metrics
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 PENALTY_SCALE = 10.0
 

@@ -19,7 +19,7 @@ from agents import imagination
 from agents.imagination import Critic, Reward
 from worldmodels.losses import elbo_loss_and_states
 from worldmodels.training import Metrics, TrainState, apply_gradients, ready_to_update
-from worldmodels.types import Array, RSSMState, SequenceBatch
+from worldmodels.structures import Array, RSSMState, SequenceBatch
 
 
 @struct.dataclass

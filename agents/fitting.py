@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.sharding import ONE_DEVICE, Placement
+from worldmodels.data.dataset import SequenceDataset, windows
+from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 VALIDATION_CHUNK = 1024  # windows at a time
 IMAGE_CHUNK = 64  # the same where there are images, whose features are large

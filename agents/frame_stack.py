@@ -17,7 +17,7 @@ from flax import nnx
 
 from worldmodels.encoders import ObservationEncoder, Standardizer, require
 from worldmodels.nets import MLP, layer_norm, linear
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 class ConcatMerger(nnx.Module):

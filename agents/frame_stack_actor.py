@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.frame_stack import FrameStackNet
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 Frames = dict[str, Array]
 

@@ -20,7 +20,7 @@ from agents.discriminator import PENALTY_SCALE, Discriminator, adversarial_rewar
 from agents.sac import Actor, SACSettings, SACState, create_sac, make_critic_update, make_policy_update
 from agents.transitions import Replay, Transitions, sample
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,7 +18,7 @@ from agents.frame_stack import FrameStackNet, make_merger, policy_frames
 from worldmodels.decoders import make_decoder
 from worldmodels.encoders import ObservationEncoder, Standardizer, require, scaled_image
 from worldmodels.training import Metrics
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 
 PUBLISHED = FitSettings(min_updates=5000)  # of both networks, as BCO(0)
 

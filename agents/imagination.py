@@ -25,7 +25,7 @@ from agents import values
 from worldmodels.nets import MLP
 from worldmodels.rssm import ImagineOutput
 from worldmodels.training import Metrics, TrainState, apply_gradients
-from worldmodels.types import Array, RSSMState
+from worldmodels.structures import Array, RSSMState
 from worldmodels.world_model import WorldModel
 
 Reward = Callable[[WorldModel, ImagineOutput], Array]  # rewards [N, H + 1] of the imagined states s_0 .. s_H

@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from worldmodels.episodes import Episode, stack_records
+from worldmodels.data.episodes import Episode, stack_records
 
 Records = dict[str, np.ndarray]
 

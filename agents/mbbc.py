@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from agents.fitting import FitSettings
 from worldmodels.training import Metrics
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
 PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs, on windows of 50 records

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 EPSILON = 0.01  # entropic regularisation and iterations of ROT, ADS and AIME-NoB
 NUM_ITERATIONS = 100

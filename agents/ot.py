@@ -23,7 +23,7 @@ from agents.discount_schedule import DiscountSchedule, ScheduleSettings, pairs
 from agents.sac import Actor, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay
 from worldmodels.training import Metrics
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 class PackedTree:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from agents.imagination import Reward, head_reward
 from worldmodels.intrinsic_reward import intrinsic_reward
 from worldmodels.rssm import ImagineOutput
-from worldmodels.types import Array
+from worldmodels.structures import Array
 from worldmodels.world_model import WorldModel
 
 REWARDS = ("true", "disagreement", "lbs")

@@ -23,7 +23,7 @@ from agents.loop import Records, collect_episodes
 from agents.observer import Observer
 from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay, TransitionQueue, insert, replay_transitions
-from worldmodels.episodes import Episode
+from worldmodels.data.episodes import Episode
 from worldmodels.training import Metrics
 
 _INSERT_SIZE = 512  # transitions that go to the device in one call

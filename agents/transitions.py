@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 @struct.dataclass

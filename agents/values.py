@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from worldmodels.sequences import scan_time
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 def lambda_returns(reward: Array, value: Array, discount: Array, bootstrap: Array, lambda_: float) -> Array:

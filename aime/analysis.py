@@ -11,7 +11,7 @@ from aime.inference import Policy, infer_actions
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import evidence_terms
 from worldmodels.training import Metrics
-from worldmodels.types import Array, FilterOutput, SequenceBatch
+from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 

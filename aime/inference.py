@@ -16,7 +16,7 @@ from flax import struct
 from worldmodels.distributions import TanhNormal
 from worldmodels.rssm import forget
 from worldmodels.sequences import scan_time
-from worldmodels.types import Array, FilterOutput, RSSMState, SequenceBatch
+from worldmodels.structures import Array, FilterOutput, RSSMState, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 Policy = Callable[[Array], TanhNormal]

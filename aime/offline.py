@@ -16,7 +16,7 @@ from flax import struct
 from aime.losses import action_inference_loss
 from worldmodels.losses import elbo_loss
 from worldmodels.training import Metrics, TrainState, make_update
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 
 
 def make_imitation_update(optimizer: optax.GradientTransformation, **loss_options) -> Callable:

@@ -30,7 +30,7 @@ from agents.imagination import Critic, Reward, head_reward
 from aime.losses import action_inference_loss
 from aime.rewards import SurrogateReward
 from worldmodels.training import Metrics, TrainState, apply_gradients
-from worldmodels.types import Array, RSSMState, SequenceBatch
+from worldmodels.structures import Array, RSSMState, SequenceBatch
 
 
 @struct.dataclass

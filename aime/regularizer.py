@@ -9,10 +9,10 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from worldmodels import dataset, replay
-from worldmodels.dataset import SequenceDataset
-from worldmodels.replay import Replay
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.data import dataset, replay
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.replay import Replay
+from worldmodels.structures import Array, SequenceBatch
 
 MODES = ("ratio", "append")
 

@@ -25,7 +25,7 @@ from agents.discriminator import Discriminator, adversarial_reward, discriminato
 from agents.optimal_transport import EPSILON, NUM_ITERATIONS, best_transport_rewards
 from worldmodels.losses import per_step_evidence
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 

@@ -36,7 +36,7 @@ class Run:
 
     Attributes:
       name: its directory below the root of the sweep, e.g. "walker18-walk/aime-mix-lpomdp/seed_003".
-      main: module, e.g. "experiments.imitate".
+      main: module, e.g. "experiments.methods.imitate".
       config: name of the config file and preset, e.g. "imitate:small".
       settings: {dotted config key: value}; an `Output`, also inside a tuple, is replaced by its path.
       labels: what the run stands for in a report: suite, task, method, setup, dataset, seed.

@@ -9,7 +9,7 @@ out=runs/experts
 
 expert() { # NAME TASK [FLAGS]
   echo "$1"
-  $python -m experiments.collect --config=experiments/configs/collect.py:sac --config.env="$2" --workdir="$out/$1" \
+  $python -m experiments.methods.collect --config=experiments/configs/collect.py:sac --config.env="$2" --workdir="$out/$1" \
     --config.evaluate_every=5000 "${@:3}"
 }
 

@@ -3,12 +3,12 @@
 #   sh results/walker18-time.sh PYTHON EPISODES DEMONSTRATIONS FOLDER
 # fps/updates in the last row of each metrics.jsonl is the rate; the first dispatch holds the compilation.
 PY=$1 BODY=$2 SHOWN=$3 RUNS=$4 C=experiments/configs
-$PY -m experiments.pretrain --config=$C/pretrain.py:rssm --config.embodiment=$BODY --config.setup=mdp \
+$PY -m experiments.methods.pretrain --config=$C/pretrain.py:rssm --config.embodiment=$BODY --config.setup=mdp \
     --config.num_updates=30 --config.updates_per_dispatch=10 --workdir=$RUNS/model
-$PY -m experiments.imitate --config=$C/imitate.py --config.model=$RUNS/model --config.demonstrations=$SHOWN \
+$PY -m experiments.methods.imitate --config=$C/imitate.py --config.model=$RUNS/model --config.demonstrations=$SHOWN \
     --config.num_updates=30 --config.updates_per_dispatch=10 --config.evaluation.every=0 \
     --config.evaluation.final_episodes=1 --config.evaluation.video=False --workdir=$RUNS/aime
-$PY -m experiments.baseline --config=$C/baseline.py:bco --config.embodiment=$BODY --config.demonstrations=$SHOWN \
+$PY -m experiments.methods.baseline --config=$C/baseline.py:bco --config.embodiment=$BODY --config.demonstrations=$SHOWN \
     --config.setup=mdp --config.fit.updates_per_epoch=200 --config.fit.max_updates=600 --config.evaluation.every=0 \
     --config.evaluation.final_episodes=1 --workdir=$RUNS/bco
 for run in model aime bco; do

@@ -7,9 +7,9 @@ import numpy as np
 from agents.loop import collect_episodes, evaluate
 from agents.sac import NumpyPolicy, SACSettings
 from agents.sac_rounds import SACActor
-from experiments.collection import hide_actions
+from experiments.data.folders import hide_actions
 from experiments.envs.vector import make_vector
-from worldmodels.episodes import append_episode
+from worldmodels.data.episodes import append_episode
 
 SENSORS = ("position", "velocity")
 SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_temperature=0.1)

@@ -9,9 +9,9 @@ import time
 
 import numpy as np
 
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import episode_paths, read_episode
+from worldmodels.data.episodes import episode_paths, read_episode
 
 ROOT = pathlib.Path(__file__).parent.parent
 

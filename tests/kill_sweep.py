@@ -23,7 +23,7 @@ import psutil
 from interruption import ROOT as PROJECT
 from interruption import assert_same_episodes, without_clock
 
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 from launch.attempts import Kind, give_another_chance, is_done, state_of
 from launch.grid import grid
 from launch.local import LocalSweep, slots

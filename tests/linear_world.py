@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from worldmodels.dataset import SequenceDataset
-from worldmodels.episodes import Episode
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode
 
 STEP = 0.5
 WEIGHTS = np.array([[0.8, -0.4], [0.3, 0.6]], np.float32)

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.types import SequenceBatch
+from worldmodels.structures import SequenceBatch
 from worldmodels.world_model import WorldModel
 
 SIZES = {"position": 3, "velocity": 2}

@@ -21,14 +21,14 @@ from aime.offline import make_imitation_update
 from aime.online import OnlineSettings, create_online, make_online_update
 from aime.regularizer import draw_model_batch
 from aime.rewards import RewardInputs, make_reward
-from experiments.online_learner import OnlineData
-from worldmodels.dataset import SequenceDataset, sample
-from worldmodels.episodes import Episode
+from experiments.methods.online_learner import OnlineData
+from worldmodels.data.dataset import SequenceDataset, sample
+from worldmodels.data.episodes import Episode
 from worldmodels.losses import elbo_loss
 from worldmodels.nets import MLP
-from worldmodels.replay import Replay, append_episode
-from worldmodels.sharding import ONE_DEVICE, Placement, place
-from worldmodels.streaming import StreamedDataset, make_loops
+from worldmodels.data.replay import Replay, append_episode
+from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
+from worldmodels.data.streaming import StreamedDataset, make_loops
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)

@@ -18,10 +18,10 @@ from agents import imagination
 from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
 from aime.rewards import symlog
-from worldmodels import published, published_tensors
+from worldmodels.published.folder import folder as published, tensors
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import elbo_loss, per_step_evidence
-from worldmodels.types import SequenceBatch
+from worldmodels.structures import SequenceBatch
 
 FLAGS = ("is_first", "is_last", "is_terminal")
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
@@ -84,7 +84,7 @@ def with_probes(metrics: dict) -> dict:
 
 def grad_norms(grads, names: dict[str, tuple]) -> dict[str, float]:
     """{published tensor name: norm of our gradient}."""
-    return {name: jnp.linalg.norm(published_tensors.lookup(grads, path)[...]) for name, path in names.items()}
+    return {name: jnp.linalg.norm(tensors.lookup(grads, path)[...]) for name, path in names.items()}
 
 
 def compiled(function):
@@ -169,7 +169,7 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     """`aime*/`: the action-inference loss with the recorded policy, and its gradient."""
     checkpoint = case.checkpoint
     options = {key: checkpoint.loss[key] for key in ("kl_scale", "nll_reweight")} | AIME_VARIANTS[prefix]
-    names = published_tensors.tanh_gaussian_names("", (), checkpoint.policy)
+    names = tensors.tanh_gaussian_names("", (), checkpoint.policy)
     with_embedding = f"{prefix}/metric/emb_mse" in case.expected
 
     @compiled
@@ -200,8 +200,8 @@ def imagine_outputs(case: Case) -> dict:
     if checkpoint.vnet is None:
         return imagined_rewards(case)
     ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
-    names = published_tensors.tanh_gaussian_names("", (), checkpoint.policy)
-    critic_names = published_tensors.mlp_names(f"vnets.{reward}.vnet", (), critic)
+    names = tensors.tanh_gaussian_names("", (), checkpoint.policy)
+    critic_names = tensors.mlp_names(f"vnets.{reward}.vnet", (), critic)
     options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
 
     @compiled

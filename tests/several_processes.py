@@ -19,7 +19,7 @@ OPTIONS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passe
 
 
 def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
-    """A run of `experiments.main` with a preset and changes of its config."""
+    """A run of `experiments.runs.main` with a preset and changes of its config."""
     return {"main": main, "preset": preset, "workdir": str(workdir), "changes": changes}
 
 
@@ -80,8 +80,8 @@ def free_address() -> str:
 
 def main() -> None:
     """One process."""
-    from experiments import processes
-    from experiments.main import set_up_process
+    from experiments.models.loading import processes
+    from experiments.models.loading.main import set_up_process
 
     address, number, file = sys.argv[1:]
     set_up_process()

@@ -18,8 +18,8 @@ CONFINED = {
     "distrax": ("worldmodels/distributions.py",),
     "tensorflow_probability": ("worldmodels/distributions.py",),
     "orbax": ("worldmodels/checkpoints.py",),
-    "torch": ("worldmodels/published_files.py", "experiments/converters/tdmpc2.py"),
-    "minari": ("experiments/converters/minari.py",),
+    "torch": ("worldmodels/published/files.py", "experiments/data/converters/tdmpc2.py"),
+    "minari": ("experiments/data/converters/minari.py",),
     "absl": ("experiments/", "launch/"),
     "ml_collections": ("experiments/", "launch/"),
     "submitit": ("launch/",),
@@ -30,7 +30,7 @@ CONFINED = {
 # These take seconds to import or bring a display along: only inside the function that needs them.
 ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari"}
 # Environment workers import these, and never JAX.
-WITHOUT_JAX = ("experiments.envs", "worldmodels.episodes")
+WITHOUT_JAX = ("experiments.envs", "worldmodels.data.episodes")
 
 
 def sources() -> list[pathlib.Path]:
@@ -103,14 +103,14 @@ def test_packages_are_marked_as_typed():
     ("path", "code"),
     [
         ("worldmodels/rssm.py", "from agents import policies"),
-        ("agents/sac.py", "import experiments.main"),
+        ("agents/sac.py", "import experiments.runs.main"),
         ("agents/sac.py", "from absl import flags"),
         ("worldmodels/rssm.py", "import distrax"),
-        ("worldmodels/published_files.py", "import torch"),
-        ("experiments/pretrain.py", "def f():\n    import mujoco"),
+        ("worldmodels/published/files.py", "import torch"),
+        ("experiments/methods/pretrain.py", "def f():\n    import mujoco"),
         ("experiments/envs/dmc.py", "from dm_control import suite"),
         ("launch/slurm.py", "import worldmodels.rssm"),
-        ("experiments/metrics_writer.py", "import tensorflow as tf"),
+        ("experiments/runs/metrics.py", "import tensorflow as tf"),
     ],
 )
 def test_the_checker_finds_a_wrong_import(path, code):

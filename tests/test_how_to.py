@@ -8,11 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import collect, pretrain
+from experiments.methods import collect, pretrain
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
-from worldmodels.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
 

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 ORDER = ("NHWC", "HWIO", "NHWC")
 IMAGES_AT_ONCE = 64  # in the gradient of a kernel on a CPU

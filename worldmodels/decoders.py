@@ -13,7 +13,7 @@ from flax import nnx
 
 from worldmodels.distributions import Bernoulli, Distribution, normal
 from worldmodels.nets import MLP, ResidualBlock, conv_transpose, instance_norm, linear, num_stages
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 MIN_STD = 1e-6
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 Distribution = distrax.Distribution
 ESTIMATORS = ("straight_through", "reinmax")

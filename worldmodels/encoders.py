@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.nets import MLP, InstanceNorm, ResidualBlock, conv, num_stages
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 class Identity(nnx.Module):

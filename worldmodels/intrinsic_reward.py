@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from worldmodels.training import Metrics
-from worldmodels.types import Array, SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 

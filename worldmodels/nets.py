@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.convolution import conv_general_dilated
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 NORM_EPSILON = 1e-5  # PyTorch's
 NORMS = (None, "ln", "rms")

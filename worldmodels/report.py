@@ -18,7 +18,7 @@ from flax import struct
 from worldmodels.distributions import balanced_kl
 from worldmodels.encoders import scaled_image
 from worldmodels.losses import evidence_terms
-from worldmodels.types import Array, RSSMState, SequenceBatch
+from worldmodels.structures import Array, RSSMState, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 SEEN = (0, 158, 115)  # colour around frames that the model was shown: green

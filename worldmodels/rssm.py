@@ -20,7 +20,7 @@ from flax import nnx, struct
 from worldmodels.distributions import ESTIMATORS, Categorical, Gaussian
 from worldmodels.nets import MLP, GRUCell, LayerNormGRUCell
 from worldmodels.sequences import scan_time
-from worldmodels.types import Array, FilterOutput, RSSMState
+from worldmodels.structures import Array, FilterOutput, RSSMState
 
 
 class SeparateGaussianHead(nnx.Module):

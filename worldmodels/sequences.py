@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from worldmodels.types import Array
+from worldmodels.structures import Array
 
 
 def swap_batch_time(tree):

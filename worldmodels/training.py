@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from worldmodels.sharding import ONE_DEVICE, Placement
-from worldmodels.types import Array
+from worldmodels.devices.sharding import ONE_DEVICE, Placement
+from worldmodels.structures import Array
 
 Metrics = dict[str, Array]
 

@@ -13,7 +13,7 @@ from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
 from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
 from worldmodels.rssm import RSSM
-from worldmodels.types import Array, FilterOutput, SequenceBatch
+from worldmodels.structures import Array, FilterOutput, SequenceBatch
 
 IDM_MODES = ("none", "end2end", "detach")
 ENSEMBLE_VARIANTS = ("std", "variance")

@@ -9,7 +9,7 @@ PRESETS = ("statistics", "check", "mix", "render", "export", "rates")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Looks at folders of episodes, and makes new ones of them.
 
-    Run: python -m experiments.dataset --config=experiments/configs/dataset.py:PRESET --config.data=DIR[,DIR]
+    Run: python -m experiments.data.dataset --config=experiments/configs/dataset.py:PRESET --config.data=DIR[,DIR]
 
     statistics   number, length, return and success of the episodes of each folder
     check        every file: damaged, misaligned, odd dtypes, sensors or set-ups, turned images; exit code 2 if any

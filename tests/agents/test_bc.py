@@ -10,9 +10,9 @@ from agents import bc
 from agents.bc import bc_loss
 from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
-from worldmodels.dataset import SequenceDataset
-from worldmodels.episodes import Episode
-from worldmodels.types import SequenceBatch
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode
+from worldmodels.structures import SequenceBatch
 
 
 class LastFrame:

@@ -13,8 +13,8 @@ from agents.frame_stack import FrameStackNet
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
 from experiments.envs.vector import make_vector
-from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.types import SequenceBatch
+from worldmodels.data.dataset import SequenceDataset, windows
+from worldmodels.structures import SequenceBatch
 
 
 def make_batch(action=None):

@@ -21,8 +21,8 @@ from agents.fitting import (
     split_of,
     split_windows,
 )
-from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.episodes import Episode
+from worldmodels.data.dataset import SequenceDataset, windows
+from worldmodels.data.episodes import Episode
 
 
 def make_dataset(num_records=61, seed=0):

@@ -7,8 +7,8 @@ from flax import nnx
 
 from agents.frame_stack import FrameStackNet
 from agents.frame_stack_actor import FrameStackActor, act, initial_frames, push
-from worldmodels.dataset import SequenceDataset, windows
-from worldmodels.episodes import Episode
+from worldmodels.data.dataset import SequenceDataset, windows
+from worldmodels.data.episodes import Episode
 
 FRAMES, LENGTH = 3, 7
 

@@ -10,7 +10,7 @@ from linear_world import STEP, WEIGHTS, dataset
 from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
 from agents.iidm import PUBLISHED, ForwardNet, forward_loss, iidm_loss
-from worldmodels.dataset import windows
+from worldmodels.data.dataset import windows
 
 SETTINGS = FitSettings(
     learning_rate=0.02, batch_size=32, patience=None, max_updates=800, updates_per_epoch=100
@@ -62,7 +62,7 @@ def test_the_loss_sums_over_sensors():
     model = ForwardNet(sizes, 1, num_frames=1, rngs=nnx.Rngs(0))
     observation = {"x": jnp.zeros((4, 2, 2)), "y": jnp.ones((4, 2, 3))}
     flags = jnp.zeros((4, 2))
-    from worldmodels.types import SequenceBatch
+    from worldmodels.structures import SequenceBatch
 
     batch = SequenceBatch(observation, jnp.zeros((4, 2, 1)), None, flags, flags, flags)
     predicted = model({name: value[:, :1] for name, value in observation.items()}, jnp.zeros((4, 1)))

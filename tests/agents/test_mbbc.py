@@ -10,8 +10,8 @@ from linear_world import WEIGHTS, dataset
 from agents.fitting import FitSettings, FitState, fit
 from agents.mbbc import PUBLISHED, mbbc_loss
 from agents.policies import TanhGaussianPolicy
-from worldmodels.dataset import windows
-from worldmodels.types import Array
+from worldmodels.data.dataset import windows
+from worldmodels.structures import Array
 
 
 @struct.dataclass

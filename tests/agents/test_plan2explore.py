@@ -8,7 +8,7 @@ from models import ACTION_SIZE, make_model
 
 from agents.plan2explore import REWARDS, curiosity, rewards_of, side_networks
 from worldmodels.rssm import ImagineOutput
-from worldmodels.types import RSSMState
+from worldmodels.structures import RSSMState
 
 NET = dict(hidden_size=8, hidden_layers=1)
 ENSEMBLE = dict(num_members=4, **NET)

@@ -23,7 +23,7 @@ from agents.policies import TanhGaussianPolicy
 from worldmodels.distributions import TanhNormal
 from worldmodels.rssm import ImagineOutput
 from worldmodels.sequences import scan_time
-from worldmodels.types import RSSMState
+from worldmodels.structures import RSSMState
 
 GOAL, GAIN = 0.8, 0.5
 

@@ -10,10 +10,10 @@ from models import make_model
 from parity import COMPILER_OPTIONS
 
 from aime.regularizer import draw_model_batch, with_reward_mask
-from worldmodels.dataset import SequenceDataset
-from worldmodels.episodes import Episode
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode
 from worldmodels.losses import elbo_loss
-from worldmodels.replay import Replay, append_episode
+from worldmodels.data.replay import Replay, append_episode
 
 LENGTH = 4
 

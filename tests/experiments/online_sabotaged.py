@@ -1,4 +1,4 @@
-"""`experiments.online` that sends itself a signal: python online_sabotaged.py PLACE NUMBER SIGNAL FLAGS...
+"""`experiments.methods.online` that sends itself a signal: python online_sabotaged.py PLACE NUMBER SIGNAL FLAGS...
 
 Places: "episode", in the middle of one; "update", when the updates of a round are made and nothing of them is kept;
 "checkpoint", when one is written but not yet in its place. NUMBER counts those of this process from 1.
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import jax
 
-from experiments import online
+from experiments.methods import online
 from worldmodels import checkpoints
 
 

@@ -12,13 +12,14 @@ import pytest
 
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import collect_episodes
-from experiments import baseline, baseline_data, collect, frame_stacks
+from experiments.methods import baseline, baseline_data, collect
+from experiments.models import frame_stacks
 from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import Episode, append_episode, load_episodes
+from worldmodels.data.episodes import Episode, append_episode, load_episodes
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -187,7 +188,7 @@ def test_policies_read_as_many_frames_as_published(data, method, setup, frames):
 
 def start(data, workdir):
     command = [
-        sys.executable, "-m", "experiments.baseline", "--config=baseline:bco-tiny", f"--workdir={workdir}",
+        sys.executable, "-m", "experiments.methods.baseline", "--config=baseline:bco-tiny", f"--workdir={workdir}",
         f"--config.embodiment={data / 'embodiment'}", f"--config.demonstrations={data / 'demonstrations'}",
         "--config.num_seeds=2",
     ]  # fmt: skip

@@ -9,15 +9,17 @@ from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
 from agents import bc, bco, iidm, mbbc
 from agents.fitting import FitSettings, continued
-from experiments import baseline, bco_rounds, evaluate, frame_stacks, pretrain
+from experiments.methods import baseline, baseline_rounds, pretrain
+from experiments.analysis import evaluate
+from experiments.models import frame_stacks
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
 from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
-from experiments.metrics_writer import Diverged, read_rows
-from experiments.runs import load_run
-from worldmodels.episodes import append_episode, episode_paths, load_episodes
+from experiments.models.loading.metrics import Diverged, read_rows
+from experiments.models.loading import load_run
+from worldmodels.data.episodes import append_episode, episode_paths, load_episodes
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +86,7 @@ def plan(run, folder, planner, **changes):
 
 
 def test_a_run_whose_pretrained_world_model_predicts_the_reward_can_plan(mbbc_run, tmp_path):
-    """As a run of `experiments.imitate` does, which is loaded alike."""
+    """As a run of `experiments.methods.imitate` does, which is loaded alike."""
     assert np.shape(plan(mbbc_run[0], tmp_path, "cem")["return"]) == (2, 1)
     with pytest.raises(ValueError, match="Guided planning needs a critic of 'reward'"):
         plan(mbbc_run[0], tmp_path, "guided")
@@ -132,7 +134,7 @@ def test_no_evaluation_episode_of_bco_alpha_enters_its_data(alpha_run):
     """What it learns from are the episodes of its rounds, whose starts are not those of evaluations."""
     episodes = load_episodes(alpha_run[0] / "seeds" / "0" / "episodes")
     seeds = [
-        episode_seed(bco_rounds._COLLECTION_SEED + first, n % 2, n // 2) for first in (0, 3) for n in range(3)
+        episode_seed(baseline_rounds._COLLECTION_SEED + first, n % 2, n // 2) for first in (0, 3) for n in range(3)
     ]
     assert [episode.metadata["seed"] for episode in episodes] == seeds
     evaluations = (get_config("bco_alpha-tiny").evaluation.seed + final for final in (0, 1))
@@ -145,7 +147,7 @@ def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data, tmp
         f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
     ]  # fmt: skip
     single = tmp_path / "run" / "seeds" / "0"
-    code = stop_after_rows(start("experiments.baseline", *flags), single / "metrics.jsonl", 2, SIGKILL)
+    code = stop_after_rows(start("experiments.methods.baseline", *flags), single / "metrics.jsonl", 2, SIGKILL)
     assert code == -SIGKILL and not (single / "DONE").is_file()
     baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path / "run")
     assert_same_run(single, alpha_run[0] / "seeds" / "0")
@@ -165,7 +167,7 @@ def first_seed_breaks(monkeypatch):
             train=state.train.replace(model=jax.tree.map(lambda x: x * jnp.nan, state.train.model))
         )
 
-    monkeypatch.setattr(bco_rounds, "continued", broken)
+    monkeypatch.setattr(baseline_rounds, "continued", broken)
 
 
 def test_a_seed_of_bco_alpha_whose_loss_becomes_nan_ends_there_and_the_next_one_goes_on(

@@ -5,9 +5,9 @@ import functools
 import jax.numpy as jnp
 from jax import lax
 
-from experiments import benchmark
+from experiments.speed import benchmark
 from experiments.configs import benchmark as benchmark_config
-from experiments.timing import product_flops
+from experiments.speed.timing import product_flops
 from worldmodels.convolution import ORDER
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from interruption import assert_same_episodes
 
-from experiments.collect import run
-from experiments.collect_sac import best_policy, load_policy
+from experiments.methods.collect import run
+from experiments.methods.collect_sac import best_policy, load_policy
 from experiments.configs.collect import PRESETS, get_config
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import EpisodeError, load_episodes
+from worldmodels.data.episodes import EpisodeError, load_episodes
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
@@ -131,7 +131,7 @@ def test_a_mix_copies_episodes_but_no_demonstrations(sac, tmp_path):
 
 
 def start(workdir, cache):
-    command = [sys.executable, "-m", "experiments.collect", "--config=experiments/configs/collect.py:tiny"]
+    command = [sys.executable, "-m", "experiments.methods.collect", "--config=experiments/configs/collect.py:tiny"]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
     return subprocess.Popen(
         [*command, "--config.num_agents=2", f"--workdir={workdir}"],

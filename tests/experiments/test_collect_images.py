@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments.collect import run
+from experiments.methods.collect import run
 from experiments.configs.collect import get_config
 from experiments.envs import rendering
 from experiments.envs.render_pool import RenderPool
-from worldmodels.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes
 
 
 def tiny(preset, **changes):

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from experiments import collect
-from experiments.collect_scripted import environments_of, kind_of
+from experiments.methods import collect
+from experiments.data.scripted import environments_of, kind_of
 from experiments.configs import collect as collect_config
 from experiments.envs.metaworld_tasks import SETS
-from worldmodels.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes
 
 SHARES = {"expert": 0.4, "noisy": 0.4, "random": 0.2}
 

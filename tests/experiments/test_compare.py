@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 
-from experiments import aggregate, compare
+from experiments.studies import aggregate, compare
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
-from experiments.run_directory import RunError
-from worldmodels.episodes import append_episode, load_episodes
+from experiments.models.loading.directory import RunError
+from worldmodels.data.episodes import append_episode, load_episodes
 
 CHOSEN = ("aime", "bco", "ot", "mbbc", "bc")  # one of each kind; the others have tests of their own
 
@@ -182,7 +182,7 @@ def test_cells_are_aggregated_in_percent_of_their_own_expert(tmp_path):
 
 
 def test_an_unfinished_comparison_is_named(tmp_path):
-    with pytest.raises(ValueError, match="is not a finished run of experiments.compare"):
+    with pytest.raises(ValueError, match="is not a finished run of experiments.studies.compare"):
         aggregate.read_scores([str(tmp_path)])
     with pytest.raises(ValueError, match="Which comparisons"):
         aggregate.read_scores([])

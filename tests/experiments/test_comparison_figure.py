@@ -1,6 +1,6 @@
 """The figure of a comparison: what it shows of which numbers."""
 
-from experiments.comparison_figure import comparison_figure
+from experiments.analysis.comparison_figure import comparison_figure
 
 SCORES = {"AIME": [[[80.0], [90.0], [85.0]]], "BCO(0)": [[[40.0], [85.0], [60.0]]]}
 

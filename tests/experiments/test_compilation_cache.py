@@ -3,11 +3,11 @@ import subprocess
 import sys
 import zlib
 
-from experiments.compilation_cache import drop_broken_entries, processor
+from experiments.models.loading.startup import drop_broken_entries, processor
 
 COMPILE = """
 import jax, jax.numpy as jnp
-from experiments.compilation_cache import set_compilation_cache
+from experiments.runs.startup import set_compilation_cache
 print(set_compilation_cache())
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.jit(lambda x: jnp.tanh(x @ x) + 1)(jnp.ones((8, 8))).block_until_ready()

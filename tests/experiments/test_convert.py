@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from experiments.configs.convert import PRESETS, get_config
-from experiments.convert import run
-from experiments.converters import files, tdmpc2
-from experiments.converters import minari as converted_minari
-from experiments.converters.resizing import resize
-from experiments.converters.safe_pickle import UnsafePickle, load_arrays
-from worldmodels.episodes import episode_paths, load_episodes, read_episode
+from experiments.data.convert import run
+from experiments.data.converters import files, tdmpc2
+from experiments.data.converters import minari as converted_minari
+from experiments.data.converters.resizing import resize
+from experiments.data.converters.safe_pickle import UnsafePickle, load_arrays
+from worldmodels.data.episodes import episode_paths, load_episodes, read_episode
 
 
 def config_of(preset, **changes):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from experiments import curves
+from experiments.analysis import curves
 from experiments.configs.curves import get_config
 
 

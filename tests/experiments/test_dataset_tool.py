@@ -10,11 +10,11 @@ import pytest
 
 from experiments import data_rates
 from experiments.configs.dataset import PRESETS, get_config
-from experiments.dataset import run
+from experiments.data.dataset import run
 from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
-from experiments.episode_checks import ACCIDENTS, alignment, orientation
-from worldmodels.episodes import (
+from experiments.data.checks import ACCIDENTS, alignment, orientation
+from worldmodels.data.episodes import (
     Episode,
     EpisodeError,
     load_episodes,

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from experiments import demo
+from experiments.studies import demo
 from experiments.configs import demo as demo_config
 
 
@@ -32,7 +32,7 @@ def test_every_promised_file_is_there(finished):
 
 
 def test_demonstrations_for_imitation_hold_no_actions_and_the_oracles_do(finished):
-    from worldmodels.episodes import load_episodes
+    from worldmodels.data.episodes import load_episodes
 
     workdir, _ = finished
     observed = load_episodes(workdir / "demonstrations" / "episodes")

@@ -4,7 +4,7 @@ import csv
 
 import pytest
 
-from experiments import demo_online
+from experiments.studies import demo_online
 from experiments.configs import demo_online as demo_config
 
 

@@ -9,11 +9,11 @@ import optax
 import pytest
 
 from agents.fitting import FitSettings, FitState, end_epoch
-from experiments.collect_sac import Position, _give_up
-from experiments.divergence import DivergenceWatch, diverged_among, diverged_result
-from experiments.metrics_writer import Diverged, MetricsError, read_rows
-from experiments.run_directory import RunDirectory
-from experiments.training_run import train
+from experiments.methods.collect_sac import Position, _give_up
+from experiments.models.loading.divergence import DivergenceWatch, diverged_among, diverged_result
+from experiments.models.loading.metrics import Diverged, MetricsError, read_rows
+from experiments.models.loading.directory import RunDirectory
+from experiments.models.loading.training import train
 from worldmodels.training import TrainState, make_train_loop, make_update, only_finite
 
 OPTIMIZER = optax.sgd(1.0)

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from experiments import doctor
+from experiments.speed import doctor
 from experiments.envs import rendering
 
 

@@ -5,19 +5,20 @@ import numpy as np
 import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
-from experiments import collect, dreamer, evaluate, export
+from experiments.methods import collect, dreamer
+from experiments.analysis import evaluate, export
 from experiments.configs import collect as collect_config
 from experiments.configs import dreamer as dreamer_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import export as export_config
-from experiments.dreamer_learner import Learner
+from experiments.methods.dreamer_learner import Learner
 from experiments.envs.groups import episode_seed
-from experiments.metrics_writer import read_rows
-from experiments.run_directory import RunDirectory
-from experiments.runs import load_run
-from experiments.world_models import load_critics, load_world_models
+from experiments.models.loading.metrics import read_rows
+from experiments.models.loading.directory import RunDirectory
+from experiments.models.loading import load_run
+from experiments.models.world_models import load_critics, load_world_models
 from worldmodels.checkpoints import named_leaves
-from worldmodels.episodes import load_episodes, read_episode
+from worldmodels.data.episodes import load_episodes, read_episode
 
 
 def config_of(module, preset="tiny", **changes):
@@ -87,8 +88,8 @@ def test_every_round_has_metrics_of_all_learners(expert):
 def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
     flags = ("--config=experiments/configs/dreamer.py:tiny", f"--workdir={folder / 'again'}")
     metrics = folder / "again" / "metrics.jsonl"
-    assert stop_after_rows(start("experiments.dreamer", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
-    assert stop_after_rows(start("experiments.dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
+    assert stop_after_rows(start("experiments.methods.dreamer", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("experiments.methods.dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
     dreamer.run(config_of(dreamer_config), folder / "again")
     assert_same_run(folder / "again", expert, ("checkpoints", "model", "policy", "critic"))
     for ours, expected in zip(

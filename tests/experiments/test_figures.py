@@ -4,9 +4,9 @@ import matplotlib.text
 import numpy as np
 import pytest
 
-from experiments import figures
-from experiments.figures import Bar, Curve, Points
-from experiments.tables import MethodScores
+from experiments.analysis import figures
+from experiments.analysis.figures import Bar, Curve, Points
+from experiments.analysis.tables import MethodScores
 
 REFERENCES = {"Expert": 100.0, "Random": 9.0}
 

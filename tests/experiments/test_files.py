@@ -1,6 +1,6 @@
 import pytest
 
-from experiments import files
+from worldmodels import files
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):

@@ -7,10 +7,10 @@ import subprocess
 import pytest
 from interruption import assert_same_run, start
 
-from experiments import collect, pretrain
+from experiments.methods import collect, pretrain
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
-from worldmodels.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes
 
 
 @contextlib.contextmanager
@@ -42,7 +42,7 @@ def test_a_collection_goes_on_when_there_is_space(tmp_path):
     disk.mkdir()
     with small_disk(disk, 150_000) as enlarge:
         flags = ("--config=experiments/configs/collect.py:uniform-tiny", f"--workdir={disk / 'run'}")
-        code, lines = told(start("experiments.collect", *flags, "--config.num_episodes=12"))
+        code, lines = told(start("experiments.methods.collect", *flags, "--config.num_episodes=12"))
         assert code == 2 and len(lines) == 1
         assert "Cannot write episode" in lines[0] and "No space left on device" in lines[0]
         kept = len(load_episodes(disk / "run" / "episodes"))
@@ -64,7 +64,7 @@ def test_a_training_keeps_its_last_checkpoint_and_goes_on(tmp_path):
     disk.mkdir()
     with small_disk(disk, 200_000) as enlarge:
         flags = ("--config=experiments/configs/pretrain.py:tiny", f"--config.embodiment={data}")
-        code, lines = told(start("experiments.pretrain", *flags, f"--workdir={disk / 'run'}"))
+        code, lines = told(start("experiments.methods.pretrain", *flags, f"--workdir={disk / 'run'}"))
         assert code == 2 and len(lines) == 1 and "No space left on device" in lines[0]
         assert os.listdir(disk / "run" / "checkpoints") == ["0000000002"]
         enlarge(5_000_000)

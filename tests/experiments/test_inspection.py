@@ -5,11 +5,12 @@ import pytest
 from models import make_batch, make_model
 from tensorboard_events import read_events
 
-from experiments import inspect, inspection
+from experiments.analysis import inspect_run
+from experiments.models import inspection
 from experiments.configs.inspect import get_config
-from experiments.evidence_figure import evidence
-from experiments.metrics_writer import read_rows
-from worldmodels.episodes import Episode, write_episode
+from experiments.drawing.evidence_figure import evidence
+from experiments.models.loading.metrics import read_rows
+from worldmodels.data.episodes import Episode, write_episode
 
 
 @pytest.mark.parametrize(("name", "value"), [("windows", 0), ("length", 1), ("context", 0)])
@@ -17,7 +18,7 @@ def test_windows_in_which_nothing_can_be_foreseen_are_refused(tmp_path, name, va
     config = get_config()
     config[name] = value
     with pytest.raises(ValueError, match=f"{name} is {value}; "):
-        inspect.run(config, "", run=str(tmp_path))
+        inspect_run.run(config, "", run=str(tmp_path))
 
 
 def test_data_of_another_robot_is_refused_by_what_differs(tmp_path):
@@ -27,7 +28,7 @@ def test_data_of_another_robot_is_refused_by_what_differs(tmp_path):
         config.data = str(tmp_path)
     arch = dict(inputs=["position"], sizes={"position": 2}, action_size=2)
     with pytest.raises(ValueError, match="position has size 5 in the data, the world model was built for 2"):
-        inspect.windows(config, {"embodiment": "", "env": "fake-pointmass"}, None, arch)
+        inspect_run.windows(config, {"embodiment": "", "env": "fake-pointmass"}, None, arch)
 
 
 def fake_episode(**records):

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 
 HERE = pathlib.Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from experiments import main as module
-from experiments.main import UsageError, find_config, is_user_error, launch, parse
+from experiments.models.loading import main as module
+from experiments.models.loading.main import UsageError, find_config, is_user_error, launch, parse
 
 TOY = str(pathlib.Path(__file__).with_name("toy_config.py"))
 
@@ -184,7 +184,7 @@ def test_an_assertion_keeps_its_traceback():
 def test_a_program_starts_again_once_with_huge_pages(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import os, sys\nfrom experiments.main import use_huge_pages\n"
+        "import os, sys\nfrom experiments.runs.main import use_huge_pages\n"
         "print(os.getpid(), sys.argv[1:], flush=True)\nuse_huge_pages()\nprint(os.environ['GLIBC_TUNABLES'])"
     )
     environment = {k: v for k, v in os.environ.items() if k != "GLIBC_TUNABLES"}

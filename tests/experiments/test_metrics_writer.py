@@ -7,14 +7,8 @@ import numpy as np
 import pytest
 from tensorboard_events import raw_events, read_events
 
-from experiments import video
-from experiments.metrics_writer import (
-    MetricsError,
-    MetricsWriter,
-    check_finite,
-    read_rows,
-    to_numbers,
-)
+from experiments.drawing import video
+from experiments.models.loading.metrics import MetricsError, MetricsWriter, check_finite, read_rows, to_numbers
 
 FRAMES = np.random.default_rng(0).integers(0, 255, (5, 16, 24, 3), np.uint8)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from experiments import convert, dataset
+from experiments.data import convert, dataset
 from experiments.configs import convert as convert_config
 from experiments.configs import dataset as dataset_config
-from experiments.converters import tdmpc2
+from experiments.data.converters import tdmpc2
 from experiments.envs import registry, rendering, scripted
-from worldmodels.episodes import read_episode, stack_records
+from worldmodels.data.episodes import read_episode, stack_records
 
 SIZE, NUM_STEPS = 32, 5
 

@@ -14,7 +14,10 @@ from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run
 
 from agents.imagination import value_networks
 from aime.rewards import REWARDS
-from experiments import collect, evaluate, online, online_cost, pretrain, rewards, world_models
+from experiments import online_cost
+from experiments.methods import collect, online, pretrain
+from experiments.analysis import evaluate, rewards
+from experiments.models import world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import online as online_config
@@ -22,12 +25,12 @@ from experiments.configs import online_cost as cost_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
 from experiments.envs.groups import episode_seed
-from experiments.metrics_writer import read_rows
-from experiments.online_learner import OnlineLearner, model_architecture
-from experiments.run_directory import Interrupted, plain_config
-from experiments.runs import load_run
+from experiments.models.loading.metrics import read_rows
+from experiments.methods.online_learner import OnlineLearner, model_architecture
+from experiments.models.loading.directory import Interrupted, plain_config
+from experiments.models.loading import load_run
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import Episode, load_episodes, write_episode
+from worldmodels.data.episodes import Episode, load_episodes, write_episode
 
 SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
 REWARD_PAGE = pathlib.Path(__file__).parents[2] / "docs" / "how-to" / "reward.md"
@@ -214,7 +217,7 @@ def test_a_prefill_that_is_interrupted_keeps_its_whole_rounds(folder, paths, mon
 def test_a_run_of_another_main_has_no_surrogate_reward_and_no_cost(tmp_path, main, config_file):
     (tmp_path / "config.json").write_text('{"model": "runs/model", "demonstrations": "runs/shown"}')
     config = config_of(config_file, "tiny", run=str(tmp_path), **{"episodes": "x"} if main is rewards else {})
-    with pytest.raises(ValueError, match="is not the directory of a run of experiments.online; pass its"):
+    with pytest.raises(ValueError, match="is not the directory of a run of experiments.methods.online; pass its"):
         main.run(config, tmp_path / "out")
 
 
@@ -348,7 +351,7 @@ def test_a_reward_of_ones_own_is_the_class_of_the_documentation(paths, monkeypat
 
 
 def test_demonstrations_may_lack_what_the_model_only_predicts(tmp_path, paths):
-    """As for `experiments.imitate`."""
+    """As for `experiments.methods.imitate`."""
     changes = dict(sizes={"position": 2, "velocity": 2}, probes=["velocity"], standardized=[])
     model = untrained_model(tmp_path / "model", paths["model"], **changes)
     for number, episode in enumerate(load_episodes(paths["demonstrations"])):

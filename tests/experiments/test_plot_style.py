@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import plot_style
-from experiments.figures import Curve, learning_curves
+from experiments.drawing import style as plot_style
+from experiments.analysis.figures import Curve, learning_curves
 
 
 def test_a_method_has_the_same_colour_in_every_figure():

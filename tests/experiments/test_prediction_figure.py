@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments.prediction_figure import horizon_error, open_loop
+from experiments.drawing.world_model import horizon_error, open_loop
 
 TRUTH = np.random.default_rng(0).normal(size=(5, 12, 3))
 

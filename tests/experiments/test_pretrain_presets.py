@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from experiments import world_models
+from experiments.models import world_models
 from experiments.configs import pretrain
-from worldmodels.episodes import Episode
+from worldmodels.data.episodes import Episode
 
 WALKER = {"orientations": 14, "height": 1, "velocity": 9}
 

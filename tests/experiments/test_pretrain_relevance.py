@@ -2,11 +2,11 @@
 
 import pytest
 
-from experiments import collect, pretrain
+from experiments.methods import collect, pretrain
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
-from worldmodels.episodes import load_episodes
-from worldmodels.sharding import ONE_DEVICE
+from worldmodels.data.episodes import load_episodes
+from worldmodels.devices.sharding import ONE_DEVICE
 
 
 @pytest.fixture(scope="module")

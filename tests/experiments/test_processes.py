@@ -10,14 +10,16 @@ from interruption import SIGTERM, assert_same_run, without_clock
 from jax._src.clusters import ClusterEnv
 from several_processes import assert_all_ended, errors_of, job, start_alone, start_main, start_together
 
-from experiments import collect, processes, world_models
+from experiments.methods import collect
+from experiments.models.loading import processes
+from experiments.models import world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.metrics_writer import read_rows
-from worldmodels import coordination
+from experiments.models.loading.metrics import read_rows
+from worldmodels.devices import coordination
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import load_episodes
-from worldmodels.sharding import Placement
+from worldmodels.data.episodes import load_episodes
+from worldmodels.devices.sharding import Placement
 
 IMAGES = {"num_updates": 4}
 # Of two processes: name, then main, preset, changes of its config, and the run of one process that it is to repeat.

@@ -1,6 +1,6 @@
 import io
 
-from experiments.progress import Progress, clock
+from experiments.models.loading.progress import Progress, clock
 
 
 class Terminal(io.StringIO):

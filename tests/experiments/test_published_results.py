@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from experiments import published_results
+from experiments.analysis import published_results
 
 
 def test_every_cell_of_the_paper_is_there_once():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from experiments.envs import registry
-from experiments.rendered_video import Clip, render_side_by_side
+from experiments.drawing.rendered import Clip, render_side_by_side
 
 RENDERERS = "tests.experiments.failing_renderers"
 STRIP = 2 * 9  # height of the labels of a small picture
@@ -70,7 +70,7 @@ def test_the_video_is_cut_after_some_seconds():
     [
         ("hanging", 4.0, "hung for 4 s"),
         ("crashing", 60.0, r"crashed \(SIGSEGV\)"),
-        ("refusing", 60.0, "neither EGL nor OSMesa works here; python -m experiments.doctor"),
+        ("refusing", 60.0, "neither EGL nor OSMesa works here; python -m experiments.speed.doctor"),
     ],
 )
 def test_a_broken_renderer_costs_the_video_and_says_why(renderer, stall_seconds, why, monkeypatch):
@@ -100,6 +100,6 @@ def test_a_video_of_nothing_is_refused():
 
 
 def test_the_module_imports_neither_jax_nor_a_simulator():
-    program = "import sys, experiments.rendered_video; print({'jax', 'mujoco'} & set(sys.modules))"
+    program = "import sys, experiments.drawing.rendered; print({'jax', 'mujoco'} & set(sys.modules))"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "set()"

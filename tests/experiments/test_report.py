@@ -6,13 +6,13 @@ import json
 import numpy as np
 import pytest
 
-from experiments import report, statistics
-from experiments.statistics import Improvement, Interval
-from experiments.sweep_notes import notes
-from experiments.sweep_results import read_results
-from experiments.sweep_statistics import Pair, aggregate, normalisations, performance_profile, strata
-from experiments.sweep_tables import cell_table, success_table
-from experiments.tables import latex, markdown
+from experiments.analysis import report, intervals
+from experiments.analysis.intervals import Improvement, Interval
+from experiments.analysis.sweep_notes import notes
+from experiments.analysis.sweep_results import read_results
+from experiments.analysis.aggregates import Pair, aggregate, normalisations, performance_profile, strata
+from experiments.analysis.sweep_tables import cell_table, success_table
+from experiments.analysis.tables import latex, markdown
 
 
 def write_run(
@@ -177,7 +177,7 @@ def test_success_is_shown_by_three_rules(root):
 
 
 def test_probability_of_improvement_is_in_the_report(root):
-    from experiments.sweep_statistics import improvements
+    from experiments.analysis.aggregates import improvements
 
     results = read_results([root])
     found = improvements(results, normalisations(results)[0], resamples=50)
@@ -320,7 +320,7 @@ def test_tables_for_readers_are_padded():
 
 
 def test_intervals_of_one_seed_are_those_of_its_episodes():
-    assert statistics.summarise([[1.0, 3.0]]).interval.kind == "Student t over 2 episodes"
+    assert intervals.summarise([[1.0, 3.0]]).interval.kind == "Student t over 2 episodes"
 
 
 def test_the_seeds_inside_a_run_are_not_runs(tmp_path):

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import report_page, video
-from experiments.figures import Curve, learning_curves
-from experiments.plot_style import save_figure
+from experiments.analysis import page as report_page
+from experiments.drawing import video
+from experiments.analysis.figures import Curve, learning_curves
+from experiments.drawing.style import save_figure
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (

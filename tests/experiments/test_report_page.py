@@ -3,8 +3,8 @@ import json
 
 import pytest
 
-from experiments import report_page
-from experiments.report_page import (
+from experiments.analysis import page as report_page
+from experiments.analysis.page import (
     FactsSection,
     FigureSection,
     NumbersSection,
@@ -15,7 +15,7 @@ from experiments.report_page import (
     run_sections,
     write_report,
 )
-from experiments.tables import MethodScores, results_table
+from experiments.analysis.tables import MethodScores, results_table
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 

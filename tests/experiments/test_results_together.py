@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from experiments import published_results
-from experiments.figures import bars_of, comparison_bars
-from experiments.plot_style import save_figure
-from experiments.report_page import FigureSection, TableSection, write_report
-from experiments.tables import MethodScores, results_table, write_table
+from experiments.analysis import published_results
+from experiments.analysis.figures import bars_of, comparison_bars
+from experiments.drawing.style import save_figure
+from experiments.analysis.page import FigureSection, TableSection, write_report
+from experiments.analysis.tables import MethodScores, results_table, write_table
 
 
 @pytest.mark.parametrize("num_seeds, num_episodes", [(1, 1), (2, 3), (12, 2)])

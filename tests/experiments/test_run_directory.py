@@ -8,13 +8,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments.run_directory import (
-    Interrupted,
-    RunDirectory,
-    RunError,
-    config_changes,
-    plain_config,
-)
+from experiments.models.loading.directory import Interrupted, RunDirectory, RunError, config_changes, plain_config
 from tests.experiments import toy_config, toy_run
 
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from experiments import collect, pretrain
+from experiments.methods import collect, pretrain
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.metrics_writer import read_rows
+from experiments.models.loading.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 
 

@@ -5,16 +5,16 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
-from experiments import collect, pretrain, surrogate
+from experiments.methods import collect, pretrain, surrogate
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
 from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
-from experiments.metrics_writer import Diverged, read_rows
-from experiments.runs import load_run
+from experiments.models.loading.metrics import Diverged, read_rows
+from experiments.models.loading import load_run
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +137,7 @@ def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
         f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
     ]  # fmt: skip
     single = tmp_path / "run" / "seeds" / "0"
-    code = stop_after_rows(start("experiments.surrogate", *flags), single / "metrics.jsonl", rows, number)
+    code = stop_after_rows(start("experiments.methods.surrogate", *flags), single / "metrics.jsonl", rows, number)
     assert code == (128 + SIGTERM if number == SIGTERM else -SIGKILL) and not (single / "DONE").is_file()
     assert Checkpoints(single / "checkpoints").latest_step() > 0
     continued = surrogate.run(

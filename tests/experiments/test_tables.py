@@ -3,7 +3,7 @@ import io
 
 import pytest
 
-from experiments.tables import MethodScores, results_table, with_comparison, write_table
+from experiments.analysis.tables import MethodScores, results_table, with_comparison, write_table
 
 RANDOM = MethodScores("Random", [[10.0, 20.0, 30.0]])
 AIME = MethodScores("AIME", [[170.0, 190.0], [160.0, 160.0]], num_demonstrations=20, published=97.3)

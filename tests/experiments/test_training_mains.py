@@ -7,14 +7,16 @@ import numpy as np
 import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
-from experiments import collect, evaluate, export, imitate, pretrain, world_models
+from experiments.methods import collect, imitate, pretrain
+from experiments.analysis import evaluate, export
+from experiments.models import world_models
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.runs import load_run, load_world_model
-from worldmodels.episodes import load_episodes
+from experiments.models.loading import load_run, load_world_model
+from worldmodels.data.episodes import load_episodes
 from worldmodels.export import load as load_export
 
 
@@ -56,8 +58,8 @@ def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, fol
         f"--workdir={folder / 'again'}",
     )
     metrics = folder / "again" / "metrics.jsonl"
-    assert stop_after_rows(start("experiments.pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
-    assert stop_after_rows(start("experiments.pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
+    assert stop_after_rows(start("experiments.methods.pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("experiments.methods.pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
     pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "again")
     assert_same_run(folder / "again", model, ("checkpoints", "model"))
 
@@ -79,7 +81,7 @@ def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
         f"--workdir={folder / 'policy-again'}",
     )
     metrics = folder / "policy-again" / "metrics.jsonl"
-    assert stop_after_rows(start("experiments.imitate", *flags), metrics, 1, SIGKILL) == -SIGKILL
+    assert stop_after_rows(start("experiments.methods.imitate", *flags), metrics, 1, SIGKILL) == -SIGKILL
     config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
     imitate.run(config, folder / "policy-again")
     assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
@@ -118,7 +120,7 @@ def test_the_same_command_on_two_devices_trains_the_same_policies(data, model, p
         "--config.devices=all",
         f"--workdir={folder / 'on-two'}",
     )
-    process = start("experiments.imitate", *flags)
+    process = start("experiments.methods.imitate", *flags)
     _, errors = process.communicate(timeout=240)
     assert process.returncode == 0, errors
     assert "on 2 devices" in errors
@@ -252,7 +254,7 @@ def test_data_of_another_environment_lacks_sensors(data, tmp_path):
 def test_a_run_that_is_no_pretraining_says_so(data, tmp_path):
     with pytest.raises(
         ValueError,
-        match="pass the --workdir of a run of experiments.pretrain",
+        match="pass the --workdir of a run of experiments.methods.pretrain",
     ):
         imitate.run(config_of(imitate_config, model=str(tmp_path), demonstrations=data), tmp_path / "run")
 

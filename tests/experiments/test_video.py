@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments.video import (
+from experiments.drawing.video import (
     VideoError,
     enlarged,
     ffmpeg,

@@ -1,4 +1,4 @@
-"""Images end to end: pretrain, imitate, evaluate and inspect, and what users get wrong."""
+"""Images end to end: pretrain, imitate, evaluate and inspect_run, and what users get wrong."""
 
 import json
 
@@ -7,7 +7,9 @@ import pytest
 
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
-from experiments import baseline, dreamer, evaluate, imitate, inspect, online, pretrain, world_models
+from experiments.methods import baseline, dreamer, imitate, online, pretrain
+from experiments.analysis import evaluate, inspect_run
+from experiments.models import world_models
 from experiments.configs import baseline as baseline_config
 from experiments.configs import dreamer as dreamer_config
 from experiments.configs import evaluate as evaluate_config
@@ -15,8 +17,8 @@ from experiments.configs import imitate as imitate_config
 from experiments.configs import inspect as inspect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.vector import make_vector
-from experiments.evaluation import check_environment, environment_of, evaluation_envs
-from worldmodels.episodes import Episode, load_episodes, write_episode
+from experiments.data.evaluation import check_environment, environment_of, evaluation_envs
+from worldmodels.data.episodes import Episode, load_episodes, write_episode
 
 SIZE = 8
 ENV = "fake-pointmass"
@@ -104,14 +106,14 @@ def test_dreamer_learns_from_images_and_leaves_them_as_embodiment_data(tmp_path)
 
 
 def test_inspecting_an_imitation_shows_demonstrations_with_inferred_actions(policy):
-    result = inspect.run(config_of(inspect_config), "", run=str(policy))
+    result = inspect_run.run(config_of(inspect_config), "", run=str(policy))
     assert result["action_mse"] > 0 and result["videos"] == ["open_loop_image", "reconstruction_image"]
     assert (policy / "videos" / "open_loop_image.mp4").stat().st_size > 0
 
 
 def test_inspecting_keeps_the_metrics_of_the_run(policy):
     before = (policy / "metrics.jsonl").read_text()
-    inspect.run(config_of(inspect_config), "", run=str(policy))
+    inspect_run.run(config_of(inspect_config), "", run=str(policy))
     assert (policy / "metrics.jsonl").read_text() == before
 
 
@@ -198,6 +200,6 @@ def test_an_environment_with_other_sensors_is_refused():
 def test_a_run_without_a_world_model_cannot_be_inspected(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(ValueError, match="has no world model"):
-        inspect.run(config_of(inspect_config), "", run=str(tmp_path))
+        inspect_run.run(config_of(inspect_config), "", run=str(tmp_path))
     with pytest.raises(ValueError, match="--run=DIR"):
-        inspect.run(config_of(inspect_config), "")
+        inspect_run.run(config_of(inspect_config), "")

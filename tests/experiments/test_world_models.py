@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from agents.imagination import value_networks
-from experiments import export, frame_stacks, world_models
+from experiments.analysis import export
+from experiments.models import frame_stacks, world_models
 from experiments.configs import export as export_config
 from worldmodels.checkpoints import Checkpoints, named_leaves
 from worldmodels.export import load

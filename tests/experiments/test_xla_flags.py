@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from experiments.xla_flags import NAME, choose_convolution_kernels
+from experiments.models.loading.xla_flags import NAME, choose_convolution_kernels
 
 
 def flags_after(version: str, accelerators: tuple[str, ...] = (), **environment: str) -> str | None:
@@ -33,7 +33,7 @@ def test_beside_the_xla_of_an_accelerator_nothing_is_set():
 
 def test_the_xla_that_is_installed_accepts_it():
     code = (
-        "from experiments.main import set_up_process; set_up_process()\n"
+        "from experiments.runs.main import set_up_process; set_up_process()\n"
         "import jax.numpy as jnp, os; print(os.environ.get('XLA_FLAGS', ''), jnp.ones(3).sum())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.main import launch
-from experiments.metrics_writer import MetricsWriter, check_finite
-from experiments.progress import Progress
-from experiments.run_directory import RunDirectory
+from experiments.models.loading.main import launch
+from experiments.models.loading.metrics import MetricsWriter, check_finite
+from experiments.models.loading.progress import Progress
+from experiments.models.loading.directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
 
 

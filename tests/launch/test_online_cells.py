@@ -8,7 +8,7 @@ import json
 import pytest
 from kill_sweep import undisturbed
 
-from experiments import collect
+from experiments.methods import collect
 from launch.runs import load_config
 from launch.suites import runs_of
 

@@ -18,7 +18,7 @@ import time
 from cluster import cluster, why_not
 from interruption import assert_same_run
 
-from experiments import pretrain
+from experiments.methods import pretrain
 from experiments.configs import pretrain as pretrain_config
 from launch import attempts, slurm, sweep
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from worldmodels import dataset as dataset_module
-from worldmodels.dataset import SequenceDataset, iterate_windows, sample, split, statistics, windows
-from worldmodels.episodes import Episode
+from worldmodels.data import dataset as dataset_module
+from worldmodels.data.dataset import SequenceDataset, iterate_windows, sample, split, statistics, windows
+from worldmodels.data.episodes import Episode
 
 draw = jax.jit(sample, static_argnames=("batch_size", "first_fraction"))
 

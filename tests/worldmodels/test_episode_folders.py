@@ -5,9 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from worldmodels import episode_folders
-from worldmodels.episode_folders import mix_folders, summarise_folder
-from worldmodels.episodes import Episode, EpisodeError, append_episode, load_episodes
+from worldmodels.data import episode_folders
+from worldmodels.data.episode_folders import mix_folders, summarise_folder
+from worldmodels.data.episodes import Episode, EpisodeError, append_episode, load_episodes
 
 
 def make_episode(num_records, *, value=0.0, sensor="height", action_size=2, success=None, **metadata):

@@ -15,8 +15,8 @@ import numpy as np
 import psutil
 import pytest
 
-from worldmodels import episode_files
-from worldmodels.episodes import (
+from worldmodels.data import episode_files
+from worldmodels.data.episodes import (
     SUFFIXES,
     Episode,
     EpisodeError,
@@ -388,7 +388,7 @@ def test_a_failed_write_leaves_the_old_file_alone(path, monkeypatch):
 def test_a_killed_writer_leaves_no_half_file(tmp_path, suffix):
     script = (
         "import itertools, numpy as np\n"
-        "from worldmodels.episodes import *\n"
+        "from worldmodels.data.episodes import *\n"
         "n = 20_000\n"
         "flags = {k: np.zeros(n, bool) for k in FLAGS}\n"
         "sensor = np.random.default_rng(0).normal(size=(n, 10))\n"
@@ -522,7 +522,7 @@ def test_records_that_differ_are_refused():
 
 
 def test_episodes_do_not_import_jax():
-    script = "import sys, worldmodels.episodes, worldmodels.episode_folders; sys.exit('jax' in sys.modules)"
+    script = "import sys, worldmodels.data.episodes, worldmodels.data.episode_folders; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False, cwd=ROOT).returncode == 0
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from worldmodels import published_tensors
+from worldmodels.published.folder import tensors as published_tensors
 from worldmodels.decoders import make_decoder, nearest
 from worldmodels.encoders import make_image_encoder
 

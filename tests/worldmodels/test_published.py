@@ -15,7 +15,7 @@ from published_folders import (
     write,
 )
 
-from worldmodels import published, published_files
+from worldmodels.published.folder import folder as published, files
 
 torch = pytest.importorskip("torch")
 
@@ -35,7 +35,7 @@ def test_a_checkpoint_of_version_1_is_recognised(tmp_path, name, shapes, num_ten
     assert image.min() >= 0.0 and image.max() <= 1.0  # a sigmoid
     dist = model.probes["height"](features)
     np.testing.assert_allclose(dist.log_prob(dist.mean()), -0.5 * np.log(2 * np.pi), rtol=1e-6)
-    assert published_files.environment(checkpoint.config) == "walker-walk"
+    assert files.environment(checkpoint.config) == "walker-walk"
 
 
 def test_one_step_of_version_1_is_that_of_pytorchs_cell(tmp_path):

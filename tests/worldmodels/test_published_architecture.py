@@ -8,9 +8,9 @@ import yaml
 from flax import nnx
 from published_folders import H, config, linear, mlp, version_1_rssm, write
 
-from worldmodels import published, published_tensors
+from worldmodels.published.folder import folder, tensors as published_tensors
 from worldmodels.encoders import make_vector_encoder
-from worldmodels.published_architecture import is_version_1, vector_options
+from worldmodels.published.folder.architecture import is_version_1, vector_options
 
 torch = pytest.importorskip("torch")
 
@@ -41,7 +41,7 @@ def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence)
         group = group[key]
     group[path[-1]] = value
     with pytest.raises(ValueError, match=sentence):
-        published.load(write(tmp_path, changed, version_1_rssm()))
+        folder.load(write(tmp_path, changed, version_1_rssm()))
 
 
 def filled_encoder(options, in_size, tensors, **version):
@@ -122,7 +122,7 @@ def test_batch_norm_is_refused_by_its_place_in_the_configuration(tmp_path, optio
         group = group[name]
     group[key] = "bn"
     with pytest.raises(ValueError) as error:
-        published.load(write(tmp_path, changed, version_1_rssm()))
+        folder.load(write(tmp_path, changed, version_1_rssm()))
     assert str(error.value) == (
         f"world_model.{option}: 'bn' (BatchNorm) in config.yaml is not supported. Known for vectors: null, 'ln', "
         "'rms'; image networks have the norms that belong to their name, cnn_ha or dreamer_resnet."
@@ -133,7 +133,7 @@ def test_a_norm_that_nobody_knows_is_refused_too(tmp_path):
     with pytest.raises(ValueError, match="world_model.norm: 'group' in config.yaml is not supported. Known"):
         changed = config("rssm")
         changed["world_model"]["norm"] = "group"
-        published.load(write(tmp_path, changed, version_1_rssm()))
+        folder.load(write(tmp_path, changed, version_1_rssm()))
 
 
 @pytest.mark.parametrize(
@@ -161,7 +161,7 @@ def test_a_configuration_of_another_layout_is_one_sentence(tmp_path, section, va
     if value is ...:
         del group[key]
     with pytest.raises(ValueError, match=f"config.yaml .*{reason}"):
-        published.load(write(tmp_path, changed, version_1_rssm()))
+        folder.load(write(tmp_path, changed, version_1_rssm()))
 
 
 def test_a_version_2_name_in_a_configuration_without_version_is_still_version_2():

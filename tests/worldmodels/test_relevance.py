@@ -3,9 +3,9 @@
 import jax
 import numpy as np
 
-from worldmodels.dataset import SequenceDataset
-from worldmodels.episodes import Episode
-from worldmodels.relevance import weighted_windows, window_weights
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode
+from worldmodels.data.relevance import weighted_windows, window_weights
 
 LENGTH = 5
 

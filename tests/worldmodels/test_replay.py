@@ -4,8 +4,8 @@ import jax
 import numpy as np
 import pytest
 
-from worldmodels.episodes import Episode
-from worldmodels.replay import Replay, append_episode, sample
+from worldmodels.data.episodes import Episode
+from worldmodels.data.replay import Replay, append_episode, sample
 
 draw = jax.jit(sample, static_argnames=("batch_size", "first_fraction"))
 

@@ -7,7 +7,7 @@ import pytest
 from flax import nnx, struct
 
 from worldmodels.rssm import RSSM
-from worldmodels.types import RSSMState
+from worldmodels.structures import RSSMState
 
 B, T, E, A = 2, 4, 5, 3
 FAMILIES = [("rssm", None), ("rssmo", None), ("rssmo-v1", None), ("rssmo", 3)]

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from worldmodels.sharding import ONE_DEVICE, place
+from worldmodels.devices.sharding import ONE_DEVICE, place
 
 TESTS = pathlib.Path(__file__).parent.parent
 # Eight simulated devices; optimising the tiny programs would take most of the time.

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from worldmodels.dataset import SequenceDataset, flat_records, sample
-from worldmodels.episodes import Episode
-from worldmodels.shared_dataset import SharedDataset
+from worldmodels.data.dataset import SequenceDataset, flat_records, sample
+from worldmodels.data.episodes import Episode
+from worldmodels.data.shared_dataset import SharedDataset
 
 
 def episode(length: int, seed: int) -> Episode:

@@ -7,11 +7,11 @@ import numpy as np
 import optax
 import pytest
 
-from worldmodels import dataset as dataset_module
-from worldmodels import streaming
-from worldmodels.dataset import SequenceDataset, iterate_windows, sample, split, windows
-from worldmodels.episodes import Episode, load_episodes, write_episode
-from worldmodels.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.data import dataset as dataset_module
+from worldmodels.data import streaming
+from worldmodels.data.dataset import SequenceDataset, iterate_windows, sample, split, windows
+from worldmodels.data.episodes import Episode, load_episodes, write_episode
+from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.training import TrainState, make_update
 
 SENSORS = ("time", "image")

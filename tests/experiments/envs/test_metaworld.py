@@ -6,8 +6,8 @@ import pytest
 from experiments.envs import metaworld, metaworld_starts, registry, rendering
 from experiments.envs.metaworld_tasks import DIFFICULTIES, SETS, TASKS, tasks_of
 from experiments.envs.vector import make_vector
-from experiments.evaluation import environment_facts, environment_of, evaluate_seeds
-from worldmodels.episodes import Episode
+from experiments.data.evaluation import environment_facts, environment_of, evaluate_seeds
+from worldmodels.data.episodes import Episode
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype(np.float32)
 

@@ -1,0 +1,1 @@
+"""What finished runs have scored: statistics, tables, figures and the report."""

@@ -1,0 +1,158 @@
+"""What imitation depends on: finished runs compared by data, model size and updates.
+
+    python -m experiments.analysis.curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
+
+Reads what each run was given from its config and that of its world model, and writes `runs.{md,csv}` and one figure
+for every setting in which runs differ that share all others. The demonstrations with their true actions serve the
+analysis: how far inferred actions are from them, and whether the model finds them more or less likely.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from aime.analysis import action_evidence
+from experiments.analysis import figures
+from experiments.drawing import style
+from worldmodels.files import write_atomically
+from experiments.models.loading.main import launch
+from experiments.models.loading import load_run, read_config
+from worldmodels.data.dataset import SequenceDataset, sample
+from worldmodels.data.episodes import episode_paths, load_episodes
+from worldmodels.training import select_seed
+
+SETTINGS = {
+    "episodes": "episodes of embodiment data",
+    "units": "units of the world model",
+    "model_updates": "updates of the world model",
+    "demonstrations": "demonstrations",
+    "policy_updates": "updates of the policy",
+}
+ANALYSIS = ("evidence_true", "evidence_inferred", "action_mse")
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Writes the table and the figures.
+
+    Returns:
+      {"rows": one dict per run, "figures": paths}.
+    """
+    if not config.runs or not config.demonstrations:
+        raise ValueError(
+            "Name finished runs of experiments.methods.imitate with --config.runs=DIR,DIR and demonstrations "
+            "with actions with --config.demonstrations=DIR."
+        )
+    workdir = pathlib.Path(workdir).expanduser()
+    rows = [row_of(path, config) for path in config.runs]
+    write_table(rows, workdir / "runs")
+    paths = [draw(config.title, rows, setting, workdir) for setting in SETTINGS]
+    return {"rows": rows, "figures": [str(path) for path in paths if path]}
+
+
+def row_of(path: str, config) -> dict:
+    """What a run was given and what it reached; scores and analysis are lists over seeds."""
+    run_config = read_config(pathlib.Path(path))
+    done = pathlib.Path(path) / "DONE"
+    if not done.is_file():
+        raise ValueError(f"{path} is not finished; run its command again.")
+    model_config = read_config(pathlib.Path(run_config["model"]))
+    num_episodes = model_config["num_episodes"] or len(episode_paths(model_config["embodiment"]))
+    num_demonstrations = run_config["num_demonstrations"] or len(episode_paths(run_config["demonstrations"]))
+    return {
+        "run": pathlib.Path(path).name,
+        "episodes": num_episodes,
+        "units": model_config["world_model"]["rssm"]["deter_size"],
+        "model_updates": model_config["num_updates"],
+        "demonstrations": num_demonstrations,
+        "policy_updates": run_config["num_updates"],
+        "by_expert": json.loads(done.read_text())["by_expert"],
+        **analysis(path, config),
+    }
+
+
+def analysis(path: str, config) -> dict[str, list[float]]:
+    """{name: one value per seed} of `action_evidence` on windows of the demonstrations."""
+    loaded = load_run(path)
+    first_action = loaded.config["loss"]["first_action"]
+    episodes = load_episodes(config.demonstrations)
+    sensors = [name for name in loaded.world_models.inputs]
+    data = SequenceDataset.create(episodes, length=loaded.config["length"], sensors=sensors)
+    batch = sample(data, jax.random.key(config.seed), config.batch_size)
+    key = jax.random.key(config.seed + 1)
+    evidence = jax.jit(
+        lambda model, policy: action_evidence(model, policy, batch, key, first_action=first_action)
+    )
+    seeds = [
+        evidence(select_seed(loaded.world_models, i), select_seed(loaded.policies, i))
+        for i in range(loaded.num_seeds)
+    ]
+    return {name: [float(seed[name]) for seed in seeds] for name in ANALYSIS}
+
+
+def curves_over(rows: list[dict], setting: str) -> dict[tuple, list[dict]]:
+    """Groups of runs that differ in `setting` alone: {their other settings: runs by setting}."""
+    others = [name for name in SETTINGS if name != setting]
+    groups: dict[tuple, list[dict]] = {}
+    for row in sorted(rows, key=lambda row: row[setting]):
+        groups.setdefault(tuple(row[name] for name in others), []).append(row)
+    return {key: group for key, group in groups.items() if len({row[setting] for row in group}) > 1}
+
+
+def draw(title: str, rows: list[dict], setting: str, workdir: pathlib.Path) -> pathlib.Path | None:
+    """The figure of one setting, or None if no runs differ in it alone."""
+    groups = curves_over(rows, setting)
+    if not groups:
+        return None
+    others = [name for name in SETTINGS if name != setting]
+    series = {}
+    for key, group in groups.items():
+        differing = [i for i in range(len(others)) if len({other[i] for other in groups}) > 1]
+        label = ", ".join(f"{key[i]} {others[i].replace('_', ' ')}" for i in differing)
+        series[f"AIME, {label}" if label else "AIME"] = figures.Points(
+            x=[row[setting] for row in group], seeds=[row["by_expert"] for row in group]
+        )
+    figure = figures.score_curve(series, x_label=SETTINGS[setting], title=title)
+    path = workdir / f"score_by_{setting}"
+    style.save_figure(figure, path)
+    return path
+
+
+def write_table(rows: list[dict], path: pathlib.Path) -> None:
+    """`path`.csv with every number and `path`.md with means over seeds."""
+    names = ["run", *SETTINGS, "by_expert", *ANALYSIS]
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([" ".join(map(str, x)) if isinstance(x := row[name], list) else x for name in names])
+    headings = ["Run", *(name.replace("_", " ") for name in SETTINGS), "% of expert", "by seed"]
+    headings += ["evidence, true actions", "evidence, inferred", "action MSE"]
+    lines = ["| " + " | ".join(headings) + " |", "|--" * len(headings) + "|"]
+    for row in rows:
+        seeds = " ".join(f"{value:.0f}" for value in row["by_expert"])
+        cells = [str(row[name]) for name in ("run", *SETTINGS)] + [f"{np.mean(row['by_expert']):.1f}", seeds]
+        cells += [f"{np.mean(row[name]):.3g}" for name in ANALYSIS]
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        "Evidence in nats per record of the demonstrations, higher is more likely; means over seeds.",
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path.with_suffix(".csv"), buffer.getvalue())
+    write_atomically(path.with_suffix(".md"), "\n".join(lines) + "\n")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="curves")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Looks at the world model of a finished run: what it sees, foresees and makes of sequences.
+
+    python -m experiments.analysis.inspect_run --run=DIR
+    python -m experiments.analysis.inspect_run --run=DIR --config.data=OTHER_EPISODES --workdir=ELSEWHERE
+
+Works on runs of `experiments.methods.pretrain`, on their embodiment data, and of `experiments.methods.imitate`, on their demonstrations
+with the actions that the policy infers. Writes videos and figures into `DIR/videos` and `DIR/figures`, the numbers to
+`DIR/inspection.json`, and all of it to TensorBoard.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from aime.inference import infer_actions
+from experiments.models import inspection, world_models
+from experiments.data.evaluation import environment_of
+from experiments.models.loading.main import launch
+from experiments.models.loading.metrics import read_rows
+from experiments.models.loading import load_run, load_world_model, read_config
+from worldmodels.data.dataset import SequenceDataset, sample
+from worldmodels.data.episodes import load_episodes
+from worldmodels.structures import SequenceBatch
+
+
+def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
+    """Looks at one model of the run in directory `run`.
+
+    Returns:
+      What `inspection.write` does; on demonstrations with true actions also "action_mse" of the inferred ones.
+    """
+    if not run:
+        raise ValueError("Which run? Pass its directory: --run=DIR.")
+    path = pathlib.Path(run).expanduser()
+    check_windows(config)
+    model, policy, run_config = load(path, config.model_seed)
+    batch, metadata, env_name, env_options = windows(config, run_config, model, architecture_of(path))
+    extra, title = {}, "on embodiment data"
+    if policy is not None:
+        batch, extra, title = with_inferred_actions(model, policy, batch)
+    folder = pathlib.Path(workdir).expanduser() if workdir else path
+    updates = [row["update"] for row in read_rows(folder / "metrics.jsonl")]
+    result = inspection.write(
+        folder,
+        model,
+        batch,
+        env_name=env_name,
+        metadata=metadata,
+        context=min(config.context, batch.batch_shape[1] // 2),
+        update=max(updates, default=run_config["num_updates"]),
+        title=title,
+        render_options=env_options if config.render else None,
+    )
+    print(json.dumps(result | extra, indent=2))
+    print(f"Written: {folder}/inspection.json, {folder}/figures, {folder}/videos")
+    return result | extra
+
+
+def check_windows(config) -> None:
+    """An error for windows in which nothing can be foreseen."""
+    if config.windows < 1:
+        raise ValueError(f"windows is {config.windows}; look at one at least.")
+    if config.length is not None and config.length < 2:
+        raise ValueError(f"length is {config.length}; a window has two records at least.")
+    if config.context < 1:
+        raise ValueError(f"context is {config.context}; a prediction sees one record at least.")
+
+
+def architecture_of(path: pathlib.Path) -> dict:
+    """What the world model of a run was built of: its own, or the one that its config names."""
+    if (path / world_models.ARCHITECTURE).is_file():
+        return world_models.read_architecture(path, world_models.ARCHITECTURE)
+    return world_models.resolve(read_config(path)["model"]).architecture
+
+
+def load(path: pathlib.Path, seed: int):
+    """(world model, policy or None, config) of a run."""
+    run_config = read_config(path)
+    if (path / world_models.POLICY).is_file():
+        loaded = load_run(path)
+        return loaded.world_model(seed), loaded.policy(seed), run_config
+    if (path / world_models.ARCHITECTURE).is_file():
+        return load_world_model(path, seed), None, run_config
+    raise ValueError(
+        f"{path} has no world model; pass a finished run of experiments.methods.pretrain or experiments.methods.imitate."
+    )
+
+
+def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
+    """(batch, metadata, environment, its options): some windows of the data of a run, or of the config's."""
+    pretrained = "demonstrations" not in run_config
+    folders = (config.data or run_config["embodiment" if pretrained else "demonstrations"]).split(",")
+    (first,) = load_episodes(folders, limit=1, images_on_disk=True)
+    world_models.check_body(arch, [first], "data")
+    env_name, env_options = environment_of(run_config["env"], [first])
+    wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
+    sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]
+    keys = (*sensors, "pre_action")
+    episodes = load_episodes(folders, config.num_episodes, keys, mode="uniform")
+    with_actions = all(e.records["pre_action"].shape[-1] == model.action_size for e in episodes)
+    data = SequenceDataset.create(
+        episodes, length=config.length or run_config["length"], sensors=sensors, with_actions=with_actions
+    )
+    return (
+        sample(data, jax.random.key(config.seed), config.windows),
+        first.metadata,
+        env_name,
+        env_options,
+    )
+
+
+def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[SequenceBatch, dict, str]:
+    """The batch with the policy's explanation of it for actions, what is known of their error, and a title."""
+    infer = jax.jit(lambda model, policy, batch: infer_actions(model, policy, batch).actions)
+    actions = infer(model, policy, batch.without_actions())
+    extra = {}
+    if batch.prev_action is not None:
+        extra["action_mse"] = float(np.mean((actions - batch.prev_action) ** 2))
+    return batch.replace(prev_action=actions), extra, "of demonstrations, with inferred actions"
+
+
+def main() -> None:
+    """Command line."""
+    launch(
+        run, default_config="inspect", default_workdir="", flags={"run": "Directory of the run to look at."}
+    )
+
+
+if __name__ == "__main__":
+    main()

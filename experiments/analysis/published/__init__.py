@@ -1,0 +1,1 @@
+"""Published results as data; `experiments.analysis.published_results` reads them."""

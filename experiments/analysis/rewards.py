@@ -1,0 +1,123 @@
+"""Plots true returns against surrogate returns over folders of episodes.
+
+    python -m experiments.analysis.rewards --config=experiments/configs/rewards.py --config.run=DIR --config.episodes=DIR,DIR
+    python -m experiments.analysis.rewards --config=experiments/configs/rewards.py:small --config.reward.name=viper \
+        --config.reward.model=DIR --config.model=DIR --config.demonstrations=DIR --config.episodes=DIR --workdir=DIR
+
+With `run`, a run of `experiments.methods.online`, the reward is as that run has learnt it; without, as at the start, and what
+it learns from the first episode (the scale of `ot`) holds for all others too. Writes
+`rewards.json` (returns and their rank correlation) and `figures/rewards.{png,pdf}`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.models import world_models
+from experiments.models.loading.main import launch
+from experiments.methods.online_checks import read_settings
+from experiments.methods.online_learner import OnlineLearner, whole_episode
+from experiments.models.loading.directory import RunDirectory
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.episodes import Episode, load_episodes
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Scores every episode of the folders `config.episodes`.
+
+    Returns:
+      {"rank_correlation": over all, "returns": {folder: {"true": [N], "surrogate": [N]}}}.
+    """
+    with RunDirectory(workdir, config, fresh=fresh) as directory:
+        return directory.result or compare(directory)
+
+
+def compare(directory: RunDirectory) -> dict:
+    """The comparison in an opened directory."""
+    from experiments.drawing import style
+    from experiments.analysis import reward_figure  # matplotlib is slow to import
+
+    config = directory.config
+    folders = [folder.strip() for folder in config["episodes"].split(",") if folder.strip()]
+    if not folders:
+        raise ValueError("Which episodes? Pass folders separated by commas: --config.episodes=DIR,DIR.")
+    learner = learner_of(config)
+    if learner.reward is None:
+        raise ValueError("There is no surrogate reward to plot; choose one with --config.reward.name.")
+    returns, state = {}, learner.reward_state
+    for name, folder in zip(labels(folders), folders, strict=True):
+        episodes = load_episodes(folder, limit=config["limit"])
+        check_episodes(learner, episodes, f"episodes of {folder}")
+        scored, state = surrogate_returns(learner, state, episodes)
+        returns[name] = ([episode.return_ for episode in episodes], scored)
+    true, scored = (np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1))
+    figure = reward_figure.true_against_surrogate(
+        returns, surrogate=learner.reward.head, title="Surrogate reward"
+    )
+    style.save_figure(figure, directory / "figures" / "rewards")
+    result = {
+        "rank_correlation": reward_figure.rank_correlation(true, scored),
+        "returns": {name: {"true": a, "surrogate": b} for name, (a, b) in returns.items()},
+    }
+    print(f"Rank correlation of true and surrogate return: {result['rank_correlation']:.3f}", flush=True)
+    return directory.mark_done(result)
+
+
+def learner_of(config: Mapping) -> OnlineLearner:
+    """The learner of the run that the config names, as it was at its newest checkpoint; or a new one."""
+    settings = dict(config)
+    if config["run"]:
+        path = Path(config["run"]).expanduser()
+        settings = read_settings(path)
+    if not settings["demonstrations"]:
+        raise ValueError("A surrogate reward comes from demonstrations; pass --config.demonstrations=DIR.")
+    settings["embodiment"] = ""  # not needed to score
+    settings["regularizer"] = dict(settings["regularizer"], label=False)
+    demonstrations = load_episodes(settings["demonstrations"], limit=settings["num_demonstrations"])
+    learner = OnlineLearner(settings, demonstrations)
+    if config["run"]:
+        restored = Checkpoints(path / "checkpoints").restore(learner.state)
+        if restored is None:
+            raise ValueError(f"{path} holds no checkpoint yet; run its command first.")
+        learner.state = restored[1]
+    return learner
+
+
+def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: str) -> None:
+    """Raises a ValueError in one sentence if episodes are of another body, or lack what the reward may score."""
+    world_models.check_body(learner.architecture, episodes, what)
+    missing = sorted({name for name in learner.reward.sensors for e in episodes if name not in e.records})
+    if missing:
+        raise ValueError(
+            f"The {what} lack {', '.join(missing)}, which the reward scores; choose episodes with the sensors of the "
+            "demonstrations."
+        )
+
+
+def surrogate_returns(
+    learner: OnlineLearner, state, episodes: Sequence[Episode]
+) -> tuple[list[float], object]:
+    """Sums of the rewards that episodes get one after the other, and the reward's state after them."""
+    returns = []
+    for episode in episodes:
+        values, state = learner.reward.score(state, learner.model, whole_episode(episode, learner.sensors))
+        returns.append(float(np.sum(values)))
+    return returns, state
+
+
+def labels(folders: list[str]) -> list[str]:
+    """Short names of folders: the last part of the path that is not "episodes", numbered where two are alike."""
+    names = [next((part for part in reversed(Path(f).parts) if part != "episodes"), f) for f in folders]
+    return [f"{name} {i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="rewards", default_workdir="runs/rewards")
+
+
+if __name__ == "__main__":
+    main()

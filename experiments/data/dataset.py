@@ -1,0 +1,313 @@
+"""Looks at folders of episodes: statistics, checks; and makes new ones: mixes, images, videos.
+
+    python -m experiments.data.dataset --config=experiments/configs/dataset.py:check --config.data=DIR
+
+The presets say what is done; experiments/configs/dataset.py lists them.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments.drawing import video
+from experiments.data.drawn_checks import NO_PHYSICS_STATE, first_record, last_record, start_of, turned
+from experiments.envs import registry, rendering
+from experiments.envs.render_pool import RenderPool
+from experiments.data.checks import check_file
+from experiments.models.loading.main import launch
+from experiments.models.loading.progress import Progress
+from experiments.models.loading.directory import RunDirectory
+from worldmodels.data.episode_folders import check_apart, mix_folders, setup_of, summarise_folder
+from worldmodels.data.episodes import (
+    Episode,
+    EpisodeError,
+    read_episode,
+    some_episode_paths,
+    stack_records,
+    write_episode,
+)
+
+_SHOWN = 20  # problems that are printed
+
+
+def run(config, workdir: str = "", *, fresh: bool = False) -> dict:
+    """Does `config.do` (experiments/configs/dataset.py) with the episodes of `config.data`.
+
+    Returns:
+      What was found or made; see the function of each action.
+
+    Raises:
+      ValueError: no data, no workdir where one is needed, or files that are not as they should be.
+    """
+    if config.do not in _ACTIONS:
+        raise ValueError(f"Unknown action {config.do!r}. Known: {', '.join(_ACTIONS)}.")
+    folders = [folder for folder in config.data.split(",") if folder]
+    if not folders and config.do != "rates":
+        raise ValueError("Which episodes? Pass --config.data=DIR, or several: --config.data=DIR,DIR.")
+    check_numbers(config)
+    return _ACTIONS[config.do](config, folders, workdir, fresh)
+
+
+def check_numbers(config) -> None:
+    """Raises a ValueError for a number of the config, where the action has it, that nothing could be drawn with."""
+    for name, what in (("image_size", "pixels"), ("workers", "processes")):
+        if name in config and config[name] < 1:
+            raise ValueError(f"{name} is {config[name]}; pass a positive number of {what}: --config.{name}.")
+    fps = config.get("fps")
+    if fps is not None and not 0 < fps < math.inf:
+        raise ValueError(
+            f"fps is {fps}; pass a positive number of frames per second, --config.fps, or none for the speed of the "
+            "simulation."
+        )
+
+
+def statistics(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Prints a line per folder that holds episode files; returns {folder: `summarise_folder`}."""
+    parents = {path.parent: None for folder in folders for path in some_episode_paths(folder)}
+    summaries = {str(parent): summarise_folder(parent) for parent in parents}
+    print("| Folder | Episodes | Records | Length | Return | Lowest | Highest | Success |")
+    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+    for name, s in summaries.items():
+        success = "" if s["success_rate"] is None else f"{100 * s['success_rate']:.0f} %"
+        spread = (
+            f"{s['return_mean']:.1f} ± {s['return_std']:.1f} | {s['return_min']:.1f} | {s['return_max']:.1f}"
+        )
+        print(
+            f"| {name} | {s['num_episodes']} | {s['num_records']} | {s['length_mean']:.1f} | {spread} | {success} |"
+        )
+    return summaries
+
+
+def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Checks every file; prints what is wrong and what is unusual.
+
+    Returns:
+      {"files": number, "problems": {path: [sentences]}, "notes": {sentence: number of files}}.
+
+    Raises:
+      EpisodeError: there are problems.
+    """
+    problems: dict[str, list[str]] = {}
+    notes: dict[str, int] = {}
+    reference: dict[Path, tuple[Path, dict, dict]] = {}
+    usable: list[tuple[Path, Episode]] = []
+    paths = [path for folder in folders for path in some_episode_paths(folder)]
+    start = start_of(config.env) if config.draw and config.env else None
+    with Progress(len(paths), "Checking files") as bar:
+        for path in paths:
+            episode, found, unusual = check_file(path)
+            if episode is not None:
+                different, unlike = _unlike(reference, path, episode)
+                found, unusual = found + different, unusual + unlike
+                if "image" in episode.records and "physics_state" in episode.records:
+                    usable.append((path, last_record(episode)))
+                elif start is not None and "image" in episode.records:
+                    usable.append((path, first_record(episode, config.env, start)))
+                elif config.draw and "image" in episode.records:
+                    unusual.append(NO_PHYSICS_STATE)
+            if found:
+                problems[str(path)] = found
+            for note in unusual:
+                notes[note] = notes.get(note, 0) + 1
+            bar.update(1)
+    if config.draw:
+        for path, sentence in turned(usable):
+            problems.setdefault(str(path), []).append(sentence)
+    for note, number in notes.items():
+        print(f"Note: in {number} of {len(paths)} files {note}.")
+    for path, sentence in list((p, s) for p, sentences in problems.items() for s in sentences)[:_SHOWN]:
+        print(f"{path}: {sentence.rstrip('.')}.")
+    if problems:
+        raise EpisodeError(
+            f"{len(problems)} of {len(paths)} files are not as they should be; the lines above say why."
+        )
+    print(f"All {len(paths)} files are as they should be.")
+    return {"files": len(paths), "problems": problems, "notes": notes}
+
+
+def _unlike(reference: dict, path: Path, episode: Episode) -> tuple[list[str], list[str]]:
+    """In what a file differs from the first of its folder: what is wrong, and what is only unusual."""
+    shapes = {name: value.shape[1:] for name, value in episode.records.items()}
+    first, expected, metadata = reference.setdefault(path.parent, (path, shapes, episode.metadata))
+    wrong = [f"lacks {name}, which {first.name} has" for name in sorted(expected.keys() - shapes)]
+    wrong += [f"has {name}, which {first.name} lacks" for name in sorted(shapes.keys() - expected)]
+    wrong += [
+        f"{name!r} has shape {list(shapes[name])} per record, in {first.name} {list(expected[name])}"
+        for name in sorted(shapes.keys() & expected)
+        if shapes[name] != expected[name]
+    ]
+    here, there = setup_of(episode.metadata), setup_of(metadata)
+    wrong += [
+        f"the {name} is {here[name]}, in {first.name} {there[name]}"
+        for name in here
+        if name in there and here[name] != there[name]
+    ]
+    tasks = [str(each.get("environment")) for each in (metadata, episode.metadata)]
+    other_task = tasks[0] != tasks[1] and here.get("domain") == there.get("domain")
+    return wrong, [f"the task is {tasks[1]}, in {first.name} {tasks[0]}"] if other_task else []
+
+
+def mix(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Copies some episodes of several folders into WORKDIR/episodes; returns `summarise_folder` of it."""
+    target = Path(_required(workdir)) / "episodes"
+    mix_folders(folders, target, limit=config.limit, mode=config.mode, seed=config.seed)
+    print(f"{target} holds the mix.")
+    return summarise_folder(target)
+
+
+def render(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Copies episodes into WORKDIR/episodes with `image` drawn from their physics states; continues if interrupted.
+
+    Episodes without physics states, such as those of TD-MPC2, are played again from their first observation, where the
+    environment can be put into it.
+
+    Returns:
+      {"num_episodes": number, "num_images": number drawn by this call}.
+    """
+    check_apart(folders, Path(_required(workdir)) / "episodes")
+    with RunDirectory(_required(workdir), config, fresh) as directory:
+        pairs = list(_sources_and_targets(folders, directory / "episodes"))
+        missing = [(source, target) for source, target in pairs if not target.exists()]
+        num_images = 0
+        with Progress(len(pairs), "Rendering", initial=len(pairs) - len(missing)) as bar:
+            for name, group in itertools.groupby(missing, key=lambda pair: _environment_of(pair[0])):
+                for target, episode in _rendered(config, name, group, workers=config.workers):
+                    write_episode(target, episode)
+                    num_images += episode.num_records
+                    bar.update(1)
+                    directory.stop_if_interrupted()
+        return directory.mark_done({"num_episodes": len(pairs), "num_images": num_images})
+
+
+def _sources_and_targets(folders: Sequence[str], target: Path) -> Iterator[tuple[Path, Path]]:
+    """Files under the same names, below a folder of its own for each source if there are several."""
+    for number, folder in enumerate(folders):
+        root = target if len(folders) == 1 else target / str(number)
+        for path in some_episode_paths(folder):
+            yield path, root / path.relative_to(Path(folder).expanduser())
+
+
+def _environment_of(path: Path) -> str:
+    """The environment that a file names."""
+    name = read_episode(path, keys=()).metadata.get("environment")
+    if not name:
+        raise EpisodeError(f"{path} does not say which environment it is from, so that nothing can be drawn.")
+    if registry.imports_code(name):
+        raise EpisodeError(
+            f"{path} names the environment {name!r}, which would import code of its choice, so that nothing is drawn; "
+            "draw what you trust in Python, with experiments.envs.render_pool.RenderPool."
+        )
+    return name
+
+
+def _rendered(
+    config, name: str, pairs: Iterator[tuple[Path, Path]], *, workers: int
+) -> Iterator[tuple[Path, Episode]]:
+    """(target, episode with images) of one environment, drawn by several processes."""
+    size = (config.image_size, config.image_size)
+    how = rendering.describe(size, config.camera, config.render_quality)
+    episodes: dict[Path, Episode] = {}
+    options = dict(size=size, camera=config.camera, quality=config.render_quality)
+    with RenderPool(name, workers, **options) as pool:
+
+        def jobs():
+            for source, target in pairs:
+                episodes[target] = episode = read_episode(source)
+                yield target, _drawing_call(pool, episode, source)
+
+        for target, drawn in pool.at_once(jobs()):
+            episode = episodes.pop(target)
+            metadata = {**episode.metadata, "rendering": how}
+            if isinstance(drawn, tuple):
+                yield target, _played_again(episode, *drawn, metadata)
+            else:
+                yield target, Episode({**episode.records, "image": drawn}, metadata)
+
+
+def _drawing_call(pool: RenderPool, episode: Episode, source: Path) -> Callable:
+    """What draws an episode: from its physics states, or by playing it again from its first observation."""
+    records = episode.records
+    if "physics_state" in records:
+        return functools.partial(pool.render, records["physics_state"], episode.metadata.get("seed"))
+    if "state" in records and records["pre_action"].size:
+        return functools.partial(pool.replay, records["state"][0], records["pre_action"])
+    raise EpisodeError(
+        f"{source} has no physics_state to draw from, nor `state` and actions to be played again by; published files "
+        "have none, and demonstrations without actions are stripped of it."
+    )
+
+
+def _played_again(episode: Episode, records: list, physics_states: list, metadata: dict) -> Episode:
+    """The episode as the simulator played it: all of its records, since pictures and sensors must agree.
+
+    The metadata keep how far `state` went from the stored one, because simulators of other versions differ.
+    """
+    stacked = stack_records(records)
+    if physics_states[0] is not None:
+        stacked["physics_state"] = np.stack(physics_states)
+    stacked["is_last"] = np.arange(len(records)) == len(records) - 1
+    error = np.abs(stacked["state"] - episode.records["state"][: len(records)]).max()
+    return Episode(stacked, {**metadata, "played_again": True, "state_error": float(error)})
+
+
+def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Writes one episode as a video; returns {"path", "num_frames"}."""
+    if config.format not in ("mp4", "gif"):
+        raise ValueError(f"Unknown format {config.format!r}. Known: mp4, gif.")
+    paths = some_episode_paths(folders[0])
+    if not 0 <= config.episode < len(paths):
+        raise ValueError(
+            f"{folders[0]} holds {len(paths)} episodes, numbered from 0; there is no {config.episode}."
+        )
+    episode = read_episode(paths[config.episode])
+    if config.recorded and "image" in episode.records:
+        frames = episode.records["image"]
+        frames = video.enlarged(frames, max(1, config.image_size // frames.shape[1]))
+    else:
+        name = _environment_of(paths[config.episode])
+        pair = (paths[config.episode], Path())
+        (_, drawn), *_ = _rendered(config, name, iter([pair]), workers=1)
+        frames = drawn.records["image"]
+    fps = config.fps or 1 / episode.metadata.get("control_seconds", 0.04)
+    path = Path(_required(workdir)) / f"episode.{config.format}"
+    {"mp4": video.write_mp4, "gif": video.write_gif}[config.format](path, np.asarray(frames), fps)
+    print(f"{path}: {len(frames)} frames of {paths[config.episode]}, return {episode.return_:.1f}.")
+    return {"path": str(path), "num_frames": len(frames)}
+
+
+def rates(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
+    """Measures this machine: WORKDIR/rendering.md and data.md; returns the numbers."""
+    from experiments import data_rates  # imports jax, which nothing else here needs
+
+    return data_rates.write(config, Path(_required(workdir)))
+
+
+def _required(workdir: str) -> str:
+    if not workdir:
+        raise ValueError("Where shall it be written? Pass --workdir=DIR.")
+    return str(Path(workdir).expanduser())
+
+
+_ACTIONS = {
+    "statistics": statistics,
+    "check": check,
+    "mix": mix,
+    "render": render,
+    "export": export,
+    "rates": rates,
+}
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_workdir="")
+
+
+if __name__ == "__main__":
+    main()

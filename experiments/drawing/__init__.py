@@ -1,0 +1,1 @@
+"""Figures' style, videos, and pictures of what a world model sees."""

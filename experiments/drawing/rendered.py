@@ -1,0 +1,317 @@
+"""Episodes drawn again from their physics states, side by side with labels.
+
+Rendering runs in a process of its own with a watchdog: an OpenGL driver that crashes or hangs costs a video
+and a sentence that says why, never the run. The module imports neither jax nor a simulator.
+"""
+
+import contextlib
+import json
+import math
+import os
+import selectors
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+STALL_SECONDS = 150.0  # without a sign of life; longer than both OpenGL backends may take to be tried.
+
+_INK, _MUTED, _PAPER = "#222222", "#5c5c5c", "#ffffff"
+_GAP = 6  # white pixels between two columns
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One column of the video.
+
+    Attributes:
+      label: written above.
+      states: [T, P] physics states, as `Environment.physics_state` gave them.
+      rewards: [T] reward on arrival at each state, for a running return above; None for none.
+    """
+
+    label: str
+    states: np.ndarray
+    rewards: np.ndarray | None = None
+
+
+@dataclass(frozen=True)
+class RenderedVideo:
+    """Frames, or the sentence why there are none.
+
+    Attributes:
+      frames: [T, H, W, 3] uint8, or None.
+      fps: frames per second at the speed of the simulation; 0 without frames.
+      why_not: empty where there are frames.
+    """
+
+    frames: np.ndarray | None
+    fps: float
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
+class RenderedClips:
+    """The pictures of every clip, or the sentence why there are none.
+
+    Attributes:
+      columns: per clip [T, H, W, 3] uint8, or None.
+      fps: frames per second at the speed of the simulation.
+      stride: every how many states a picture was drawn.
+      why_not: empty where there are pictures.
+    """
+
+    columns: list[np.ndarray] | None
+    fps: float
+    stride: int = 1
+    why_not: str = ""
+
+
+class _RenderingFailed(Exception):
+    """The process that renders did not bring its frames."""
+
+
+def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) -> RenderedVideo:
+    """Draws episodes next to each other with labels, at the speed of the simulation.
+
+    A clip that ends early holds its last frame, faded.
+
+    Args:
+      env_name: as in `experiments.envs.registry`.
+      clips: from left to right.
+      **options: of `render_clips`; the labels come on top of the height.
+
+    Raises:
+      ValueError: no clips.
+    """
+    rendered = render_clips(env_name, clips, **options)
+    if rendered.columns is None:
+        return RenderedVideo(None, 0.0, rendered.why_not)
+    length = max(len(column) for column in rendered.columns)
+    labelled = [
+        _labelled(frames, clip, rendered.stride, length)
+        for frames, clip in zip(rendered.columns, clips, strict=True)
+    ]
+    gap = np.full((length, labelled[0].shape[1], _GAP, 3), 255, np.uint8)
+    parts = [part for column in labelled for part in (gap, column)][1:]
+    return RenderedVideo(np.concatenate(parts, axis=2), rendered.fps)
+
+
+def render_clips(
+    env_name: str,
+    clips: Sequence[Clip],
+    *,
+    height: int = 240,
+    width: int = 320,
+    camera: int | str | None = None,
+    seconds: float | None = 10.0,
+    max_fps: float = 30.0,
+    env_options: Mapping[str, Any] | None = None,
+    stall_seconds: float = STALL_SECONDS,
+) -> RenderedClips:
+    """Draws each clip.
+
+    If the process fails with the OpenGL backend that was found, OSMesa (software) is tried before giving up.
+
+    Args:
+      env_name: as in `experiments.envs.registry`.
+      clips: what to draw.
+      height, width: pixels of each picture.
+      camera: of the environment; None means the published one.
+      seconds: simulated time after which clips are cut; None shows everything.
+      max_fps: frames are left out evenly until there are at most so many per second.
+      env_options: further arguments of `registry.make`, e.g. action_repeat; JSON values.
+      stall_seconds: the process is killed when it shows no sign of life for so long.
+
+    Raises:
+      ValueError: no clips.
+    """
+    if not clips:
+        raise ValueError("There are no clips to render; pass one Clip per column.")
+    empty = [clip.label for clip in clips if clip.states is None or not len(clip.states)]
+    if empty:
+        return RenderedClips(
+            None, 0.0, why_not=f"No video: the episodes of {', '.join(empty)} have no physics states."
+        )
+    request = {
+        "env_name": env_name,
+        "options": dict(env_options or {}),
+        "size": [height, width],
+        "camera": camera,
+        "seconds": seconds,
+        "max_fps": max_fps,
+    }
+    try:
+        columns, fps, stride = _render_with_fallback(request, clips, stall_seconds)
+    except (_RenderingFailed, OSError) as error:
+        why = f"No video of {env_name}: {error}; python -m experiments.speed.doctor shows what is missing."
+        return RenderedClips(None, 0.0, why_not=why)
+    return RenderedClips(columns, fps, stride)
+
+
+# The process that asks -------------------------------------------------------------------------------------
+
+
+def _render_with_fallback(
+    request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float
+) -> tuple[list[np.ndarray], float, int]:
+    """Frames of each clip, frames per second, and every how many states a frame was drawn."""
+    wished = os.environ.get("MUJOCO_GL", "").strip().lower()
+    try:
+        return _render_in_process(request, clips, stall_seconds, {})
+    except _RenderingFailed as error:
+        if wished:
+            raise
+        with contextlib.suppress(_RenderingFailed):
+            return _render_in_process(request, clips, stall_seconds, {"MUJOCO_GL": "osmesa"})
+        raise error
+
+
+def _render_in_process(
+    request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float, variables: Mapping[str, str]
+) -> tuple[list[np.ndarray], float, int]:
+    from experiments.envs import registry
+
+    name = request["env_name"]
+    try:
+        entry_point = None if ":" in name else registry.entry_point(name)
+    except ValueError as error:
+        raise _RenderingFailed(str(error).rstrip(".")) from error
+    with tempfile.TemporaryDirectory(prefix="render-") as folder:
+        (Path(folder) / "request.json").write_text(json.dumps({**request, "entry_point": entry_point}))
+        for index, clip in enumerate(clips):
+            np.save(Path(folder) / f"states{index}.npy", np.asarray(clip.states, np.float64))
+        _run_watched([sys.executable, "-m", __name__, folder], folder, stall_seconds, variables)
+        answer = json.loads((Path(folder) / "answer.json").read_text())
+        columns = [np.load(Path(folder) / f"frames{index}.npy") for index in range(len(clips))]
+    return columns, answer["fps"], answer["stride"]
+
+
+def _run_watched(
+    command: Sequence[str], folder: str, stall_seconds: float, variables: Mapping[str, str]
+) -> None:
+    """Runs a command that prints as it works; _RenderingFailed if it fails, crashes or falls silent."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
+    with open(Path(folder) / "stderr", "w+") as stderr:
+        process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,  # so that the process and its children can be killed together
+        )
+        try:
+            silent = _falls_silent(process, stall_seconds)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            code = process.wait()
+            process.stdout.close()
+        if silent:
+            raise _RenderingFailed(f"the renderer hung for {stall_seconds:.0f} s and was stopped")
+        if code:
+            raise _RenderingFailed(_reason(code, Path(stderr.name).read_text(errors="replace")))
+
+
+def _falls_silent(process: subprocess.Popen, stall_seconds: float) -> bool:
+    """Waits until the process closes its output (False) or prints nothing for too long (True)."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while selector.select(stall_seconds):
+            if not os.read(process.stdout.fileno(), 4096):
+                try:
+                    process.wait(timeout=stall_seconds)
+                except subprocess.TimeoutExpired:
+                    return True
+                return False
+    return True
+
+
+def _reason(code: int, stderr: str) -> str:
+    if code < 0:
+        return f"the renderer crashed ({signal.Signals(-code).name})"
+    lines = stderr.strip().splitlines()
+    return lines[-1][:400].rstrip(".") if lines else f"the renderer ended with code {code}"
+
+
+# Labels ----------------------------------------------------------------------------------------------------
+
+
+def _labelled(frames: np.ndarray, clip: Clip, stride: int, length: int) -> np.ndarray:
+    """Adds a strip with label and running return, and fades the last frame up to `length`."""
+    returns = None if clip.rewards is None else np.cumsum(np.asarray(clip.rewards, np.float64))[::stride]
+    strips = []
+    for index in range(len(frames)):
+        if returns is not None or not strips:
+            text = "" if returns is None else f"return {returns[min(index, len(returns) - 1)]:.0f}"
+            strip = _strip(clip.label, text, frames.shape[2])
+        strips.append(strip)
+    video = np.concatenate([np.stack(strips), frames], axis=1)
+    ended = video[-1:].copy()
+    ended[:, strips[0].shape[0] :] = 255 - (255 - ended[:, strips[0].shape[0] :]) // 2
+    return np.concatenate([video, np.repeat(ended, length - len(video), axis=0)])
+
+
+def _strip(label: str, right: str, width: int) -> np.ndarray:
+    """A line of text, uint8 [h, width, 3]: the label at the left, shrunk to fit, and `right` at the right."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    size = max(9, width // 20)
+    height = 2 * size
+    image = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default(size)
+    room = width - 2 * (size // 2) - (draw.textlength(right, font=font) + size if right else 0)
+    shrunk = size
+    while shrunk > 7 and draw.textlength(label, font=ImageFont.load_default(shrunk)) > room:
+        shrunk -= 1
+    label_font = ImageFont.load_default(shrunk)
+    while len(label) > 1 and draw.textlength(label, font=label_font) > room:
+        label = label[:-2] + "…"
+    draw.text((size // 2, height // 2), label, _INK, font=label_font, anchor="lm")
+    if right:
+        draw.text((width - size // 2, height // 2), right, _MUTED, font=font, anchor="rm")
+    return np.asarray(image)
+
+
+# The process that renders ----------------------------------------------------------------------------------
+
+
+def _serve(folder: Path) -> None:
+    """Draws what `request.json` asks for; every printed line is a sign of life."""
+    from experiments.envs import registry
+
+    request = json.loads((folder / "request.json").read_text())
+    if request["entry_point"]:
+        registry.register(request["env_name"], request["entry_point"])
+    environment = registry.make(request["env_name"], **request["options"])
+    print("made", flush=True)
+    step = float(environment.control_seconds)
+    stride = max(1, math.ceil(1 / (step * request["max_fps"]) - 1e-6))
+    limit = None if request["seconds"] is None else max(1, round(request["seconds"] / step))
+    environment.reset(seed=0)
+    for index in range(len(list(folder.glob("states*.npy")))):
+        states = np.load(folder / f"states{index}.npy")[:limit:stride]
+        frames = []
+        for state in states:
+            environment.set_physics_state(state)
+            frames.append(environment.render(*request["size"], request["camera"]))
+            print("drawn", flush=True)
+        np.save(folder / f"frames{index}.npy", np.stack(frames))
+    (folder / "answer.json").write_text(json.dumps({"fps": 1 / (step * stride), "stride": stride}))
+
+
+if __name__ == "__main__":
+    try:
+        _serve(Path(sys.argv[1]))
+    except Exception as failure:
+        print(" ".join(str(failure).split()) or type(failure).__name__, file=sys.stderr)
+        os._exit(1)
+    os._exit(0)  # the frames are written: a driver that crashes or hangs while it unloads does no harm

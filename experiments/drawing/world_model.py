@@ -1,0 +1,191 @@
+"""Open-loop predictions of a world model: what it foresees from actions alone, against what happened."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.drawing.style import DASHED, INK, MUTED, WIDTH, describe, styled
+
+_MODEL = "#0072b2"
+_BASELINE = "#d55e00"
+_CONTEXT = "#f1f1f1"
+_COLUMNS = 4
+
+
+@styled
+def open_loop(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    context: int,
+    names: Sequence[str],
+    std: np.ndarray | None = None,
+    scale: np.ndarray | None = None,
+    example: int = 0,
+    seconds_per_step: float | None = None,
+    max_panels: int = 12,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Truth and prediction per dimension for one window, and how the error grows over all windows.
+
+    Args:
+      truth: [N, T, D] observations of N windows.
+      prediction: [N, T, D] decoded means: with observations up to record `context - 1`, then from actions.
+      context: number of records the model was shown, 1 to T - 1.
+      names: [D] of the dimensions.
+      std: [N, T, D] of the prediction, drawn as a band of one std; None for no band.
+      scale: [D] that errors are divided by; by default the std of `truth` per dimension.
+      example: window shown in the panels.
+      seconds_per_step: labels the time axis in seconds; None labels it in steps.
+      max_panels: dimensions shown; of more, those that vary most are shown, in order. The error has all.
+      note: small print below the figure.
+
+    Raises:
+      ValueError: shapes that do not match, or a context outside of the window.
+    """
+    truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
+    _check(truth, prediction, context, names)
+    spread = truth.std(axis=(0, 1))
+    scale = np.where(spread > 0, spread, 1.0) if scale is None else np.asarray(scale, np.float64)
+    shown = np.sort(np.argsort(-spread / scale, kind="stable")[:max_panels])
+    time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
+    rows = math.ceil(len(shown) / _COLUMNS)
+    figure = Figure(figsize=(WIDTH, 1.15 * rows + 2.6), layout="constrained")
+    upper, lower = figure.subfigures(2, 1, height_ratios=[1.15 * rows + 0.3, 1.9])
+    panels = upper.subplots(rows, min(_COLUMNS, len(shown)), sharex=True, squeeze=False)
+    for axes, index in zip(panels.flat, shown, strict=False):
+        _draw_dimension(axes, time, truth[example, :, index], prediction[example, :, index], context)
+        if std is not None:
+            mean, width = prediction[example, :, index], np.asarray(std)[example, :, index]
+            axes.fill_between(time, mean - width, mean + width, color=_MODEL, alpha=0.15, linewidth=0)
+        axes.set_title(names[index], fontsize=8, fontweight="normal", pad=3)
+    for axes in panels.flat[len(shown) :]:
+        axes.set_visible(False)
+    _legend(upper, panels.flat[0])
+    _draw_error(lower.subplots(), time, truth, prediction, scale, context)
+    lower.axes[0].set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
+    describe(figure, title, note)
+    return figure
+
+
+@styled
+def error_growth(
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    *,
+    context: int,
+    seconds_per_step: float | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """How the error of predicted images grows over all windows, where there are too many dimensions to draw each.
+
+    Args:
+      truth, prediction: [N, T, ...] as for `open_loop`; the error is divided by the std of all pixels around their mean
+        image, so that 1 is the error of that image.
+      context, seconds_per_step, title, note: as for `open_loop`.
+    """
+    truth, prediction = (
+        np.asarray(values, np.float32).reshape(*np.shape(values)[:2], -1) for values in (truth, prediction)
+    )
+    _check(truth, prediction, context, range(truth.shape[-1]))
+    scale = float(np.sqrt(truth.var(axis=(0, 1)).mean())) or 1.0
+    time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
+    axes = figure.subplots()
+    _draw_error(axes, time, truth, prediction, scale, context)
+    axes.set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
+    describe(figure, title, note)
+    return figure
+
+
+def horizon_error(
+    truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray | float | None = None
+) -> np.ndarray:
+    """Root mean square error over dimensions, each divided by its scale.
+
+    Args:
+      truth, prediction: [N, T, D].
+      scale: [D] or one for all; by default the std of `truth`, so that 1 is the error of a constant guess.
+
+    Returns:
+      [N, T].
+    """
+    truth, prediction = np.asarray(truth), np.asarray(prediction)
+    if scale is None:
+        spread = truth.std(axis=(0, 1))
+        scale = np.where(spread > 0, spread, 1.0)
+    return np.sqrt(np.mean(((prediction - truth) / scale) ** 2, axis=-1))
+
+
+def _check(truth: np.ndarray, prediction: np.ndarray, context: int, names: Sequence[str]) -> None:
+    if truth.ndim != 3 or truth.shape != prediction.shape or len(names) != truth.shape[-1]:
+        raise ValueError(
+            f"open_loop needs truth and prediction [N, T, D] and D names, got {list(truth.shape)}, "
+            f"{list(prediction.shape)} and {len(names)} names."
+        )
+    if not 1 <= context < truth.shape[1]:
+        raise ValueError(f"open_loop needs a context from 1 to {truth.shape[1] - 1}, got {context}.")
+
+
+def _draw_dimension(
+    axes: Axes, time: np.ndarray, truth: np.ndarray, prediction: np.ndarray, context: int
+) -> None:
+    _shade_context(axes, time, context)
+    axes.plot(time, truth, color=INK, linewidth=1.1, label="what happened")
+    axes.plot(time, prediction, color=_MODEL, linewidth=1.3, linestyle=(0, (3, 1.2)), label="world model")
+    axes.grid(visible=False)
+    axes.tick_params(labelsize=7, pad=2)
+    axes.locator_params(axis="y", nbins=4)
+
+
+def _shade_context(axes: Axes, time: np.ndarray, context: int) -> None:
+    axes.set_xlim(time[0], time[-1])
+    axes.axvspan(time[0], time[context - 1], color=_CONTEXT, linewidth=0, zorder=0)
+    axes.axvline(time[context - 1], color=MUTED, linewidth=0.8, linestyle=DASHED, zorder=1)
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=2, handlelength=2.4, borderaxespad=0.1)
+
+
+def _draw_error(
+    axes: Axes,
+    time: np.ndarray,
+    truth: np.ndarray,
+    prediction: np.ndarray,
+    scale: np.ndarray | float,
+    context: int,
+) -> None:
+    """Error over all windows: median and middle 80%; and that of the guess that nothing moves any more."""
+    error = horizon_error(truth, prediction, scale)
+    still = np.broadcast_to(truth[:, context - 1 : context], truth.shape)
+    still_error = np.median(horizon_error(truth, still, scale), axis=0)
+    with np.errstate(invalid="ignore"):  # a model that diverges predicts infinities
+        low, middle, high = np.quantile(error, [0.1, 0.5, 0.9], axis=0)
+    _shade_context(axes, time, context)
+    axes.fill_between(time, low, high, color=_MODEL, alpha=0.15, linewidth=0)
+    axes.plot(time, middle, color=_MODEL, label=f"world model, median and 80% of {len(truth)} windows")
+    future = slice(context - 1, None)
+    axes.plot(
+        time[future],
+        still_error[future],
+        color=_BASELINE,
+        linewidth=1.3,
+        linestyle="--",
+        label="last seen record",
+    )
+    drawn = np.concatenate([high, still_error[future]])
+    axes.set_ylim(0, 1.2 * max(drawn[np.isfinite(drawn)], default=1.0) or 1.0)
+    axes.set_ylabel("Error / std of data")
+    axes.set_title("How the error grows", fontsize=8.5, pad=6)
+    axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=2, borderaxespad=0.1)
+    for x, text, side in ((0.0, "shown ", "right"), (0.0, " open loop", "left")):
+        axes.text(
+            x, 0.97, text, ha=side, va="top", fontsize=7, color=MUTED, transform=axes.get_xaxis_transform()
+        )

@@ -1,0 +1,1 @@
+"""What trains: a command per file, and its parts under its own name."""

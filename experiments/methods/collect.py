@@ -1,0 +1,226 @@
+"""Collects episodes: by SAC, by flailing, by a trained policy or a scripted one, or from other folders."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import nullcontext
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from agents.loop import Actor
+from agents.noise import ColouredActor, UniformActor
+from agents.sac_rounds import SACActor
+from experiments.methods.collect_sac import best_policy, load_policy, saved_actor, train_agents
+from experiments.data.scripted import collect_scripted
+from experiments.data.folders import (
+    environment_choice,
+    image_choice,
+    make_envs,
+    num_complete,
+    play_rounds,
+    remove_episodes,
+    write_round,
+)
+from experiments.models.loading.main import launch
+from experiments.models.loading.metrics import MetricsWriter
+from experiments.models.loading.progress import Progress
+from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.models.loading import has_sac, load_run
+from worldmodels.data.episode_folders import mix_folders, summarise_folder
+from worldmodels.data.episodes import Episode
+
+_DEMONSTRATION_SEED = 2_000_000  # added to the seed, so that demonstrations start where nothing was trained
+_EPISODE_METRICS = (("return", "return_"), ("length", "length"))
+_MAY_GROW = ("num_episodes", "*.num_episodes", "agent_steps", "num_agents")
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Collects the episodes of a config (experiments/configs/collect.py) into `workdir/episodes`.
+
+    Continues what an earlier call left unfinished, and ends with the same files.
+
+    Returns:
+      Statistics of the episodes (`summarise_folder`), and with SAC "policy_return" (mean of the best policy's
+      last evaluation) and "demonstrations" (their statistics).
+    """
+    if config.method not in _METHODS:
+        raise ValueError(f"Unknown method {config.method!r}. Known: {', '.join(_METHODS)}.")
+    with RunDirectory(workdir, config, fresh, allow_changes=(*FREE_TO_CHANGE, *_MAY_GROW)) as directory:
+        if directory.done:
+            return directory.result
+        result = _METHODS[config.method](config, directory)
+        return directory.mark_done(summarise_folder(directory / "episodes") | result)
+
+
+def _collect_sac(config, directory: RunDirectory) -> dict:
+    """Trains agents, keeps their episodes, and lets the best one demonstrate."""
+    position = train_agents(config, directory)
+    result = {
+        "policy_return": max(
+            float(np.mean(agent["returns"])) for agent in position.finished if agent["returns"]
+        )
+    }
+    if config.demonstrations.num_episodes:
+        _demonstrate(config, directory, directory.path, "demonstrations", **config.demonstrations)
+        result["demonstrations"] = summarise_folder(directory / "demonstrations")
+    return result
+
+
+def _collect_noise(config, directory: RunDirectory) -> dict:
+    """Actions without any policy."""
+    make_noise = {"uniform": UniformActor, "coloured": ColouredActor}[config.method]
+    environment = environment_choice(config)
+    with make_envs(environment, 1, seed=config.seed) as probe:
+        action_size = probe.action_spec.shape[0]
+
+    def make_actor(round_number: int) -> Actor:
+        return make_noise(config.num_envs, action_size, seed=config.seed, first_episode=round_number)
+
+    write = functools.partial(write_round, metadata={"policy": config.method})
+    _fill(config, directory, "episodes", environment, make_actor, config.num_episodes, config.seed, write)
+    return {}
+
+
+def _collect_demonstrations(config, directory: RunDirectory) -> dict:
+    """Episodes of the best policy of a run of SAC, or of the first policy of any other run."""
+    if not config.source:
+        raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run that has one.")
+    options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
+    demonstrate = _demonstrate if has_sac(config.source) else _demonstrate_run
+    demonstrate(config, directory, config.source, "episodes", **options)
+    return {}
+
+
+def _collect_mix(config, directory: RunDirectory) -> dict:
+    """Copies of the episodes of other runs or folders."""
+    if not config.sources:
+        raise ValueError("A mix needs folders, separated by commas: --config.sources=DIR,DIR.")
+    sources = [
+        Path(path) / "episodes" if (Path(path) / "episodes").is_dir() else path for path in config.sources
+    ]
+    mix_folders(sources, directory / "episodes", limit=config.limit, mode=config.mode, seed=config.seed)
+    return {}
+
+
+def _collect_scripted(config, directory: RunDirectory) -> dict:
+    """Episodes of scripted experts, more or less noisy, of many tasks."""
+    collect_scripted(config, directory)
+    return {"environments": sorted(path.name for path in (directory / "episodes").iterdir())}
+
+
+def _demonstrate(
+    config,
+    directory: RunDirectory,
+    source: str | Path,
+    folder: str,
+    *,
+    num_episodes: int,
+    with_actions: bool,
+    sample: bool = False,
+):
+    """Lets the best policy of a run of SAC, on whatever reward, play in the environment it was trained in."""
+    policy, facts = load_policy(best_policy(source))
+    seed = config.seed + _DEMONSTRATION_SEED
+
+    def make_actor(round_number: int) -> SACActor:
+        return saved_actor(policy, facts, np.random.default_rng([seed, round_number]) if sample else None)
+
+    label = f"{facts.get('method', 'sac')}-{'sampled' if sample else 'mode'}"
+    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
+    _fill(config, directory, folder, facts["environment"], make_actor, num_episodes, seed, write)
+
+
+def _demonstrate_run(
+    config,
+    directory: RunDirectory,
+    source: str | Path,
+    folder: str,
+    *,
+    num_episodes: int,
+    with_actions: bool,
+    sample: bool = False,
+):
+    """Lets the first policy of a finished run play where it was evaluated."""
+    run = load_run(source)
+    if sample and run.world_models is None:
+        raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
+    seed = config.seed + _DEMONSTRATION_SEED
+    actor = run.actor(config.num_envs, sample_action=sample)
+
+    def make_actor(round_number: int) -> Actor:
+        if run.world_models is None:  # its memory begins anew with every episode
+            return actor
+        actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
+        return actor
+
+    label = f"{run.kind}-{'sampled' if sample else 'mode'}"
+    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
+    environment = {"env": run.env_name, **run.env_options}
+    _fill(config, directory, folder, environment, make_actor, num_episodes, seed, write)
+
+
+def _fill(
+    config,
+    directory: RunDirectory,
+    folder: str,
+    environment: dict,
+    make_actor,
+    num_episodes: int,
+    seed: int,
+    write,
+):
+    """Collects rounds into a folder of the run, after those that it holds already.
+
+    Metrics are kept for `episodes` only: where a policy was trained those are of the training.
+    """
+    num_envs = config.num_envs
+    complete = num_complete(directory / folder)
+    first = num_episodes if complete >= num_episodes else complete // num_envs * num_envs
+    remove_episodes(directory / folder, first)
+    if first == num_episodes:
+        return
+    start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
+    start["images"] = image_choice(config)
+    with (
+        make_envs(environment, num_envs, **start) as envs,
+        Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,
+        MetricsWriter(directory.path, start_update=first)
+        if folder == "episodes"
+        else nullcontext() as writer,
+    ):
+        for number, episodes in play_rounds(envs, make_actor, first, num_episodes):
+            if writer is not None:
+                _write_metrics(writer, number, episodes)
+            write(directory / folder, number, episodes)
+            bar.update(len(episodes), **{"return": float(np.mean([episode.return_ for episode in episodes]))})
+            directory.stop_if_interrupted()
+
+
+def _write_metrics(writer: MetricsWriter, number: int, episodes: list[Episode]):
+    """One row for a round that begins with episode `number`."""
+    done = number + len(episodes)
+    row = {
+        f"episode/{name}": [getattr(e, attribute) for e in episodes] for name, attribute in _EPISODE_METRICS
+    }
+    writer.write(row, update=done, episode=done)
+
+
+_METHODS = {
+    "sac": _collect_sac,
+    "uniform": _collect_noise,
+    "coloured": _collect_noise,
+    "demonstrations": _collect_demonstrations,
+    "mix": _collect_mix,
+    "scripted": _collect_scripted,
+}
+
+
+def main():
+    """`python -m experiments.methods.collect --config=experiments/configs/collect.py:sac --workdir=DIR`."""
+    launch(run, default_config="collect")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,189 @@
+"""What a run of Dreamer learns: world model, policy and critic, new or pretrained, and the replay they learn from."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from agents.dreamer import (
+    DreamerState,
+    Optimizers,
+    create_dreamer,
+    freeze,
+    make_dreamer_update,
+    make_model_update,
+)
+from agents.imagination import value_networks
+from agents.plan2explore import rewards_of, side_networks
+from experiments.models import world_models
+from experiments.envs.sensors import observation_setup
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.episodes import Episode
+from worldmodels.data.replay import Replay, append_episode, sample
+from worldmodels.devices.sharding import place
+from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
+
+RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
+
+
+class Learner:
+    """Learns from the episodes that it is given to remember.
+
+    Args:
+      config: of the run. episodes: the first ones; they decide sizes and statistics, and are not remembered.
+
+    Attributes:
+      state: DreamerState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
+      placement: those devices.
+    """
+
+    def __init__(self, config: dict, episodes: list[Episode]):
+        self._config = config
+        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
+        rewards = rewards_of(config["reward"])
+        self._architectures = architectures(config, episodes, list(rewards))
+        self.state, optimizers = create(config, self._architectures, episodes)
+        replay = create_replay(config, self._architectures[world_models.ARCHITECTURE], episodes)
+        self._replay = self.placement.put_data(replay)
+        options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
+        draw = functools.partial(sample, **options)
+        update = make_dreamer_update(
+            optimizers,
+            rewards=rewards,
+            model_loss=config["loss"],
+            imagination_options=config["imagination"],
+            target_rate=config["target_rate"],
+        )
+        model_update = make_model_update(optimizers, model_loss=config["loss"])
+        make_loop = functools.partial(make_train_loop, placement=self.placement)
+        self._loop = functools.cache(lambda n: make_loop(update, draw, n))
+        self._model_loop = functools.cache(lambda n: make_loop(model_update, draw, n))
+
+    @property
+    def state(self) -> DreamerState:
+        """What has been learnt."""
+        return self._state
+
+    @state.setter
+    def state(self, state: DreamerState) -> None:
+        self._state = self.placement.put_state(state)
+
+    @property
+    def model(self):
+        """The present world model, on one device."""
+        return self.placement.fetch(self.state.model.model)
+
+    @property
+    def policy(self):
+        """The present policy, on one device."""
+        return self.placement.fetch(self.state.policy.model)
+
+    def remember(self, episode: Episode) -> None:
+        """Appends an episode to the replay."""
+        self._replay = self.placement.put_data(append_episode(self._replay, episode))
+
+    def learn(self, updates_owed: float) -> tuple[int, Metrics]:
+        """Makes the updates that are owed, in whole dispatches; returns their number and their mean metrics."""
+        size = self._config["updates_per_dispatch"]
+        dispatches = int(updates_owed // size)
+        return dispatches * size, self._run(self._loop, [size] * dispatches)
+
+    def pretrain_model(self, num_updates: int) -> Metrics:
+        """Updates of the world model alone."""
+        dispatches, rest = divmod(num_updates, self._config["updates_per_dispatch"])
+        sizes = [self._config["updates_per_dispatch"]] * dispatches + [rest] * (rest > 0)
+        return self._run(self._model_loop, sizes)
+
+    def _run(self, make_loop: Callable, sizes: list[int]) -> Metrics:
+        rows = []
+        for size in sizes:
+            self.state, metrics = make_loop(size)(self.state, self._replay)
+            rows.append(jax.device_get(metrics))
+        return {name: np.mean([row[name] for row in rows]) for name in rows[0]} if rows else {}
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
+        for name, arch in self._architectures.items():
+            world_models.save_architecture(folder, name, arch | {"num_seeds": 1})
+        critic = self.placement.fetch(self.state.critic)
+        critic = {"online": critic.train.model, "target": critic.target}
+        for name, tree in (("model", self.model), ("policy", self.policy), ("critic", critic)):
+            stacked = jax.tree.map(lambda x: x[None], tree)
+            Checkpoints(folder / name, keep=1).save(int(self.state.step), stacked)
+
+
+def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:
+    """{file name: constructor arguments} of world model, policy and critic."""
+    options = config["world_model"]
+    side = side_networks(config["reward"], ensemble=options["ensemble"], reward_probe=options["reward_probe"])
+    if config["model"]:
+        model = pretrained_architecture(config, side)
+        world_models.check_body(model, episodes, f"episodes of {config['env']}")
+    else:
+        model = world_models.architecture(options | side, config["env"], config["setup"], episodes)
+    in_size = world_models.feature_size(model)
+    policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
+    critic = dict(config["critic"], rewards=rewards, feature_size=in_size)
+    return dict(zip(RUN_PARTS, (model, policy, critic), strict=True))
+
+
+def pretrained_architecture(config: dict, side: dict) -> dict:
+    """That of the pretrained model, with the side networks and the termination head that this run asks for.
+
+    Raises:
+      ValueError: the model reads other sensors than those of the set-up of this run.
+    """
+    options, model = config["world_model"], world_models.resolve(config["model"]).architecture
+    inputs = observation_setup(config["env"], config["setup"]).inputs
+    if set(inputs) != set(model["inputs"]):
+        raise ValueError(
+            f"The pretrained model reads {', '.join(model['inputs'])}, set-up {config['setup']!r} of "
+            f"{config['env']!r} {', '.join(inputs)}; choose the model's set-up with --config.setup=NAME."
+        )
+    # A head that the model lacks is one of this config, and starts from scratch.
+    binary = model.get("binary") or options.get("binary")
+    return model | side | dict(predict_terminal=options["predict_terminal"], binary=binary)
+
+
+def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:
+    """The state before the first update, and the optimizers; parts that are named in the config come from runs."""
+    keys = jax.random.split(jax.random.key(config["seed"]), 4)
+    model_arch, policy_arch, critic_arch = (archs[name] for name in RUN_PARTS)
+    model, policy = (
+        world_models.build(model_arch, keys[0], episodes),
+        world_models.build_policy(policy_arch, keys[1]),
+    )
+    networks, targets = value_networks(key=keys[2], **critic_arch), None
+    optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
+    if config["model"]:
+        pretrained = select_seed(world_models.resolve(config["model"]).models, 0)
+        model, adopted = world_models.adopt(model, pretrained)
+        if config["freeze_pretrained_parameters"]:
+            optimizers["model"] = freeze(optimizers["model"], adopted)
+    elif config["freeze_pretrained_parameters"]:
+        raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
+    if config["policy_from"]:
+        policies, _, _ = world_models.resolve_policies(config["policy_from"])
+        policy = world_models.replaced(policy, select_seed(policies, 0), "policy_from")
+    if config["critic_from"]:
+        networks, targets = world_models.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
+    optimizers = Optimizers(**optimizers)
+    state = create_dreamer(model, policy, networks, optimizers, keys[3])
+    if targets is not None:
+        state = state.replace(critic=state.critic.replace(target=targets))
+    return state, optimizers
+
+
+def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
+    """An empty replay for all episodes of the run, or of the capacity that the config asks for."""
+    records = max(config["length"], *(episode.num_records for episode in episodes))
+    rounds = -(-config["num_episodes"] // config["num_envs"])
+    capacity = config["replay_capacity"] or rounds * config["num_envs"] * records
+    sensors = [name for name in arch["sizes"] if name in episodes[0].records]
+    return Replay.create(
+        episodes[0], capacity=max(capacity, records), length=config["length"], sensors=sensors
+    )

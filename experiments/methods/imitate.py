@@ -1,0 +1,254 @@
+"""AIME phase 2: trains a policy on demonstrations without actions, with a pretrained world model.
+
+    python -m experiments.methods.imitate --config=experiments/configs/imitate.py --config.model=DIR \
+        --config.demonstrations=DIR --workdir=DIR
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import jax
+
+from agents.actors import FilterActor
+from aime.offline import JointState, make_imitation_update, make_joint_update
+from experiments.drawing import run_video
+from experiments.models import world_models
+from experiments.models.loading.divergence import diverged_result
+from experiments.data.evaluation import (
+    check_environment,
+    environment_of,
+    evaluate_seeds,
+    expert_return,
+    scores,
+)
+from experiments.models.loading.main import launch
+from experiments.methods.pretrain import create_states, optimizer_from
+from experiments.models.loading.processes import open_run
+from experiments.models.loading.directory import RunDirectory
+from experiments.models.loading.training import print_storage, train
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.devices.sharding import Placement, place
+from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Trains and evaluates `config.num_seeds` policies in one program.
+
+    Returns:
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
+      `diverged_result`.
+    """
+    with open_run(workdir, config, fresh=fresh) as directory:
+        if directory.done:
+            return directory.result
+        return imitate(directory)
+
+
+def imitate(directory: RunDirectory) -> dict:
+    """The run in an opened directory."""
+    config = directory.config
+    num_seeds, evaluation = config["num_seeds"], config["evaluation"]
+    for name, what in (
+        ("model", "world model, of experiments.methods.pretrain, experiments.analysis.export or a published folder"),
+        ("demonstrations", "folder of episodes"),
+    ):
+        if not config[name]:
+            raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
+    pretrained = world_models.resolve(config["model"])
+    models = pretrained.for_seeds(num_seeds)
+    episodes, sensors = demonstrations(config, pretrained)
+    evaluator = Evaluator.create(config, models, pretrained.architecture, episodes)
+    # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
+    with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        with_actions=with_actions,
+        with_reward=False,
+        on_storage=print_storage("Demonstrations"),
+        placement=placement,
+    )
+    del episodes  # images are large, and the dataset has them now
+    policies = initial_policies(directory, config, models, num_seeds)
+    state, make_loop, args = training(config, models, policies, data, sensors, pretrained.loss, placement)
+    state = train(
+        directory,
+        state,
+        make_loop,
+        args,
+        num_updates=config["num_updates"],
+        updates_per_dispatch=config["updates_per_dispatch"],
+        save_every=config["save_every"],
+        prefix="train/policy/",
+        description="policy",
+        evaluate_every=evaluation["every"],
+        evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
+        placement=placement,
+    )
+    save(directory, state, num_seeds, pretrained)
+    played: list[Episode] = []
+    on_episode = (lambda episode: played.append(run_video.filmed(episode))) if evaluation["video"] else None
+    result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
+    if played:
+        evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
+    return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
+
+
+def demonstrations(config: dict, pretrained: world_models.Pretrained) -> tuple[list[Episode], list[str]]:
+    """Demonstrations with what is needed of them, and the sensors that the model shares with them."""
+    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    world_models.check_body(pretrained.architecture, first, "demonstrations")
+    sensors = sensors_for(pretrained.models, first)
+    options = dict(keys=(*sensors, "pre_action"), images_on_disk=True)
+    return load_episodes(config["demonstrations"], config["num_demonstrations"], **options), sensors
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluator:
+    """Plays with the policies of all seeds.
+
+    Attributes:
+      config: of the run. models: world models of all seeds, leaves [num_seeds, ...].
+      env_name, env_options: where. expert: mean return of the demonstrations, or None.
+    """
+
+    config: dict
+    models: object
+    env_name: str
+    env_options: dict
+    expert: float | None
+
+    @classmethod
+    def create(cls, config: dict, models, arch: dict, episodes: list[Episode]) -> Evaluator:
+        """In the environment that the demonstrations come from; `arch` says what the models read."""
+        env_name, env_options = environment_of(config["env"], episodes, models.inputs)
+        sizes = {name: arch["sizes"][name] for name in models.inputs}
+        workers = config["evaluation"]["workers"]
+        check_environment(env_name, env_options, sizes, action_size=models.action_size, workers=workers)
+        expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+        return cls(config, models, env_name, env_options, expert)
+
+    def __call__(self, state, num_episodes: int, seed: int, on_episode=None) -> dict:
+        """What `evaluate_seeds` and `scores` say."""
+        evaluation, num_seeds = self.config["evaluation"], self.config["num_seeds"]
+        models = state.model.model if isinstance(state, JointState) else self.models
+        policies = policy_state(state).model
+
+        def make_actor(num_envs: int) -> FilterActor:
+            options = dict(sample_action=evaluation["sample_action"], num_seeds=num_seeds)
+            return FilterActor(models, policies, num_envs, jax.random.key(seed), **options)
+
+        episodes = evaluate_seeds(
+            make_actor,
+            self.env_name,
+            self.env_options,
+            num_seeds=num_seeds,
+            num_episodes=num_episodes,
+            seed=seed,
+            workers=evaluation["workers"],
+            on_episode=on_episode,
+        )
+        return episodes | scores(episodes["return"], self.expert, evaluation["random_return"])
+
+    def write_video(self, path, played: list[Episode]) -> None:
+        """One episode of each of the first seeds; says why where nothing can be rendered."""
+        num_seeds = self.config["num_seeds"]
+        _, why_not = run_video.seeds_side_by_side(path, self.env_name, self.env_options, played, num_seeds)
+        if why_not:
+            print(f"No video: {why_not}", file=sys.stderr)
+
+
+def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
+    """Keeps the trained policies, and the world models if they went on training."""
+    step = int(policy_state(state).step.max())
+    Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
+    if isinstance(state, JointState):
+        arch = pretrained.architecture | {"num_seeds": num_seeds, "loss": pretrained.loss}
+        world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
+        Checkpoints(directory / "model", keep=1).save(step, state.model.model)
+
+
+def policy_state(state):
+    """The policy's train state, with or without a model that trains beside it."""
+    return state.policy if isinstance(state, JointState) else state
+
+
+def models_for_seeds(workdir: str, num_seeds: int):
+    """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
+    return world_models.resolve(workdir).for_seeds(num_seeds)
+
+
+def sensors_for(models, episodes) -> list[str]:
+    """Sensors that the demonstrations and the model share."""
+    wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
+    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
+
+
+def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
+    """Random policies, or those of an earlier run."""
+    if config["policy_from"]:
+        policies, arch, available = world_models.resolve_policies(config["policy_from"])
+        if available != num_seeds:
+            raise ValueError(
+                f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}."
+            )
+    else:
+        arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+        policies = world_models.stacked(
+            lambda key: world_models.build_policy(arch, key), num_seeds, config["seed"]
+        )
+    world_models.save_architecture(directory.path, world_models.POLICY, arch | {"num_seeds": num_seeds})
+    return policies
+
+
+def training(
+    config: dict,
+    models,
+    policies,
+    data: SequenceDataset | StreamedDataset,
+    sensors: list[str],
+    model_loss: dict,
+    placement: Placement,
+):
+    """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
+    seed, num_seeds = config["seed"], config["num_seeds"]
+    loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
+    optimizer = optimizer_from(config["optimizer"], config["num_updates"])
+    options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}
+    options |= {"placement": placement}
+    policy = create_states(policies, optimizer, seed, num_seeds)
+    if not config["embodiment"]:
+        update = make_imitation_update(optimizer, **loss)
+        return policy, make_loops(update, data, **options), (data, models)
+
+    body = load_episodes(config["embodiment"].split(","), keys=(*sensors, "pre_action"), images_on_disk=True)
+    body = open_dataset(
+        body,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        on_storage=print_storage("Embodiment data"),
+        placement=placement,
+    )
+    model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
+    state = JointState(
+        policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
+    )
+    update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
+    return state, make_loops(update, (data, body), **options), ((data, body),)
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="imitate", several_processes=True)
+
+
+if __name__ == "__main__":
+    main()

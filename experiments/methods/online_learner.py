@@ -1,0 +1,387 @@
+"""What a run of AIME-v2 learns: model, policy, critic and reward from a config and data, and the batches they see."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from agents.dreamer import Optimizers, freeze
+from agents.imagination import value_networks
+from agents.plan2explore import REWARDS, rewards_of
+from aime.online import (
+    OnlineSettings,
+    OnlineState,
+    create_online,
+    make_model_pretraining,
+    make_online_update,
+    make_policy_pretraining,
+    rewards_sought,
+)
+from aime.regularizer import draw_model_batch, with_reward_mask
+from aime.rewards import RewardInputs, SurrogateReward, make_reward, reward_class
+from experiments.models import world_models
+from experiments.methods.online_checks import needs_online_data
+from experiments.models.world_models import ARCHITECTURE, CRITIC, POLICY
+from worldmodels.data import dataset
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.replay import Replay, append_episode
+from worldmodels.devices.sharding import place
+from worldmodels.training import Metrics, make_optimizer, make_train_loop
+from worldmodels.structures import SequenceBatch
+
+
+@struct.dataclass
+class OnlineData:
+    """What batches are drawn from.
+
+    Attributes:
+      body: pretraining data, or None. online: collected episodes. demonstrations: without actions.
+    """
+
+    body: SequenceDataset | None
+    online: Replay | None
+    demonstrations: SequenceDataset
+
+
+class OnlineLearner:
+    """Learns from demonstrations, pretraining data and the episodes that it is given to remember.
+
+    Args:
+      config: of the run. demonstrations: episodes; their actions are not used.
+
+    Attributes:
+      state: OnlineState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
+      placement: those devices.
+      reward: the surrogate reward, or None.
+      sensors: what is read and predicted.
+      agent_steps: in all episodes that were to be remembered.
+    """
+
+    def __init__(self, config: dict, demonstrations: list[Episode]):
+        self.config = config
+        if not config["model"]:
+            raise ValueError("AIME-v2 needs a --workdir of experiments.methods.pretrain; pass --config.model=DIR.")
+        pretrained = world_models.resolve(config["model"])
+        self._arch, sensors = model_architecture(config, pretrained.architecture)
+        self.sensors = sensors
+        world_models.check_body(self._arch, demonstrations, "demonstrations")
+        keys = jax.random.split(jax.random.key(config["seed"]), 5)
+        model, adopted = pretrained_model(config, pretrained, self._arch, keys[0])
+        self.reward = surrogate_reward(config, model, demonstrations, self._arch)
+        self.settings = settings_of(config, pretrained.loss)
+        rewards = list(rewards_sought(self.reward, self.settings))
+        self._architectures = {
+            ARCHITECTURE: dict(
+                self._arch, loss=dict(pretrained.loss)
+            ),  # runs start from it with the loss it learnt by
+            POLICY: dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
+            CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
+        }
+        self.fresh_policy = functools.partial(world_models.build_policy, self._architectures[POLICY])
+        policy, networks, targets = self._policy_and_critic(rewards, keys)
+        self.optimizers = optimizers_of(config, adopted)
+        state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
+        if targets is not None:
+            state = state.replace(critic=state.critic.replace(target=targets))
+        body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
+        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
+        self.state = state.replace(reward=reward_state)
+        options = dict(length=config["length"], with_actions=False, with_reward=False)
+        shown_sensors = shared_sensors(self._arch, demonstrations)
+        shown = SequenceDataset.create(demonstrations, sensors=shown_sensors, **options)
+        self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
+        self.agent_steps = 0
+        self._loops = {
+            stage: functools.cache(functools.partial(make_train_loop, update, draw, placement=self.placement))
+            for stage, (update, draw) in self._stages().items()
+        }
+
+    @property
+    def state(self) -> OnlineState:
+        """What has been learnt."""
+        return self._state
+
+    @state.setter
+    def state(self, state: OnlineState) -> None:
+        self._state = self.placement.put_state(state)
+
+    @property
+    def architecture(self) -> dict:
+        """Arguments of the world model; `sizes` are those of all sensors that it reads or predicts."""
+        return self._arch
+
+    @property
+    def model(self):
+        """The present world model, on one device, as all that is not for `make_loop`."""
+        return self.placement.fetch(self.state.model.model)
+
+    @property
+    def policy(self):
+        """The present policy."""
+        return self.placement.fetch(self.state.policy.model)
+
+    @property
+    def reward_state(self):
+        """What the surrogate reward remembers or has learnt."""
+        return self.placement.fetch(self.state.reward)
+
+    @property
+    def stored_head(self) -> str | None:
+        """Name of the record that keeps the surrogate reward with an episode; None if there is none."""
+        reward = self.reward
+        return reward.head if reward is not None and reward.stored and reward.head != "reward" else None
+
+    def _policy_and_critic(self, rewards: Sequence[str], keys):
+        """Fresh ones, or those of earlier runs, of the seed whose world model is learnt on; and the critic's targets.
+
+        The targets are None where they begin as copies of the critic.
+        """
+        config, policy, targets = self.config, self.fresh_policy(keys[1]), None
+        networks = value_networks(key=keys[2], **self._architectures[CRITIC]) if rewards else {}
+        if config["policy_from"]:
+            policies, number = world_models.load_policies(config["policy_from"])
+            loaded = world_models.one_seed(policies, config["seed"] % number, number)
+            policy = world_models.replaced(policy, loaded, "policy_from")
+        if config["critic_from"]:
+            networks, targets = world_models.critic_in_place_of(
+                networks, config["critic_from"], config["seed"], "critic_from"
+            )
+        return policy, networks, targets
+
+    def _stages(self) -> dict[str, tuple[Callable, Callable]]:
+        """{stage: (update, what draws its batches)}."""
+        config, regularizer = self.config, self.config["regularizer"]
+        head = self.reward.head if self.reward is not None and self.reward.stored else None
+        size = config["batch_size"]
+        shown = functools.partial(dataset.sample, batch_size=size, first_fraction=config["first_fraction"])
+        mixing = dict(batch_size=size, mode=regularizer["mode"], fraction=regularizer["fraction"], head=head)
+
+        def draw_body(data: OnlineData, key) -> SequenceBatch:
+            batch = dataset.sample(data.body, key, size)
+            return with_reward_mask(batch, head, head in data.body.observation)
+
+        def draw_demonstration(data: OnlineData, key) -> SequenceBatch:
+            return shown(data.demonstrations, key)
+
+        def draw_both(data: OnlineData, key) -> tuple[SequenceBatch, SequenceBatch]:
+            model_key, shown_key = jax.random.split(key)
+            return draw_model_batch(data.body, data.online, model_key, **mixing), shown(
+                data.demonstrations, shown_key
+            )
+
+        return {
+            "model": (make_model_pretraining(self.optimizers, self.settings), draw_body),
+            "policy": (make_policy_pretraining(self.optimizers, self.settings), draw_demonstration),
+            "online": (make_online_update(self.optimizers, self.settings, self.reward), draw_both),
+        }
+
+    def make_loop(self, stage: str, num_updates: int) -> Callable:
+        """Jitted `loop(state, data) -> (state, metrics)` of "model" or "policy" pretraining, or "online"."""
+        if stage == "model" and self.data.body is None:
+            raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
+        return self._loops[stage](num_updates)
+
+    def learn(self, num_updates: int) -> Metrics:
+        """Online updates on what has been collected; returns their mean metrics, on the host."""
+        if self.data.online is None and needs_online_data(self.config):
+            raise ValueError(
+                "The online buffer is empty, and batches take windows from it; offline, fill it with --config.prefill, "
+                "or let all windows be labelled pretraining data with --config.regularizer.mode=append and "
+                "--config.regularizer.label=True."
+            )
+        rows = []
+        size = self.config["updates_per_dispatch"]
+        for count in [size] * (num_updates // size) + [num_updates % size] * (num_updates % size > 0):
+            self.state, metrics = self.make_loop("online", count)(self.state, self.data)
+            rows.append((count, jax.device_get(metrics)))
+        total = sum(count for count, _ in rows)
+        return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
+
+    def score(self, episode: Episode) -> Episode:
+        """The episode with its surrogate reward, if that is one that is stored; moves the reward's state on."""
+        if self.stored_head is None:
+            return episode
+        batch = whole_episode(episode, self.sensors)
+        values, reward = self.reward.score(self.reward_state, self.model, batch)
+        self.state = self.state.replace(reward=reward)
+        values = np.asarray(values, np.float32)[: episode.num_records]
+        return Episode(episode.records | {self.reward.head: values[:, None]}, episode.metadata)
+
+    def remember(self, episode: Episode) -> None:
+        """Appends an episode, scored, to the online buffer."""
+        online = self.data.online
+        if online is None:
+            sensors = [*self.sensors, *([self.stored_head] if self.stored_head else [])]
+            records = max(self.config["length"], episode.num_records)
+            capacity = self.config["replay_capacity"] or records * total_episodes(self.config)
+            online = Replay.create(episode, capacity=capacity, length=self.config["length"], sensors=sensors)
+        self.data = self.data.replace(online=self.placement.put_data(append_episode(online, episode)))
+        self.agent_steps += episode.length
+
+    def reset_policy(self, number: int) -> None:
+        """A fresh policy and a fresh state of its optimizer, from a key of its own."""
+        key = jax.random.fold_in(jax.random.key(self.config["seed"]), 10_000 + number)
+        policy = self.fresh_policy(key)
+        train = self.state.policy
+        train = train.replace(model=policy, opt_state=self.optimizers.policy.init(policy))
+        self.state = self.state.replace(policy=train)
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
+        trees = {ARCHITECTURE: self.model, POLICY: self.policy}
+        if self.state.critic is not None:
+            critic = self.placement.fetch(self.state.critic)
+            trees[CRITIC] = {"online": critic.train.model, "target": critic.target}
+        folders = {ARCHITECTURE: "model", POLICY: "policy", CRITIC: "critic"}
+        for name, tree in trees.items():
+            world_models.save_architecture(folder, name, self._architectures[name] | {"num_seeds": 1})
+            stacked = jax.tree.map(lambda x: x[None], tree)
+            Checkpoints(folder / folders[name], keep=1).save(int(self.state.step), stacked)
+
+
+# What it is made of -------------------------------------------------------------------------------------------------
+
+
+def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str, ...]]:
+    """Arguments of the pretrained world model with a head for the reward, and the sensors that it reads or predicts."""
+    arch, sensors = dict(pretrained), tuple(pretrained["sizes"])
+    name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
+    options = config["reward"]["head"] or arch["decoder"]
+    # A model that was pretrained on the environment's reward does not go on learning it: imitation is not told.
+    arch |= dict(predict_reward=name == "true", detach_reward=False)
+    if name == "true":
+        heads["reward"] = options
+    elif name != "none":
+        head = reward_class(name).head
+        arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
+        heads[head] = options
+    if config["intrinsic_reward"] == "disagreement":
+        if not (arch.get("ensemble") or {}).get("num_members"):
+            arch["ensemble"] = config["ensemble"]
+        # Whatever a probe was trained to foresee takes the place of the ensemble's disagreement.
+        if (arch.get("reward_probe") or {}).get("target", "disagreement") != "disagreement":
+            arch["reward_probe"] = None
+    if config["intrinsic_reward"] == "lbs":
+        arch["reward_probe"] = dict(arch.get("reward_probe") or {}, target="surprise")
+    return arch | {"heads": heads}, sensors
+
+
+def pretrained_model(config: dict, pretrained: world_models.Pretrained, arch: dict, key):
+    """The world model of the config's seed with fresh new heads, and which leaves are pretrained."""
+    number = config["seed"] % pretrained.num_seeds
+    chosen = world_models.one_seed(pretrained.models, number, pretrained.num_seeds)
+    return world_models.adopt(world_models.build(arch, key), chosen)
+
+
+def surrogate_reward(
+    config: dict, model, demonstrations: list[Episode], arch: Mapping
+) -> SurrogateReward | None:
+    """The reward that the config names, or None; `arch` tells the sensors of the run."""
+    options = dict(config["reward"])
+    name = options["name"]
+    if name == "none":
+        return None
+    likelihood = {}
+    if name == "viper" and options["model"]:
+        found = world_models.resolve(options["model"])
+        likelihood["likelihood_model"] = world_models.one_seed(found.models, 0, found.num_seeds)
+        likelihood["likelihood_sizes"] = found.architecture["sizes"]
+    shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
+    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
+    return make_reward(name, inputs, **options.get(name, {}))
+
+
+def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
+    """The settings of the updates; the model's loss is that of its pretraining."""
+    intrinsic = config["intrinsic_reward"]
+    known = ("none", *(name for name in REWARDS if name != "true"))
+    if intrinsic not in known:
+        raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
+    return OnlineSettings(
+        aime_scale=config["aime_scale"],
+        value_scale=config["value_scale"],
+        target_rate=config["target_rate"],
+        num_starts=config["num_starts"],
+        entropy_scale=config["entropy_scale"],
+        model_loss=model_loss,
+        policy_loss=config["loss"] | {"nll_reweight": model_loss["nll_reweight"]},
+        imagination=config["imagination"],
+        intrinsic={} if intrinsic == "none" else rewards_of(intrinsic),
+    )
+
+
+def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
+    """Adam for each part; with `freeze_pretrained_parameters` only new heads of the model learn."""
+    optimizers = {
+        name: make_optimizer(**config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")
+    }
+    if config["freeze_pretrained_parameters"]:
+        optimizers["model"] = freeze(optimizers["model"], adopted)
+    return Optimizers(**optimizers)
+
+
+def pretraining_data(
+    config: dict, arch: dict, reward: SurrogateReward | None, state: OnlineState, sensors: Sequence[str]
+) -> tuple[SequenceDataset | None, object]:
+    """D_body, rewarded if `regularizer.label` asks for it, or None; and the state of the reward after that."""
+    regularizer, reward_state, names = config["regularizer"], state.reward, list(sensors)
+    if not config["embodiment"]:
+        return None, reward_state
+    choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
+    episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
+    world_models.check_body(arch, episodes, "pretraining data")
+    world_models.check_actions(episodes, "pretraining data")
+    if regularizer["label"]:
+        if reward is None or not reward.stored or reward.head == "reward":
+            raise ValueError(
+                "regularizer.label rewards the pretraining data once, with a reward that is stored with episodes "
+                f"(viper or ot), not with {config['reward']['name']!r}."
+            )
+        names.append(reward.head)
+        for episode in episodes:  # each from the start of its own, every frame once
+            batch = whole_episode(episode, sensors)
+            values, reward_state = reward.score(reward_state, state.model.model, batch)
+            episode.records[reward.head] = np.asarray(values, np.float32)[:, None]
+    return SequenceDataset.create(episodes, length=config["length"], sensors=names), reward_state
+
+
+def shared_sensors(arch: Mapping, episodes: Sequence[Episode]) -> list[str]:
+    """Sensors that the world model reads, and those that it predicts and all episodes have."""
+    return [
+        name
+        for name in arch["sizes"]
+        if name in arch["inputs"] or all(name in episode.records for episode in episodes)
+    ]
+
+
+def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
+    """An episode as a batch [1, T]."""
+    batch, _ = whole_episodes([episode], [name for name in sensors if name in episode.records], rewards=True)
+    return batch
+
+
+def whole_episodes(
+    episodes: Sequence[Episode], sensors: Sequence[str], *, rewards: bool = False
+) -> tuple[SequenceBatch, jax.Array]:
+    """Episodes as a batch [K, M] without actions, short ones padded; and weights [K, M], 1 / length in each."""
+    lengths = np.array([episode.num_records for episode in episodes])
+    options = dict(length=int(lengths.max()), sensors=list(sensors), with_actions=False, with_reward=rewards)
+    data = SequenceDataset.create(episodes, **options)
+    batch = dataset.windows(data, np.arange(len(episodes)))
+    weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
+    return batch, jnp.asarray(weights, jnp.float32)
+
+
+def total_episodes(config: dict) -> int:
+    """Episodes that a run collects, prefill included; offline nothing else."""
+    num_envs = config["num_envs"]
+    collected = ("prefill",) if config["offline"] else ("prefill", "num_episodes")
+    return sum(-(-config[name] // num_envs) * num_envs for name in collected)

@@ -1,0 +1,160 @@
+"""AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
+
+python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+"""
+
+from __future__ import annotations
+
+import functools
+
+import jax
+
+from experiments.models import inspection, world_models
+from experiments.models.loading.divergence import diverged_result
+from experiments.data.evaluation import environment_of
+from experiments.models.loading.main import launch
+from experiments.models.loading.processes import open_run
+from experiments.models.loading.directory import RunDirectory
+from experiments.models.loading.training import print_storage, train
+from worldmodels import report
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.dataset import SequenceDataset, sample
+from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.losses import elbo_loss
+from worldmodels.data.relevance import weighted_windows
+from worldmodels.devices.sharding import Placement, place
+from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_update, select_seed
+
+CONTEXT = 10  # records that open-loop predictions see
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Trains `config.num_seeds` world models in one program.
+
+    Returns:
+      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}, and "diverged" as of `diverged_result`.
+    """
+    with open_run(workdir, config, fresh=fresh) as directory:
+        if directory.done:
+            return directory.result
+        return pretrain(directory)
+
+
+def pretrain(directory: RunDirectory) -> dict:
+    """The run in an opened directory."""
+    config = directory.config
+    num_seeds = config["num_seeds"]
+    if not config["embodiment"]:
+        raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
+    folders = config["embodiment"].split(",")
+    first = load_episodes(folders, limit=1, images_on_disk=True)
+    env_name, _ = environment_of(config["env"], first)
+    arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
+    if config["action_free"]:
+        arch["action_size"] = 0
+    world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
+    keys = (*arch["sizes"], "pre_action")
+    episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)
+    build = functools.partial(world_models.build, arch, episodes=episodes)
+    models = world_models.stacked(build, num_seeds, config["seed"])
+    data = embodiment_windows(config, arch, episodes, placement)
+    metadata, num_episodes = episodes[0].metadata, len(episodes)
+    del build, episodes  # images are large, and the dataset has them now
+
+    optimizer = optimizer_from(config["optimizer"], config["num_updates"])
+    state = create_states(models, optimizer, config["seed"], num_seeds)
+    update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
+    draw = {name: config[name] for name in ("batch_size", "first_fraction")}
+    state = train(
+        directory,
+        state,
+        make_loops(update, data, num_seeds=num_seeds, placement=placement, **draw),
+        (data,),
+        num_updates=config["num_updates"],
+        updates_per_dispatch=config["updates_per_dispatch"],
+        save_every=config["save_every"],
+        prefix="train/model/",
+        description="world model",
+        placement=placement,
+    )
+    Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
+    draw = functools.partial(sample, batch_size=config["batch_size"])
+    batch = placement.draw(draw, data, jax.random.key(config["seed"]))
+    context = min(CONTEXT, config["length"] // 2)
+    errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
+    result = {
+        "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
+        "num_updates": config["num_updates"],
+        "num_episodes": num_episodes,
+    }
+    result |= diverged_result(state.step < config["num_updates"], state.step)
+    if directory.leads:
+        inspection.write(
+            directory.path,
+            select_seed(state.model, 0),
+            batch,
+            env_name=env_name,
+            metadata=metadata,
+            context=context,
+            update=config["num_updates"],
+            title="on embodiment data",
+        )
+    return directory.mark_done(result)
+
+
+def embodiment_windows(
+    config: dict, arch: dict, episodes: list[Episode], placement: Placement
+) -> SequenceDataset | StreamedDataset:
+    """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
+    with_reward = config["world_model"]["predict_reward"]
+    options = dict(length=config["length"])
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        sensors=list(arch["sizes"]),
+        with_reward=with_reward,
+        on_storage=print_storage("Embodiment data"),
+        placement=placement,
+        **options,
+    )
+    relevance = dict(config["relevance"])
+    folder, number = relevance.pop("demonstrations"), relevance.pop("num_demonstrations")
+    if not folder:
+        return data
+    if placement.num_processes > 1:
+        raise ValueError(
+            "Windows are weighted by one process; leave relevance.demonstrations empty with several."
+        )
+    sensors = tuple(name for name in arch["inputs"] if episodes[0].records[name].ndim == 2)
+    if not sensors:
+        raise ValueError(
+            "Windows are weighted by vectors, and this set-up reads none; leave relevance.demonstrations empty."
+        )
+    shown = SequenceDataset.create(
+        load_episodes(folder, limit=number, keys=sensors), sensors=sensors, with_actions=False, **options
+    )
+    key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
+    return weighted_windows(data, shown, key, sensors=sensors, **relevance)
+
+
+def optimizer_from(config: dict, num_updates: int):
+    """Adam with clipping; constant learning rate (published) or cosine to `final_fraction` of it."""
+    schedule = cosine_schedule(config["learning_rate"], num_updates, config["final_fraction"])
+    return make_optimizer(schedule, config["grad_clip"])
+
+
+def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
+    """Train states of stacked models; seed i draws from key seed + i."""
+    keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
+    return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="pretrain", several_processes=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Models as runs keep them: their architecture, files, loading and inspection."""

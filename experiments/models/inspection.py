@@ -1,0 +1,244 @@
+"""Looking at a world model: what it sees, foresees and makes of sequences, as videos, figures and numbers in a run.
+
+`write` leaves `figures/open_loop*.{png,pdf}`, `figures/evidence.{png,pdf}`, of images `videos/open_loop_<sensor>.mp4`
+and `videos/reconstruction_<sensor>.mp4`, and `inspection.json`; all of it also in TensorBoard, the numbers under
+`inspection/`. The arrays behind them come from `worldmodels.report`, for notebooks.
+"""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import struct
+
+from experiments.drawing import style, rendered, video
+from experiments.envs import registry
+from experiments.models.loading.metrics import MetricsWriter
+from experiments.models.loading.directory import write_json
+from worldmodels import report
+from worldmodels.structures import SequenceBatch
+
+MAX_WINDOWS = 16  # images of more fill the memory
+SAMPLES = 6  # windows side by side in a video
+TILE = 128  # pixels that a picture has at least
+MAX_FPS = 10.0  # slower than the simulation, for the eye
+RENDER_SIZE = 96
+ROWS = ("truth", "model", "error")
+
+
+@struct.dataclass
+class View:
+    """What `worldmodels.report` says of a batch.
+
+    Attributes:
+      open_loop, reconstruction: (truth, what the model says), each {sensor: [B, T, ...]}.
+      evidence: [B, T] log-likelihoods and KL.
+      probes: share of explained variance.
+    """
+
+    open_loop: report.Comparison
+    reconstruction: report.Comparison
+    evidence: report.Evidence
+    probes: dict
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def look(model, batch: SequenceBatch, context: int) -> View:
+    """Everything there is to see, in one program."""
+    return View(
+        open_loop=report.open_loop(model, batch, context),
+        reconstruction=report.reconstruct(model, batch),
+        evidence=report.evidence(model, batch),
+        probes=report.probe_accuracy(model, batch),
+    )
+
+
+def write(
+    folder: pathlib.Path,
+    model,
+    batch: SequenceBatch,
+    *,
+    env_name: str,
+    metadata: Mapping,
+    context: int,
+    update: int,
+    title: str,
+    render_options: Mapping | None = None,
+) -> dict:
+    """Writes everything into the directory of a run.
+
+    Args:
+      folder: of the run.
+      model: one world model, not stacked.
+      batch: SequenceBatch [B, T] with actions; the first windows of it are looked at.
+      env_name, metadata: of the episodes, for the time axis and for drawing.
+      context: records that open-loop predictions see.
+      update: at which TensorBoard shows it.
+      title: what the sequences are, e.g. "on embodiment data".
+      render_options: options of `registry.make`; where given, predicted vectors are drawn by the simulator if they
+        determine its state (cheetah).
+
+    Returns:
+      The content of `inspection.json`.
+    """
+    batch = jax.tree.map(lambda x: x[:MAX_WINDOWS], batch)
+    view = jax.device_get(look(model, batch, context))
+    seconds = metadata.get("control_seconds")
+    figures = draw_figures(model, view, context, seconds, title)
+    films, why_not = image_films(view, context), {}
+    if render_options is not None and not films:
+        films, why_not = rendered_films(view, context, env_name, render_options)
+    result = numbers(view, context)
+    # Rows of the training stay: what is written here belongs to its last update.
+    with MetricsWriter(folder, start_update=update) as writer:
+        for name, figure in figures.items():
+            png, _ = style.save_figure(figure, folder / "figures" / name)
+            writer.write_image(name, video.read_png(png), update=update)
+        for name, frames in films.items():
+            fps = min(MAX_FPS, 1.0 / seconds if seconds else MAX_FPS)
+            writer.write_video(name, frames, fps, update=update)
+        writer.write_scalars(curves_of(result), update=update)
+    result |= {"figures": sorted(figures), "videos": sorted(films)} | why_not
+    write_json(folder / "inspection.json", result)
+    return result
+
+
+def numbers(view: View, context: int) -> dict:
+    """Means over windows and records, JSON values."""
+    truth, prediction = view.open_loop
+    seen, reconstruction = view.reconstruction
+    evidence = view.evidence
+
+    def mse(x, y):
+        return float(np.mean((np.asarray(x) - y) ** 2))
+
+    return {
+        "windows": len(evidence.kl),
+        "length": int(evidence.kl.shape[1]),
+        "context": context,
+        "open_loop_mse": {n: mse(truth[n][:, context:], prediction[n][:, context:]) for n in truth},
+        "reconstruction_mse": {n: mse(seen[n], reconstruction[n]) for n in seen},
+        "elbo_per_record": float(np.mean(evidence.elbo)),
+        "kl_per_record": float(np.mean(evidence.kl)),
+        "log_prob_per_record": {name: float(np.mean(x)) for name, x in evidence.log_prob.items()},
+        "probes_explained": {
+            name: {kind: np.asarray(x).tolist() for kind, x in kinds.items()}
+            for name, kinds in view.probes.items()
+        },
+    }
+
+
+def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | list[float]]:
+    """What `numbers` gives as {slash-grouped name: value}, without the settings among it."""
+    curves = {}
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            curves |= curves_of(value, f"{prefix}/{name}")
+        elif name not in ("windows", "length", "context"):
+            curves[f"{prefix}/{name}"] = value
+    return curves
+
+
+def draw_figures(model, view: View, context: int, seconds: float | None, title: str) -> dict:
+    """{name: Figure}: predicted vectors, growth of the error of images, evidence."""
+    from experiments.drawing import evidence_figure, world_model  # matplotlib is slow to import
+
+    truth, prediction = view.open_loop
+    options = dict(context=context, seconds_per_step=seconds)
+    note = f"After {context} records the model predicts from actions alone."
+    figures = {}
+    # Where the model reads vectors these are shown, else what its probes make of images.
+    names = [name for name in truth if name in model.inputs and not report.is_image(truth[name])]
+    joined_truth, joined, labels = report.vectors(names or list(truth), view.open_loop)
+    if labels:
+        figures["open_loop"] = world_model.open_loop(
+            joined_truth, joined, names=labels, title=f"Open-loop prediction {title}", note=note, **options
+        )
+    for name in truth:
+        if report.is_image(truth[name]):
+            figures[f"open_loop_error_{name}"] = world_model.error_growth(
+                truth[name],
+                prediction[name],
+                title=f"Open-loop prediction of {name} {title}",
+                note=note,
+                **options,
+            )
+    figures["evidence"] = evidence_figure.evidence(
+        view.evidence.log_prob,
+        view.evidence.kl,
+        seconds_per_step=seconds,
+        title=f"Evidence {title}",
+        note="Along the mode of the posterior. Constants of the Normal are left out; vectors count as the model has "
+        "them, standardised if it does so.",
+    )
+    return figures
+
+
+def image_films(view: View, context: int) -> dict[str, np.ndarray]:
+    """{name: video} of every image sensor."""
+    films = {}
+    for name in view.open_loop[0]:
+        if report.is_image(view.open_loop[0][name]):
+            films[f"open_loop_{name}"] = film(*(part[name] for part in view.open_loop), context)
+            films[f"reconstruction_{name}"] = film(*(part[name] for part in view.reconstruction))
+    return films
+
+
+def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) -> np.ndarray:
+    """`comparison_video` with names of the rows and a caption, large enough to be seen; [T, H, W, 3] uint8."""
+    length = truth.shape[1]
+    factor = max(1, -(-TILE // truth.shape[3]))
+    truth, prediction = (
+        values[:SAMPLES].repeat(factor, axis=2).repeat(factor, axis=3) for values in (truth, prediction)
+    )
+    frames = report.comparison_video(truth, prediction, context=context, border=3)
+    shown = length if context is None else context
+    captions = [
+        f"record {t + 1} of {length}: " + ("seen" if t < shown else "foreseen from actions alone")
+        for t in range(length)
+    ]
+    return video.labelled(video.with_row_names(frames, ROWS), captions, size=14)
+
+
+def rendered_films(
+    view: View, context: int, env_name: str, options: Mapping
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """The video of predicted vectors drawn by the simulator; or, in the second dict, why there is none."""
+    truth, prediction = ({name: part[name][:SAMPLES] for name in part} for part in view.open_loop)
+    try:
+        states = [
+            physics_states(env_name, options, {name: values[i] for name, values in part.items()})
+            for part in (truth, prediction)
+            for i in range(len(view.evidence.kl[:SAMPLES]))
+        ]
+    except (ValueError, ImportError) as error:
+        return {}, {"why_not": f"No video: {error}"}
+    size = dict(height=RENDER_SIZE, width=RENDER_SIZE)
+    clips = [rendered.Clip("", values) for values in states]
+    everything = dict(seconds=None, max_fps=float("inf"))
+    drawn = rendered.render_clips(env_name, clips, env_options=options, **size, **everything)
+    if drawn.columns is None:
+        return {}, {"why_not": drawn.why_not}
+    frames = np.stack(drawn.columns).astype(np.float32) / 255.0
+    return {"open_loop_rendered": film(*np.split(frames, 2), context)}, {}
+
+
+def physics_states(env_name: str, options: Mapping, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The physics states that predicted sensors {name: [T, d]} describe, [T, P]; a ValueError if they do not."""
+    environment = registry.make(env_name, **options)
+    try:
+        set_state = getattr(environment, "set_state_from_observation", None)
+        if set_state is None:
+            raise ValueError(f"{env_name} has no set_state_from_observation, which draws predicted sensors.")
+        environment.reset(seed=0)
+        states = []
+        for t in range(len(next(iter(observation.values())))):
+            set_state({name: values[t] for name, values in observation.items()})
+            states.append(environment.physics_state())
+        return np.stack(states)
+    finally:
+        environment.close()

@@ -1,1 +1,0 @@
-"""Published results as data; `experiments.published_results` reads them."""

@@ -1,0 +1,1 @@
+"""A run: its directory, metrics, training loop, progress, processes and stages."""

@@ -1,0 +1,438 @@
+"""The directory of one run: who owns it, what made it, whether it is done, and whether it should stop.
+
+A run directory holds `config.json`, `metadata.json`, whatever the run writes, and, at the end, `DONE`. The
+same command continues the run that lies in it; a changed config is refused; `fresh` starts over. A start that fails
+before any work was done leaves nothing.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import fnmatch
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from worldmodels.files import write_atomically
+
+# Config keys that may change when a run continues: they say how long, how loudly and where, not what. Of updates, those
+# of the run itself, not those of a stage or a classifier that others have been made with. The periods are
+# named one by one: `policy_reset_every` and `sac.actor_every` are part of the method, and `evaluation.every` says at
+# which updates the runs of a sweep can be compared.
+FREE_TO_CHANGE = (
+    "devices",
+    "num_updates",
+    "save_every",
+    "*.save_every",
+    "checkpoint_every",
+    "*.checkpoint_every",
+    "evaluate_every",
+    "storage",
+    "workers",
+    "*.workers",
+    "num_workers",
+    "*.num_workers",
+)
+
+# The least of counts, by the last part of their key; None stands for all there are.
+_LEAST = {
+    "num_seeds": 1,
+    "num_agents": 1,
+    "num_envs": 1,
+    "batch_size": 1,
+    "length": 1,
+    "updates_per_dispatch": 1,
+    "num_updates": 0,
+    "num_episodes": 0,
+}
+
+_PACKAGES = (
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "distrax",
+    "orbax-checkpoint",
+    "numpy",
+    "h5py",
+    "mujoco",
+    "dm_control",
+    "metaworld",
+    "gymnasium",
+    "torch",
+)
+# What a start leaves before any work is done; the networks' files say how to build them, and hold nothing learnt.
+_BOOKKEEPING = (
+    "config.json",
+    "metadata.json",
+    "world_model.json",
+    "policy.json",
+    "critic.json",
+    "frame_stack.json",
+    ".lock",
+)
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+_ABSENT = "(absent)"
+
+
+class RunError(ValueError):
+    """A run directory cannot be used as asked."""
+
+
+class Interrupted(Exception):
+    """The run was asked to stop and has saved its state; the same command continues it."""
+
+    def __init__(self, workdir: pathlib.Path, signal_number: int):
+        super().__init__(
+            f"Stopped by {signal.Signals(signal_number).name}; the state is saved in {workdir}. "
+            "The same command continues."
+        )
+        self.signal_number = signal_number
+
+
+class RunDirectory:
+    """Owns a run directory until `close`.
+
+    Use it as a context manager. While it is open, SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 only set a flag, which
+    the run reads at its next boundary, where it saves and stops (`interrupted`, `stop_if_interrupted`). A
+    second SIGINT stops at once.
+
+    Args:
+      workdir: the directory, created if needed. A leading `~` is expanded.
+      config: what the run depends on: a ConfigDict or a dict of JSON values (tuples read as lists).
+      fresh: delete what an earlier run left in the directory.
+      allow_changes: patterns of dotted config keys that may differ from those of the run that is continued.
+
+    Attributes:
+      path: of this process. shared: of the run, the same unless another process leads.
+
+    Raises:
+      RunError: another process runs in the directory, the config has changed or counts fewer than there can be, or
+        the directory cannot be written.
+    """
+
+    def __init__(
+        self,
+        workdir: str | os.PathLike,
+        config: Mapping[str, Any] | None = None,
+        fresh: bool = False,
+        *,
+        allow_changes: Sequence[str] = FREE_TO_CHANGE,
+    ):
+        self.path = pathlib.Path(workdir).expanduser().absolute()
+        self.shared = self.path
+        self._config = plain_config(config or {})
+        _check_counts(self._config)
+        self._signal: int | None = None
+        self._previous_handlers: dict[int, Any] = {}
+        # What was there before this start.
+        self._missing = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+        self._found: set[str] = set()
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._found = set(os.listdir(self.path))
+            self._lock = _lock(self.path)
+        except (FileExistsError, NotADirectoryError):
+            raise RunError(f"{self.path} is not a directory. Choose another --workdir.") from None
+        except OSError as error:
+            raise RunError(
+                f"Cannot write to {self.path}: {error.strerror}. Choose another --workdir."
+            ) from error
+        try:
+            if fresh:
+                _clear(self.path)
+                self._found &= {".lock"}
+            self._write_config(allow_changes)
+            self._write_metadata()
+        except OSError as error:
+            self._leave_nothing()
+            self._lock.close()
+            raise RunError(
+                f"Cannot write to {self.path}: {error.strerror}. Check free space and permissions."
+            ) from error
+        except BaseException:
+            self._leave_nothing()
+            self._lock.close()
+            raise
+        self._catch_signals()
+
+    def __enter__(self) -> "RunDirectory":
+        return self
+
+    def __exit__(self, kind, error, trace) -> None:
+        if isinstance(error, Exception) and not isinstance(error, Interrupted):
+            self._leave_nothing()
+        self.close()
+
+    def __truediv__(self, name: str) -> pathlib.Path:
+        return self.path / name
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The config as plain JSON values."""
+        return self._config
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process keeps what the run leaves; one of several does (`experiments.runs.processes`)."""
+        return True
+
+    def agree(self, value: int) -> int:
+        """The value of the process that leads."""
+        return value
+
+    @property
+    def done(self) -> bool:
+        """True after `mark_done`, also in a later process."""
+        return (self.path / "DONE").is_file()
+
+    @property
+    def result(self) -> dict[str, Any] | None:
+        """What `mark_done` was given, or None while the run is not done."""
+        return json.loads((self.path / "DONE").read_text()) if self.done else None
+
+    def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """Writes `DONE` with a result, JSON values and NumPy arrays, and returns it as it reads back."""
+        write_json(self.path / "DONE", dict(result or {}))
+        return self.result
+
+    def interrupted(self) -> bool:
+        """True once a signal has asked the run to stop."""
+        return self._signal is not None
+
+    def stop_if_interrupted(self) -> None:
+        """Raises `Interrupted` if a signal has come. Call it right after saving."""
+        if self._signal is not None:
+            raise Interrupted(self.shared, self._signal)
+
+    def close(self) -> None:
+        """Gives the directory and the signals back. May be called twice."""
+        for number, handler in self._previous_handlers.items():
+            signal.signal(number, handler)
+        self._previous_handlers = {}
+        self._lock.close()
+
+    def _leave_nothing(self) -> None:
+        """Removes what this start has made of a new run if no work came of it: a corrected command may start."""
+        with contextlib.suppress(OSError):
+            made = [path for path in self.path.iterdir() if path.name not in self._found]
+            results = [path for path in made if path.name not in _BOOKKEEPING and not _is_empty(path)]
+            if "config.json" in self._found or results:
+                return
+            for path in made:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            for folder in self._missing:
+                folder.rmdir()
+
+    def _write_config(self, allow_changes: Sequence[str]) -> None:
+        path = self.path / "config.json"
+        if path.is_file():
+            changes = config_changes(_read_json(path), self._config)
+            refused = [
+                key for key in changes if not any(fnmatch.fnmatch(key, pattern) for pattern in allow_changes)
+            ]
+            if refused:
+                listed = ", ".join(
+                    f"{key} was {changes[key][0]!r}, is {changes[key][1]!r}" for key in refused
+                )
+                raise RunError(
+                    f"{self.path} holds a run with another config: {listed}. "
+                    "Use the config of that run, another --workdir, or --fresh to delete it and start over."
+                )
+            if changes:
+                (self.path / "DONE").unlink(missing_ok=True)
+        write_json(path, self._config)
+
+    def _write_metadata(self) -> None:
+        path = self.path / "metadata.json"
+        sessions = _read_json(path).get("sessions", []) if path.is_file() else []
+        write_json(path, {"sessions": [*sessions, describe_session()]})
+
+    def _catch_signals(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in _STOP_SIGNALS:
+                self._previous_handlers[number] = signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
+        if number == signal.SIGINT and self._signal is not None:
+            raise KeyboardInterrupt
+        self._signal = number
+        outer = self._previous_handlers.get(number)
+        if isinstance(getattr(outer, "__self__", None), RunDirectory):  # a run inside a run: both stop
+            outer(number, frame)
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A ConfigDict or nested mapping as JSON would read it back: dicts, lists, numbers, strings."""
+    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    try:
+        return json.loads(_dumps(tree))
+    except TypeError as error:
+        raise RunError(
+            f"The config holds what JSON cannot: {error}. Use numbers, strings, lists and dicts."
+        ) from error
+
+
+def _check_counts(config: Mapping[str, Any]) -> None:
+    for key, value in _flatten(config).items():
+        least = _LEAST.get(key.rpartition(".")[2])
+        if least is not None and isinstance(value, int) and value < least:
+            raise RunError(f"{key} is {value}; it must be at least {least}.")
+
+
+def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with the old and the new value; "(absent)" stands for none."""
+    old, new = _flatten(old), _flatten(new)
+    pairs = {key: (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in {**old, **new}}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON file atomically; NumPy and JAX numbers and arrays become numbers and lists."""
+    write_atomically(path, _dumps(value, indent=2) + "\n")
+
+
+def describe_session() -> dict[str, Any]:
+    """What a reader needs to repeat a run: command, commit, versions, machine, devices."""
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "processor_time": time.process_time(),  # seconds that the process has had before
+        "argv": sys.argv,
+        "directory": os.getcwd(),
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "versions": _versions(),
+        "host": socket.gethostname(),
+        "platform": platform.platform(),
+        "num_cpus": len(os.sched_getaffinity(0)),
+        "devices": _devices(),
+        "environment": {
+            name: os.environ[name]
+            for name in ("XLA_FLAGS", "JAX_PLATFORMS", "GLIBC_TUNABLES", "MUJOCO_GL", "SLURM_JOB_ID")
+            if name in os.environ
+        },
+    }
+
+
+def _lock(folder: pathlib.Path):
+    """Takes the lock of a directory; the kernel gives it back when the process ends, however it ends."""
+    file = open(folder / ".lock", "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), os.stat(folder / ".lock")):
+            raise BlockingIOError  # its owner has just removed what it made
+    except BlockingIOError:
+        file.seek(0)
+        owner = file.read().strip() or "another process"
+        file.close()
+        raise RunError(
+            f"{folder} is in use by {owner}. Wait for it, stop it, or choose another --workdir."
+        ) from None
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}")
+    file.flush()
+    return file
+
+
+def _is_empty(path: pathlib.Path) -> bool:
+    """True for a file without content, and for a folder with nothing but these."""
+    if path.is_symlink():
+        return False
+    return all(map(_is_empty, path.iterdir())) if path.is_dir() else path.stat().st_size == 0
+
+
+def _clear(folder: pathlib.Path) -> None:
+    """Deletes everything but the lock, if an earlier run made it."""
+    contents = [path for path in folder.iterdir() if path.name != ".lock"]
+    if contents and not (folder / "config.json").is_file():
+        raise RunError(
+            f"{folder} holds files that no run has made, so --fresh does not delete them. Do that yourself."
+        )
+    contents.sort(
+        key=lambda path: path.name == "config.json"
+    )  # last, so that a killed deletion can be repeated
+    for path in contents:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _read_json(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise RunError(f"{path} is not valid JSON ({error}). Use --fresh to start over.") from error
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, default=_jsonable)
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy and JAX numbers and arrays
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _commit() -> dict[str, Any] | None:
+    """Commit of the source tree, and whether it has been edited since; None for an installed package."""
+    root = pathlib.Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+
+    def git(*arguments):
+        return subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
+
+    try:
+        return {"hash": git("rev-parse", "HEAD"), "edited": bool(git("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for name in _PACKAGES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def _devices() -> list[str] | None:
+    """Devices of JAX, or None in a program that does not use it."""
+    if "jax" not in sys.modules:
+        return None
+    return [f"{device.platform}:{device.id} {device.device_kind}" for device in sys.modules["jax"].devices()]

@@ -1,0 +1,295 @@
+"""Metrics of a run: JSON lines, TensorBoard and videos. The only place where device arrays become floats.
+
+`metrics.jsonl` has one row per call of `write`, `eval.jsonl` one per evaluation, with a list entry per
+episode. A run that continues from a checkpoint drops the rows written after it, so that the files end as
+those of a run that was never stopped. For this to hold, write everything that belongs to an update before
+saving its checkpoint. Only keys that start with `time/` or `fps/` may depend on the clock: every row has `time/unix`
+and `time/processor`, the seconds that all processors have given to this process since it started.
+"""
+
+import json
+import logging
+import math
+import os
+import pathlib
+import sys
+import time
+import warnings
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from experiments.drawing import video
+from worldmodels.files import write_atomically
+
+_MAX_SHOWN = 8
+
+
+class MetricsError(ValueError):
+    """Metrics cannot be written, or are not finite."""
+
+
+class Diverged(MetricsError):
+    """A loss, or something else that is learnt by, is NaN or infinite."""
+
+
+class MetricsWriter:
+    """Writes the metrics of a run into its directory.
+
+    Args:
+      workdir: the run directory.
+      start_update: update of the checkpoint the run continues from. Rows of later updates are dropped; with
+        0, nothing was restored, and all rows are dropped.
+      tensorboard: also write TensorBoard events, to `workdir/tensorboard`.
+    """
+
+    def __init__(self, workdir: str | os.PathLike, start_update: int = 0, *, tensorboard: bool = True):
+        self.path = pathlib.Path(workdir).expanduser().absolute()
+        self._start_update = int(start_update)
+        self._use_tensorboard = tensorboard
+        self._tensorboard = None
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._metrics = _open_rows(self.path / "metrics.jsonl", self._start_update)
+            self._evals = _open_rows(self.path / "eval.jsonl", self._start_update)
+        except OSError as error:
+            raise _disk_error(self.path, error) from error
+
+    def __enter__(self) -> "MetricsWriter":
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self.close()
+
+    def write(
+        self,
+        metrics: Mapping[str, Any],
+        *,
+        update: int,
+        env_step: int = 0,
+        agent_step: int = 0,
+        episode: int = 0,
+    ) -> dict[str, Any]:
+        """Appends a row to `metrics.jsonl` and returns it.
+
+        Args:
+          metrics: {slash-grouped name: scalar or short vector}; vectors, one entry per seed, become lists,
+            and their mean goes to TensorBoard.
+          update: number of updates so far; for a run without updates, the number of episodes.
+          env_step, agent_step, episode: the other clocks.
+        """
+        values = to_numbers(metrics)
+        row = {"update": update, "env_step": env_step, "agent_step": agent_step, "episode": episode}
+        row = {name: int(value) for name, value in row.items()} | values | _clocks()
+        self._append(self._metrics, row)
+        self._to_tensorboard(values, int(update))
+        return row
+
+    def write_eval(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """Appends an evaluation to `eval.jsonl` and returns it.
+
+        Args:
+          row: per-episode lists and whatever identifies the evaluation; `update` in it orders it (0 if
+            absent). TensorBoard shows the mean of each list of numbers, under `eval/` unless the name has a
+            group.
+        """
+        values = {"update": 0} | to_numbers(row)
+        self._append(self._evals, values | _clocks())
+        shown = {
+            name if "/" in name else f"eval/{name}": value
+            for name, value in values.items()
+            if name != "update"
+        }
+        self._to_tensorboard(shown, int(values["update"]))
+        return values
+
+    def write_video(
+        self, name: str, frames: np.ndarray, fps: float, *, update: int = 0
+    ) -> pathlib.Path | None:
+        """Writes `videos/<name>.mp4` and shows it in TensorBoard; warns and returns None without an encoder.
+
+        Args:
+          frames: [T, H, W, 3] uint8.
+          fps: frames per second.
+        """
+        path = self.path / "videos" / f"{name}.mp4"
+        try:
+            video.write_mp4(path, frames, fps)
+        except video.VideoError as error:
+            warnings.warn(f"No video: {error}", stacklevel=2)
+            return None
+        if self._use_tensorboard:
+            self._write_summary(name, update, video.gif_bytes(frames, fps), frames.shape[1:3])
+        return path
+
+    def write_scalars(self, metrics: Mapping[str, Any], *, update: int = 0) -> None:
+        """Shows numbers, and the means of lists of numbers, in TensorBoard alone; what is all NaN is left out."""
+        means = {n: finite_mean(v if isinstance(v, list) else [v]) for n, v in to_numbers(metrics).items()}
+        self._to_tensorboard({n: mean for n, mean in means.items() if math.isfinite(mean)}, update)
+
+    def write_image(self, name: str, image: np.ndarray, *, update: int = 0) -> None:
+        """Shows an image, [H, W, 3] uint8, in TensorBoard."""
+        if self._use_tensorboard:
+            self._write_summary(name, update, video.png_bytes(image), image.shape[:2])
+
+    def write_text(self, name: str, text: str, *, update: int = 0) -> None:
+        """Shows Markdown text in TensorBoard."""
+        if self._use_tensorboard:
+            self._board().add_text(name, text, int(update))
+
+    def close(self) -> None:
+        """Closes all files. May be called twice."""
+        self._metrics.close()
+        self._evals.close()
+        if self._tensorboard is not None:
+            self._tensorboard.close()
+            self._tensorboard = None
+
+    def _append(self, file, row: Mapping[str, Any]) -> None:
+        try:
+            file.write(json.dumps(_strict(row)) + "\n")
+            file.flush()
+        except OSError as error:
+            raise _disk_error(self.path, error) from error
+
+    def _board(self):
+        """The TensorBoard writer, made at first use: it starts a thread and a file."""
+        if self._tensorboard is None:
+            import tensorboardX
+
+            # It warns of every value that is not finite, and not of which; `check_finite` says that in one sentence.
+            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
+            # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
+            purge = self._start_update + 1 if self._start_update else 0
+            try:
+                self._tensorboard = tensorboardX.SummaryWriter(
+                    str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
+                )
+            except OSError as error:
+                raise _disk_error(self.path, error) from error
+        return self._tensorboard
+
+    def _to_tensorboard(self, values: Mapping[str, Any], update: int) -> None:
+        if not self._use_tensorboard:
+            return
+        for name, value in values.items():
+            if isinstance(value, list) and value and all(isinstance(entry, int | float) for entry in value):
+                value = finite_mean(value)
+            if isinstance(value, int | float):
+                self._board().add_scalar(name, value, update)
+
+    def _write_summary(self, name: str, update: int, encoded: bytes, size: tuple[int, int]) -> None:
+        from tensorboardX.proto.summary_pb2 import Summary
+
+        image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=encoded)
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._board()._get_file_writer().add_summary(summary, int(update))
+
+
+def to_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Moves a dict of device arrays to the host at once; scalars become numbers, vectors lists.
+
+    Floats below double precision become the shortest decimal that reads back as the same number.
+    """
+    values = list(metrics.values())
+    if "jax" in sys.modules:
+        values = sys.modules["jax"].device_get(values)
+    return {name: _plain(value) for name, value in zip(metrics, values, strict=True)}
+
+
+def finite_mean(values: Iterable[float]) -> float:
+    """Mean of the finite ones among numbers of several seeds; NaN if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return float(np.mean(finite)) if finite else float("nan")
+
+
+def check_finite(metrics: Mapping[str, Any], update: int) -> None:
+    """Raises a `Diverged` that names the update and the metrics that are NaN or infinite.
+
+    Args:
+      metrics: {name: scalar or array}, on device or not, or a row that `write` returned.
+    """
+    bad = [name for name, value in to_numbers(metrics).items() if not is_finite(value)]
+    if bad:
+        raise Diverged(
+            f"Training has diverged: at update {update} these metrics are not finite: {shortened(bad)}. "
+            "Lower the learning rate or clip the gradient; the last checkpoint is from before."
+        )
+
+
+def shortened(names: list[str]) -> str:
+    """The first of many names, for a message."""
+    rest = len(names) - _MAX_SHOWN
+    return ", ".join(names[:_MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
+
+
+def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
+    """Rows of a `.jsonl` file, without a last one that was being written. No file: no rows."""
+    path = pathlib.Path(path)
+    return [row for _, row in _parse(path)] if path.is_file() else []
+
+
+def _clocks() -> dict[str, float]:
+    return {"time/unix": round(time.time(), 3), "time/processor": round(time.process_time(), 3)}
+
+
+def _open_rows(path: pathlib.Path, start_update: int):
+    """Drops the rows after `start_update`, atomically, and opens the file for appending."""
+    if path.is_file():
+        lines = [line for line, row in _parse(path) if start_update and row.get("update", 0) <= start_update]
+        kept = "".join(lines)
+        if len(kept.encode()) != path.stat().st_size:
+            write_atomically(path, kept)
+    return open(path, "a")
+
+
+def _parse(path: pathlib.Path) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Yields (line, row); a line cut short by a kill has no end or is not JSON, and is left out."""
+    with open(path, errors="replace") as file:
+        for line in file:
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if line.endswith("\n") and isinstance(row, dict):
+                yield line, row
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if not hasattr(value, "dtype"):
+        return value
+    array = np.asarray(value)
+    if array.ndim:
+        return [_plain(entry) for entry in array]
+    if array.dtype.kind in "biu":
+        return array.item()
+    if array.dtype == np.float64:
+        return float(array)
+    return float(str(array.astype(np.float32)))
+
+
+def is_finite(value: Any) -> bool:
+    """False if a number, or one in a nested list, is NaN or infinite."""
+    if isinstance(value, list):
+        return all(map(is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _strict(value: Any) -> Any:
+    """JSON knows no NaN: it becomes null."""
+    if isinstance(value, dict):
+        return {name: _strict(entry) for name, entry in value.items()}
+    if isinstance(value, list):
+        return [_strict(entry) for entry in value]
+    return value if not isinstance(value, float) or math.isfinite(value) else None
+
+
+def _disk_error(path: pathlib.Path, error: OSError) -> MetricsError:
+    return MetricsError(
+        f"Cannot write metrics to {path}: {error.strerror}. Check free disk space and permissions."
+    )

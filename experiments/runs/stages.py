@@ -1,0 +1,102 @@
+"""A job made of several runs: each stage is a run of its own, by the mains of this package, in a subdirectory.
+
+Stages that are done are not done again; one that was interrupted continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from experiments.models.loading.main import set_up_process
+from experiments.models.loading.directory import write_json
+
+
+class Stages:
+    """Runs stages in subdirectories and remembers how long each took, over all attempts."""
+
+    def __init__(self, workdir: Path):
+        self._workdir = workdir
+        self._file = workdir / "seconds.json"
+        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
+
+    def path(self, name: str) -> Path:
+        """Where a stage runs."""
+        return self._workdir / name
+
+    def run(self, name: str, main: Callable, config) -> dict:
+        """Runs a main in its directory; finished stages return what they had returned."""
+        print(f"== {name}", flush=True)
+        with self.timed(name):
+            return main(config, self.path(name))
+
+    @contextlib.contextmanager
+    def beside(self, name: str, main: Callable, config) -> Iterator[Callable[[], dict]]:
+        """Runs a main in a process of its own while the block goes on; the block gets a function that waits for it.
+
+        What it prints goes to `NAME.log`. It ends with the block: a block that fails or is interrupted stops it,
+        saved, like any run.
+        """
+        log = self._workdir / f"{name}.log"
+        print(f"== {name}, in a process of its own; what it prints is in {log}", flush=True)
+        arguments = (main, config, self.path(name), log)
+        process = multiprocessing.get_context("spawn").Process(target=run_logged, args=arguments)
+        process.start()
+        try:
+            yield lambda: self._wait(name, process, log)
+        finally:
+            process.terminate()  # nothing happens to one that has ended
+            process.join()
+
+    def _wait(self, name: str, process, log: Path) -> dict:
+        if process.is_alive():
+            print(f"== waiting for {name}", flush=True)
+        with self.timed(f"waiting for {name}"):
+            process.join()
+        if process.exitcode:
+            raise ValueError(f"The stage {name!r} failed; {log} says why. The same command tries again.")
+        return json.loads((self.path(name) / "DONE").read_text())
+
+    def timed(self, name: str) -> Timer:
+        """Context that adds its duration to a stage's."""
+        return Timer(self, name)
+
+    def add(self, name: str, seconds: float) -> None:
+        """Adds to the time of a stage, on disk too."""
+        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
+        write_json(self._file, self.seconds)
+
+
+def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:
+    """Runs a main with what it prints going to a file; in a process of its own."""
+    set_up_process()
+    with (
+        open(log, "a", buffering=1) as file,
+        contextlib.redirect_stdout(file),
+        contextlib.redirect_stderr(file),
+    ):
+        return main(config, workdir)
+
+
+class Timer:
+    """Adds the time between enter and exit to a stage, also if it is interrupted."""
+
+    def __init__(self, stages: Stages, name: str):
+        self._stages, self._name = stages, name
+
+    def __enter__(self) -> None:
+        self._began = time.perf_counter()
+
+    def __exit__(self, *exception) -> None:
+        self._stages.add(self._name, time.perf_counter() - self._began)
+
+
+def changed(config, **changes):
+    """A copy of a config with some keys changed; the keys must exist."""
+    config = config.copy_and_resolve_references()
+    config.update(changes)
+    return config

@@ -1,0 +1,410 @@
+"""Looks at this machine: what works, what is missing, and how to get it.
+
+    python -m experiments.speed.doctor
+
+Simulators and OpenGL are tried in processes of their own, which are given up after a while, because a broken
+driver can hang. Needs nothing but Python to start, so that it can also say that everything is missing.
+"""
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+
+CORE = (
+    "numpy",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "distrax",
+    "orbax-checkpoint",
+    "h5py",
+    "ml_collections",
+    "tensorboardX",
+)
+OPTIONAL = {
+    "dm_control": "dmc",
+    "mujoco": "dmc",
+    "metaworld": "metaworld",
+    "torch": "published",
+    "submitit": "slurm",
+    "pytest": "dev",
+}
+APT_PACKAGES = "libegl1 libgl1 libgles2 libosmesa6"
+_GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One line of the report.
+
+    Attributes:
+      name: what was looked at.
+      state: "ok", "missing" (something optional does not work) or "broken" (the core does not).
+      value: what was found.
+      fix: what to do about it.
+    """
+
+    name: str
+    state: str
+    value: str
+    fix: str = ""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints the report; returns 0 if the core works."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.speed.doctor", description=__doc__.splitlines()[0])
+    parser.add_argument("--brief", action="store_true", help="only what is missing; no measurements")
+    parser.add_argument(
+        "--render-workers", type=int, default=2, help="processes that render at once (default 2)"
+    )
+    options = parser.parse_args(argv)
+    findings = []
+    for finding in examine(options.brief, options.render_workers):
+        findings.append(finding)
+        if finding.state != "ok" or not options.brief:
+            print(line(finding), flush=True)
+    broken = [finding.name for finding in findings if finding.state == "broken"]
+    if broken:
+        print(f"The core does not work: {', '.join(broken)}.")
+    elif not options.brief:
+        print("The core works.")
+    return 1 if broken else 0
+
+
+def examine(brief: bool = False, render_workers: int = 2) -> Iterator[Finding]:
+    """Yields the findings one by one; `brief` leaves out what takes long."""
+    checks: list[Callable[[], Finding | Iterator[Finding]]] = [
+        check_python,
+        check_packages,
+        check_devices,
+        check_memory,
+        check_disk,
+        check_ffmpeg,
+        lambda: check_rendering(brief, render_workers),
+    ]
+    if not brief:
+        checks[2:2] = [check_extras]
+        checks[4:4] = [check_speed, check_cache, check_huge_pages]
+        checks += [
+            lambda: check_simulator("dm_control", _DMC_STEPS),
+            lambda: check_simulator("metaworld", _METAWORLD_STEPS),
+        ]
+    for check in checks:
+        try:
+            found = check()
+            yield from [found] if isinstance(found, Finding) else found
+        except Exception as error:  # a doctor that dies of what it finds is of no use
+            yield Finding(getattr(check, "__name__", "check"), "broken", f"{type(error).__name__}: {error}")
+
+
+def line(finding: Finding) -> str:
+    """A finding as text."""
+    mark = {"ok": "  ok   ", "missing": "  --   ", "broken": "  !!   "}[finding.state]
+    value = textwrap.fill(finding.value, 100, subsequent_indent=" " * 29, break_on_hyphens=False)
+    fix = f"\n{'':29}-> {finding.fix}" if finding.fix else ""
+    return f"{mark}{finding.name:<22}{value}{fix}"
+
+
+def check_python() -> Finding:
+    """Python 3.11 or 3.12."""
+    version = sys.version.split()[0]
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        return Finding(
+            "python", "broken", version, "use Python 3.11 or 3.12: the simulators have no wheels for others"
+        )
+    return Finding("python", "ok", f"{version} in {sys.prefix}")
+
+
+def check_packages() -> Iterator[Finding]:
+    """Versions of what is installed."""
+    missing = [name for name in CORE if version_of(name) is None]
+    found = ", ".join(f"{name} {version_of(name)}" for name in CORE if name not in missing)
+    fix = 'pip install -c constraints.txt -e "."'
+    yield (
+        Finding("packages", "broken", f"missing: {', '.join(missing)}", fix)
+        if missing
+        else Finding("packages", "ok", found)
+    )
+
+
+def check_extras() -> Iterator[Finding]:
+    """Versions of what belongs to the extras of setup.py."""
+    for name, extra in OPTIONAL.items():
+        version = version_of(name)
+        fix = "" if version else f'pip install -c constraints.txt -e ".[{extra}]"'
+        yield Finding(name, "ok" if version else "missing", version or "not installed", fix)
+
+
+def check_devices() -> Finding:
+    """What JAX computes on."""
+    import jax
+
+    devices = jax.devices()
+    text = ", ".join(f"{device.platform}:{device.id} {device.device_kind}" for device in devices)
+    if (
+        devices[0].platform == "cpu"
+        and shutil.which("nvidia-smi")
+        and "cpu" not in os.environ.get("JAX_PLATFORMS", "")
+    ):
+        return Finding(
+            "devices",
+            "missing",
+            f"{text}, though there is an NVIDIA GPU",
+            'pip install -e ".[cuda13]", or cuda12 for drivers before 580',
+        )
+    return Finding("devices", "ok", f"{text}, {len(os.sched_getaffinity(0))} CPUs")
+
+
+def check_speed() -> Finding:
+    """A matrix product and a compilation."""
+    import jax
+    import jax.numpy as jnp
+
+    x = jnp.ones((1024, 1024))
+    start = time.perf_counter()
+    square = jax.jit(lambda x: x @ x / 1024).lower(x).compile()
+    compiled = time.perf_counter() - start
+    square(x).block_until_ready()
+    start = time.perf_counter()
+    for _ in range(10):
+        x = square(x)
+    x.block_until_ready()
+    rate = 10 * 2 * 1024**3 / (time.perf_counter() - start) / 1e9
+    return Finding("speed", "ok", f"matrix product {rate:.0f} GFLOP/s, its compilation {compiled:.2f} s")
+
+
+def check_memory() -> Finding:
+    """Free main memory, and that of the first accelerator."""
+    import jax
+    import psutil
+
+    free = psutil.virtual_memory().available / _GIB
+    stats = jax.local_devices()[0].memory_stats() or {}
+    limit = stats.get("bytes_limit")
+    text = f"{free:.1f} GiB free" + (f", {limit / _GIB:.1f} GiB on the accelerator" if limit else "")
+    if free < 2:
+        return Finding(
+            "memory", "missing", text, "free at least 2 GiB, or use smaller batches and fewer workers"
+        )
+    return Finding("memory", "ok", text)
+
+
+def check_disk() -> Finding:
+    """Free disk space where runs are written by default."""
+    free = shutil.disk_usage(".").free / _GIB
+    if free < 2:
+        return Finding(
+            "disk", "missing", f"{free:.1f} GiB free", "free at least 2 GiB, or choose a --workdir elsewhere"
+        )
+    return Finding("disk", "ok", f"{free:.1f} GiB free in {os.getcwd()}")
+
+
+def check_cache() -> Finding:
+    """Where compiled programs are kept."""
+    from experiments.models.loading.startup import set_compilation_cache
+
+    folder = set_compilation_cache()
+    if folder is None:
+        return Finding(
+            "compilation cache",
+            "missing",
+            "cannot be written",
+            "set JAX_COMPILATION_CACHE_DIR to a directory that can",
+        )
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Finding("compilation cache", "ok", f"{folder}: {len(files)} files, {sum(files) / 2**20:.0f} MiB")
+
+
+def check_huge_pages() -> Finding:
+    """Whether glibc can be told to use huge pages, as the mains do."""
+    path = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    setting = path.read_text() if path.exists() else "absent"
+    if "[never]" in setting or setting == "absent":
+        fix = f"as root: echo madvise > {path} (training on the CPU is up to a sixth faster)"
+        return Finding("huge pages", "missing", "the kernel gives none", fix)
+    return Finding(
+        "huge pages", "ok", "the mains start themselves with GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
+    )
+
+
+def check_ffmpeg() -> Finding:
+    """Writes a video."""
+    import numpy as np
+
+    from experiments.drawing import video
+
+    frames = np.random.default_rng(0).integers(0, 255, (10, 64, 64, 3), np.uint8)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            video.write_mp4(pathlib.Path(folder) / "video.mp4", frames, 25)
+    except video.VideoError as error:
+        return Finding(
+            "ffmpeg", "missing", str(error), "pip install imageio-ffmpeg, or apt-get install ffmpeg"
+        )
+    return Finding("ffmpeg", "ok", video.ffmpeg())
+
+
+def check_rendering(brief: bool, workers: int) -> Iterator[Finding]:
+    """Which OpenGL backends draw, and how fast, with several processes at once."""
+    if version_of("mujoco") is None:
+        return
+    from experiments.envs import rendering
+
+    working = []
+    for backend in rendering.BACKENDS:
+        reason = rendering.probe(backend)
+        if reason is None:
+            working.append(backend)
+        if not brief:
+            state = "ok" if reason is None else "missing"
+            speed = "draws" if reason or version_of("dm_control") is None else _render_speed(backend, workers)
+            yield Finding(f"OpenGL {backend}", state, (reason or speed).rpartition("Error: ")[-1])
+            if speed != "draws":
+                fast = _render_speed(backend, workers, "fast")
+                yield Finding(f"OpenGL {backend}, fast", "ok", f"{fast}, with render_quality=fast")
+        if brief and working:
+            return
+    if not working:
+        fix = f"as root: apt-get install -y {APT_PACKAGES} (all runs without, but for images and videos)"
+        yield Finding("rendering", "missing", "neither EGL nor OSMesa works", fix)
+
+
+def check_simulator(package: str, snippet: str) -> Finding:
+    """Loads a task and steps it."""
+    if version_of(package) is None:
+        return Finding(
+            f"{package} task",
+            "missing",
+            "not installed",
+            f'pip install -c constraints.txt -e ".[{OPTIONAL[package]}]"',
+        )
+    result = run_snippet(snippet, {"MUJOCO_GL": "disable"})
+    if "error" in result:
+        return Finding(
+            f"{package} task",
+            "missing",
+            result["error"],
+            'pip install -c constraints.txt -e ".[dmc,metaworld]"',
+        )
+    return Finding(
+        f"{package} task",
+        "ok",
+        f"{result['task']}: loads in {result['load']:.1f} s, {result['rate']:.0f} steps/s",
+    )
+
+
+def version_of(name: str) -> str | None:
+    """Version of an installed distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def run_snippet(code: str, environment: dict[str, str], timeout: float = 120.0) -> dict:
+    """Runs Python code that prints a line of JSON, in its own process; {"error": reason} if that fails."""
+    return _outcome(_start(code, environment), timeout)
+
+
+def _start(code: str, environment: dict[str, str]) -> subprocess.Popen:
+    path = os.pathsep.join(filter(None, sys.path))
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": path, **environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _outcome(process: subprocess.Popen, timeout: float) -> dict:
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        return {"error": f"no answer within {timeout:.0f} s"}
+    if process.returncode:
+        lines = errors.strip().splitlines()
+        return {"error": lines[-1] if lines else f"the process died with code {process.returncode}"}
+    return json.loads(output.strip().splitlines()[-1])
+
+
+def _render_speed(backend: str, workers: int, quality: str = "published", timeout: float = 60.0) -> str:
+    """Images per second of one process and of several at once, which some drivers do not survive."""
+    parts = []
+    for number in sorted({1, workers}):
+        code = _RENDERS.format(quality=quality)
+        processes = [_start(code, {"MUJOCO_GL": backend}) for _ in range(number)]
+        results = [_outcome(process, timeout) for process in processes]
+        errors = [result["error"] for result in results if "error" in result]
+        rate = sum(result.get("rate", 0) for result in results)
+        parts.append(f"{number} at once: {errors[0] if errors else f'{rate:.0f} images/s'}")
+    return ", ".join(parts) + " (64 x 64)"
+
+
+_DMC_STEPS = """
+import json, time
+import numpy as np
+from experiments.envs import registry
+start = time.perf_counter()
+environment = registry.make("walker-walk")
+environment.reset(0)
+load = time.perf_counter() - start
+action = np.zeros(environment.action_spec.shape, np.float32)
+start, steps = time.perf_counter(), 0
+while time.perf_counter() - start < 1:
+    steps += 1
+    if environment.step(action)["is_last"]:
+        environment.reset(steps)
+rate = steps / (time.perf_counter() - start)
+print(json.dumps({"task": "walker-walk", "load": load, "rate": rate}))
+"""
+
+_METAWORLD_STEPS = """
+import json, time
+import numpy as np
+start = time.perf_counter()
+from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE as tasks
+environment = tasks["reach-v3-goal-observable"](seed=0)
+environment.reset()
+load = time.perf_counter() - start
+start, steps = time.perf_counter(), 0
+while time.perf_counter() - start < 1:
+    steps += 1
+    if environment.step(np.zeros(4, np.float32))[3]:
+        environment.reset()
+rate = steps / (time.perf_counter() - start)
+print(json.dumps({"task": "reach-v3", "load": load, "rate": rate}))
+"""
+
+_RENDERS = """
+import json, time
+from experiments.envs import registry
+environment = registry.make("walker-walk", render_quality={quality!r})
+environment.reset(0)
+environment.render(64, 64)
+start, images = time.perf_counter(), 0
+while time.perf_counter() - start < 1:
+    environment.render(64, 64)
+    images += 1
+rate = images / (time.perf_counter() - start)
+environment.close()
+print(json.dumps(dict(rate=rate)))
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

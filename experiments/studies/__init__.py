@@ -1,0 +1,1 @@
+"""Jobs made of several runs, from nothing to a report."""

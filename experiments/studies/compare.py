@@ -1,0 +1,233 @@
+"""AIME against every baseline that the data allow: one table, one figure.
+
+    python -m experiments.studies.compare --config=experiments/configs/compare.py:small --config.embodiment=DIR \\
+        --config.demonstrations=DIR --workdir=DIR
+
+Every method is a run of its own in WORKDIR, by the main of this package that trains it; what is done already is not
+done again, so that methods can be added later. Writes table.md, table.csv, figures/comparison.png and .pdf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from experiments.methods import baseline, imitate, pretrain, surrogate
+from experiments.analysis import published_results, intervals, tables
+from experiments.methods.baseline_data import has_actions
+from experiments.envs.sensors import observation_setup
+from experiments.data.evaluation import environment_of, expert_return
+from experiments.models.loading.main import launch
+from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.models.loading.stages import Stages, changed
+from worldmodels.data.episodes import Episode, load_episodes
+
+LABELS = {
+    "aime": "AIME",
+    "bco": "BCO(0)",
+    "bco_alpha": "BCO(alpha)",
+    "iidm": "IIDM",
+    "gaifo": "GAIfO",
+    "ot": "OT + ADS",
+    "mbbc": "MBBC oracle",
+    "bc": "BC oracle",
+}
+ORACLES = ("mbbc", "bc")
+FROM_VECTORS = ("gaifo", "ot")
+FROM_BODY = ("aime", "bco", "bco_alpha", "iidm", "mbbc")  # what actions do is learnt from embodiment data
+WITH_WORLD_MODEL = ("aime", "mbbc")
+
+
+def run(config, workdir, *, fresh: bool = False) -> dict:
+    """Runs the methods and writes table and figure.
+
+    Returns:
+      {"returns": {method: `[num_seeds][episodes]`}, "expert": mean return, "left_out": {method: why},
+      "table": Markdown, "seconds": {stage: seconds}}.
+    """
+    published_results.check_dataset(config.published_data)
+    # Only the last training may go on: a world model that did would not be the one that finished stages have used.
+    allow = (*FREE_TO_CHANGE, "aime.num_updates", "title", "methods", "published_data", "random_return")
+    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
+        summary = directory.result or compare(config, directory)
+        print(summary["table"], flush=True)
+        print(f"Figure: {directory / 'figures' / 'comparison.png'}", flush=True)
+        return summary
+
+
+def compare(config, directory: RunDirectory) -> dict:
+    """All stages and the report, in an opened directory."""
+    for name in ("embodiment", "demonstrations"):
+        if not config[name]:
+            raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
+    env_name, episodes, body = read_data(config)
+    expert = expert_return(load_episodes(config.demonstrations, keys=()))  # of all, as the stages have it
+    if expert is None or expert <= 0:
+        raise ValueError(
+            f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} tell no return above 0; "
+            "use episodes with rewards."
+        )
+    methods, left_out = applicable(config, env_name, episodes, body)
+    for method, why in left_out.items():
+        print(f"Without {LABELS[method]}: {why}", flush=True)
+    if config.published_data and not published_cells(config, env_name):
+        print(
+            f"Without published numbers: there are none for {config.published_data!r} data, {env_name!r}, set-up "
+            f"{config.setup!r}.",
+            flush=True,
+        )
+    stages = Stages(directory.path)
+    results = run_methods(config, stages, methods)
+    with stages.timed("report"):
+        table = report(config, directory.path, env_name, results, expert, len(episodes))
+    returns = {method: result["return"] for method, result in results.items()}
+    summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table.markdown()}
+    return directory.mark_done(summary | {"seconds": stages.seconds})
+
+
+def read_data(config) -> tuple[str, list[Episode], list[Episode]]:
+    """(environment, demonstrations, up to two episodes of the embodiment data), with what the set-up reads of them.
+
+    Raises:
+      ValueError: episodes lack a sensor of the set-up.
+    """
+    first = load_episodes(config.demonstrations, limit=1, images_on_disk=True)
+    env_name, _ = environment_of(config.env, first)
+    inputs = observation_setup(env_name, config.setup).inputs
+    body = load_episodes(config.embodiment, limit=1, images_on_disk=True)
+    for name, some in (("demonstrations", first), ("embodiment", body)):
+        missing = [sensor for sensor in inputs if sensor not in some[0].records]
+        if missing:
+            raise ValueError(
+                f"The episodes in {config[name]} lack {', '.join(missing)}, which set-up {config.setup!r} of "
+                f"{env_name!r} needs; they have {', '.join(some[0].sensors)}. Use others for --config.{name}, or "
+                "another set-up."
+            )
+    options = dict(keys=(*inputs, "pre_action"), images_on_disk=True)
+    episodes = load_episodes(config.demonstrations, limit=config.num_demonstrations, **options)
+    return env_name, episodes, load_episodes(config.embodiment, limit=2, **options)
+
+
+def applicable(
+    config, env_name: str, episodes: list[Episode], body: list[Episode]
+) -> tuple[list[str], dict[str, str]]:
+    """(methods that these data allow, in the config's order; {method that they do not: why}).
+
+    Args:
+      episodes: the demonstrations.
+      body: two episodes of the embodiment data, or the only one.
+
+    Raises:
+      ValueError: an unknown method.
+    """
+    unknown = [method for method in config.methods if method not in LABELS]
+    if unknown:
+        raise ValueError(f"Unknown method {unknown[0]!r}. Known: {', '.join(LABELS)}.")
+    left_out = {}
+    if min(len(episodes), len(body), config.bco_alpha.num_embodiment or 2) < 2:
+        left_out["bco_alpha"] = (
+            "it validates on whole episodes and needs two demonstrations and two episodes of embodiment data."
+        )
+    if not has_actions(body):
+        left_out |= dict.fromkeys(FROM_BODY, "the embodiment data have no actions.")
+    if not has_actions(episodes):
+        left_out |= dict.fromkeys(ORACLES, "the demonstrations have no actions.")
+    inputs = observation_setup(env_name, config.setup).inputs
+    if any(episodes[0].records[name].ndim != 2 for name in inputs if name in episodes[0].records):
+        left_out |= dict.fromkeys(
+            FROM_VECTORS, f"set-up {config.setup!r} reads images, and it learns from vectors."
+        )
+    left_out = {method: left_out[method] for method in config.methods if method in left_out}
+    return [method for method in config.methods if method not in left_out], left_out
+
+
+def run_methods(config, stages: Stages, methods: list[str]) -> dict[str, dict]:
+    """{method: what its main returned}; the world model is pretrained once for the methods that use it."""
+    if any(method in WITH_WORLD_MODEL for method in methods):
+        stages.run("pretrain", pretrain.run, pretraining(config))
+    return {
+        method: stages.run(method, main_of(method), method_config(config, stages, method))
+        for method in methods
+    }
+
+
+def pretraining(config):
+    """Config of the world model's stage."""
+    pretrained = changed(
+        config.pretrain,
+        embodiment=config.embodiment,
+        env=config.env,
+        setup=config.setup,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+    )
+    if config.relevance:
+        # Those that the methods see, and no others.
+        pretrained.relevance.demonstrations = config.demonstrations
+        pretrained.relevance.num_demonstrations = config.num_demonstrations
+    return pretrained
+
+
+def main_of(method: str) -> Callable:
+    """The main that trains a method."""
+    if method == "aime":
+        return imitate.run
+    return surrogate.run if method in FROM_VECTORS else baseline.run
+
+
+def method_config(config, stages: Stages, method: str):
+    """Config of a method's stage: its own section, and what all methods share."""
+    shared = dict(
+        demonstrations=config.demonstrations,
+        num_demonstrations=config.num_demonstrations,
+        env=config.env,
+        seed=config.seed,
+        num_seeds=config.num_seeds,
+    )
+    if method in WITH_WORLD_MODEL:
+        shared["model"] = str(stages.path("pretrain"))
+    else:
+        shared |= {"setup": config.setup, "embodiment": config.embodiment}
+    return changed(config[method], **shared)
+
+
+def published_cells(config, env_name: str) -> dict[str, published_results.PublishedCell]:
+    """{label of a method: its published number}, for the data that `config.published_data` names."""
+    return published_results.cells_of(env_name, config.published_data, config.setup)
+
+
+def report(
+    config, workdir: Path, env_name: str, results: Mapping[str, dict], expert: float, num: int
+) -> tables.Table:
+    """Writes table and figure into `workdir` and returns the table."""
+    from experiments.analysis import comparison_figure
+    from experiments.drawing import style  # matplotlib is slow to import
+
+    published, rows = published_cells(config, env_name), []
+    for method, result in results.items():
+        cell = published.get(LABELS[method])
+        values = (None, None) if cell is None else (cell.mean, cell.std)
+        rows.append(tables.MethodScores(LABELS[method], result["return"], num, *values))
+    source = published_results.source().caption if published else ""
+    table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
+    percent = {row.method: [intervals.by_expert(row.returns, expert)] for row in rows}
+    table = tables.with_comparison(table, percent)
+    tables.write_table(table, workdir / "table")
+    figure = comparison_figure.comparison_figure(
+        percent,
+        published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
+        random=None if config.random_return is None else intervals.by_expert(config.random_return, expert),
+        title=config.title or f"{env_name}, {config.setup}, {num} demonstrations",
+        note=source,
+    )
+    style.save_figure(figure, workdir / "figures" / "comparison")
+    return table
+
+
+def main() -> None:
+    """Command line."""
+    launch(run, default_config="compare")
+
+
+if __name__ == "__main__":
+    main()

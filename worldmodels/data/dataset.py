@@ -1,0 +1,381 @@
+"""Subsequences of many episodes, sampled on the device.
+
+All records lie in one flat array per sensor, uint8 images included; a window is `length` successive rows. A
+table of starts says where windows may begin, so that none crosses an episode. An episode shorter than a
+window gives exactly one: its last record is repeated to fill it (AIME-v2), so that `is_terminal` stays 1 in
+the padding.
+
+Measured on one CPU core, 50 windows of 50 records of the walker (24 sensor values, 6 actions, reward, flags):
+0.07 ms inside a jitted loop by gathering rows, 0.11 ms by gathering slices, 0.23 ms by a loop over slices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from worldmodels.data.episodes import FLAGS, Episode
+from worldmodels.structures import Array, SequenceBatch
+
+
+@struct.dataclass
+class SequenceDataset:
+    """Windows of episodes, ready to be sampled inside jit; a pytree of device arrays.
+
+    Shape letters: R records of all episodes (with the padding of short ones), W windows, F first windows.
+
+    Attributes:
+      observation: {sensor: [R, d] float32, or [R, y, x, 3] uint8 for images}.
+      prev_action: [R, A] float32, or None for demonstrations without actions.
+      reward: [R] float32, or None.
+      is_first, is_last, is_terminal: [R] float32.
+      starts: [W] int32 rows at which windows begin.
+      first_starts: [F] int32, those of them that are record 0 of an episode.
+      length: T, records per window.
+    """
+
+    observation: dict[str, Array]
+    prev_action: Array | None
+    reward: Array | None
+    is_first: Array
+    is_last: Array
+    is_terminal: Array
+    starts: Array
+    first_starts: Array
+    length: int = struct.field(pytree_node=False)
+
+    @classmethod
+    def create(
+        cls,
+        episodes: Sequence[Episode],
+        *,
+        length: int,
+        sensors: Sequence[str],
+        with_actions: bool = True,
+        with_reward: bool | None = None,
+    ) -> SequenceDataset:
+        """Puts episodes on the default device.
+
+        Args:
+          episodes: at least one; of any lengths.
+          length: T, records per window.
+          sensors: which of their sensors to load.
+          with_actions: False for demonstrations; their actions do not even reach the device.
+          with_reward: the same for rewards; None means as `with_actions`.
+
+        Raises:
+          ValueError: no episodes, a sensor that one lacks or has in another shape, or more bytes than are
+            free.
+        """
+        names = names_of(episodes, length, sensors, with_actions, with_reward)
+        _check_fits(episodes, names, length)
+        return cls(
+            **fields_of(names, lambda name: jnp.asarray(flat_records(episodes, name, length))),
+            **window_tables(episodes, length),
+            length=length,
+        )
+
+    def gather(self, rows: Array) -> SequenceBatch:
+        """The batch of given rows, [B, T] int32 in 0..R-1."""
+        return gather_rows(self, rows)
+
+    @property
+    def num_windows(self) -> int:
+        """W."""
+        return self.starts.shape[0]
+
+    @property
+    def num_episodes(self) -> int:
+        """F, the number of episodes whose first window is in the dataset: all of them unless it was split."""
+        return self.first_starts.shape[0]
+
+    @property
+    def num_bytes(self) -> int:
+        """Memory of all arrays."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
+
+
+def sample(
+    dataset: SequenceDataset, key: Array, batch_size: int, *, first_fraction: float = 0.0
+) -> SequenceBatch:
+    """Draws windows uniformly with replacement, so that long episodes weigh more, as published.
+
+    Args:
+      dataset: what to draw from.
+      key: PRNG key, consumed.
+      batch_size: B.
+      first_fraction: this share of the windows (in expectation) starts at record 0 of a uniformly drawn
+        episode instead. The published value is 0.
+
+    Returns:
+      Leaves [B, T, ...].
+    """
+    starts = draw_starts(dataset.starts, dataset.first_starts, key, batch_size, first_fraction=first_fraction)
+    return dataset.gather(window_rows(starts, dataset.length))
+
+
+def draw_starts(
+    starts: Array, first_starts: Array, key: Array, batch_size: int, *, first_fraction: float = 0.0
+) -> Array:
+    """The rows at which the windows of `sample` begin, [B], from the tables [W] and [F] of a dataset."""
+    uniform_key, first_key, choice_key = jax.random.split(key, 3)
+    drawn = _draw(starts, uniform_key, batch_size)
+    if first_fraction:
+        if not first_starts.shape[0]:
+            raise ValueError(
+                "first_fraction needs windows that start at record 0, and this part of a split has none."
+            )
+        first = _draw(first_starts, first_key, batch_size)
+        drawn = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, drawn)
+    return drawn
+
+
+def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
+    """The windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
+    starts = dataset.starts[jnp.asarray(indices)]
+    return dataset.gather(window_rows(starts, dataset.length))
+
+
+def iterate_windows(dataset: SequenceDataset, batch_size: int) -> Iterator[SequenceBatch]:
+    """Every window once, in order, in batches of `batch_size` (the last one may be smaller)."""
+    for start in range(0, dataset.num_windows, batch_size):
+        yield windows(dataset, np.arange(start, min(start + batch_size, dataset.num_windows)))
+
+
+def split(dataset: SequenceDataset, fraction: float, key: Array) -> tuple[SequenceDataset, SequenceDataset]:
+    """Splits the windows at random into two datasets that share their arrays (not inside jit).
+
+    Windows, not episodes, are split, as in the published baselines: the parts overlap in their records.
+
+    Args:
+      dataset: what to split.
+      fraction: share of the windows that go to the first part; the published one is 0.7.
+      key: PRNG key, consumed.
+
+    Raises:
+      ValueError: a part would be empty.
+    """
+    num_first = round(fraction * dataset.num_windows)
+    if not 0 < num_first < dataset.num_windows:
+        raise ValueError(
+            f"A split of {dataset.num_windows} windows at {fraction:g} leaves one part empty; use more data."
+        )
+    order = np.asarray(jax.random.permutation(key, dataset.num_windows))
+    return _part(dataset, np.sort(order[:num_first])), _part(dataset, np.sort(order[num_first:]))
+
+
+def statistics(
+    episodes: Sequence[Episode], sensors: Sequence[str]
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Mean and standard deviation of each dimension of some sensors over all records, to standardise by.
+
+    Dimensions that (almost) never move must not be blown up to noise of unit size, nor explode when they move
+    after all: one whose std is below 1/1000 of the sensor's (root mean square over its dimensions) gets the
+    sensor's, and a sensor that does not move at all gets 1.
+
+    Args:
+      episodes: at least one.
+      sensors: names of sensors that are vectors.
+
+    Returns:
+      {sensor: (mean [d] float32, std [d] float32)}.
+
+    Raises:
+      ValueError: a sensor is missing or an image.
+    """
+    _check_alike(episodes, sensors)
+    result = {}
+    for name in sensors:
+        if episodes[0].records[name].ndim != 2:
+            raise ValueError(f"Sensor {name!r} is not a vector; only vectors are standardised.")
+        values = np.concatenate([episode.records[name] for episode in episodes]).astype(np.float64)
+        std = values.std(axis=0)
+        typical = math.sqrt(np.mean(np.square(std)))
+        tiny = 1e-6 * max(1.0, float(np.abs(values).max()))  # about what float32 resolves
+        std = np.where(std < max(1e-3 * typical, tiny), typical if typical > tiny else 1.0, std)
+        result[name] = values.mean(axis=0).astype(np.float32), std.astype(np.float32)
+    return result
+
+
+def window_rows(starts: Array, length: int) -> Array:
+    """Rows of windows that begin at `starts` [B], [B, T] int32."""
+    return jnp.expand_dims(starts, 1) + jnp.expand_dims(jnp.arange(length, dtype=jnp.int32), 0)
+
+
+def gather_rows(data: object, rows: Array) -> SequenceBatch:
+    """The batch of given rows of a `SequenceDataset` or a `Replay`.
+
+    Args:
+      data: has the fields of `SequenceBatch` as flat arrays [R, ...].
+      rows: [B, T] int32, all in 0..R-1.
+    """
+
+    def gather(values):
+        return values.at[rows].get(mode="promise_in_bounds")
+
+    return SequenceBatch(
+        observation=jax.tree.map(gather, data.observation),
+        prev_action=None if data.prev_action is None else gather(data.prev_action),
+        reward=None if data.reward is None else gather(data.reward),
+        **{name: gather(getattr(data, name)) for name in FLAGS},
+    )
+
+
+def free_memory() -> int | None:
+    """Bytes that are free on the default device (for a CPU, to this container); None if unknown."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return stats["bytes_limit"] - stats["bytes_in_use"]
+    return free_main_memory()
+
+
+def free_main_memory() -> int | None:
+    """Bytes of main memory that are free to this container; None if unknown."""
+    bounds = []
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        bounds += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
+        group = Path("/sys/fs/cgroup")
+        cache = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())[
+            "inactive_file"
+        ]
+        used = int((group / "memory.current").read_text()) - int(cache)
+        bounds.append(int((group / "memory.max").read_text()) - used)
+    except (OSError, ValueError, KeyError):  # no such files, or the limit "max"
+        pass
+    return min(bounds, default=None)
+
+
+# Helpers of SequenceDataset ---------------------------------------------------------------------------------
+
+
+def _draw(table: Array, key: Array, batch_size: int) -> Array:
+    return table[jax.random.randint(key, (batch_size,), 0, table.shape[0])]
+
+
+def _part(dataset: SequenceDataset, indices: np.ndarray) -> SequenceDataset:
+    starts = np.asarray(dataset.starts)[indices]
+    first_starts = np.intersect1d(starts, np.asarray(dataset.first_starts))
+    return dataset.replace(starts=jnp.asarray(starts), first_starts=jnp.asarray(first_starts))
+
+
+def names_of(
+    episodes: Sequence[Episode],
+    length: int,
+    sensors: Sequence[str],
+    with_actions: bool,
+    with_reward: bool | None,
+) -> list[str]:
+    """Names of the arrays that a dataset of these arguments holds; ValueError for arguments that do not go."""
+    extras = ["pre_action"] if with_actions else []
+    extras += ["reward"] if (with_actions if with_reward is None else with_reward) else []
+    if length < 1:
+        raise ValueError(f"Windows of length {length} are empty; give a length of at least 1.")
+    _check_alike(episodes, [*sensors, *extras])
+    return [*sensors, *extras, *FLAGS]
+
+
+def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, object]:
+    """The fields of a dataset that hold records, from `load(name)` for each of the names of `names_of`."""
+    not_sensors = {"pre_action", "reward", *FLAGS}
+    return {
+        "observation": {name: load(name) for name in names if name not in not_sensors},
+        "prev_action": load("pre_action") if "pre_action" in names else None,
+        "reward": load("reward") if "reward" in names else None,
+        **{name: load(name) for name in FLAGS},
+    }
+
+
+def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Array]:
+    """The fields `starts` and `first_starts` of a dataset, on the default device."""
+    starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
+    return {"starts": jnp.asarray(starts), "first_starts": jnp.asarray(first_starts)}
+
+
+def _window_starts(num_records: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows where windows begin, [W] int32, and rows where episodes do, [F] int32."""
+    padded = np.maximum(num_records, length)
+    first = np.cumsum(padded) - padded
+    starts = [np.arange(begin, begin + n - length + 1) for begin, n in zip(first, padded, strict=True)]
+    return np.concatenate(starts).astype(np.int32), first.astype(np.int32)
+
+
+def flat_records(
+    episodes: Sequence[Episode], name: str, length: int, begin: int = 0, end: int | None = None
+) -> np.ndarray:
+    """Records of one name, [R, ...], episodes shorter than `length` padded with their last record.
+
+    Rows `begin` to `end` of them, by default all; only episodes with such rows are read. Rows past the last are 0.
+    """
+    row = as_stored(name, np.asarray(episodes[0].records[name][:1]))
+    padded = [max(episode.num_records, length) for episode in episodes]
+    end = sum(padded) if end is None else end
+    flat = np.zeros((end - begin, *row.shape[1:]), row.dtype)
+    first = 0
+    for episode, num_rows in zip(episodes, padded, strict=True):
+        low, high = max(first, begin), min(first + num_rows, end)
+        if low < high:
+            values = as_stored(name, pad_records(np.asarray(episode.records[name]), length))
+            flat[low - begin : high - begin] = values[low - first : high - first]
+        first += num_rows
+    return flat
+
+
+def pad_records(values: np.ndarray, length: int) -> np.ndarray:
+    """Repeats the last of the values [T, ...] until there are at least `length`."""
+    missing = max(length - len(values), 0)
+    return np.concatenate([values, np.repeat(values[-1:], missing, axis=0)]) if missing else values
+
+
+def as_stored(name: str, values: np.ndarray) -> np.ndarray:
+    """[R, ...] as it lies on the device: images uint8, all else float32; sensors have a last axis."""
+    if values.dtype != np.uint8:
+        values = values.astype(np.float32, copy=False)
+    return values[:, None] if values.ndim == 1 and name not in ("reward", *FLAGS) else values
+
+
+def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
+    if not episodes:
+        raise ValueError(
+            "A dataset needs at least one episode, and was given none; collect or load some first."
+        )
+    for index, episode in enumerate(episodes):
+        for name in names:
+            if name not in episode.records:
+                raise ValueError(
+                    f"Episode {index} has no {name!r}. It has: {', '.join(sorted(episode.records))}. "
+                    "Choose among these, or load them with that key."
+                )
+            shape, expected = episode.records[name].shape[1:], episodes[0].records[name].shape[1:]
+            if shape != expected:
+                advice = (
+                    "draw all images at one size"
+                    if len(shape) == 3
+                    else "do not mix embodiments in one dataset"
+                )
+                raise ValueError(
+                    f"{name!r} of episode {index} has shape {list(shape)} per record, of episode 0 "
+                    f"{list(expected)}; {advice}."
+                )
+
+
+def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int) -> None:
+    free = free_memory()
+    num_bytes = estimate_bytes(episodes, names, length)
+    if free is not None and num_bytes > free:
+        raise ValueError(
+            f"These {len(episodes)} episodes need {num_bytes / 2**30:.2f} GiB on {jax.local_devices()[0]}, where "
+            f"{free / 2**30:.2f} GiB are free; load fewer episodes (limit) or fewer sensors."
+        )
+
+
+def estimate_bytes(episodes: Sequence[Episode], names: Sequence[str], length: int) -> int:
+    """Memory that the arrays of these names will take in a dataset of windows of `length`."""
+    row = sum(as_stored(name, episodes[0].records[name][:1]).nbytes for name in names)
+    return row * sum(max(episode.num_records, length) for episode in episodes)

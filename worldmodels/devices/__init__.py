@@ -1,0 +1,1 @@
+"""Placement of arrays and programs on several devices and processes."""

@@ -1,0 +1,1 @@
+"""World models that the authors of the papers published."""
