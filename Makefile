@@ -21,19 +21,19 @@ export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 .PHONY: demo demo-walker demo-online test test-slurm docs notebooks doctor lint clean-runs
 
 demo: $(VENV)/.installed-run
-	@$(RUN) experiments.speed.doctor --brief
-	$(RUN) experiments.studies.demo --config=experiments/configs/demo.py --workdir=runs/demo
+	@$(RUN) experiments doctor --brief
+	$(RUN) experiments demo --config=demo --workdir=runs/demo
 
 demo-walker: $(VENV)/.installed-run
-	@$(RUN) experiments.speed.doctor --brief
-	$(RUN) experiments.studies.demo --config=experiments/configs/demo.py:walker --workdir=runs/demo-walker
+	@$(RUN) experiments doctor --brief
+	$(RUN) experiments demo --config=demo:walker --workdir=runs/demo-walker
 
 demo-online: $(VENV)/.installed-metaworld
-	@$(RUN) experiments.speed.doctor --brief
-	$(RUN) experiments.studies.demo_online --config=experiments/configs/demo_online.py --workdir=runs/demo-online
+	@$(RUN) experiments doctor --brief
+	$(RUN) experiments demo_online --config=demo_online --workdir=runs/demo-online
 
 test: $(VENV)/.installed-test
-	@$(RUN) experiments.speed.doctor --brief
+	@$(RUN) experiments doctor --brief
 	$(RUN) pytest tests -q -n 2 --dist loadfile  # a file stays together: its tests share trained runs
 
 test-slurm: $(VENV)/.installed-test
@@ -48,7 +48,7 @@ notebooks: $(VENV)/.installed-notebook
 	PYTHONPATH=. $(PY) -m nbconvert --to notebook --execute --inplace docs/notebooks/*.ipynb
 
 doctor: $(VENV)/.installed-run
-	$(RUN) experiments.speed.doctor
+	$(RUN) experiments doctor
 
 lint: $(VENV)/.installed-test
 	$(RUN) ruff check .

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
 
 PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs
 

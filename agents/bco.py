@@ -15,8 +15,8 @@ import jax
 from agents.bc import last_action
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
 
 PUBLISHED = FitSettings(min_updates=5000)  # of both networks, and as BC otherwise
 PUBLISHED_ALPHA = FitSettings(batch_size=256, min_epochs=10, min_updates=5000)  # the first round; by episodes

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.nets import MLP
-from worldmodels.training import Metrics
 from worldmodels.structures import Array
+from worldmodels.training import Metrics
 
 PENALTY_SCALE = 10.0
 

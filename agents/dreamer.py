@@ -18,8 +18,8 @@ from flax import struct
 from agents import imagination
 from agents.imagination import Critic, Reward
 from worldmodels.losses import elbo_loss_and_states
-from worldmodels.training import Metrics, TrainState, apply_gradients, ready_to_update
 from worldmodels.structures import Array, RSSMState, SequenceBatch
+from worldmodels.training import Metrics, TrainState, apply_gradients, ready_to_update
 
 
 @struct.dataclass

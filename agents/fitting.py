@@ -22,8 +22,8 @@ from flax import struct
 
 from worldmodels.data.dataset import SequenceDataset, windows
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
 from worldmodels.structures import Array
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
 
 VALIDATION_CHUNK = 1024  # windows at a time
 IMAGE_CHUNK = 64  # the same where there are images, whose features are large

@@ -19,8 +19,8 @@ from flax import nnx, struct
 from agents.discriminator import PENALTY_SCALE, Discriminator, adversarial_reward, discriminator_loss
 from agents.sac import Actor, SACSettings, SACState, create_sac, make_critic_update, make_policy_update
 from agents.transitions import Replay, Transitions, sample
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.structures import Array
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,8 +17,8 @@ from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, make_merger, policy_frames
 from worldmodels.decoders import make_decoder
 from worldmodels.encoders import ObservationEncoder, Standardizer, require, scaled_image
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
 
 PUBLISHED = FitSettings(min_updates=5000)  # of both networks, as BCO(0)
 

@@ -24,8 +24,8 @@ from flax import nnx, struct
 from agents import values
 from worldmodels.nets import MLP
 from worldmodels.rssm import ImagineOutput
-from worldmodels.training import Metrics, TrainState, apply_gradients
 from worldmodels.structures import Array, RSSMState
+from worldmodels.training import Metrics, TrainState, apply_gradients
 from worldmodels.world_model import WorldModel
 
 Reward = Callable[[WorldModel, ImagineOutput], Array]  # rewards [N, H + 1] of the imagined states s_0 .. s_H

@@ -22,8 +22,8 @@ from agents import optimal_transport
 from agents.discount_schedule import DiscountSchedule, ScheduleSettings, pairs
 from agents.sac import Actor, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay
-from worldmodels.training import Metrics
 from worldmodels.structures import Array
+from worldmodels.training import Metrics
 
 
 @dataclasses.dataclass(frozen=True)

@@ -256,7 +256,7 @@ def planning_actor(
             + (
                 f"Plan for {' or '.join(rewards)} with --config.planner_reward={rewards[0]}."
                 if rewards
-                else "Use a run of experiments.methods.dreamer, or train the model with world_model.predict_reward=True and "
+                else "Use a run of `dreamer`, or train the model with world_model.predict_reward=True and "
                 "world_model.detach_reward=False."
             )
         )
@@ -264,7 +264,7 @@ def planning_actor(
         raise ValueError("Guided planning needs a policy; set policy_share to 0 to plan without.")
     if settings.use_value and name not in (critics or {}):
         raise ValueError(
-            f"Guided planning needs a critic of {name!r}, which runs of experiments.methods.dreamer and experiments.methods.online "
+            f"Guided planning needs a critic of {name!r}, which runs of `dreamer` and `online` "
             "leave; plan without: with use_value=False, or planner=cem."
         )
     return ModelActor(planner.step, planner.initial, (model, policy, critics), num_envs, key, num_seeds)

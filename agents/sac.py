@@ -18,8 +18,8 @@ from flax import nnx, struct
 
 from agents.transitions import Replay, Transitions, sample
 from worldmodels.nets import MLP
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.structures import Array
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 
 LOG_STD_MIN = -5.0
 LOG_STD_MAX = 2.0

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from aime.inference import Policy, infer_actions
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import evidence_terms
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
+from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
 

@@ -9,8 +9,8 @@ from aime.inference import InferenceOutput, Policy, infer_actions
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import EvidenceTerms, evidence_terms, probe_losses
 from worldmodels.sequences import sum_time_mean_batch
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
 IDM_MODES = ("none", "posterior", "prior", "regularizer")

@@ -15,8 +15,8 @@ from flax import struct
 
 from aime.losses import action_inference_loss
 from worldmodels.losses import elbo_loss
-from worldmodels.training import Metrics, TrainState, make_update
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics, TrainState, make_update
 
 
 def make_imitation_update(optimizer: optax.GradientTransformation, **loss_options) -> Callable:

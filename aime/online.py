@@ -29,8 +29,8 @@ from agents.dreamer import Optimizers, update_model
 from agents.imagination import Critic, Reward, head_reward
 from aime.losses import action_inference_loss
 from aime.rewards import SurrogateReward
-from worldmodels.training import Metrics, TrainState, apply_gradients
 from worldmodels.structures import Array, RSSMState, SequenceBatch
+from worldmodels.training import Metrics, TrainState, apply_gradients
 
 
 @struct.dataclass

@@ -24,8 +24,8 @@ from flax import nnx, struct
 from agents.discriminator import Discriminator, adversarial_reward, discriminator_loss
 from agents.optimal_transport import EPSILON, NUM_ITERATIONS, best_transport_rewards
 from worldmodels.losses import per_step_evidence
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.world_model import WorldModel
 
 

@@ -314,11 +314,12 @@ def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
 
 
 def _kept_run(name: str, entry: Mapping[str, Any]) -> Run:
+    main = entry["main"].rpartition(".")[2]  # earlier versions kept the module
     if "settings" not in entry:  # of an earlier version: there is nothing to compare the recorded config with
         needs = {"needs": tuple(Output(need) for need in entry["needs"])}
-        return Run(name, entry["main"], "", needs, entry["labels"])
+        return Run(name, main, "", needs, entry["labels"])
     settings = {key: _decoded(value) for key, value in entry["settings"].items()}
-    return Run(name, entry["main"], entry["config"], settings, entry["labels"])
+    return Run(name, main, entry["config"], settings, entry["labels"])
 
 
 def _encoded(value: Any) -> Any:

@@ -14,7 +14,7 @@ class Stage:
     """A kind of run.
 
     Attributes:
-      main: module below `experiments`. config: file and preset.
+      main: command. config: file and preset.
       settings: config keys, the same for all its runs; `...` is filled in by the cell, None leaves a key out that the
         main gets otherwise.
     """
@@ -139,7 +139,7 @@ class _Planner:
             labels = {"suite": self._name, **labels, "env": self._suite.tasks.get(task, "")}
             fixed = {k: v for k, v in chosen.settings.items() if v is not None and v is not ...}
             settings = {**settings, **fixed}
-            self.runs[name] = Run(name, f"experiments.{chosen.main}", chosen.config, settings, labels)
+            self.runs[name] = Run(name, chosen.main, chosen.config, settings, labels)
         return name
 
     def _expert(self, task: str) -> str:

@@ -8,7 +8,7 @@ from launch.runs import Run, product, seed_folder
 
 
 def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list[Run]:
-    """Runs of `experiments.<file>` for `config` = "file:preset".
+    """Runs of the command `file` for `config` = "file:preset".
 
     The directory is `<name>-<env>/<keys that vary>/seed_003`: `env` (or `task`, an alias) and `seed` have a place of
     their own, and keys with a single value none.
@@ -33,7 +33,7 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
         seed = settings.get("seed", 0)
         labels = {"suite": name, "task": env or name, "method": method, "seed": seed}
         path = f"{group}/{method}/{seed_folder(seed)}"
-        run = Run(path, f"experiments.{config.partition(':')[0]}", config, settings, labels)
+        run = Run(path, config.partition(":")[0], config, settings, labels)
         if runs.setdefault(path, run) != run:  # the same run twice is one
             cells = (" ".join(f"{key}={of[key]}" for key in axes) for of in (runs[path].settings, settings))
             raise ValueError(

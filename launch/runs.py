@@ -36,7 +36,7 @@ class Run:
 
     Attributes:
       name: its directory below the root of the sweep, e.g. "walker18-walk/aime-mix-lpomdp/seed_003".
-      main: module, e.g. "experiments.methods.imitate".
+      main: command, e.g. "imitate".
       config: name of the config file and preset, e.g. "imitate:small".
       settings: {dotted config key: value}; an `Output`, also inside a tuple, is replaced by its path.
       labels: what the run stands for in a report: suite, task, method, setup, dataset, seed.
@@ -59,15 +59,14 @@ class Run:
 
     def command(self, root: pathlib.Path, python: str = sys.executable) -> list[str]:
         """The command line; the same one continues the run."""
-        file, _, preset = self.config.partition(":")
-        config = f"experiments/configs/{file}.py" + (f":{preset}" if preset else "")
         flags = [f"--config.{key}={_text(value, root)}" for key, value in self.settings.items()]
         return [
             python,
             "-u",
             "-m",
+            "experiments",
             self.main,
-            f"--config={config}",
+            f"--config={self.config}",
             *flags,
             f"--workdir={self.directory(root)}",
         ]

@@ -301,9 +301,9 @@ def print_states(states: dict[str, State]) -> None:
 
 
 def report(arguments: argparse.Namespace) -> int:
-    """Runs `python -m experiments.analysis.report ROOT`."""
+    """Runs `python -m experiments report ROOT`."""
     attempts.read_sweeps(arguments.root)
-    command = [sys.executable, "-m", "experiments.analysis.report", str(arguments.root)]
+    command = [sys.executable, "-m", "experiments", "report", str(arguments.root)]
     return subprocess.run(command, cwd=PROJECT, check=False).returncode
 
 

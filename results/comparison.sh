@@ -10,14 +10,14 @@ out=runs/comparison
 most="('aime','bco','iidm','mbbc','bc')"
 
 for kind in uniform coloured; do # flailing: 100 episodes of each
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:$kind --config.env=cheetah-run \
+  $python -m experiments collect --config=collect:$kind --config.env=cheetah-run \
     --config.num_episodes=100 --config.seed=1 --workdir=$out/cheetah-$kind
 done
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:mix --workdir=$out/cheetah-random \
+$python -m experiments collect --config=collect:mix --workdir=$out/cheetah-random \
   --config.sources="('$out/cheetah-uniform','$out/cheetah-coloured')"
 
 cell() { # NAME PRESET EMBODIMENT DEMONSTRATED PUBLISHED-DATA SETUP METHODS [FLAGS]
-  $python -m experiments.studies.compare --config=experiments/configs/compare.py:"$2" --workdir="$out/$1" \
+  $python -m experiments compare --config=compare:"$2" --workdir="$out/$1" \
     --config.embodiment="$3/episodes" --config.demonstrations="$experts/$4/demonstrations" \
     --config.published_data="$5" --config.setup="$6" --config.methods="$7" "${@:8}"
 }
@@ -30,17 +30,17 @@ cell backward-random-mdp small $out/cheetah-random cheetah-runbackward random md
 cell backward-run-mdp small $experts/cheetah-run cheetah-runbackward run mdp "$most"
 
 # With velocities AIME's seeds spread. Is it the noise on what the policy sees, the world model, or what it says of velocities?
-$python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:small --config.setup=mdp --config.num_seeds=3 \
+$python -m experiments pretrain --config=pretrain:small --config.setup=mdp --config.num_seeds=3 \
   --config.embodiment=$out/cheetah-random/episodes --workdir=$out/model-mdp
 aime() { # NAME MODEL [FLAGS]
-  $python -m experiments.methods.imitate --config=experiments/configs/imitate.py:small --config.num_seeds=3 --config.model="$2" \
+  $python -m experiments imitate --config=imitate:small --config.num_seeds=3 --config.model="$2" \
     --config.demonstrations=$experts/cheetah-runbackward/demonstrations --config.evaluation.every=0 --workdir="$out/$1" "${@:3}"
 }
 for noise in 0.04 0.0; do
   aime aime-mdp-noise$noise $out/model-mdp --config.loss.observation_noise=$noise
 done
 for seed in 0 2; do # three policies of one world model
-  $python -m experiments.analysis.export --config=experiments/configs/export.py --config.seed=$seed --run=$out/model-mdp \
+  $python -m experiments export --config=export --config.seed=$seed --run=$out/model-mdp \
     --to=$out/model-mdp-seed$seed
   aime aime-mdp-model$seed $out/model-mdp-seed$seed --config.loss.observation_noise=0.0 --config.seed=10
 done
@@ -58,18 +58,18 @@ cell stand-walk-noisy-mdp small $experts/walker-walk-noisy walker-stand-noisy wa
 cell walk-run-noisy-lpomdp small $experts/walker-run-noisy walker-walk-noisy run lpomdp "$most" $longer
 
 # Walking with velocities, from the replay of a walker that learns it and a few episodes of standing, in a larger model.
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:mix --workdir=$out/walker-stand-part \
+$python -m experiments collect --config=collect:mix --workdir=$out/walker-stand-part \
   --config.sources="('$experts/walker-stand-noisy',)" --config.limit=30 --config.mode=uniform
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:mix --workdir=$out/walker-body \
+$python -m experiments collect --config=collect:mix --workdir=$out/walker-body \
   --config.sources="('$experts/walker-walk-noisy','$out/walker-stand-part')"
 cell walk-walk-noisy-mdp small-walker $out/walker-body walker-walk-noisy walk mdp "$most" --config.relevance=False \
   --config.pretrain.num_updates=9000 --config.num_seeds=3
 
 # Running backwards again, from what curiosity has found.
-$python -m experiments.methods.dreamer --config=experiments/configs/dreamer.py:p2e-small --config.env=cheetah-run \
+$python -m experiments dreamer --config=dreamer:p2e-small --config.env=cheetah-run \
   --config.num_episodes=100 --config.updates_per_step=0.1 --config.evaluation.every=0 --workdir=$out/p2e
 cell backward-p2e-lpomdp small $out/p2e cheetah-runbackward p2e lpomdp "$most"
 cell backward-p2e-mdp small $out/p2e cheetah-runbackward p2e mdp "$most"
 
 cells=$(for run in "$out"/backward-* "$out"/stand-* "$out"/walk-*; do printf "'%s'," "$run"; done)
-$python -m experiments.studies.aggregate --config.runs="($cells)" --workdir=$out/all
+$python -m experiments aggregate --config.runs="($cells)" --workdir=$out/all

@@ -9,7 +9,7 @@ out=runs/experts
 
 expert() { # NAME TASK [FLAGS]
   echo "$1"
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:sac --config.env="$2" --workdir="$out/$1" \
+  $python -m experiments collect --config=collect:sac --config.env="$2" --workdir="$out/$1" \
     --config.evaluate_every=5000 "${@:3}"
 }
 
@@ -28,4 +28,3 @@ expert hopper-stand-noisier hopper-stand --config.agent_steps=120000 --config.sa
 noisy="--config.sac.target_entropy=0.0 --config.demonstrations.num_episodes=150 --config.demonstrations.sample=True"
 expert walker-walk-noisy walker-walk $noisy --config.agent_steps=120000 --config.evaluate_every=20000
 expert walker-stand-noisy walker-stand $noisy --config.evaluate_every=20000
-$python -m experiments.run_rates $out --out=results/experts

@@ -10,7 +10,7 @@ experts=runs/experts
 export MUJOCO_GL=egl XLA_PYTHON_CLIENT_PREALLOCATE=false
 
 run() { # MAIN PRESET NAME [FLAGS]
-  $python -m "experiments.$1" --config="experiments/configs/$1.py:$2" --workdir="$out/$3" "${@:4}"
+  $python -m experiments "$1" --config="$1:$2" --workdir="$out/$3" "${@:4}"
 }
 
 draw() { # NAME EPISODES SIZE: images of a folder's physics states
@@ -60,4 +60,3 @@ experts() { # Dreamer from images, then experts from state by SAC
 
 walker & cheetah & experts & wait
 run collect sac sac/alone-walker-stand --config.env=walker-stand --config.demonstrations.num_episodes=2
-$python -m experiments.run_rates $out/sac --out=$out/rates

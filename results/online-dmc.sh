@@ -11,20 +11,20 @@ out=runs/online-dmc
 experts=runs/experts
 
 flailing() { # TASK: what the robot knows, 20 episodes of uniform and 40 of coloured noise
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:uniform --config.env="$1" \
+  $python -m experiments collect --config=collect:uniform --config.env="$1" \
     --config.num_episodes=20 --config.seed=1 --workdir="$out/$1/uniform"
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:coloured --config.env="$1" \
+  $python -m experiments collect --config=collect:coloured --config.env="$1" \
     --config.num_episodes=40 --config.seed=2 --workdir="$out/$1/coloured"
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:mix \
+  $python -m experiments collect --config=collect:mix \
     --config.sources="('$out/$1/uniform','$out/$1/coloured')" --workdir="$out/$1/body"
 }
 
 offline() { # TASK EMBODIMENT EXPERT: the world model, and AIME
   local folder=$out/$1 data=$2/episodes shown=$experts/$3/demonstrations
-  $python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:small --config.num_updates=3000 \
+  $python -m experiments pretrain --config=pretrain:small --config.num_updates=3000 \
     --config.embodiment="$data" --workdir="$folder/model"
   for seed in $seeds; do
-    $python -m experiments.methods.imitate --config=experiments/configs/imitate.py:small --config.model="$folder/model" \
+    $python -m experiments imitate --config=imitate:small --config.model="$folder/model" \
       --config.demonstrations="$shown" --config.num_demonstrations=10 --config.seed="$seed" \
       --config.evaluation.every=0 --config.evaluation.final_episodes=20 --workdir="$folder/aime/seed_00$seed"
   done
@@ -38,7 +38,7 @@ task() { # TASK EMBODIMENT EXPERT: those, AIME-v2 with a fifth of the published 
       local changes=()
       [ $method = no-regularizer ] && changes=(--config.embodiment="")
       [ $method = no-reward ] && changes=(--config.reward.name=none)
-      $python -m experiments.methods.online --config=experiments/configs/online.py:small --config.model="$folder/model" \
+      $python -m experiments online --config=online:small --config.model="$folder/model" \
         --config.embodiment="$data" --config.demonstrations="$shown" --config.num_demonstrations=10 \
         --config.reward.name=ail --config.seed="$seed" --config.updates_per_episode=20 --config.entropy_scale=0.1 \
         --config.evaluation.every=20 --config.evaluation.episodes=5 --config.evaluation.video=False \
@@ -50,7 +50,7 @@ task() { # TASK EMBODIMENT EXPERT: those, AIME-v2 with a fifth of the published 
 published_ratio() { # TASK EMBODIMENT EXPERT: the published updates per step, slower policy and critic, more episodes
   local folder=$out/$1 data=$2/episodes shown=$experts/$3/demonstrations
   for seed in 0 1; do
-    $python -m experiments.methods.online --config=experiments/configs/online.py:small --config.model="$folder/model" \
+    $python -m experiments online --config=online:small --config.model="$folder/model" \
       --config.embodiment="$data" --config.demonstrations="$shown" --config.num_demonstrations=10 \
       --config.reward.name=ail --config.seed=$seed --config.updates_per_episode=100 --config.entropy_scale=0.1 \
       --config.policy_pretraining=2000 --config.policy_optimizer.learning_rate=3e-4 \
@@ -65,4 +65,4 @@ published_ratio cheetah-run runs/comparison/p2e cheetah-run
 flailing finger-spin
 offline finger-spin $out/finger-spin/body finger-spin-longer
 published_ratio finger-spin $out/finger-spin/body finger-spin-longer
-$python -m experiments.analysis.report $out --title="DeepMind Control, online"
+$python -m experiments report $out --title="DeepMind Control, online"

@@ -8,16 +8,16 @@ python=${1:-.venv/bin/python}
 out=runs/online-meta-world
 raw="--config.setup=mdp --config.world_model.standardize=False --config.world_model.decoder.std=0.03"
 
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:scripted --config.num_episodes=40 --workdir=$out/body \
+$python -m experiments collect --config=collect:scripted --config.num_episodes=40 --workdir=$out/body \
   --config.tasks=reach,drawer-close,window-open,door-open,faucet-open,handle-press,plate-slide,coffee-button
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:scripted-demonstrations --config.seed=1 \
+$python -m experiments collect --config=collect:scripted-demonstrations --config.seed=1 \
   --config.tasks=button-press-topdown,drawer-open,window-close --config.num_episodes=50 --config.with_actions=True --workdir=$out/oracle
-$python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:small $raw --config.num_updates=2000 --config.length=32 \
+$python -m experiments pretrain --config=pretrain:small $raw --config.num_updates=2000 --config.length=32 \
   --config.embodiment=$out/body/episodes --workdir=$out/model
 
 trial() { # NAME TASK REWARD EPISODES UPDATES_PER_EPISODE PRETRAINING ENTROPY [FLAGS]
   local name=$1 shown=$out/oracle/episodes/metaworld-$2
-  $python -m experiments.methods.online --config=experiments/configs/online.py:small --workdir="$out/$name" \
+  $python -m experiments online --config=online:small --workdir="$out/$name" \
     --config.model=$out/model --config.embodiment=$out/body/episodes \
     --config.demonstrations="$shown" --config.analysis.demonstrations="$shown" --config.reward.name="$3" \
     --config.loss.observation_noise=0 --config.evaluation.video=False --config.evaluation.every=20 \

@@ -11,16 +11,16 @@ tasks="hammer push hand-insert sweep assembly disassemble"
 raw="--config.setup=mdp --config.world_model.standardize=False --config.world_model.decoder.std=0.03"
 
 # What the robot knows: the 39 tasks of the paper's set, which hold sweep and hammer and not the other four, 20 episodes each.
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:scripted --config.num_episodes=20 \
+$python -m experiments collect --config=collect:scripted --config.num_episodes=20 \
   --config.tasks=mt39 --workdir=$out/body
-$python -m experiments.methods.collect --config=experiments/configs/collect.py:scripted-demonstrations --config.seed=1 \
+$python -m experiments collect --config=collect:scripted-demonstrations --config.seed=1 \
   --config.tasks="${tasks// /,}" --config.num_episodes=50 --config.with_actions=True --workdir=$out/oracle
-$python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:small $raw --config.num_updates=6000 \
+$python -m experiments pretrain --config=pretrain:small $raw --config.num_updates=6000 \
   --config.length=32 --config.embodiment=$out/body/episodes --workdir=$out/model
 
 online() { # FOLDER TASK REWARD SEED [FLAGS]
   local shown=$out/oracle/episodes/metaworld-$2
-  $python -m experiments.methods.online --config=experiments/configs/online.py:small --workdir="$1/$2/$3/seed_00$4" \
+  $python -m experiments online --config=online:small --workdir="$1/$2/$3/seed_00$4" \
     --config.model=$out/model --config.embodiment=$out/body/episodes --config.demonstrations="$shown" \
     --config.analysis.demonstrations="$shown" --config.reward.name="$3" --config.seed="$4" \
     --config.loss.observation_noise=0 --config.entropy_scale=1 --config.policy_pretraining=200 \
@@ -30,7 +30,7 @@ online() { # FOLDER TASK REWARD SEED [FLAGS]
 
 for seed in $seeds; do
   for task in $tasks; do
-    $python -m experiments.methods.imitate --config=experiments/configs/imitate.py:small --workdir="$out/$task/aime/seed_00$seed" \
+    $python -m experiments imitate --config=imitate:small --workdir="$out/$task/aime/seed_00$seed" \
       --config.model=$out/model --config.demonstrations=$out/oracle/episodes/metaworld-$task --config.seed="$seed" \
       --config.length=32 --config.loss.observation_noise=0 --config.loss.entropy_scale=1 --config.evaluation.every=0 \
       --config.evaluation.final_episodes=20
@@ -40,7 +40,7 @@ done
 
 # The other rewards: VIPER, whose model has seen the demonstrations only, optimal transport, and the true one (an oracle).
 for task in $tasks; do
-  $python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:viper-small $raw --workdir="$out/viper-models/$task" \
+  $python -m experiments pretrain --config=pretrain:viper-small $raw --workdir="$out/viper-models/$task" \
     --config.embodiment=$out/oracle/episodes/metaworld-$task
 done
 for seed in $seeds; do
@@ -59,7 +59,7 @@ for seed in $seeds; do
     online $out-no-reward $task none "$seed"
   done
 done
-$python -m experiments.analysis.report $out --title="Six tasks of Meta-World"
+$python -m experiments report $out --title="Six tasks of Meta-World"
 
 # The value gradient at a tenth of its weight, that of the first version of AIME-v2.
 for seed in $seeds; do

@@ -7,7 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
 runs=${2:-runs}
-$python -m experiments.methods.online --config=experiments/configs/online.py:small --workdir=runs/online-walker \
+$python -m experiments online --config=online:small --workdir=runs/online-walker \
   --config.model="$runs/walker-transfer/models/episodes-80" \
   --config.embodiment="$runs/walker-transfer/data-60/episodes" \
   --config.demonstrations="$runs/demo-walker/demonstrations/episodes" \

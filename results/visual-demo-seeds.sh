@@ -10,9 +10,9 @@ seeds=${3:-1 2 3}
 shown=$demo/demonstrations/episodes
 
 for seed in $seeds; do
-  $python -m experiments.methods.imitate --config=experiments/configs/imitate.py:visual-small --config.seed="$seed" \
+  $python -m experiments imitate --config=imitate:visual-small --config.seed="$seed" \
     --config.model="$demo/pretrain" --config.demonstrations="$shown" --workdir="$demo/aime-seed$seed"
-  $python -m experiments.methods.baseline --config=experiments/configs/baseline.py:bco-small --config.seed="$seed" \
+  $python -m experiments baseline --config=baseline:bco-small --config.seed="$seed" \
     --config.setup=visual --config.standardize=True --config.embodiment="$demo/embodiment/episodes" \
     --config.demonstrations="$shown" --config.fit.max_updates=3000 --config.evaluation.final_episodes=10 \
     --config.network.image_encoder="{'name': 'dreamer_resnet', 'width': 8, 'blocks': 0, 'minres': 4}" \

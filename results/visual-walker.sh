@@ -11,7 +11,7 @@ out=${3:-runs/visual-walker}
 run() { # MAIN PRESET NAME OPTIONS...
   local main=$1 preset=$2 name=$3
   shift 3
-  $python -m "experiments.$main" --config="experiments/configs/$main.py:$preset" --workdir="$out/$name" "$@"
+  $python -m experiments "$main" --config="$main:$preset" --workdir="$out/$name" "$@"
 }
 
 draw() { # NAME: what its folder of physics states looks like

@@ -9,7 +9,7 @@ demo=runs/demo-walker
 out=runs/walker-transfer
 
 model() { # NAME EPISODES UPDATES UNITS
-  $python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py:walker --workdir="$out/models/$1" \
+  $python -m experiments pretrain --config=pretrain:walker --workdir="$out/models/$1" \
     --config.embodiment="$2" --config.relevance.demonstrations=$demo/demonstrations/episodes \
     --config.num_updates="$3" --config.world_model.rssm.deter_size="$4" --config.world_model.rssm.hidden_size="$4" \
     --config.world_model.encoder.hidden_size="$4" --config.world_model.decoder.hidden_size="$4"
@@ -17,15 +17,15 @@ model() { # NAME EPISODES UPDATES UNITS
 }
 
 policy() { # NAME MODEL UPDATES SEEDS [DEMONSTRATIONS]
-  $python -m experiments.methods.imitate --config=experiments/configs/imitate.py:walker --workdir="$out/policies/$1" \
+  $python -m experiments imitate --config=imitate:walker --workdir="$out/policies/$1" \
     --config.model="$2" --config.demonstrations=$demo/demonstrations/episodes --config.num_updates="$3" \
     --config.num_seeds="$4" --config.num_demonstrations="${5:-150}" --config.evaluation.every=0
 }
 
 subset() { # EPISODES of standing, drawn at random, beside the 20 of the random policy
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:mix --workdir="$out/stand-$1" \
+  $python -m experiments collect --config=collect:mix --workdir="$out/stand-$1" \
     --config.sources="('$demo/stand',)" --config.limit="$1" --config.mode=random
-  $python -m experiments.methods.collect --config=experiments/configs/collect.py:mix --workdir="$out/data-$1" \
+  $python -m experiments collect --config=collect:mix --workdir="$out/data-$1" \
     --config.sources="('$demo/random','$out/stand-$1')"
 }
 
@@ -41,5 +41,5 @@ policy policy-updates-800 $demo/pretrain 800 2
 policy demonstrations-50 $demo/pretrain 1500 2 50
 
 runs=$(for run in $demo/aime "$out"/policies/*; do printf "'%s'," "$run"; done)
-$python -m experiments.analysis.curves --config.runs="($runs)" --config.demonstrations=$demo/oracle/episodes \
+$python -m experiments curves --config.runs="($runs)" --config.demonstrations=$demo/oracle/episodes \
   --config.title="Walker: walking from standing" --workdir=results/walker-transfer

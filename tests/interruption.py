@@ -9,7 +9,7 @@ import time
 
 import numpy as np
 
-from experiments.models.loading.metrics import read_rows
+from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import episode_paths, read_episode
 
@@ -23,7 +23,7 @@ def environment() -> dict[str, str]:
 
 def start(module: str, *flags) -> subprocess.Popen:
     """`python -m module flags`."""
-    command = [sys.executable, "-m", module, *map(str, flags)]
+    command = [sys.executable, "-m", "experiments", module, *map(str, flags)]
     return subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -23,7 +23,8 @@ import psutil
 from interruption import ROOT as PROJECT
 from interruption import assert_same_episodes, without_clock
 
-from experiments.models.loading.metrics import read_rows
+from experiments.__main__ import COMMANDS
+from experiments.runs.metrics import read_rows
 from launch.attempts import Kind, give_another_chance, is_done, state_of
 from launch.grid import grid
 from launch.local import LocalSweep, slots
@@ -47,7 +48,7 @@ def undisturbed(runs: list[Run], root: pathlib.Path) -> None:
         config = load_config(run.config)
         paths = {key: _path(value, root) for key, value in run.settings.items()}
         config.update_from_flattened_dict(paths)
-        importlib.import_module(run.main).run(config, run.directory(root))
+        importlib.import_module(COMMANDS[run.main].module).run(config, run.directory(root))
 
 
 def _path(value, root: pathlib.Path):

@@ -24,11 +24,11 @@ from aime.rewards import RewardInputs, make_reward
 from experiments.methods.online_learner import OnlineData
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode
+from worldmodels.data.replay import Replay, append_episode
+from worldmodels.data.streaming import StreamedDataset, make_loops
+from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
 from worldmodels.losses import elbo_loss
 from worldmodels.nets import MLP
-from worldmodels.data.replay import Replay, append_episode
-from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
-from worldmodels.data.streaming import StreamedDataset, make_loops
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)

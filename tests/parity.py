@@ -18,9 +18,10 @@ from agents import imagination
 from agents.plan2explore import curiosity
 from aime.losses import action_inference_loss, action_inference_terms
 from aime.rewards import symlog
-from worldmodels.published.folder import folder as published, tensors
 from worldmodels.distributions import balanced_kl
 from worldmodels.losses import elbo_loss, per_step_evidence
+from worldmodels.published import folder as published
+from worldmodels.published import tensors
 from worldmodels.structures import SequenceBatch
 
 FLAGS = ("is_first", "is_last", "is_terminal")

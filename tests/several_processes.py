@@ -19,7 +19,7 @@ OPTIONS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passe
 
 
 def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
-    """A run of `experiments.runs.main` with a preset and changes of its config."""
+    """A run of `experiments.runs.command_line` with a preset and changes of its config."""
     return {"main": main, "preset": preset, "workdir": str(workdir), "changes": changes}
 
 
@@ -43,7 +43,7 @@ def start(arguments: list[str], jobs: list[dict], file: pathlib.Path) -> subproc
 def start_main(main: str, *flags: str, only_second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
     """The same command line as two processes, of which the second has some flags more."""
     address = f"--coordinator={free_address()}"
-    command = [sys.executable, "-m", f"experiments.{main}", *flags, address, "--num_processes=2"]
+    command = [sys.executable, "-m", "experiments", main, *flags, address, "--num_processes=2"]
     numbered = [("--process_id=0",), ("--process_id=1", *only_second)]
     return [subprocess.Popen([*command, *more], **streams()) for more in numbered]
 
@@ -80,8 +80,9 @@ def free_address() -> str:
 
 def main() -> None:
     """One process."""
-    from experiments.models.loading import processes
-    from experiments.models.loading.main import set_up_process
+    from experiments.__main__ import COMMANDS
+    from experiments.runs import processes
+    from experiments.runs.command_line import set_up_process
 
     address, number, file = sys.argv[1:]
     set_up_process()
@@ -90,7 +91,7 @@ def main() -> None:
     for each in json.loads(pathlib.Path(file).read_text()):
         config = importlib.import_module(f"experiments.configs.{each['main']}").get_config(each["preset"])
         config.update_from_flattened_dict(each["changes"])
-        importlib.import_module(f"experiments.{each['main']}").run(config, each["workdir"])
+        importlib.import_module(COMMANDS[each["main"]].module).run(config, each["workdir"])
 
 
 if __name__ == "__main__":

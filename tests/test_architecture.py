@@ -103,7 +103,7 @@ def test_packages_are_marked_as_typed():
     ("path", "code"),
     [
         ("worldmodels/rssm.py", "from agents import policies"),
-        ("agents/sac.py", "import experiments.runs.main"),
+        ("agents/sac.py", "import experiments.runs.command_line"),
         ("agents/sac.py", "from absl import flags"),
         ("worldmodels/rssm.py", "import distrax"),
         ("worldmodels/published/files.py", "import torch"),

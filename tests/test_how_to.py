@@ -8,10 +8,11 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.methods import collect, pretrain
+from experiments.__main__ import COMMANDS
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
+from experiments.methods import collect, pretrain
 from worldmodels.data.episodes import load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
@@ -41,17 +42,17 @@ def commands(page: str) -> list[str]:
     lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
     variables = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
     expanded = (re.sub(r"\$(\w+)", lambda m: variables[m[1]].strip('"'), line) for line in lines if line)
-    return [line for line in expanded if line.startswith("python -m experiments.")]
+    return [line for line in expanded if line.startswith("python -m experiments ")]
 
 
 @pytest.mark.parametrize("command", commands("published"))
 def test_commands_name_presets_and_settings_that_exist(command):
     given = dict(re.findall(r"--([\w.]+)=(\S+)", command))
-    main = importlib.import_module(re.match(r"python -m (\S+)", command)[1])
-    name = main.__name__.rpartition(".")[2]
+    name = re.match(r"python -m experiments (\S+)", command)[1]
+    assert name in COMMANDS
     module = importlib.import_module(f"experiments.configs.{name}")
-    path, _, preset = given.pop("config", module.__file__).partition(":")
-    assert pathlib.Path(module.__file__).samefile(path)
+    config, _, preset = given.pop("config", name).partition(":")
+    assert config == name
     config = module.get_config(preset)
     assert [key for key in given if key.startswith("config.") and key[7:] not in config] == []
     assert {key for key in given if "." not in key} <= {"workdir", "run", "to"}

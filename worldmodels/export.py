@@ -164,7 +164,7 @@ def read_facts(folder: pathlib.Path) -> dict:
     """What model.json says."""
     path = folder / MODEL
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; pass a folder that experiments.analysis.export has written.")
+        raise ValueError(f"{path} does not exist; pass a folder that `export` has written.")
     try:
         facts = json.loads(path.read_text())
         version = facts["format"]
@@ -292,6 +292,6 @@ exported = load("THIS FOLDER")
 model, policy = exported.world_model, exported.policy
 ```
 
-On the command line it stands where a pretraining run does: `python -m experiments.methods.imitate --config.model=THIS FOLDER`.
+On the command line it stands where a pretraining run does: `python -m experiments imitate --config.model=THIS FOLDER`.
 `model.json` holds every constructor argument, `weights.npz` the weights by name; opening them runs no code.
 """

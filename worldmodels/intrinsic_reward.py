@@ -12,8 +12,8 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
 

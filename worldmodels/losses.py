@@ -13,8 +13,8 @@ from flax import struct
 from worldmodels.distributions import balanced_kl, with_free_nats
 from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
-from worldmodels.training import Metrics
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
+from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
 NLL_REWEIGHT = ("none", "modality_wise", "dim_wise")

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.analysis import intervals as statistics
-from experiments.analysis.scores import RunScores
 from experiments.analysis.intervals import Improvement, Interval, Scores
+from experiments.analysis.scores import RunScores
 from experiments.analysis.sweep_results import Cell, Results
 
 

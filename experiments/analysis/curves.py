@@ -1,6 +1,6 @@
 """What imitation depends on: finished runs compared by data, model size and updates.
 
-    python -m experiments.analysis.curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
+    python -m experiments curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
 
 Reads what each run was given from its config and that of its world model, and writes `runs.{md,csv}` and one figure
 for every setting in which runs differ that share all others. The demonstrations with their true actions serve the
@@ -20,11 +20,10 @@ import numpy as np
 from aime.analysis import action_evidence
 from experiments.analysis import figures
 from experiments.drawing import style
-from worldmodels.files import write_atomically
-from experiments.models.loading.main import launch
 from experiments.models.loading import load_run, read_config
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
+from worldmodels.files import write_atomically
 from worldmodels.training import select_seed
 
 SETTINGS = {
@@ -45,7 +44,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """
     if not config.runs or not config.demonstrations:
         raise ValueError(
-            "Name finished runs of experiments.methods.imitate with --config.runs=DIR,DIR and demonstrations "
+            "Name finished runs of `imitate` with --config.runs=DIR,DIR and demonstrations "
             "with actions with --config.demonstrations=DIR."
         )
     workdir = pathlib.Path(workdir).expanduser()
@@ -147,12 +146,3 @@ def write_table(rows: list[dict], path: pathlib.Path) -> None:
     write_atomically(path.with_suffix(".csv"), buffer.getvalue())
     write_atomically(path.with_suffix(".md"), "\n".join(lines) + "\n")
     print("\n".join(lines))
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="curves")
-
-
-if __name__ == "__main__":
-    main()

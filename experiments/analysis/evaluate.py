@@ -1,11 +1,11 @@
 """Evaluates a finished run in its environment.
 
-    python -m experiments.analysis.evaluate --run=DIR
-    python -m experiments.analysis.evaluate --run=DIR --config.episodes=100 --config.video=True
-    python -m experiments.analysis.evaluate --run=DIR --config.planner=cem
-    python -m experiments.analysis.evaluate --run=DIR --config.planner=guided --config.planner_reward=ail_reward
+    python -m experiments evaluate --run=DIR
+    python -m experiments evaluate --run=DIR --config.episodes=100 --config.video=True
+    python -m experiments evaluate --run=DIR --config.planner=cem
+    python -m experiments evaluate --run=DIR --config.planner=guided --config.planner_reward=ail_reward
 
-Works on runs of `experiments.methods.imitate`, `online`, `dreamer`, `baseline`, `surrogate`, and `collect` with SAC; planning
+Works on runs of `imitate`, `online`, `dreamer`, `baseline`, `surrogate`, and `collect` with SAC; planning
 on those with a world model that predicts a reward. Writes `DIR/evaluation.json` (with --workdir there instead), and
 with `video` `videos/evaluation.mp4` of the first episode of every seed.
 """
@@ -19,12 +19,11 @@ from collections.abc import Callable
 
 from agents.loop import Actor
 from agents.planning import Planner, PlanSettings
-from experiments.drawing import run_video
 from experiments.analysis import tables
 from experiments.data.evaluation import evaluate_seeds, scores
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import write_json
+from experiments.drawing import rendered
 from experiments.models.loading import LoadedRun, load_run
+from experiments.runs.directory import write_json
 from worldmodels.data.episodes import Episode
 
 PLANNERS = ("cem", "guided")
@@ -48,7 +47,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         num_episodes=config.episodes,
         seed=config.seed,
         workers=config.workers,
-        on_episode=(lambda episode: episodes.append(run_video.filmed(episode))) if config.video else None,
+        on_episode=(lambda episode: episodes.append(rendered.filmed(episode))) if config.video else None,
     )
     result |= scores(result["return"], loaded.expert, None)
     folder = pathlib.Path(workdir or run).expanduser()
@@ -59,7 +58,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     )
     print(table.markdown(), table.caption, sep="\n")
     if config.video:
-        path, why_not = run_video.seeds_side_by_side(
+        path, why_not = rendered.seeds_side_by_side(
             folder / "videos" / "evaluation.mp4",
             loaded.env_name,
             loaded.env_options,
@@ -78,14 +77,3 @@ def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:
         raise ValueError(f"Unknown planner {config.planner!r}. Known: {', '.join(PLANNERS)}.")
     planner = Planner(PlanSettings(**config[config.planner]), config.planner_reward)
     return functools.partial(loaded.make_planner, planner, key_seed=config.seed)
-
-
-def main() -> None:
-    """Command line."""
-    launch(
-        run, default_config="evaluate", default_workdir="", flags={"run": "Directory of the run to evaluate."}
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,10 @@
 """Writes a trained world model, with its policy if there is one, into one self-contained folder.
 
-    python -m experiments.analysis.export --run=DIR --to=FOLDER
+    python -m experiments export --run=DIR --to=FOLDER
 
-DIR is a run of `experiments.methods.pretrain` or `experiments.methods.imitate`, or a published folder of the papers' authors. FOLDER
+DIR is a run of `pretrain` or `imitate`, or a published folder of the papers' authors. FOLDER
 holds a model card, constructor arguments as JSON and weights as plain arrays; `worldmodels.export.load` opens it, and
-`experiments.methods.imitate --config.model=FOLDER` takes it.
+`experiments imitate --config.model=FOLDER` takes it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 import pathlib
 
 from experiments.models import world_models
-from experiments.models.loading.main import launch
 from worldmodels.export import Exported, save
 
 
@@ -73,20 +72,10 @@ def collect(path: pathlib.Path, seed: int) -> Exported:
 
 
 def critic_of(path: pathlib.Path, seed: int) -> dict:
-    """The critic of a run of `experiments.methods.dreamer`, if it is one, as arguments of `Exported`."""
+    """The critic of a run of `dreamer`, if it is one, as arguments of `Exported`."""
     if not (path / world_models.CRITIC).is_file():
         return {}
     critic = world_models.resolve_critic(path, seed)
     arch = world_models.read_architecture(path, world_models.CRITIC)
     size = {name: arch[name] for name in ("hidden_size", "hidden_layers") if name in arch}
     return dict(critic=critic, critic_arguments=dict(in_size=arch["feature_size"], out_size=1, **size))
-
-
-def main() -> None:
-    """Command line."""
-    flags = {"run": "Run or published folder to export.", "to": "Folder to write; it must not exist."}
-    launch(run, default_config="export", default_workdir="", flags=flags)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from experiments.analysis import intervals
+from experiments.analysis.tables import MethodScores
 from experiments.drawing.style import (
     DASHED,
     INK,
@@ -26,7 +27,6 @@ from experiments.drawing.style import (
     method_styles,
     styled,
 )
-from experiments.analysis.tables import MethodScores
 
 PERCENT = "Return, % of expert"
 _SHARE_AXIS_UP_TO = (

@@ -1,9 +1,9 @@
 """Looks at the world model of a finished run: what it sees, foresees and makes of sequences.
 
-    python -m experiments.analysis.inspect_run --run=DIR
-    python -m experiments.analysis.inspect_run --run=DIR --config.data=OTHER_EPISODES --workdir=ELSEWHERE
+    python -m experiments inspect --run=DIR
+    python -m experiments inspect --run=DIR --config.data=OTHER_EPISODES --workdir=ELSEWHERE
 
-Works on runs of `experiments.methods.pretrain`, on their embodiment data, and of `experiments.methods.imitate`, on their demonstrations
+Works on runs of `pretrain`, on their embodiment data, and of `imitate`, on their demonstrations
 with the actions that the policy infers. Writes videos and figures into `DIR/videos` and `DIR/figures`, the numbers to
 `DIR/inspection.json`, and all of it to TensorBoard.
 """
@@ -17,11 +17,10 @@ import jax
 import numpy as np
 
 from aime.inference import infer_actions
-from experiments.models import inspection, world_models
 from experiments.data.evaluation import environment_of
-from experiments.models.loading.main import launch
-from experiments.models.loading.metrics import read_rows
+from experiments.models import inspection, world_models
 from experiments.models.loading import load_run, load_world_model, read_config
+from experiments.runs.metrics import read_rows
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import load_episodes
 from worldmodels.structures import SequenceBatch
@@ -85,9 +84,7 @@ def load(path: pathlib.Path, seed: int):
         return loaded.world_model(seed), loaded.policy(seed), run_config
     if (path / world_models.ARCHITECTURE).is_file():
         return load_world_model(path, seed), None, run_config
-    raise ValueError(
-        f"{path} has no world model; pass a finished run of experiments.methods.pretrain or experiments.methods.imitate."
-    )
+    raise ValueError(f"{path} has no world model; pass a finished run of `pretrain` or `imitate`.")
 
 
 def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
@@ -121,14 +118,3 @@ def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[Sequence
     if batch.prev_action is not None:
         extra["action_mse"] = float(np.mean((actions - batch.prev_action) ** 2))
     return batch.replace(prev_action=actions), extra, "of demonstrations, with inferred actions"
-
-
-def main() -> None:
-    """Command line."""
-    launch(
-        run, default_config="inspect", default_workdir="", flags={"run": "Directory of the run to look at."}
-    )
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,7 @@
 """Tables, figures and a page over any finished runs: sweeps, single runs, folders of runs.
 
-    python -m experiments.analysis.report runs/walker18
-    python -m experiments.analysis.report runs/demo runs/mine --out=runs/report
+    python -m experiments report runs/walker18
+    python -m experiments report runs/demo runs/mine --out=runs/report
 
 Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
 figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be read, are
@@ -17,14 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.analysis import published_results, sweep_notes, sweep_tables
-from experiments.analysis import aggregates
-from worldmodels.files import write_atomically
-from experiments.models.loading.main import is_user_error
+from experiments.analysis import aggregates, published_results, sweep_notes, sweep_tables
+from experiments.analysis.aggregates import Normalisation, Pair
 from experiments.analysis.intervals import Improvement
 from experiments.analysis.sweep_results import Cell, Results, read_results
-from experiments.analysis.aggregates import Normalisation, Pair
 from experiments.analysis.sweep_tables import TextTable
+from experiments.runs.command_line import is_user_error
+from worldmodels.files import write_atomically
 
 MAX_VIDEOS = 6
 MAX_PAIRS = 20  # of methods in the figure of improvements
@@ -90,8 +89,8 @@ def write_figures(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
 ) -> dict[str, str]:
     """All figures on disk; {name of the file: what it shows}."""
-    from experiments.drawing import style
     from experiments.analysis import aggregate_figures  # matplotlib is slow to import
+    from experiments.drawing import style
 
     shown = {}
 

@@ -1,10 +1,10 @@
 """Plots true returns against surrogate returns over folders of episodes.
 
-    python -m experiments.analysis.rewards --config=experiments/configs/rewards.py --config.run=DIR --config.episodes=DIR,DIR
-    python -m experiments.analysis.rewards --config=experiments/configs/rewards.py:small --config.reward.name=viper \
+    python -m experiments rewards --config=rewards --config.run=DIR --config.episodes=DIR,DIR
+    python -m experiments rewards --config=rewards:small --config.reward.name=viper \
         --config.reward.model=DIR --config.model=DIR --config.demonstrations=DIR --config.episodes=DIR --workdir=DIR
 
-With `run`, a run of `experiments.methods.online`, the reward is as that run has learnt it; without, as at the start, and what
+With `run`, a run of `online`, the reward is as that run has learnt it; without, as at the start, and what
 it learns from the first episode (the scale of `ot`) holds for all others too. Writes
 `rewards.json` (returns and their rank correlation) and `figures/rewards.{png,pdf}`.
 """
@@ -16,11 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.models import world_models
-from experiments.models.loading.main import launch
 from experiments.methods.online_checks import read_settings
 from experiments.methods.online_learner import OnlineLearner, whole_episode
-from experiments.models.loading.directory import RunDirectory
+from experiments.models import world_models
+from experiments.runs.directory import RunDirectory
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes
 
@@ -37,8 +36,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def compare(directory: RunDirectory) -> dict:
     """The comparison in an opened directory."""
-    from experiments.drawing import style
     from experiments.analysis import reward_figure  # matplotlib is slow to import
+    from experiments.drawing import style
 
     config = directory.config
     folders = [folder.strip() for folder in config["episodes"].split(",") if folder.strip()]
@@ -112,12 +111,3 @@ def labels(folders: list[str]) -> list[str]:
     """Short names of folders: the last part of the path that is not "episodes", numbered where two are alike."""
     names = [next((part for part in reversed(Path(f).parts) if part != "episodes"), f) for f in folders]
     return [f"{name} {i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="rewards", default_workdir="runs/rewards")
-
-
-if __name__ == "__main__":
-    main()

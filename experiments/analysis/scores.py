@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from experiments.analysis import intervals
-from experiments.models.loading.metrics import read_rows
+from experiments.runs.metrics import read_rows
 
 SUCCESS_RULES = {
     "any": "any record of an episode is a success",

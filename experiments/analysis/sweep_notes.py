@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from experiments.analysis.aggregates import Normalisation
 from experiments.analysis.scores import RunScores
 from experiments.analysis.sweep_results import Results
-from experiments.analysis.aggregates import Normalisation
 
 
 def notes(results: Results, normalisations: Sequence[Normalisation]) -> list[str]:

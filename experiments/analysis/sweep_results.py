@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from experiments.models.loading.metrics import read_rows
 from experiments.analysis.scores import RunScores, read_object, read_scores
+from experiments.runs.metrics import read_rows
 
 RANDOM = "random"  # label of the random policy's runs
 NAMES = {  # of methods in sweeps -> in tables, and in published results
@@ -175,7 +175,7 @@ def _run_directories(
 
 
 def _is_seed_of_a_run(path: pathlib.Path) -> bool:
-    """True for `RUN/seeds/0`: RUN has the scores of all its seeds (`experiments.runs.seeds`)."""
+    """True for `RUN/seeds/0`: RUN has the scores of all its seeds (`experiments.runs.stages`)."""
     *_, parent, name = path.parts
     return parent == "seeds" and name.isdigit() and (path.parent.parent / "config.json").is_file()
 

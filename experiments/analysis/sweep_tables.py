@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.analysis import published_results, intervals
-from worldmodels.files import write_atomically
-from experiments.analysis.scores import SUCCESS_RULES
-from experiments.analysis.intervals import Interval
-from experiments.analysis.sweep_results import Cell, Results
+from experiments.analysis import intervals, published_results
 from experiments.analysis.aggregates import Aggregate, Normalisation, Pair
+from experiments.analysis.intervals import Interval
+from experiments.analysis.scores import SUCCESS_RULES
+from experiments.analysis.sweep_results import Cell, Results
 from experiments.analysis.tables import EM_DASH, latex, markdown
+from worldmodels.files import write_atomically
 
 _SUITE_OF_CURVES = {"metaworld": "metaworld"}  # others are of the DeepMind Control suite
 

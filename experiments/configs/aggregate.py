@@ -4,9 +4,9 @@ import ml_collections
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Aggregates runs of experiments.studies.compare over their cells.
+    """Aggregates runs of `compare` over their cells.
 
-    Run: python -m experiments.studies.aggregate --config.runs=runs/compare/walker-walk,runs/compare/cheetah-run
+    Run: python -m experiments aggregate --config.runs=runs/compare/walker-walk,runs/compare/cheetah-run
          --workdir=DIR
     """
     if preset:

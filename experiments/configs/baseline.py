@@ -10,7 +10,7 @@ SIZES = ("", "small", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Trains policies on demonstrations.
 
-    Published:  python -m experiments.methods.baseline --config=experiments/configs/baseline.py:bco
+    Published:  python -m experiments baseline --config=baseline:bco
                 --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
     From images: ... --config.setup=visual
     Rounds:     ...baseline.py:bco_alpha   plays 20 episodes per round, after which it evaluates and saves

@@ -10,10 +10,10 @@ PRESETS = ("", "visual", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Speed at the published size, and of several runs in one program at the size of the main job.
 
-    Run:  python -m experiments.speed.benchmark --workdir=runs/benchmark
-    From images, at the published sizes: --config=experiments/configs/benchmark.py:visual
+    Run:  python -m experiments benchmark --workdir=runs/benchmark
+    From images, at the published sizes: --config=benchmark:visual
     Acting and planning alone: --config.updates="()" --config.starts=0
-    Tiny: python -m experiments.speed.benchmark --config=experiments/configs/benchmark.py:tiny
+    Tiny: python -m experiments benchmark --config=benchmark:tiny
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")

@@ -10,9 +10,9 @@ SIZES = {"sac": ("", "walk", "stand", "tiny"), "scripted": ("", "demonstrations"
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Collects episodes into WORKDIR/episodes, in the published format.
 
-    Run:  python -m experiments.methods.collect --config=experiments/configs/collect.py:sac \\
+    Run:  python -m experiments collect --config=collect:sac \\
               --config.env=walker-walk --workdir=runs/walker-walk
-    Tiny: python -m experiments.methods.collect --config=experiments/configs/collect.py:tiny --workdir=runs/tiny
+    Tiny: python -m experiments collect --config=collect:tiny --workdir=runs/tiny
     Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
     coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
     From standing to walking (results/walker-transfer.md): sac-walk is the expert, sac-stand the embodiment data.

@@ -12,7 +12,7 @@ METHODS = ("aime", "bco", "bco_alpha", "iidm", "gaifo", "ot", "mbbc", "bc")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Pretrains and imitates with AIME, trains the baselines, evaluates all, and writes one table and one figure.
 
-    Published settings: python -m experiments.studies.compare --config=experiments/configs/compare.py
+    Published settings: python -m experiments compare --config=compare
                         --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
     On a CPU:           ...compare.py:small           cheetah; a few minutes per method
                         ...compare.py:small-walker    walker, whose world model needs tens of minutes

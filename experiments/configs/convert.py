@@ -9,7 +9,7 @@ PRESETS = ("patchail", "tdmpc2-mt50", "tdmpc2-mt39", "tdmpc2-expert", "minari", 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Converts a source into WORKDIR/episodes, in the published format.
 
-    Run: python -m experiments.data.convert --config=experiments/configs/convert.py:PRESET --config.source=PATH --workdir=DIR
+    Run: python -m experiments convert --config=convert:PRESET --config.source=PATH --workdir=DIR
 
     patchail       expert_demos.pkl of PatchAIL: images, states, actions, rewards
     tdmpc2-mt50    folder of chunk_*.pt of TD-MPC2's mt80: 50 Meta-World tasks, 200 episodes of each; no images

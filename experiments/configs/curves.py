@@ -6,9 +6,9 @@ PRESETS = ("",)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Compares finished runs of `experiments.methods.imitate`.
+    """Compares finished runs of `imitate`.
 
-    Run:  python -m experiments.analysis.curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
+    Run:  python -m experiments curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; there is only the default.")

@@ -3,20 +3,19 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("statistics", "check", "mix", "render", "export", "rates")
+PRESETS = ("statistics", "check", "mix", "render", "export")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Looks at folders of episodes, and makes new ones of them.
 
-    Run: python -m experiments.data.dataset --config=experiments/configs/dataset.py:PRESET --config.data=DIR[,DIR]
+    Run: python -m experiments dataset --config=dataset:PRESET --config.data=DIR[,DIR]
 
     statistics   number, length, return and success of the episodes of each folder
     check        every file: damaged, misaligned, odd dtypes, sensors or set-ups, turned images; exit code 2 if any
     mix          some episodes of several folders into WORKDIR/episodes
     render       images of stored physics states into copies in WORKDIR/episodes
     export       one episode as WORKDIR/episode.mp4 or .gif
-    rates        how fast this machine draws, converts and reads: WORKDIR/rendering.md and data.md
     """
     if preset not in PRESETS:
         raise ValueError(f"Unknown preset {preset!r}; say what to do, :{', :'.join(PRESETS)}.")
@@ -32,11 +31,11 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.limit = placeholder(int)  # episodes per folder; None: all
         config.mode = "forward"  # which of them: forward, backward, random, uniform
         config.seed = 0
-    if preset in ("render", "export", "rates"):
-        config.image_size = {"render": 64, "export": 240, "rates": 64}[preset]  # pixels
+    if preset in ("render", "export"):
+        config.image_size = {"render": 64, "export": 240}[preset]  # pixels
         config.camera = placeholder(int)  # None: the published one
         config.render_quality = "published"  # "fast": without shadows and reflections
-    if preset in ("render", "rates"):
+    if preset == "render":
         config.workers = 2  # processes that draw
     if preset == "export":
         config.episode = 0  # in the order of the files
@@ -45,7 +44,4 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.recorded = (
             True  # the recorded images if there are any, else (or if False) drawn from physics states
         )
-    if preset == "rates":
-        config.env = "walker-walk,metaworld-push"  # what is drawn
-        config.seconds = 5.0  # per measurement
     return config.lock()

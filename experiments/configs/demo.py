@@ -10,7 +10,7 @@ PRESETS = ("", "walker", "visual", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
 
-    Run:     python -m experiments.studies.demo --config=experiments/configs/demo.py --workdir=runs/demo
+    Run:     python -m experiments demo --config=demo --workdir=runs/demo
     Harder:  ...demo.py:walker --workdir=runs/demo-walker     transfer from standing to walking
     Images:  ...demo.py:visual --workdir=runs/demo-visual     running backwards, from images of 32x32
     In CI:   ...demo.py:tiny   the same pipeline on a fake environment

@@ -19,7 +19,7 @@ VARIANTS = {
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Data, world model, reward model, offline AIME, online imitation and its ablations, evaluation and report.
 
-    Run:   python -m experiments.studies.demo_online --config=experiments/configs/demo_online.py --workdir=runs/demo-online
+    Run:   python -m experiments demo_online --config=demo_online --workdir=runs/demo-online
     In CI: ...demo_online.py:tiny   the same pipeline on a fake environment
     """
     if preset not in PRESETS:

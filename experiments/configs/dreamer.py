@@ -11,7 +11,7 @@ PRESETS = ("", "p2e", "small", "p2e-small", "visual-small", "p2e-visual-small", 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Learns a world model, and in its imagination a policy, from episodes that the policy plays.
 
-    Published:  python -m experiments.methods.dreamer --config=experiments/configs/dreamer.py --config.env=walker-walk
+    Published:  python -m experiments dreamer --config=dreamer --config.env=walker-walk
                 --config.setup=visual --workdir=DIR
     Curiosity:  ...dreamer.py:p2e        Plan2Explore: 2005 episodes of embodiment data without any task
     On a CPU:   ...dreamer.py:small      a simple expert from state in minutes; p2e-small explores as long

@@ -6,7 +6,7 @@ import ml_collections
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Plays episodes with every policy of a run.
 
-    Run:      python -m experiments.analysis.evaluate --run=DIR
+    Run:      python -m experiments evaluate --run=DIR
     Planning: ... --config.planner=cem, or guided    where the run's world model predicts a reward
     """
     if preset not in ("", "tiny"):
@@ -20,7 +20,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.planner = (
         ""  # "": the run's policy; cem, guided: planning in its world model, by the reward it predicts
     )
-    # Name of the reward head; experiments.methods.online learns viper_reward, ail_reward or ot_reward.
+    # Name of the reward head; `online` learns viper_reward, ail_reward or ot_reward.
     config.planner_reward = "reward"
     config.cem = dict(horizon=12, num_iterations=10, num_candidates=1000, num_elites=100)  # PlaNet
     config.guided = dict(  # TD-MPC: the policy proposes, the critic looks beyond the horizon

@@ -6,7 +6,7 @@ import ml_collections
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Writes the model of a run into one self-contained folder.
 
-    Run: python -m experiments.analysis.export --run=DIR --to=FOLDER
+    Run: python -m experiments export --run=DIR --to=FOLDER
     """
     if preset:
         raise ValueError(f"Unknown preset {preset!r}; there is none.")

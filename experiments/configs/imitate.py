@@ -8,7 +8,7 @@ PRESETS = ("", "small", "walker", "visual-small", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Trains a policy on demonstrations without actions, with a pretrained world model.
 
-    Published:  python -m experiments.methods.imitate --config=experiments/configs/imitate.py --config.model=DIR
+    Published:  python -m experiments imitate --config=imitate --config.model=DIR
                 --config.demonstrations=DIR --workdir=DIR
     On a CPU:   ...imitate.py:small
     Walker:     ...imitate.py:walker     after pretraining with the preset of that name
@@ -23,7 +23,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         1  # policies trained in one program; world model i goes with policy i, one model with all
     )
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
-    config.model = ""  # --workdir of a pretraining run, a folder of experiments.analysis.export, or a published folder
+    config.model = ""  # --workdir of a pretraining run, a folder of `export`, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
     config.storage = (

@@ -7,7 +7,7 @@ from ml_collections.config_dict import placeholder
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Videos, figures and numbers of what a world model foresees.
 
-    Run: python -m experiments.analysis.inspect_run --run=DIR
+    Run: python -m experiments inspect --run=DIR
     """
     if preset not in ("", "tiny"):
         raise ValueError(f"Unknown preset {preset!r}; choose '' or 'tiny'.")

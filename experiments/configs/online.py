@@ -9,7 +9,7 @@ PRESETS = ("", "aime-v2", "aime-nob", "aime-v2-metaworld", "aime-nob-metaworld",
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Goes on learning in the environment, from a pretrained world model and demonstrations without actions.
 
-    Published:  python -m experiments.methods.online --config=experiments/configs/online.py:aime-v2 --config.model=DIR
+    Published:  python -m experiments online --config=online:aime-v2 --config.model=DIR
                 --config.embodiment=DIR --config.demonstrations=DIR --config.reward.model=DIR --workdir=DIR
     Later:      ...online.py:aime-nob    larger value gradient, faster targets; with --config.reward.name=ail it is best
     Meta-World: ...online.py:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
@@ -77,7 +77,7 @@ def _method(config):
     )
     config.reward = dict(
         name="viper",  # viper, ail, ot, true (an oracle), none
-        model="",  # viper: --workdir of experiments.methods.pretrain with a preset viper
+        model="",  # viper: --workdir of `pretrain` with a preset viper
         head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
         viper=dict(use_symlog=True),
         ot=dict(mean_reward=4.0, num_components=placeholder(int), epsilon=0.01, num_iterations=100),

@@ -27,7 +27,7 @@ PRESETS = (
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Pretrains the world model on embodiment data.
 
-    Published:  python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR
+    Published:  python -m experiments pretrain --config=pretrain --config.embodiment=DIR
                 --workdir=DIR
     AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting; its walker models
                 ...pretrain.py:rssmo-v1  rssmo with a plain GRU; its cheetah models
@@ -36,7 +36,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
                 ...pretrain.py:visual-small              32x32 images on a CPU
-    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for experiments.methods.online; 500 updates, and 1000
+    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for `online`; 500 updates, and 1000
                 with viper-metaworld; viper-small after small
     For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
     """

@@ -10,7 +10,7 @@ SIZES = ("", "small", "tiny")
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Trains SAC from vectors on what demonstrations without actions and without rewards give.
 
-    GAIfO:      python -m experiments.methods.surrogate --config=experiments/configs/surrogate.py:gaifo
+    GAIfO:      python -m experiments surrogate --config=surrogate:gaifo
                 --config.demonstrations=DIR --workdir=DIR
     OT + ADS:   ...surrogate.py:ot
     OT alone:   ...surrogate.py:ot --config.use_schedule=False

@@ -1,6 +1,6 @@
 """Converts other people's data into folders of episodes.
 
-    python -m experiments.data.convert --config=experiments/configs/convert.py:patchail --config.source=FILE --workdir=DIR
+    python -m experiments convert --config=convert:patchail --config.source=FILE --workdir=DIR
 
 Episodes are written to `DIR/episodes`. An interrupted conversion continues with the same command; nothing is ever
 half-written, and files that run code when they are opened are refused.
@@ -12,9 +12,8 @@ import pathlib
 import time
 
 from experiments.data.converters import files, minari, patchail, tdmpc2
-from experiments.models.loading.main import launch
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.progress import Progress
 from worldmodels.data.episode_folders import summarise_folder
 from worldmodels.data.episodes import SUFFIXES, episode_paths, write_episode
 
@@ -84,12 +83,3 @@ def _convert(config, directory: RunDirectory) -> tuple[int, float]:
             bar.update(1)
             directory.stop_if_interrupted()
     return number, time.perf_counter() - began
-
-
-def main() -> None:
-    """Command line."""
-    launch(run)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Looks at folders of episodes: statistics, checks; and makes new ones: mixes, images, videos.
 
-    python -m experiments.data.dataset --config=experiments/configs/dataset.py:check --config.data=DIR
+    python -m experiments dataset --config=dataset:check --config.data=DIR
 
 The presets say what is done; experiments/configs/dataset.py lists them.
 """
@@ -15,14 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.data.checks import NO_PHYSICS_STATE, check_file, first_record, last_record, start_of, turned
 from experiments.drawing import video
-from experiments.data.drawn_checks import NO_PHYSICS_STATE, first_record, last_record, start_of, turned
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
-from experiments.data.checks import check_file
-from experiments.models.loading.main import launch
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import RunDirectory
+from experiments.runs.directory import RunDirectory
+from experiments.runs.progress import Progress
 from worldmodels.data.episode_folders import check_apart, mix_folders, setup_of, summarise_folder
 from worldmodels.data.episodes import (
     Episode,
@@ -48,7 +46,7 @@ def run(config, workdir: str = "", *, fresh: bool = False) -> dict:
     if config.do not in _ACTIONS:
         raise ValueError(f"Unknown action {config.do!r}. Known: {', '.join(_ACTIONS)}.")
     folders = [folder for folder in config.data.split(",") if folder]
-    if not folders and config.do != "rates":
+    if not folders:
         raise ValueError("Which episodes? Pass --config.data=DIR, or several: --config.data=DIR,DIR.")
     check_numbers(config)
     return _ACTIONS[config.do](config, folders, workdir, fresh)
@@ -281,13 +279,6 @@ def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     return {"path": str(path), "num_frames": len(frames)}
 
 
-def rates(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
-    """Measures this machine: WORKDIR/rendering.md and data.md; returns the numbers."""
-    from experiments import data_rates  # imports jax, which nothing else here needs
-
-    return data_rates.write(config, Path(_required(workdir)))
-
-
 def _required(workdir: str) -> str:
     if not workdir:
         raise ValueError("Where shall it be written? Pass --workdir=DIR.")
@@ -300,14 +291,4 @@ _ACTIONS = {
     "mix": mix,
     "render": render,
     "export": export,
-    "rates": rates,
 }
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_workdir="")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Episodes of scripted experts with graded noise, of many tasks, in several processes.
 
-    python -m experiments.methods.collect --config=experiments/configs/collect.py:scripted --config.tasks=mt39 --workdir=DIR
+    python -m experiments collect --config=collect:scripted --config.tasks=mt39 --workdir=DIR
 
 Episodes lie in a folder per environment, as the published multi-task sets do; the start, the kind and the noise of
 episode i depend on the seed, the task and i alone, so that a collection can be continued and extended. What runs in
@@ -26,8 +26,8 @@ from experiments.envs import registry
 from experiments.envs.metaworld_tasks import PREFIX as META_WORLD
 from experiments.envs.metaworld_tasks import SETS, TASKS, tasks_of
 from experiments.envs.scripted import expert
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import RunDirectory
+from experiments.runs.directory import RunDirectory
+from experiments.runs.progress import Progress
 from worldmodels.data.episodes import Episode, read_episode
 
 CHUNK = 10  # episodes that a process plays before it looks for other work

@@ -163,7 +163,7 @@ class RenderPool:
                 return result
         raise rendering.RenderingError(
             f"A process that draws failed {_MAX_FAILURES} times in a row (last: {worker.failure}); "
-            "python -m experiments.speed.doctor shows what is missing."
+            "python -m experiments doctor shows what is missing."
         )
 
 

@@ -1,6 +1,6 @@
 """Baselines of imitation by supervised learning; experiments/methods/surrogate.py has those by reinforcement learning.
 
-    python -m experiments.methods.baseline --config=experiments/configs/baseline.py:bco --config.embodiment=DIR \\
+    python -m experiments baseline --config=baseline:bco --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
 From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm. Oracles, with the true actions: bc, mbbc.
@@ -8,11 +8,10 @@ From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm. O
 
 from __future__ import annotations
 
+from experiments.methods.baseline_fitted import FittedBaseline
 from experiments.methods.baseline_recipes import RECIPES
 from experiments.methods.baseline_rounds import run_rounds
-from experiments.methods.baseline_fitted import FittedBaseline
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import RunDirectory
+from experiments.runs.directory import RunDirectory
 
 METHODS = (*RECIPES, "bco_alpha")
 
@@ -31,12 +30,3 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         if method not in METHODS:
             raise ValueError(f"Unknown method {method!r}. Known: {', '.join(METHODS)}.")
         return run_rounds(directory) if method == "bco_alpha" else FittedBaseline(directory).run()
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="baseline")
-
-
-if __name__ == "__main__":
-    main()

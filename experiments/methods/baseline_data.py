@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from experiments.models import frame_stacks
 from experiments.data.evaluation import check_environment, environment_of, expert_return
+from experiments.models import frame_stacks
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.data.episodes import Episode, load_episodes
 

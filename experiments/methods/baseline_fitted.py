@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
-from experiments.methods.baseline_recipes import RECIPES, Fit
-from experiments.models.loading.divergence import DivergenceWatch, diverged_result
 from experiments.data.evaluation import evaluate_seeds, scores
-from experiments.models.loading.metrics import MetricsWriter, finite_mean, to_numbers
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import RunDirectory
+from experiments.methods.baseline_recipes import RECIPES, Fit
 from experiments.models.world_models import stacked
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import DivergenceWatch, MetricsWriter, diverged_result, finite_mean, to_numbers
+from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.devices.sharding import place
 

@@ -21,11 +21,11 @@ from agents.frame_stack_actor import FrameStackActor
 from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from agents.mbbc import mbbc_loss
-from experiments.models import frame_stacks, world_models
-from experiments.methods.baseline_data import Data, load_data, load_demonstrations
 from experiments.data.evaluation import check_environment, environment_of, expert_return
+from experiments.methods.baseline_data import Data, load_data, load_demonstrations
 from experiments.methods.imitate import sensors_for
-from experiments.models.loading.directory import RunDirectory
+from experiments.models import frame_stacks, world_models
+from experiments.runs.directory import RunDirectory
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import load_episodes
 
@@ -109,9 +109,7 @@ class MBBCRecipe:
 
     def __init__(self, config: dict):
         if not config["model"]:
-            raise ValueError(
-                "MBBC needs a pretrained world model; pass --config.model=DIR of experiments.methods.pretrain."
-            )
+            raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
         episodes = load_demonstrations(config)
         self.expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         pretrained = world_models.resolve(config["model"])

@@ -18,16 +18,15 @@ from agents.fitting import FitSettings, FitState, continued, draw_training, fit,
 from agents.frame_stack import with_encoder_of
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import collect_episodes
-from experiments.models import frame_stacks
-from experiments.methods.baseline_data import Data, load_data
-from experiments.data.folders import num_complete, remove_episodes, write_round
-from experiments.models.loading.divergence import diverged_among
-from experiments.envs.vector import make_vector
 from experiments.data.evaluation import evaluate_seeds, scores
-from experiments.models.loading.metrics import MetricsWriter, check_finite
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import RunDirectory
-from experiments.models.loading.seeds import run_seeds, seed_path
+from experiments.data.folders import num_complete, remove_episodes, write_round
+from experiments.envs.vector import make_vector
+from experiments.methods.baseline_data import Data, load_data
+from experiments.models import frame_stacks
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import MetricsWriter, check_finite, diverged_among
+from experiments.runs.progress import Progress
+from experiments.runs.stages import run_seeds, seed_path
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, read_episode
 from worldmodels.devices.sharding import place

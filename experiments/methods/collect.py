@@ -12,8 +12,6 @@ import numpy as np
 from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
 from agents.sac_rounds import SACActor
-from experiments.methods.collect_sac import best_policy, load_policy, saved_actor, train_agents
-from experiments.data.scripted import collect_scripted
 from experiments.data.folders import (
     environment_choice,
     image_choice,
@@ -23,11 +21,12 @@ from experiments.data.folders import (
     remove_episodes,
     write_round,
 )
-from experiments.models.loading.main import launch
-from experiments.models.loading.metrics import MetricsWriter
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.data.scripted import collect_scripted
+from experiments.methods.collect_sac import best_policy, load_policy, saved_actor, train_agents
 from experiments.models.loading import has_sac, load_run
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.metrics import MetricsWriter
+from experiments.runs.progress import Progress
 from worldmodels.data.episode_folders import mix_folders, summarise_folder
 from worldmodels.data.episodes import Episode
 
@@ -215,12 +214,3 @@ _METHODS = {
     "mix": _collect_mix,
     "scripted": _collect_scripted,
 }
-
-
-def main():
-    """`python -m experiments.methods.collect --config=experiments/configs/collect.py:sac --workdir=DIR`."""
-    launch(run, default_config="collect")
-
-
-if __name__ == "__main__":
-    main()

@@ -29,9 +29,9 @@ from experiments.data.folders import (
     remove_episodes,
     write_round,
 )
-from experiments.models.loading.metrics import Diverged, MetricsWriter, check_finite
-from experiments.models.loading.progress import Progress as Bar
-from experiments.models.loading.directory import RunDirectory
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import Diverged, MetricsWriter, check_finite
+from experiments.runs.progress import Progress as Bar
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, read_episode
 
@@ -247,7 +247,7 @@ def load_policy(folder: str | os.PathLike) -> tuple[NumpyPolicy, dict]:
     """
     checkpoints = Checkpoints(folder)
     if checkpoints.latest_step() is None:
-        raise ValueError(f"{folder} holds no policy; name a finished run of `experiments.methods.collect` with SAC.")
+        raise ValueError(f"{folder} holds no policy; name a finished run of `collect` with SAC.")
     _, _, extra = checkpoints.read()
     sizes = {
         name: extra[name] for name in ("observation_size", "action_size", "hidden_size", "hidden_layers")

@@ -1,9 +1,9 @@
 """Dreamer and Plan2Explore: collects episodes, learns a world model from them and a policy in its imagination.
 
-    python -m experiments.methods.dreamer --config=experiments/configs/dreamer.py:small --workdir=DIR
+    python -m experiments dreamer --config=dreamer:small --workdir=DIR
 
 Leaves every training episode in `DIR/episodes` (embodiment data), and model, policy and critic, which
-`experiments.analysis.evaluate`, `experiments.methods.imitate` and `experiments.methods.collect` (demonstrations) can load.
+`evaluate`, `imitate` and `collect` (demonstrations) can load.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import numpy as np
 from agents.actors import FilterActor
 from agents.loop import collect_episodes, episode_summary
 from agents.noise import UniformActor
+from experiments.data.evaluation import evaluate_seeds
 from experiments.data.folders import (
     environment_of_setup,
     make_envs,
@@ -27,11 +28,9 @@ from experiments.data.folders import (
     write_round,
 )
 from experiments.methods.dreamer_learner import Learner
-from experiments.data.evaluation import evaluate_seeds
-from experiments.models.loading.main import launch
-from experiments.models.loading.metrics import MetricsWriter, check_finite
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.metrics import MetricsWriter, check_finite
+from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episode_folders import summarise_folder
 from worldmodels.data.episodes import Episode, read_episode
@@ -229,12 +228,3 @@ def _summary(episodes: list[Episode]) -> dict[str, list[float]]:
     """{"episode/return": one entry per episode, ...}."""
     rows = [episode_summary(episode) for episode in episodes]
     return {f"episode/{name}": [row[name] for row in rows] for name in rows[0]}
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="dreamer")
-
-
-if __name__ == "__main__":
-    main()

@@ -19,8 +19,8 @@ from agents.dreamer import (
 )
 from agents.imagination import value_networks
 from agents.plan2explore import rewards_of, side_networks
-from experiments.models import world_models
 from experiments.envs.sensors import observation_setup
+from experiments.models import world_models
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode, sample

@@ -1,6 +1,6 @@
 """AIME phase 2: trains a policy on demonstrations without actions, with a pretrained world model.
 
-    python -m experiments.methods.imitate --config=experiments/configs/imitate.py --config.model=DIR \
+    python -m experiments imitate --config=imitate --config.model=DIR \
         --config.demonstrations=DIR --workdir=DIR
 """
 
@@ -13,9 +13,6 @@ import jax
 
 from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
-from experiments.drawing import run_video
-from experiments.models import world_models
-from experiments.models.loading.divergence import diverged_result
 from experiments.data.evaluation import (
     check_environment,
     environment_of,
@@ -23,16 +20,18 @@ from experiments.data.evaluation import (
     expert_return,
     scores,
 )
-from experiments.models.loading.main import launch
+from experiments.drawing import rendered
 from experiments.methods.pretrain import create_states, optimizer_from
-from experiments.models.loading.processes import open_run
-from experiments.models.loading.directory import RunDirectory
-from experiments.models.loading.training import print_storage, train
+from experiments.models import world_models
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import diverged_result
+from experiments.runs.processes import open_run
+from experiments.runs.training import print_storage, train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
-from worldmodels.devices.sharding import Placement, place
 from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.devices.sharding import Placement, place
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -53,7 +52,10 @@ def imitate(directory: RunDirectory) -> dict:
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
-        ("model", "world model, of experiments.methods.pretrain, experiments.analysis.export or a published folder"),
+        (
+            "model",
+            "world model, of `pretrain`, `export` or a published folder",
+        ),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
@@ -94,7 +96,7 @@ def imitate(directory: RunDirectory) -> dict:
     )
     save(directory, state, num_seeds, pretrained)
     played: list[Episode] = []
-    on_episode = (lambda episode: played.append(run_video.filmed(episode))) if evaluation["video"] else None
+    on_episode = (lambda episode: played.append(rendered.filmed(episode))) if evaluation["video"] else None
     result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
     if played:
         evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
@@ -160,7 +162,7 @@ class Evaluator:
     def write_video(self, path, played: list[Episode]) -> None:
         """One episode of each of the first seeds; says why where nothing can be rendered."""
         num_seeds = self.config["num_seeds"]
-        _, why_not = run_video.seeds_side_by_side(path, self.env_name, self.env_options, played, num_seeds)
+        _, why_not = rendered.seeds_side_by_side(path, self.env_name, self.env_options, played, num_seeds)
         if why_not:
             print(f"No video: {why_not}", file=sys.stderr)
 
@@ -243,12 +245,3 @@ def training(
     )
     update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
     return state, make_loops(update, (data, body), **options), ((data, body),)
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="imitate", several_processes=True)
-
-
-if __name__ == "__main__":
-    main()

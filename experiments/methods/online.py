@@ -1,11 +1,11 @@
 """AIME-v2 / AIME-NoB: imitation from observation that goes on learning in the environment.
 
-    python -m experiments.methods.online --config=experiments/configs/online.py --config.model=DIR --config.embodiment=DIR \
+    python -m experiments online --config=online --config.model=DIR --config.embodiment=DIR \
         --config.demonstrations=DIR --config.reward.model=DIR --workdir=DIR
 
 Pretrains the policy on the demonstrations (offline AIME), then plays an episode, learns from it, and so on. Leaves
-every episode in `DIR/episodes`, with its surrogate reward, and model, policy and critic, which `experiments.analysis.evaluate`,
-`experiments.methods.imitate` and this main can load.
+every episode in `DIR/episodes`, with its surrogate reward, and model, policy and critic, which `evaluate`,
+`imitate` and this main can load.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ import numpy as np
 from agents.actors import FilterActor
 from agents.loop import collect_episodes, episode_summary, evaluate
 from agents.noise import UniformActor
-from experiments.drawing import run_video
-from experiments.data.folders import make_envs, num_complete, remove_episodes, write_round
 from experiments.data.evaluation import (
     check_specs,
     environment_facts,
@@ -28,15 +26,15 @@ from experiments.data.evaluation import (
     expert_return,
     scores,
 )
-from experiments.models.loading.main import launch
-from experiments.models.loading.metrics import MetricsWriter, check_finite
+from experiments.data.folders import make_envs, num_complete, remove_episodes, write_round
+from experiments.drawing import rendered
 from experiments.methods.online_analysis import ActionErrors
 from experiments.methods.online_checks import check_reward, check_settings
 from experiments.methods.online_learner import OnlineLearner
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.models.loading.stopwatch import Stopwatch
-from experiments.models.loading.training import train
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.metrics import MetricsWriter, check_finite
+from experiments.runs.progress import Progress, Stopwatch
+from experiments.runs.training import train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, read_episode
 
@@ -284,7 +282,7 @@ class OnlineRun:
             name = self.environment["env"]
             options = {key: value for key, value in self.environment.items() if key != "env"}
             path = self.directory / "videos" / "evaluation.mp4"
-            _, why_not = run_video.seeds_side_by_side(path, name, options, played, 1)
+            _, why_not = rendered.seeds_side_by_side(path, name, options, played, 1)
             if why_not:
                 print(f"No video: {why_not}", file=sys.stderr)
         result = {name: [values] for name, values in rows.items()}
@@ -323,12 +321,3 @@ def is_due(every: int | None, episodes: int, envs) -> bool:
 def name_of(metric: str) -> str:
     """Where a metric of the learner belongs: analysis stays apart from training."""
     return metric if metric.startswith("analysis/") else f"train/{metric}"
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="online")
-
-
-if __name__ == "__main__":
-    main()

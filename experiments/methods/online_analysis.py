@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 
 from aime.inference import infer_actions
-from experiments.models import world_models
 from experiments.methods.online_learner import OnlineLearner, shared_sensors
+from experiments.models import world_models
 from worldmodels.data import dataset, replay
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import load_episodes

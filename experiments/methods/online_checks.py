@@ -11,15 +11,15 @@ from experiments.models.loading import read_config
 
 
 def read_settings(path: Path) -> dict:
-    """The config of a run of `experiments.methods.online`; raises a ValueError in one sentence if it is none."""
+    """The config of a run of `online`; raises a ValueError in one sentence if it is none."""
     settings = read_config(path) if (path / "config.json").is_file() else {}
     if not {"demonstrations", "regularizer", "reward"} <= settings.keys():
-        raise ValueError(f"{path} is not the directory of a run of experiments.methods.online; pass its --workdir.")
+        raise ValueError(f"{path} is not the directory of a run of `online`; pass its --workdir.")
     return settings
 
 
 def check_settings(config: Mapping) -> None:
-    """Raises a ValueError for settings of `experiments.methods.online` that do not go together, before anything is loaded."""
+    """Raises a ValueError for settings of `online` that do not go together, before anything is loaded."""
     regularizer = config["regularizer"]
     check_mixing(regularizer["mode"], regularizer["fraction"])
     if not config["demonstrations"] or config["num_demonstrations"] == 0:

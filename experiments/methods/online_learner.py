@@ -25,17 +25,17 @@ from aime.online import (
 )
 from aime.regularizer import draw_model_batch, with_reward_mask
 from aime.rewards import RewardInputs, SurrogateReward, make_reward, reward_class
-from experiments.models import world_models
 from experiments.methods.online_checks import needs_online_data
+from experiments.models import world_models
 from experiments.models.world_models import ARCHITECTURE, CRITIC, POLICY
-from worldmodels.data import dataset
 from worldmodels.checkpoints import Checkpoints
+from worldmodels.data import dataset
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.devices.sharding import place
-from worldmodels.training import Metrics, make_optimizer, make_train_loop
 from worldmodels.structures import SequenceBatch
+from worldmodels.training import Metrics, make_optimizer, make_train_loop
 
 
 @struct.dataclass
@@ -68,7 +68,7 @@ class OnlineLearner:
     def __init__(self, config: dict, demonstrations: list[Episode]):
         self.config = config
         if not config["model"]:
-            raise ValueError("AIME-v2 needs a --workdir of experiments.methods.pretrain; pass --config.model=DIR.")
+            raise ValueError("AIME-v2 needs a --workdir of `pretrain`; pass --config.model=DIR.")
         pretrained = world_models.resolve(config["model"])
         self._arch, sensors = model_architecture(config, pretrained.architecture)
         self.sensors = sensors

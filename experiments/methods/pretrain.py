@@ -1,6 +1,6 @@
 """AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
 
-python -m experiments.methods.pretrain --config=experiments/configs/pretrain.py --config.embodiment=DIR --workdir=DIR
+python -m experiments pretrain --config=pretrain --config.embodiment=DIR --workdir=DIR
 """
 
 from __future__ import annotations
@@ -9,21 +9,20 @@ import functools
 
 import jax
 
-from experiments.models import inspection, world_models
-from experiments.models.loading.divergence import diverged_result
 from experiments.data.evaluation import environment_of
-from experiments.models.loading.main import launch
-from experiments.models.loading.processes import open_run
-from experiments.models.loading.directory import RunDirectory
-from experiments.models.loading.training import print_storage, train
+from experiments.models import inspection, world_models
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import diverged_result
+from experiments.runs.processes import open_run
+from experiments.runs.training import print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes
-from worldmodels.losses import elbo_loss
 from worldmodels.data.relevance import weighted_windows
-from worldmodels.devices.sharding import Placement, place
 from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.devices.sharding import Placement, place
+from worldmodels.losses import elbo_loss
 from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_update, select_seed
 
 CONTEXT = 10  # records that open-loop predictions see
@@ -149,12 +148,3 @@ def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
     """Train states of stacked models; seed i draws from key seed + i."""
     keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
     return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="pretrain", several_processes=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Baselines of imitation by reinforcement learning: SAC on a surrogate of the reward that observations alone give.
 
-    python -m experiments.methods.surrogate --config=experiments/configs/surrogate.py:gaifo --config.demonstrations=DIR \\
+    python -m experiments surrogate --config=surrogate:gaifo --config.demonstrations=DIR \\
         --workdir=DIR
 
 gaifo: a discriminator of transitions (agents/gaifo.py); ot: optimal transport with a discount that grows with the
@@ -25,17 +25,15 @@ from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings
 from agents.sac import Actor, NumpyPolicy, SACSettings
 from agents.sac_rounds import Learner, Progress, RoundSettings, SACActor, SACRun
+from experiments.data.evaluation import environment_facts, environment_of, expert_return, scores
 from experiments.data.folders import remove_episodes, write_round
-from experiments.models.loading.divergence import diverged_among
-from experiments.encoder_features import encoder_features
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import make_vector
-from experiments.data.evaluation import environment_facts, environment_of, expert_return, scores
-from experiments.models.loading.main import launch
-from experiments.models.loading.metrics import Diverged, MetricsWriter, check_finite
-from experiments.models.loading.progress import Progress as Bar
-from experiments.models.loading.directory import RunDirectory
-from experiments.models.loading.seeds import run_seeds
+from experiments.methods.surrogate_features import encoder_features
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import Diverged, MetricsWriter, check_finite, diverged_among
+from experiments.runs.progress import Progress as Bar
+from experiments.runs.stages import run_seeds
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import load_episodes, read_episode
@@ -300,12 +298,3 @@ class SurrogateRun:
 def like_policy(result: dict):
     """The shapes of the policy that a seed's result describes."""
     return jax.eval_shape(lambda: Actor(**result["policy"], rngs=nnx.Rngs(0)))
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="surrogate")
-
-
-if __name__ == "__main__":
-    main()

@@ -11,12 +11,12 @@ import numpy as np
 from flax import nnx
 
 from agents.frame_stack import FrameStackNet
-from experiments.models import world_models
 from experiments.envs.sensors import observation_setup
-from worldmodels.files import write_atomically
+from experiments.models import world_models
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
 from worldmodels.export import explained
+from worldmodels.files import write_atomically
 
 ARCHITECTURE = "frame_stack.json"
 
@@ -89,12 +89,12 @@ def read_architecture(workdir: pathlib.Path) -> dict:
     """Reads it back."""
     path = workdir / ARCHITECTURE
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; pass the --workdir of a run of experiments.methods.baseline.")
+        raise ValueError(f"{path} does not exist; pass the --workdir of a run of `baseline`.")
     return world_models.read_architecture(workdir, ARCHITECTURE)
 
 
 def load_policies(workdir: str | pathlib.Path) -> tuple[FrameStackNet, int]:
-    """All policies of a run of experiments.methods.baseline, leaves [num_seeds, ...], and their number."""
+    """All policies of a run of `baseline`, leaves [num_seeds, ...], and their number."""
     workdir = pathlib.Path(workdir).expanduser()
     arch = read_architecture(workdir)
     with explained(workdir / ARCHITECTURE, "its arguments make no policy"):

@@ -15,10 +15,10 @@ import jax
 import numpy as np
 from flax import struct
 
-from experiments.drawing import style, rendered, video
+from experiments.drawing import rendered, style, video
 from experiments.envs import registry
-from experiments.models.loading.metrics import MetricsWriter
-from experiments.models.loading.directory import write_json
+from experiments.runs.directory import write_json
+from experiments.runs.metrics import MetricsWriter
 from worldmodels import report
 from worldmodels.structures import SequenceBatch
 
@@ -145,7 +145,7 @@ def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | 
 
 def draw_figures(model, view: View, context: int, seconds: float | None, title: str) -> dict:
     """{name: Figure}: predicted vectors, growth of the error of images, evidence."""
-    from experiments.drawing import evidence_figure, world_model  # matplotlib is slow to import
+    from experiments.drawing import world_model  # matplotlib is slow to import
 
     truth, prediction = view.open_loop
     options = dict(context=context, seconds_per_step=seconds)
@@ -167,7 +167,7 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
                 note=note,
                 **options,
             )
-    figures["evidence"] = evidence_figure.evidence(
+    figures["evidence"] = world_model.evidence(
         view.evidence.log_prob,
         view.evidence.kl,
         seconds_per_step=seconds,

@@ -19,11 +19,11 @@ from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
 from agents.planning import Planner, planning_actor
 from agents.sac_rounds import SACActor
-from experiments.models import frame_stacks, world_models
-from experiments.methods.collect_sac import best_policy, load_policy, saved_actor
-from experiments.data.folders import environment_of_setup
 from experiments.data.evaluation import environment_of, expert_return
+from experiments.data.folders import environment_of_setup
+from experiments.methods.collect_sac import best_policy, load_policy, saved_actor
 from experiments.methods.imitate import models_for_seeds
+from experiments.models import frame_stacks, world_models
 from worldmodels.data.episodes import load_episodes
 
 DEFAULT_SEED = 0
@@ -121,7 +121,7 @@ def has_sac(path: str | pathlib.Path) -> bool:
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
-    """One world model of a run of `experiments.methods.pretrain`."""
+    """One world model of a run of `pretrain`."""
     models, num_seeds = world_models.load_world_models(path)
     return world_models.one_seed(models, seed, num_seeds)
 

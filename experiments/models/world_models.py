@@ -1,6 +1,6 @@
 """World models as runs keep them: built from a config and data, saved with what shapes them, loaded with one call.
 
-`resolve` opens whatever holds a world model: a run of `experiments.methods.pretrain`, a folder of `experiments.analysis.export`, or a
+`resolve` opens whatever holds a world model: a run of `pretrain`, a folder of `export`, or a
 published folder of the papers' authors.
 """
 
@@ -17,13 +17,13 @@ import numpy as np
 from agents.imagination import value_networks
 from agents.policies import TanhGaussianPolicy
 from experiments.envs.sensors import LAYOUTS, observation_setup
-from worldmodels.files import write_atomically
 from worldmodels import export
-from worldmodels.published.folder import folder, files
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
+from worldmodels.files import write_atomically
 from worldmodels.nets import MLP
+from worldmodels.published import files, folder
 from worldmodels.training import select_seed
 from worldmodels.world_model import EMBEDDING, WorldModel
 
@@ -193,8 +193,8 @@ def resolve(path: str | pathlib.Path, *, new_heads: Sequence[str] = ()) -> Pretr
         arch = dict(arch, standardized=[], environment=files.environment(opened.config))
     else:
         raise ValueError(
-            f"{path} holds no world model; pass the --workdir of a run of experiments.methods.pretrain, a folder of "
-            "experiments.analysis.export, or a published folder with config.yaml and model.pt."
+            f"{path} holds no world model; pass the --workdir of a run of `pretrain`, a folder of "
+            "`export`, or a published folder with config.yaml and model.pt."
         )
     stack = jax.tree.map(lambda x: np.asarray(x)[None], weights)
     arch, models = with_new_heads(arch, named_leaves(stack), 1, path, new_heads)
@@ -210,7 +210,7 @@ def _resolve_run(path: pathlib.Path, new_heads: Sequence[str]) -> Pretrained:
         raise ValueError(f"{path} holds no model yet; the run has not finished. Run its command again.")
     _, weights, _ = checkpoints.read()
     arch, models = with_new_heads(arch, weights, num_seeds, path, new_heads)
-    # A run of experiments.methods.imitate whose model went on training keeps the model's loss with the architecture.
+    # A run of `imitate` whose model went on training keeps the model's loss with the architecture.
     loss = arch.pop("loss", None) or read_architecture(path, CONFIG)["loss"]
     return Pretrained(path, "run", models, num_seeds, arch, loss)
 
@@ -342,7 +342,7 @@ def resolve_critic(path: str | pathlib.Path, seed: int = 0) -> dict[str, tuple[M
     else:
         critic = folder.load(path).vnet if (path / files.CONFIG).is_file() else None
     if critic is None:
-        raise ValueError(f"{path} holds no critic; use a run of experiments.methods.dreamer or a folder with one.")
+        raise ValueError(f"{path} holds no critic; use a run of `dreamer` or a folder with one.")
     return critic
 
 

@@ -406,7 +406,7 @@ def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _commit() -> dict[str, Any] | None:
     """Commit of the source tree, and whether it has been edited since; None for an installed package."""
-    root = pathlib.Path(__file__).resolve().parent.parent
+    root = pathlib.Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return None
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from experiments.models.loading.directory import Interrupted, RunDirectory
+from experiments.runs.directory import Interrupted, RunDirectory
 
 FLAGS = {
     "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod tells.",

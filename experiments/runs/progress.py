@@ -1,7 +1,9 @@
 """Progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 
@@ -116,3 +118,36 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+
+
+class Stopwatch:
+    """Adds up the seconds of named parts until they are read.
+
+    with watch("collection"):
+        ...
+    watch.read()  # {"time/collection": wall seconds, "time/collection_processor": seconds of all threads}
+    """
+
+    def __init__(self):
+        self._parts: dict[str, tuple[float, float]] = {}
+
+    @contextlib.contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
+        """Times the block as (more of) `part`."""
+        wall, processor = time.perf_counter(), time.process_time()
+        try:
+            yield
+        finally:
+            before = self._parts.get(part, (0.0, 0.0))
+            spent = (time.perf_counter() - wall, time.process_time() - processor)
+            self._parts[part] = (before[0] + spent[0], before[1] + spent[1])
+
+    def wall(self, part: str) -> float:
+        """Wall seconds of a part since the last reading."""
+        return self._parts[part][0]
+
+    def read(self) -> dict[str, float]:
+        """Metrics of all parts since the last reading, and begins anew."""
+        parts, self._parts = self._parts, {}
+        walls = {f"time/{part}": wall for part, (wall, _) in parts.items()}
+        return walls | {f"time/{part}_processor": processor for part, (_, processor) in parts.items()}

@@ -8,13 +8,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from experiments.models.loading.divergence import DivergenceWatch
-from experiments.models.loading.metrics import MetricsWriter, finite_mean
-from experiments.models.loading.progress import Progress
-from experiments.models.loading.directory import RunDirectory
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import DivergenceWatch, MetricsWriter, finite_mean
+from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.data.streaming import Storage
+from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.training import TrainState
 
 

@@ -1,6 +1,6 @@
 """How fast this machine trains, acts and collects, beside what its arithmetic would allow.
 
-    python -m experiments.speed.benchmark --workdir=runs/benchmark
+    python -m experiments benchmark --workdir=runs/benchmark
 
 Prints a table while it measures and writes `benchmark.{md,csv,json}`: medians over several repetitions, on random
 data. The floor of an update is the time that its products of matrices would take at the rate of one large product; if
@@ -28,10 +28,8 @@ import jax
 from jax import lax
 
 from agents.planning import PlanSettings
+from experiments.runs.directory import describe_session, plain_config, write_json
 from experiments.speed import benchmark_programs as programs
-from worldmodels.files import write_atomically
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import describe_session, plain_config, write_json
 from experiments.speed.timing import (
     Timing,
     forget_peak_memory,
@@ -45,6 +43,7 @@ from experiments.speed.timing import (
     vector_product_rate,
 )
 from worldmodels.convolution import conv_general_dilated
+from worldmodels.files import write_atomically
 
 IMPORTS = {
     "jax alone": "import jax",
@@ -308,7 +307,7 @@ def child(code: str, environment: Mapping[str, str] | None = None) -> tuple[floa
         code,
     ]
     lines.append("print(*(now - then for now, then in zip(clock(), began)))")
-    root = str(Path(__file__).resolve().parent.parent)
+    root = str(Path(__file__).resolve().parents[2])
     result = subprocess.run(
         [sys.executable, "-c", "\n".join(lines)],
         env=os.environ
@@ -383,12 +382,3 @@ def duration(seconds: float | None) -> str:
 def number(value: float | None) -> str:
     """Three digits."""
     return "" if value is None else f"{value:.3g}"
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="benchmark", default_workdir="runs/benchmark")
-
-
-if __name__ == "__main__":
-    main()

@@ -16,13 +16,13 @@ import numpy as np
 from agents.actors import FilterActor, act, initial_actor_state
 from agents.planning import Planner, PlanSettings, planning_actor
 from aime.offline import make_imitation_update
-from experiments.models import world_models
 from experiments.methods.pretrain import create_states, optimizer_from
+from experiments.models import world_models
 from worldmodels import convolution as convolutions
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
-from worldmodels.losses import elbo_loss
 from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.losses import elbo_loss
 from worldmodels.training import TrainState, make_update, select_seed
 
 SEED = 0
@@ -116,7 +116,7 @@ def build_policies(config: Mapping, size: str, models, num_seeds: int):
 def world_model_program(
     config: Mapping, size: str, num_seeds: int | None, storage: str = "device"
 ) -> Program:
-    """Updates of `experiments.methods.pretrain`; `num_seeds=None` has no axis of seeds, `storage` is where the data lie."""
+    """Updates of `pretrain`; `num_seeds=None` has no axis of seeds, `storage` is where the data lie."""
     options = config[size]["pretrain"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
     update = make_update(functools.partial(elbo_loss, **options["loss"]), optimizer)
@@ -125,7 +125,7 @@ def world_model_program(
 
 
 def policy_program(config: Mapping, size: str, num_seeds: int | None, storage: str = "device") -> Program:
-    """Updates of `experiments.methods.imitate`."""
+    """Updates of `imitate`."""
     options = config[size]["imitate"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
     loss = options["loss"] | {"nll_reweight": config[size]["pretrain"]["loss"]["nll_reweight"]}

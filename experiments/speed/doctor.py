@@ -1,6 +1,6 @@
 """Looks at this machine: what works, what is missing, and how to get it.
 
-    python -m experiments.speed.doctor
+    python -m experiments doctor
 
 Simulators and OpenGL are tried in processes of their own, which are given up after a while, because a broken
 driver can hang. Needs nothing but Python to start, so that it can also say that everything is missing.
@@ -63,7 +63,7 @@ class Finding:
 
 def main(argv: list[str] | None = None) -> int:
     """Prints the report; returns 0 if the core works."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.speed.doctor", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m experiments doctor", description=__doc__.splitlines()[0])
     parser.add_argument("--brief", action="store_true", help="only what is missing; no measurements")
     parser.add_argument(
         "--render-workers", type=int, default=2, help="processes that render at once (default 2)"
@@ -212,7 +212,7 @@ def check_disk() -> Finding:
 
 def check_cache() -> Finding:
     """Where compiled programs are kept."""
-    from experiments.models.loading.startup import set_compilation_cache
+    from experiments.runs.startup import set_compilation_cache
 
     folder = set_compilation_cache()
     if folder is None:

@@ -1,6 +1,6 @@
 """Several comparisons in one: interquartile means over all cells, and how often AIME beats each method.
 
-    python -m experiments.studies.aggregate --config.runs=runs/compare/a,runs/compare/b --workdir=DIR
+    python -m experiments aggregate --config.runs=runs/compare/a,runs/compare/b --workdir=DIR
 
 Every cell (embodiment data, demonstrations, set-up) is a stratum of the bootstrap: seeds are drawn within it, and
 cells are never mixed. Methods that a cell lacks are left out. Writes table.md, table.csv and figures/comparison.
@@ -14,9 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.analysis import intervals, tables
+from experiments.runs.directory import RunDirectory
 from experiments.studies.compare import LABELS
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import RunDirectory
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -25,7 +24,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"table": Markdown, "iqm": {method: % of the expert}}.
     """
-    from experiments.analysis import comparison_figure
+    from experiments.analysis import aggregate_figures
     from experiments.drawing import style  # matplotlib is slow to import
 
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=("*",)) as directory:
@@ -33,7 +32,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         table = aggregated(scores)
         tables.write_table(table, directory / "table")
         title = config.title or f"{len(config.runs)} cells"
-        figure = comparison_figure.comparison_figure(scores, title=title)
+        figure = aggregate_figures.comparison_figure(scores, title=title)
         style.save_figure(figure, directory / "figures" / "comparison")
         print(table.markdown(), table.caption, sep="\n", flush=True)
         iqm = {row["method"]: row["iqm"] for row in table.rows}
@@ -53,7 +52,7 @@ def read_scores(runs) -> dict[str, list[list[list[float]]]]:
         done = path.expanduser() / "DONE"
         result = json.loads(done.read_text()) if done.is_file() else {}
         if "returns" not in result:
-            raise ValueError(f"{path} is not a finished run of experiments.studies.compare; run its command again.")
+            raise ValueError(f"{path} is not a finished run of `compare`; run its command again.")
         results.append(result)
     common = [method for method in results[0]["returns"] if all(method in r["returns"] for r in results)]
     if not common:
@@ -77,12 +76,3 @@ def aggregated(scores: dict) -> tables.Table:
         rows.append({"method": method, "by_expert": float(np.mean(means)), **counts})
     caption = "% of expert: mean over cells; zero is not subtracted. Seeds are per cell."
     return tables.with_comparison(tables.Table(tuple(rows), caption), scores)
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="aggregate", default_workdir="runs/aggregate")
-
-
-if __name__ == "__main__":
-    main()

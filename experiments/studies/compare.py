@@ -1,6 +1,6 @@
 """AIME against every baseline that the data allow: one table, one figure.
 
-    python -m experiments.studies.compare --config=experiments/configs/compare.py:small --config.embodiment=DIR \\
+    python -m experiments compare --config=compare:small --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
 Every method is a run of its own in WORKDIR, by the main of this package that trains it; what is done already is not
@@ -12,14 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from experiments.methods import baseline, imitate, pretrain, surrogate
-from experiments.analysis import published_results, intervals, tables
-from experiments.methods.baseline_data import has_actions
-from experiments.envs.sensors import observation_setup
+from experiments.analysis import intervals, published_results, tables
 from experiments.data.evaluation import environment_of, expert_return
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.models.loading.stages import Stages, changed
+from experiments.envs.sensors import observation_setup
+from experiments.methods import baseline, imitate, pretrain, surrogate
+from experiments.methods.baseline_data import has_actions
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.stages import Stages, changed
 from worldmodels.data.episodes import Episode, load_episodes
 
 LABELS = {
@@ -200,7 +199,7 @@ def report(
     config, workdir: Path, env_name: str, results: Mapping[str, dict], expert: float, num: int
 ) -> tables.Table:
     """Writes table and figure into `workdir` and returns the table."""
-    from experiments.analysis import comparison_figure
+    from experiments.analysis import aggregate_figures
     from experiments.drawing import style  # matplotlib is slow to import
 
     published, rows = published_cells(config, env_name), []
@@ -213,7 +212,7 @@ def report(
     percent = {row.method: [intervals.by_expert(row.returns, expert)] for row in rows}
     table = tables.with_comparison(table, percent)
     tables.write_table(table, workdir / "table")
-    figure = comparison_figure.comparison_figure(
+    figure = aggregate_figures.comparison_figure(
         percent,
         published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
         random=None if config.random_return is None else intervals.by_expert(config.random_return, expert),
@@ -222,12 +221,3 @@ def report(
     )
     style.save_figure(figure, workdir / "figures" / "comparison")
     return table
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="compare")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """The main job: a robot imitates what it has only seen, from nothing to a report.
 
-    python -m experiments.studies.demo --workdir=runs/demo
+    python -m experiments demo --workdir=runs/demo
 
 An expert is trained with SAC and shows what it does, without its actions. Embodiment data come from elsewhere. A
 world model learns the body from them; AIME infers the expert's actions and a policy with it. BCO(0) gets the same
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from experiments.methods import baseline, collect, imitate, pretrain
-from experiments.studies import demo_report
 from experiments.analysis import published_results
 from experiments.configs import collect as collect_config
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.models.loading.stages import Stages, changed
+from experiments.methods import baseline, collect, imitate, pretrain
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.stages import Stages, changed
+from experiments.studies import demo_report
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -123,12 +122,3 @@ def demonstration_counts(config) -> dict[str, int]:
     if config.few_demonstrations:
         counts[f"-{config.few_demonstrations}"] = config.few_demonstrations
     return counts
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="demo", default_workdir="runs/demo")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Online imitation, from nothing to a report: AIME-v2 learns a task of which its body's data hold nothing.
 
-    python -m experiments.studies.demo_online --workdir=runs/demo-online
+    python -m experiments demo_online --workdir=runs/demo-online
 
 Scripted experts of *other* tasks, more or less noisy, give the embodiment data; the expert of the task shows it without
 actions. Offline AIME imitates with the model of the other tasks. AIME-v2 goes on learning in the environment, with each
@@ -12,13 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from experiments.methods import collect, imitate, online, pretrain
-from experiments.studies import demo_online_report
-from experiments.data.scripted import environments_of
 from experiments.configs import collect as collect_config
+from experiments.data.scripted import environments_of
+from experiments.methods import collect, imitate, online, pretrain
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.studies import demo_online_report
 from experiments.studies.demo import Stages, changed
-from experiments.models.loading.main import launch
-from experiments.models.loading.directory import FREE_TO_CHANGE, RunDirectory
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -108,12 +107,3 @@ def run_together(stages: Stages, pair: list[tuple[str, Callable, object]]) -> di
     with stages.beside(beside, main, config) as wait:
         result = stages.run(*here)
         return {here[0]: result, beside: wait()}
-
-
-def main() -> None:
-    """Command line."""
-    launch(run, default_config="demo_online", default_workdir="runs/demo-online")
-
-
-if __name__ == "__main__":
-    main()

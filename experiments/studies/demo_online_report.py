@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import collect_episodes, episode_summary
-from experiments.drawing import run_video
 from experiments.data.scripted import environments_of
+from experiments.drawing import rendered
 from experiments.envs.vector import make_vector
-from worldmodels.files import write_atomically
-from experiments.models.loading.metrics import read_rows
 from experiments.models.loading import load_run
+from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import load_episodes
+from worldmodels.files import write_atomically
 
 SUCCESSES = {"success_any": "Any step", "success_final": "Last step", "success_held": "Held (>3 records)"}
 AIME = "AIME (offline)"
@@ -48,9 +48,7 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
     style.save_figure(curve, workdir / "figures" / "success")
     clip, why_not = side_by_side(config, workdir, rows) if config.video else (None, "Switched off.")
     sections = page_sections(page, workdir, rows, config, clip, why_not, seconds)
-    page.write_report(
-        workdir / "report.html", title=config.title, lead=lead(config), sections=sections
-    )
+    page.write_report(workdir / "report.html", title=config.title, lead=lead(config), sections=sections)
     success = {row["Method"]: row["success_any"] for row in rows}
     return {"table": table, "success": success, "seconds": dict(seconds)}
 
@@ -147,15 +145,15 @@ def side_by_side(config, workdir: Path, rows: list[dict]) -> tuple[Path | None, 
         return None, f"{name} has no physics state to render from."
     learnt = [row for row in rows if row["stage"] not in ("", "aime")]
     best = max(learnt, key=lambda row: row["success_any"])
-    clips = [run_video.clip("Demonstration", demonstration)]
+    clips = [rendered.clip("Demonstration", demonstration)]
     for label, stage in ((AIME, "aime"), (best["Method"], best["stage"])):
         loaded = load_run(workdir / f"{stage}-0")
         with make_vector(loaded.env_name, 1, seed=11, **loaded.env_options) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1), 1)
-        clips.append(run_video.clip(label, episode))
+        clips.append(rendered.clip(label, episode))
     recorded = demonstration.metadata
     options = {key: recorded[key] for key in ("action_repeat",) if key in recorded}
-    return run_video.write(workdir / "videos" / "side_by_side.mp4", name, options, clips, seconds=SECONDS)
+    return rendered.write(workdir / "videos" / "side_by_side.mp4", name, options, clips, seconds=SECONDS)
 
 
 def lead(config) -> str:

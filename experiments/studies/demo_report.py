@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import collect_episodes
-from experiments.analysis import published_results, intervals, tables
-from experiments.drawing import run_video
+from experiments.analysis import intervals, published_results, tables
 from experiments.data.evaluation import evaluation_envs
-from experiments.models.loading.metrics import read_rows
+from experiments.drawing import rendered
 from experiments.models.loading import load_run
+from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import Episode, load_episodes
 
 METHODS = (("BCO(0)", "bco"), ("AIME", "aime"), ("BC oracle", "bc"))
@@ -56,9 +56,7 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
         side_by_side(config, workdir, results, expert[0]) if config.video else (None, "Switched off.")
     )
     sections = page_sections(page, config, workdir, table, clip, why_not, seconds)
-    page.write_report(
-        workdir / "report.html", title=config.title, lead=lead(config), sections=sections
-    )
+    page.write_report(workdir / "report.html", title=config.title, lead=lead(config), sections=sections)
     scores = (
         {
             name: intervals.by_expert(np.mean(r["return"]), expert_return)
@@ -127,18 +125,18 @@ def side_by_side(config, workdir: Path, results, demonstration: Episode) -> tupl
     """Expert, AIME and BCO(0), each imitator with the seed whose score is the median; path, or why there is none."""
     if "physics_state" not in demonstration.records:
         return None, f"{config.env} has no physics state to render from."
-    clips = [run_video.clip("Expert", demonstration)]
+    clips = [rendered.clip("Expert", demonstration)]
     for label, stage in (("AIME", "aime"), ("BCO(0)", "bco")):
         by_seed = results[stage]["return_by_seed"]
         seed = int(np.argsort(by_seed)[len(by_seed) // 2])
         loaded = load_run(workdir / stage)
         with evaluation_envs(loaded.env_name, loaded.env_options, 1, seed=7, workers=0) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
-        clips.append(run_video.clip(f"{label} (median seed)", episode))
+        clips.append(rendered.clip(f"{label} (median seed)", episode))
     recorded = demonstration.metadata
     options = {key: recorded[key] for key in ("action_repeat", "reward_version") if key in recorded}
     path = workdir / "videos" / "side_by_side.mp4"
-    return run_video.write(path, config.env, options, clips, seconds=SECONDS)
+    return rendered.write(path, config.env, options, clips, seconds=SECONDS)
 
 
 def lead(config) -> str:

@@ -123,14 +123,14 @@ def published_model(arguments, sizes: dict):
 
 
 def jax_side(arguments) -> dict:
-    """{name: call} of this project, as `experiments.speed.benchmark` builds them."""
+    """{name: call} of this project, as `benchmark` builds them."""
     sys.path.insert(0, str(ROOT))
     import jax
 
-    from experiments.speed import benchmark_programs as programs
     from experiments.configs import benchmark
-    from experiments.models.loading.main import set_up_process
-    from experiments.models.loading.directory import plain_config
+    from experiments.runs.command_line import set_up_process
+    from experiments.runs.directory import plain_config
+    from experiments.speed import benchmark_programs as programs
 
     set_up_process()
     config = benchmark.get_config("visual" if arguments.visual else "")

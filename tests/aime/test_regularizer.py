@@ -12,8 +12,8 @@ from parity import COMPILER_OPTIONS
 from aime.regularizer import draw_model_batch, with_reward_mask
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode
-from worldmodels.losses import elbo_loss
 from worldmodels.data.replay import Replay, append_episode
+from worldmodels.losses import elbo_loss
 
 LENGTH = 4
 

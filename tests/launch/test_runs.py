@@ -12,13 +12,14 @@ ROOT = pathlib.Path("/sweep")
 
 
 def test_a_run_is_a_command_of_its_main():
-    run = Run("a/b/seed_000", "experiments.methods.imitate", "imitate:tiny", {"seed": 3, "loss.kl_only": True})
+    run = Run("a/b/seed_000", "imitate", "imitate:tiny", {"seed": 3, "loss.kl_only": True})
     assert run.command(ROOT, "python") == [
         "python",
         "-u",
         "-m",
-        "experiments.methods.imitate",
-        "--config=experiments/configs/imitate.py:tiny",
+        "experiments",
+        "imitate",
+        "--config=imitate:tiny",
         "--config.seed=3",
         "--config.loss.kl_only=True",
         "--workdir=/sweep/a/b/seed_000",

@@ -71,7 +71,7 @@ def test_data_are_the_same_whichever_cells_are_chosen():
 
 def test_who_explores_for_visual_cells_sees_and_records_images():
     def explorer(name, **chosen):
-        (run, *_) = (run for run in runs_of(name, chosen) if run.main == "experiments.methods.dreamer")
+        (run, *_) = (run for run in runs_of(name, chosen) if run.main == "dreamer")
         return run.settings
 
     assert explorer("dmc9")["setup"] == "visual" and explorer("dmc9")["image_size"] == 64

@@ -183,7 +183,7 @@ def test_status_lists_what_is_not_done(capsys, toy, tmp_path):
 def test_status_of_a_sweep_of_an_earlier_version_takes_what_is_done_for_done(
     capsys, tmp_path, config, settings
 ):
-    write_sweep(tmp_path, "s", [Run("s/old", "experiments.methods.collect", config, settings)])
+    write_sweep(tmp_path, "s", [Run("s/old", "collect", config, settings)])
     finish(tmp_path, "s/old", load_config("collect:uniform-tiny"))
     code, out, _ = call(capsys, "status", f"--root={tmp_path}")
     assert code == 0 and "1 runs: 1 done" in out

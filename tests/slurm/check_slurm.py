@@ -18,8 +18,8 @@ import time
 from cluster import cluster, why_not
 from interruption import assert_same_run
 
-from experiments.methods import pretrain
 from experiments.configs import pretrain as pretrain_config
+from experiments.methods import pretrain
 from launch import attempts, slurm, sweep
 
 UPDATES = 400

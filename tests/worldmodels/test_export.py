@@ -140,7 +140,7 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
     (folder / "model.json").write_text(json.dumps(facts | {"format": 99}))
     with pytest.raises(ValueError, match="newer version"):
         load(folder)
-    with pytest.raises(ValueError, match="pass a folder that experiments.analysis.export has written"):
+    with pytest.raises(ValueError, match="pass a folder that `export` has written"):
         load(tmp_path)
 
 

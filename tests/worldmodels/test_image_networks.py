@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from worldmodels.published.folder import tensors as published_tensors
 from worldmodels.decoders import make_decoder, nearest
 from worldmodels.encoders import make_image_encoder
+from worldmodels.published import tensors as published_tensors
 
 NAMES = ("cnn_ha", "dreamer_resnet")
 

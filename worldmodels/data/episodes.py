@@ -207,7 +207,7 @@ def _check_image_shape(name: str, shape: tuple[int, ...], source: object) -> Non
     if shape[1] == 3:
         raise EpisodeError(
             f"{source}: image {name!r} has shape {list(shape)}, channels before rows; expected [T, y, x, 3]. "
-            "`python -m experiments.data.convert` with config.channels_first=True writes it so."
+            "`python -m experiments convert` with config.channels_first=True writes it so."
         )
     raise EpisodeError(f"{source}: image {name!r} has shape {list(shape)}; expected colours, [T, y, x, 3].")
 
@@ -220,7 +220,7 @@ def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
     if rounded.min() < 0 or rounded.max() > 255 or in_0_to_1:
         raise EpisodeError(
             f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; "
-            "expected 0 to 255. Scale it before writing (`python -m experiments.data.convert`, config.image_scale)."
+            "expected 0 to 255. Scale it before writing (`python -m experiments convert`, config.image_scale)."
         )
     return rounded.astype(np.uint8)
 

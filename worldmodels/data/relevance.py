@@ -16,8 +16,8 @@ from flax import nnx
 
 from worldmodels.data.dataset import SequenceDataset, window_rows
 from worldmodels.nets import MLP
-from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 from worldmodels.structures import Array
+from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 FRAMES = 3  # a run of three positions holds velocity and acceleration
 BATCH_SIZE = 256

@@ -20,10 +20,10 @@ import numpy as np
 from worldmodels.data import dataset as datasets
 from worldmodels.data.dataset import SequenceDataset, draw_starts, sample
 from worldmodels.data.episodes import FLAGS, Episode, StoredImages
-from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.data.shared_dataset import SharedDataset
-from worldmodels.training import make_train_loop, only_finite, sample_key
+from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import make_train_loop, only_finite, sample_key
 
 STORAGES = ("auto", "device", "memory", "disk")
 DEVICE_SHARE = 0.5  # of the free bytes that data may take: the rest is for models, gradients and activations

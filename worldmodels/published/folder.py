@@ -17,9 +17,9 @@ from flax import nnx
 
 from worldmodels.export import check_heads, explained
 from worldmodels.nets import MLP
-from worldmodels.published.folder.architecture import has, loss_options, mlp_shape, world_model_arguments
-from worldmodels.published.folder.files import CONFIG, read_config, read_tensors
-from worldmodels.published.folder.tensors import fill, mlp_names, tanh_gaussian_names, world_model_names
+from worldmodels.published.architecture import has, loss_options, mlp_shape, world_model_arguments
+from worldmodels.published.files import CONFIG, read_config, read_tensors
+from worldmodels.published.tensors import fill, mlp_names, tanh_gaussian_names, world_model_names
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
 

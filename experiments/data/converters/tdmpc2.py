@@ -4,7 +4,7 @@ A chunk `chunk_*.pt` is a TensorDict [N, 101] of `obs` (padded to 39), `action` 
 Action t led to observation t, as in our records; that of record 0 is NaN. It is opened with `weights_only=True`: the
 class TensorDict is not needed, its tensors are taken out of what the file says about it.
 
-Chunks hold states only. `python -m experiments.data.dataset` (preset render) plays them again for images, as published,
+Chunks hold states only. `python -m experiments dataset` (preset render) plays them again for images, as published,
 where the environment can be put into an observed state.
 """
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from experiments.data.evaluation import environment_facts, environment_of, evaluate_seeds
 from experiments.envs import metaworld, metaworld_starts, registry, rendering
 from experiments.envs.metaworld_tasks import DIFFICULTIES, SETS, TASKS, tasks_of
 from experiments.envs.vector import make_vector
-from experiments.data.evaluation import environment_facts, environment_of, evaluate_seeds
 from worldmodels.data.episodes import Episode
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype(np.float32)

@@ -22,7 +22,7 @@ def failing(monkeypatch):
     """Lets the processes import the environments with failing renderers."""
     import pathlib
 
-    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent.parent)
+    monkeypatch.syspath_prepend(pathlib.Path(__file__).parent)
 
 
 def states_of(seed, num_records=5):

@@ -1,0 +1,371 @@
+"""The report over runs: what it reads, what it computes, what it writes."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from experiments.analysis import intervals, report
+from experiments.analysis.aggregates import Pair, aggregate, normalisations, performance_profile, strata
+from experiments.analysis.intervals import Improvement, Interval
+from experiments.analysis.sweep_notes import notes
+from experiments.analysis.sweep_results import read_results
+from experiments.analysis.sweep_tables import cell_table, success_table
+from experiments.analysis.tables import latex, markdown
+
+
+def write_run(
+    root, task, method, seed, returns, *, labels=None, expert=10.0, success=None, evals=(), **result
+):
+    path = root / task / method / f"seed_{seed:03d}"
+    path.mkdir(parents=True)
+    (path / "config.json").write_text(json.dumps({"setup": "lpomdp", "env": ""}))
+    result = {"return": [returns], "expert_return": expert} | result
+    for rule, values in (success or {}).items():
+        result[f"success_{rule}"] = [values]
+    (path / "DONE").write_text(json.dumps(result))
+    rows = [{"update": update, "return": [values]} for update, values in evals]
+    (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    sweep = root / "sweep" / "s.json"
+    sweep.parent.mkdir(exist_ok=True)
+    known = json.loads(sweep.read_text()) if sweep.is_file() else {}
+    default = {"task": task, "method": method, "seed": seed, "dataset": "mix", "setup": "lpomdp"}
+    known[f"{task}/{method}/seed_{seed:03d}"] = {"labels": labels or default}
+    sweep.write_text(json.dumps(known))
+    return path
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two tasks, two methods, two seeds, and a random policy on the first task."""
+    for task, env in (("walk", "walker-walk"), ("run", "walker-run")):
+        for method, level in (("aime", 8.0), ("bco", 4.0)):
+            for seed in (0, 1):
+                labels = {"task": task, "method": method, "dataset": "mix", "setup": "lpomdp", "env": env}
+                returns = [level + seed, level + seed + 1]
+                evals = [(2, [level / 2]), (4, [level])]
+                success = {"any": [1.0, 1.0], "final": [1.0, 0.0], "held": [0.0, 0.0]}
+                write_run(
+                    tmp_path,
+                    task,
+                    method,
+                    seed,
+                    returns,
+                    labels=labels | {"seed": seed},
+                    evals=evals,
+                    success=success,
+                )
+    path = write_run(tmp_path, "walk", "random", 0, [], labels={"task": "walk", "method": "random"})
+    (path / "metrics.jsonl").write_text('{"update": 2, "episode/return": [1.0, 3.0]}\n')
+    return tmp_path
+
+
+def test_cells_hold_the_seeds_of_their_runs(root):
+    results = read_results([root])
+    assert results.methods == ["AIME", "BCO(0)"] and sorted(results.tasks) == ["run", "walk"]
+    assert results.cell("walk", "AIME").returns == [[8.0, 9.0], [9.0, 10.0]]
+    assert results.random_return("walk") == 2.0 and results.expert_return("walk") == 10.0
+
+
+def test_returns_are_normalised_both_ways(root):
+    results = read_results([root])
+    by_expert, by_both = normalisations(results)
+    assert strata(results, "BCO(0)", by_expert)["walk"] == [[40.0, 50.0], [50.0, 60.0]]
+    assert strata(results, "BCO(0)", by_both) == {
+        "walk": [[25.0, 37.5], [37.5, 50.0]]
+    }  # no random policy for run
+
+
+def test_what_varies_is_part_of_the_name(root):
+    labels = {"task": "walk", "method": "aime", "dataset": "random", "setup": "lpomdp", "seed": 0}
+    write_run(root, "walk", "aime-random", 0, [1.0], labels=labels)
+    assert set(read_results([root]).methods) == {"AIME, mix", "BCO(0), mix", "AIME, random"}
+
+
+def test_a_run_outside_of_a_sweep_is_named_by_its_directory(tmp_path):
+    path = tmp_path / "mine"
+    path.mkdir()
+    (path / "config.json").write_text('{"env": "walker-walk"}')
+    (path / "DONE").write_text('{"return": [[1.0], [2.0]], "expert_return": 4.0}')
+    cell = read_results([path]).cells[0]
+    assert (cell.task, cell.name, cell.returns) == ("walker-walk", "mine", [[1.0], [2.0]])
+
+
+def leave(path, config, result):
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(config))
+    (path / "DONE").write_text(json.dumps(result))
+
+
+def test_runs_of_one_folder_belong_to_the_tasks_that_they_were_played_in(tmp_path):
+    """The environment of an imitation is that of its demonstrations: its config does not name it, its result does."""
+    for name, env in (("aime", "walker-walk"), ("aime-running", "walker-run")):
+        result = {"return": [[5.0]], "expert_return": 10.0, "environment": {"environment": env}}
+        leave(tmp_path / name, {"env": ""}, result)
+    leave(tmp_path / "random", {"env": "walker-walk"}, {"num_episodes": 1})
+    (tmp_path / "random" / "metrics.jsonl").write_text('{"episode/return": [1.0, 3.0]}\n')
+    results = read_results([tmp_path])
+    assert [(cell.task, cell.env, cell.name) for cell in results.cells] == [
+        ("walker-walk", "walker-walk", "AIME"),
+        ("walker-run", "walker-run", "aime-running"),
+    ]
+    assert (results.random_return("walker-walk"), results.random_return("walker-run")) == (2.0, None)
+
+
+def test_without_runs_of_the_random_policy_its_return_is_the_one_that_runs_record(tmp_path):
+    for seed in (0, 1):
+        write_run(tmp_path, "walk", "aime", seed, [8.0], random_return=6.0)
+    results = read_results([tmp_path])
+    assert results.random_return("walk") == 6.0
+    assert strata(results, "AIME", normalisations(results)[1]) == {"walk": [[50.0], [50.0]]}
+
+
+def test_runs_that_record_different_random_policies_are_measured_by_their_own(tmp_path):
+    for seed, value in ((0, 6.0), (1, 7.0)):
+        write_run(tmp_path, "walk", "aime", seed, [8.5], random_return=value)
+    results = read_results([tmp_path])
+    assert results.random_return("walk") is None
+    assert strata(results, "AIME", normalisations(results)[1]) == {"walk": [[62.5], [50.0]]}
+
+
+def test_unfinished_runs_are_named_and_left_out(root):
+    path = root / "walk" / "aime" / "seed_001"
+    (path / "DONE").unlink()
+    results = read_results([root])
+    assert results.unfinished == (path,) and results.cell("walk", "AIME").returns == [[8.0, 9.0]]
+
+
+def test_nothing_finished_says_what_to_do(tmp_path):
+    with pytest.raises(ValueError, match="launch.sweep status"):
+        read_results([tmp_path])
+    with pytest.raises(ValueError, match="There is no directory"):
+        read_results([tmp_path / "absent"])
+
+
+def test_aggregates_are_over_tasks_and_the_interquartile_mean_over_their_seeds():
+    found = aggregate([[[0.0], [10.0]], [[20.0], [90.0]], [[7.0], [7.0]]], resamples=50)
+    assert found.values == {"mean": 67 / 3, "median": 7.0, "iqm": (7 + 7 + 10 + 20) / 4}
+    assert (found.num_tasks, found.num_seeds) == (3, 6)
+    assert found.intervals["mean"].low <= 67 / 3 <= found.intervals["mean"].high
+
+
+def test_a_task_with_more_seeds_weighs_no_more_in_mean_and_median():
+    found = aggregate([[[0.0]] * 6, [[30.0]] * 2, [[60.0]]], resamples=50)
+    assert found.values == {"mean": 30.0, "median": 30.0, "iqm": 30 / 5}  # of 9 seeds, 2 go at each end
+    for name in ("mean", "median"):  # equal seeds within tasks: nothing to draw
+        assert (found.intervals[name].low, found.intervals[name].high) == (30.0, 30.0)
+
+
+def test_a_profile_is_the_share_of_seeds_above_a_threshold():
+    share, low, high = performance_profile([[[1.0], [3.0]], [[5.0], [7.0]]], np.array([0.0, 2.0, 6.0, 8.0]))
+    assert share.tolist() == [1.0, 0.75, 0.25, 0.0]
+    assert (low <= share).all() and (share <= high).all()
+
+
+def test_published_figures_stand_beside_ours(root):
+    results = read_results([root])
+    table = cell_table(results, normalisations(results)[0])
+    assert table.headings == ["Task", "AIME", "AIME, published", "BCO(0)", "BCO(0), published"]
+    walk = next(row for row in table.cells if row[0] == "walk")
+    assert (walk[2], walk[4]) == ("80.9", "53.5")  # AIME (NeurIPS 2023), walker, mix, lpomdp
+
+
+def test_success_is_shown_by_three_rules(root):
+    row = success_table(read_results([root])).numbers[0]
+    assert [row[f"success_{rule}"] for rule in ("any", "final", "held")] == [100.0, 50.0, 0.0]
+
+
+def test_probability_of_improvement_is_in_the_report(root):
+    from experiments.analysis.aggregates import improvements
+
+    results = read_results([root])
+    found = improvements(results, normalisations(results)[0], resamples=50)
+    assert found["AIME", "BCO(0)"].improvement.probability == 1.0
+    assert found["BCO(0)", "AIME"].improvement.probability == 0.0
+    report.run([root])
+    rows = list(csv.DictReader(open(root / "report" / "tables" / "improvement.csv")))
+    assert [(row["method"], row["over"], row["probability"], row["num_tasks"]) for row in rows] == [
+        ("AIME", "BCO(0)", "1", "2"),
+        ("BCO(0)", "AIME", "0", "2"),
+    ]
+
+
+def test_the_figure_of_improvements_says_what_it_leaves_out(monkeypatch):
+    def pair(probability):
+        return Pair(Improvement(probability, Interval(probability, probability, "")), 1)
+
+    pairs = {("a", "b"): pair(0.9), ("b", "a"): pair(0.1), ("a", "c"): pair(0.2), ("c", "a"): pair(0.8)}
+    drawn, text = report.drawn_pairs(pairs)
+    assert list(drawn) == [("a", "b"), ("c", "a")] and "highest of" not in text
+    monkeypatch.setattr(report, "MAX_PAIRS", 1)
+    drawn, text = report.drawn_pairs(pairs)
+    assert list(drawn) == [("a", "b")] and "the 1 highest of 2 pairs" in text and "improvement.csv" in text
+
+
+def test_a_run_counts_once_however_often_its_folder_is_given(root):
+    results = read_results([root, root / "walk", root / "walk" / ".." / "walk" / "aime", root])
+    assert [len(cell.runs) for cell in results.cells] == [2, 2, 2, 2]
+    assert results.methods == ["AIME", "BCO(0)"] and results.random["walk"] == [1.0, 3.0]
+
+
+def test_runs_are_measured_by_their_own_experts_and_the_report_says_so(tmp_path, capsys):
+    write_run(tmp_path / "a", "walk", "aime", 0, [8.0])
+    write_run(tmp_path / "b", "walk", "aime", 0, [8.0], expert=20.0)
+    folders = [tmp_path / "a", tmp_path / "b"]
+    results = read_results(folders)
+    assert strata(results, "AIME", normalisations(results)[0]) == {"walk": [[80.0], [40.0]]}
+    report.main([*map(str, folders), f"--out={tmp_path / 'out'}"])
+    said, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
+    for text in (said, page):
+        assert "walk: the runs have different experts (returns 10.0, 20.0)" in text
+        assert "walk, AIME: seed 0 comes from 2 directories" in text
+    assert "Runs of walk have different experts" in (tmp_path / "out" / "tables" / "returns.md").read_text()
+
+
+def test_a_run_without_an_expert_is_measured_by_that_of_its_task(tmp_path):
+    write_run(tmp_path, "walk", "aime", 0, [8.0])
+    write_run(tmp_path, "walk", "dreamer", 0, [9.0], expert=None)
+    results = read_results([tmp_path])
+    assert strata(results, "dreamer", normalisations(results)[0]) == {"walk": [[90.0]]}
+
+
+def test_tasks_that_cannot_be_normalised_are_named_with_the_reason(root, capsys):
+    write_run(root, "fall", "aime", 0, [1.0], expert=-5.0)
+    write_run(root, "sit", "aime", 0, [1.0], expert=None)
+    path = write_run(root, "run", "random", 0, [], labels={"task": "run", "method": "random"})
+    (path / "metrics.jsonl").write_text('{"episode/return": [10.0, 30.0]}\n')
+    report.main([str(root)])
+    said, page = capsys.readouterr().out, (root / "report" / "report.html").read_text()
+    for text in (said, page):
+        assert (
+            "fall: not in the aggregates in % of expert, because" in text and "-5.0, is not above 0.0" in text
+        )
+        assert "sit: not in the aggregates in % of expert, because no return of an expert" in text
+        assert "run: not in the aggregates in % between random and expert, because" in text
+
+
+def test_runs_that_belong_together_need_no_notes(root):
+    path = write_run(root, "run", "random", 0, [], labels={"task": "run", "method": "random"})
+    (path / "metrics.jsonl").write_text('{"episode/return": [1.0]}\n')
+    results = read_results([root])
+    assert notes(results, normalisations(results)) == []
+
+
+def test_a_report_has_tables_figures_scores_and_a_page(root):
+    (root / "walk" / "aime" / "seed_000" / "videos").mkdir()
+    (root / "walk" / "aime" / "seed_000" / "videos" / "evaluation.mp4").write_bytes(b"0")
+    result = report.run([root])
+    out = root / "report"
+    for name in result["tables"]:
+        assert all((out / "tables" / f"{name}.{suffix}").is_file() for suffix in ("csv", "md", "tex"))
+    for name in result["figures"]:
+        assert all((out / "figures" / f"{name}.{suffix}").is_file() for suffix in ("png", "pdf"))
+    assert {"aggregates_by_expert", "profiles_by_expert", "improvement", "curves_walk_update"} <= set(
+        result["figures"]
+    )
+    rows = list(csv.DictReader(open(out / "scores.csv")))
+    assert len(rows) == 8 and rows[0]["by_expert"] and rows[0]["success_final"] == "0.5"
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png") == len(result["figures"]) and "data:video/mp4" in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_report_is_the_same_when_written_again(root):
+    report.run([root])
+    before = (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes()
+    report.run([root])
+    assert (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes() == before
+
+
+def test_published_curves_stand_beside_ours(tmp_path):
+    labels = {
+        "task": "walker-run",
+        "method": "aime-nob-ail",
+        "dataset": "p2e",
+        "setup": "visual",
+        "env": "walker-run",
+    }
+    path = write_run(tmp_path, "walker-run", "aime-nob-ail", 0, [700.0], labels=labels)
+    rows = [{"update": n, "env_step": 1000 * n, "return": [[7.0 * n]]} for n in (50, 200)]
+    (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (figure,) = report.curves(read_results([tmp_path]), "walker-run").values()
+    texts = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert any("AIME-NoB (AIL), published" in text for text in texts)
+
+
+def test_seeds_that_diverged_are_named(tmp_path):
+    write_run(tmp_path, "walk", "aime", 0, [1.0], diverged=[{"seed": 0, "updates": 3}])
+    report.run([tmp_path])
+    assert "Seeds that diverged" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_mistakes_are_told_in_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        report.main([str(tmp_path / "absent")])
+    assert stopped.value.code == 2 and capsys.readouterr().err.startswith("Error: There is no directory")
+
+
+def test_tables_for_latex_escape_what_latex_reads():
+    text = latex(["Method", "%"], [["a_b & c", "1 ± 2"]], "50%")
+    assert r"a\_b \& c & 1 $\pm$ 2 \\" in text and r"\caption{50\%}" in text
+
+
+def test_tables_for_readers_are_padded():
+    assert markdown(["A", "Long"], [["x", "1"]]).splitlines() == [
+        "| A | Long |",
+        "| - | ---: |",
+        "| x |    1 |",
+    ]
+
+
+def test_intervals_of_one_seed_are_those_of_its_episodes():
+    assert intervals.summarise([[1.0, 3.0]]).interval.kind == "Student t over 2 episodes"
+
+
+def test_the_seeds_inside_a_run_are_not_runs(tmp_path):
+    path = write_run(tmp_path, "walk", "bco-alpha", 0, [1.0])
+    inside = path / "seeds" / "0"
+    inside.mkdir(parents=True)
+    (inside / "config.json").write_text("{}")
+    (inside / "DONE").write_text('{"return": [1.0], "diverged": true}')
+    (unfinished := path / "seeds" / "1").mkdir()
+    (unfinished / "config.json").write_text("{}")
+    results = read_results([tmp_path])
+    assert (results.methods, results.tasks, results.unfinished) == (["BCO(alpha)"], ["walk"], ())
+    assert read_results([inside]).cells[0].runs[0].diverged == [0]  # but may be asked for
+
+
+def test_the_flat_list_of_a_single_agent_is_one_seed(tmp_path):
+    path = write_run(tmp_path, "walk", "dreamer", 0, [1.0])
+    (path / "DONE").write_text('{"return": [1.0, 3.0], "success_any": [0.0, 1.0]}')
+    (path / "eval.jsonl").write_text('{"update": 1, "return": [1.0, 5.0]}\n')
+    (run,) = read_results([tmp_path]).cells[0].runs
+    assert (run.returns, run.success["any"]) == ([[1.0, 3.0]], [[0.0, 1.0]])
+    assert run.curve["return"].tolist() == [[3.0]]
+
+
+@pytest.mark.parametrize(
+    "file, text, why",
+    [
+        ("DONE", "{", "DONE cannot be read"),
+        ("DONE", '{"return": [[1.0, NaN]]}', "not finite"),
+        ("DONE", '{"return": [[1.0], []]}', "shape"),
+        ("DONE", '{"return": ["x"]}', "'return' in DONE"),
+    ],
+)
+def test_an_unreadable_run_is_named_and_the_others_are_reported(root, capsys, file, text, why):
+    path = root / "walk" / "aime" / "seed_000"
+    (path / file).write_text(text)
+    report.main([str(root)])
+    assert f"Not readable, and left out: {path}: " in (said := capsys.readouterr().out) and why in said
+    page = (root / "report" / "report.html").read_text()
+    assert "Not readable" in page and str(path) in page
+    assert read_results([root]).cell("walk", "AIME").returns == [[9.0, 10.0]]
+
+
+def test_nothing_readable_says_what_is_wrong(tmp_path):
+    path = write_run(tmp_path, "walk", "aime", 0, [1.0])
+    (path / "DONE").write_text("{")
+    with pytest.raises(ValueError, match="seed_000 is unreadable: DONE cannot be read"):
+        read_results([tmp_path])

@@ -1,0 +1,105 @@
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from experiments.drawing.rendered import Clip, render_side_by_side
+from experiments.envs import registry
+
+RENDERERS = "tests.experiments.envs.failing_renderers"
+STRIP = 2 * 9  # height of the labels of a small picture
+
+
+def episode(length):
+    """States and rewards of an episode of the fake environment."""
+    environment = registry.make("fake-pointmass")
+    records, states = [environment.reset(seed=0)], [environment.physics_state()]
+    for _ in range(length - 1):
+        records.append(environment.step(np.ones(2, np.float32)))
+        states.append(environment.physics_state())
+    return np.array(states), np.array([record["reward"] for record in records])
+
+
+def render(*clips, env_name="fake-pointmass", **changes):
+    return render_side_by_side(env_name, clips, **({"height": 32, "width": 48} | changes))
+
+
+def test_frames_are_what_the_environment_renders():
+    states, _ = episode(4)
+    frames = render(Clip("Expert", states)).frames
+    environment = registry.make("fake-pointmass")
+    environment.set_physics_state(states[2])
+    assert frames.shape == (4, 32 + STRIP, 48, 3) and frames.dtype == np.uint8
+    np.testing.assert_array_equal(frames[2, STRIP:], environment.render(32, 48))
+
+
+def test_clips_stand_side_by_side_and_the_short_one_holds_its_last_frame_faded():
+    states, rewards = episode(5)
+    frames = render(Clip("Expert", states, rewards), Clip("AIME", states[:3], rewards[:3])).frames
+    right = frames[:, STRIP:, 48 + 6 :].astype(int)
+    assert frames.shape == (5, 32 + STRIP, 48 + 6 + 48, 3)
+    np.testing.assert_array_equal(right[3], right[4])
+    np.testing.assert_array_equal(right[4], 255 - (255 - right[2]) // 2)
+
+
+def test_labels_and_returns_are_written_above_the_picture():
+    states, rewards = episode(4)
+    strips = render(Clip("Expert", states, 100 * rewards), width=96).frames[:, :STRIP]
+    assert strips.min() < 100 and (strips[0] != strips[3]).any()
+    np.testing.assert_array_equal(strips[0][:, :40], strips[3][:, :40])
+
+
+def test_a_long_label_stays_inside_its_column():
+    strip = render(Clip("A very long name of a method that does not fit", episode(1)[0])).frames[0, :STRIP]
+    assert (strip[:, -4:] == 255).all()
+
+
+def test_the_video_runs_at_the_speed_of_the_simulation():
+    video = render(Clip("Expert", episode(9)[0]), max_fps=12.0)  # a step is 0.05 s
+    assert video.fps == pytest.approx(10.0) and len(video.frames) == 5
+
+
+def test_the_video_is_cut_after_some_seconds():
+    assert len(render(Clip("Expert", episode(9)[0]), seconds=0.2).frames) == 4
+
+
+@pytest.mark.parametrize(
+    "renderer, stall_seconds, why",
+    [
+        ("hanging", 4.0, "hung for 4 s"),
+        ("crashing", 60.0, r"crashed \(SIGSEGV\)"),
+        ("refusing", 60.0, "neither EGL nor OSMesa works here; python -m experiments doctor"),
+    ],
+)
+def test_a_broken_renderer_costs_the_video_and_says_why(renderer, stall_seconds, why, monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "egl")  # one attempt is enough here
+    video = render(
+        Clip("Expert", episode(2)[0]), env_name=f"{RENDERERS}:{renderer}", stall_seconds=stall_seconds
+    )
+    assert video.frames is None and re.search(why, video.why_not)
+
+
+def test_software_rendering_is_tried_before_giving_up(monkeypatch):
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    assert render(Clip("Expert", episode(2)[0]), env_name=f"{RENDERERS}:only_software").frames is not None
+
+
+def test_an_unknown_environment_is_a_sentence_and_not_an_error():
+    assert "Unknown" in render(Clip("Expert", np.zeros((2, 5))), env_name="walker-fly").why_not
+
+
+def test_episodes_without_physics_states_are_a_sentence_and_not_an_error():
+    assert render(Clip("Expert", None)).why_not == "No video: the episodes of Expert have no physics states."
+
+
+def test_a_video_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="no clips"):
+        render()
+
+
+def test_the_module_imports_neither_jax_nor_a_simulator():
+    program = "import sys, experiments.drawing.rendered; print({'jax', 'mujoco'} & set(sys.modules))"
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "set()"

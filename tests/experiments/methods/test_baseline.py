@@ -1,0 +1,231 @@
+"""The baselines as a user runs them: tiny runs on the fake environment, refusals, kill and resume."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from agents.frame_stack_actor import FrameStackActor
+from agents.loop import collect_episodes
+from experiments.configs.baseline import get_config
+from experiments.configs.collect import get_config as collect_config
+from experiments.envs.vector import make_vector
+from experiments.methods import baseline, baseline_data, collect
+from experiments.models import frame_stacks
+from experiments.runs.metrics import read_rows
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.episodes import Episode, append_episode, load_episodes
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+def push(records):
+    """Demonstrator that pushes along its position: to be seen, it must be imitated."""
+    return np.sign(records["position"]).astype(np.float32)
+
+
+def flail(rng):
+    return lambda records: rng.uniform(-1, 1, records["position"].shape).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Folders of embodiment data, demonstrations, and demonstrations without actions."""
+    folder = tmp_path_factory.mktemp("data")
+    with make_vector("fake-pointmass", 2, seed=0) as envs:
+        for episode in collect_episodes(envs, flail(np.random.default_rng(0)), 8):
+            append_episode(folder / "embodiment", episode)
+        for episode in collect_episodes(envs, push, 4):
+            append_episode(folder / "demonstrations", episode)
+            hidden = {**episode.records, "pre_action": np.zeros((episode.num_records, 0), np.float32)}
+            append_episode(folder / "observations", Episode(hidden, episode.metadata))
+    return folder
+
+
+def make_config(preset, data, demonstrations="demonstrations", **changes):
+    config = get_config(preset)
+    config.embodiment = str(data / "embodiment")
+    config.demonstrations = str(data / demonstrations)
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def bco_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("bco") / "run"
+    config = make_config("bco-tiny", data, num_seeds=2)
+    return workdir, config, baseline.run(config, workdir)
+
+
+def test_its_first_policy_demonstrates(bco_run, tmp_path):
+    workdir, *_ = bco_run
+    config = collect_config("demonstrations-tiny")
+    with config.unlocked():
+        config.update(source=str(workdir), num_episodes=2)
+    collect.run(config, tmp_path / "shown")
+    shown = load_episodes(tmp_path / "shown" / "episodes")
+    assert {episode.metadata["policy"] for episode in shown} == {"baseline-mode"}
+    with config.unlocked():
+        config.sample = True
+    with pytest.raises(ValueError, match="no noise to sample"):
+        collect.run(config, tmp_path / "sampled")
+
+
+def test_the_result_has_a_list_per_seed_with_an_entry_per_episode(bco_run):
+    workdir, config, result = bco_run
+    assert np.shape(result["return"]) == (2, 2)
+    assert np.shape(result["action_mse"]) == np.shape(result["idm_action_mse"]) == (2,)
+    assert result["num_updates"] == 2 * config.fit.max_updates
+    assert len(result["by_expert"]) == 2
+
+
+def test_evaluations_are_logged_with_their_episodes(bco_run):
+    workdir, _, result = bco_run
+    rows = read_rows(workdir / "eval.jsonl")
+    assert [row["final"] for row in rows] == [False, True]
+    assert rows[-1]["return"] == result["return"]
+
+
+def test_the_error_to_the_true_actions_is_marked_as_analysis(bco_run):
+    rows = read_rows(bco_run[0] / "metrics.jsonl")
+    policy_rows = [row for row in rows if "train/policy/loss" in row]
+    assert len(policy_rows) == 4 and all(len(row["analysis/action_mse"]) == 2 for row in policy_rows)
+
+
+def test_a_run_that_is_done_is_not_repeated(bco_run):
+    workdir, config, result = bco_run
+    assert baseline.run(config, workdir) == result
+
+
+def test_policies_are_loaded_from_the_run_alone_and_act(bco_run):
+    policies, num_seeds = frame_stacks.load_policies(bco_run[0])
+    assert num_seeds == 2 and policies.num_frames == 2
+    with make_vector("fake-pointmass", 2, seed=0) as envs:
+        assert FrameStackActor(policies, num_seeds=2)(envs.reset()).shape == (2, 2)
+
+
+def test_a_seed_does_not_depend_on_its_neighbours(bco_run, data, tmp_path):
+    workdir, _, _ = bco_run
+    baseline.run(make_config("bco-tiny", data, seed=1), tmp_path / "single")
+    together, _ = frame_stacks.load_policies(workdir)
+    alone, _ = frame_stacks.load_policies(tmp_path / "single")
+    np.testing.assert_allclose(together.head.head.kernel[1], alone.head.head.kernel[0], rtol=1e-3, atol=1e-4)
+
+
+def test_bco_needs_no_actions_in_demonstrations_and_learns_the_same_without(bco_run, data, tmp_path):
+    _, _, result = bco_run
+    blind = baseline.run(make_config("bco-tiny", data, "observations", num_seeds=2), tmp_path)
+    assert "action_mse" not in blind
+    assert blind["return"] == result["return"]
+
+
+def test_bc_runs_without_embodiment_data(data, tmp_path):
+    config = make_config("bc-tiny", data, embodiment="", standardize=False, setup="mdp", num_demonstrations=2)
+    result = baseline.run(config, tmp_path)
+    assert np.shape(result["return"]) == (1, 2)
+
+
+def test_bc_refuses_demonstrations_without_actions(data, tmp_path):
+    with pytest.raises(ValueError, match="BC needs the true actions, and the demonstrations in .* have none"):
+        baseline.run(make_config("bc-tiny", data, "observations"), tmp_path)
+
+
+def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
+    config = make_config("bco-tiny", data, embodiment=str(data / "observations"))
+    with pytest.raises(ValueError, match="The embodiment data in .*observations have no actions; BCO learns"):
+        baseline.run(config, tmp_path)
+
+
+def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(baseline_data, "free_memory", lambda: 100)
+    with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
+        baseline.run(make_config("bco-tiny", data), tmp_path / "run")
+
+
+def test_a_missing_folder_is_named(data, tmp_path):
+    with pytest.raises(ValueError, match="BCO needs a folder of episodes; pass --config.embodiment=DIR."):
+        baseline.run(make_config("bco-tiny", data, embodiment=""), tmp_path)
+
+
+def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
+    with pytest.raises(ValueError, match="Unknown method 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha."):
+        baseline.run(make_config("bco-tiny", data, method="gail"), tmp_path)
+
+
+def test_an_unknown_preset_lists_the_known_ones():
+    with pytest.raises(
+        ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, iidm, mbbc, bco_alpha, each"
+    ):
+        get_config("bco-large")
+
+
+def test_the_published_settings_are_the_default():
+    config = get_config("bco")
+    assert config.fit.to_dict() == dict(
+        learning_rate=1e-3, batch_size=50, training_fraction=0.7, patience=3, min_epochs=50, min_updates=5000,
+        max_updates=None, updates_per_epoch=None,
+    )  # fmt: skip
+    assert get_config("bc").fit.min_updates == 0
+    assert not config.standardize
+
+
+@pytest.mark.parametrize(
+    ("method", "setup", "frames"),
+    [("bco", "mdp", 1), ("bco", "lpomdp", 5), ("bco_alpha", "mdp", 1), ("bco_alpha", "lpomdp", 3)],
+)
+def test_policies_read_as_many_frames_as_published(data, method, setup, frames):
+    config = get_config(method)
+    assert config.stack is None
+    episodes = load_episodes(data / "embodiment", limit=1)
+    arch = frame_stacks.architecture(config.to_dict(), "fake-pointmass", setup, episodes)
+    assert arch["num_frames"] == frames
+
+
+def start(data, workdir):
+    command = [
+        sys.executable, "-m", "experiments", "baseline", "--config=baseline:bco-tiny", f"--workdir={workdir}",
+        f"--config.embodiment={data / 'embodiment'}", f"--config.demonstrations={data / 'demonstrations'}",
+        "--config.num_seeds=2",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def without_clock(path):
+    rows = read_rows(path)
+    return [{name: x for name, x in row.items() if not name.startswith(("time/", "fps/"))} for row in rows]
+
+
+def parameters(workdir):
+    return Checkpoints(workdir / "checkpoints").read()[1]
+
+
+def kill_at(process, metrics, num_rows):
+    """Kills the run soon after it has written so many rows of metrics."""
+    while process.poll() is None and (not metrics.is_file() or metrics.read_bytes().count(b"\n") < num_rows):
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert not (metrics.parent / "DONE").is_file(), "the run ended before it was killed"
+
+
+def test_a_run_killed_twice_and_started_again_ends_bit_identical(bco_run, data, tmp_path):
+    reference, workdir = bco_run[0], tmp_path / "run"
+    kill_at(start(data, workdir), workdir / "metrics.jsonl", 3)  # while the inverse model learns
+    kill_at(start(data, workdir), workdir / "metrics.jsonl", 6)  # while the policy does
+    process = start(data, workdir)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    for name in ("metrics.jsonl", "eval.jsonl"):
+        assert without_clock(workdir / name) == without_clock(reference / name)
+    expected, found = parameters(reference), parameters(workdir)
+    assert expected.keys() == found.keys()
+    for name in expected:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)

@@ -1,0 +1,199 @@
+"""Collecting: what each preset writes, exact continuation after signals, and messages for mistakes."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from interruption import assert_same_episodes
+
+from experiments.configs.collect import PRESETS, get_config
+from experiments.methods.collect import run
+from experiments.methods.collect_sac import best_policy, load_policy
+from experiments.runs.metrics import read_rows
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.episodes import EpisodeError, load_episodes
+
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+def tiny(preset, **changes):
+    config = get_config(f"{preset}-tiny")
+    with config.unlocked():
+        config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def sac(tmp_path_factory):
+    """A finished tiny run of SAC, two agents, and its result."""
+    workdir = tmp_path_factory.mktemp("sac") / "run"
+    return workdir, run(tiny("sac", num_agents=2), workdir)
+
+
+def assert_same_checkpoint(folder, reference):
+    (_, arrays, extra), (_, expected, expected_extra) = (Checkpoints(f).read() for f in (folder, reference))
+    assert extra == expected_extra
+    for name, value in expected.items():
+        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
+
+
+def without_clock(rows):
+    return [{k: v for k, v in row.items() if not k.startswith(("time/", "fps/"))} for row in rows]
+
+
+def test_sac_keeps_all_its_episodes(sac):
+    workdir, result = sac
+    episodes = load_episodes(workdir / "episodes")
+    assert len(episodes) == result["num_episodes"] == 2 * 400 // 25
+    assert {e.metadata["agent"] for e in episodes} == {0, 1}
+    assert "physics_state" in episodes[0].records
+
+
+def test_sac_writes_metrics_of_every_round_and_evaluation(sac):
+    rows, evals = (read_rows(sac[0] / f"{name}.jsonl") for name in ("metrics", "eval"))
+    assert [row["agent_step"] for row in rows] == list(range(50, 801, 50))
+    assert {"train/critic/loss", "train/policy/entropy", "episode/return"} <= rows[-1].keys()
+    assert [row["agent_step"] for row in evals] == [200, 400, 600, 800]
+
+
+def test_its_best_policy_demonstrates(sac):
+    workdir, result = sac
+    _, facts = load_policy(best_policy(workdir))
+    assert np.mean(facts["returns"]) == result["policy_return"]
+    demonstrations = load_episodes(workdir / "demonstrations")
+    assert len(demonstrations) == result["demonstrations"]["num_episodes"] == 3
+    assert {e.metadata["policy"] for e in demonstrations} == {"sac-mode"}
+
+
+def test_a_finished_run_returns_its_result_at_once(sac):
+    workdir, result = sac
+    before = (workdir / "metrics.jsonl").stat().st_mtime_ns
+    assert run(tiny("sac", num_agents=2), workdir) == result
+    assert (workdir / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+def test_a_stochastic_expert_shows_other_actions_than_its_mode(sac, tmp_path):
+    run(tiny("demonstrations", source=str(sac[0]), num_episodes=3, sample=True), tmp_path / "run")
+    sampled = load_episodes(tmp_path / "run" / "episodes")
+    assert {e.metadata["policy"] for e in sampled} == {"sac-sampled"}
+    mode = load_episodes(sac[0] / "demonstrations")
+    assert not np.allclose(sampled[0].records["pre_action"], mode[0].records["pre_action"])
+
+
+def test_demonstrations_of_another_run_are_reproducible(sac, tmp_path):
+    config = tiny("demonstrations", source=str(sac[0]), num_episodes=3)
+    run(config, tmp_path / "run")
+    assert_same_episodes(tmp_path / "run" / "episodes", sac[0] / "demonstrations")
+
+
+def test_demonstrations_without_actions_hold_observations_only(sac, tmp_path):
+    run(tiny("demonstrations", source=str(sac[0]), with_actions=False), tmp_path / "run")
+    for hidden, shown in zip(
+        load_episodes(tmp_path / "run" / "episodes"), load_episodes(sac[0] / "demonstrations"), strict=False
+    ):
+        assert hidden.records["pre_action"].shape == (26, 0)
+        assert "physics_state" not in hidden.records
+        np.testing.assert_array_equal(hidden.records["position"], shown.records["position"])
+
+
+@pytest.mark.parametrize("method", ["uniform", "coloured"])
+def test_flailing_continues_where_it_stopped(method, tmp_path):
+    run(tiny(method), tmp_path / "whole")
+    run(tiny(method, num_episodes=3), tmp_path / "grown")
+    run(tiny(method), tmp_path / "grown")
+    assert_same_episodes(tmp_path / "grown" / "episodes", tmp_path / "whole" / "episodes")
+    rows = (without_clock(read_rows(tmp_path / name / "metrics.jsonl")) for name in ("grown", "whole"))
+    grown, whole = rows
+    assert [row["update"] for row in whole] == [2, 4, 5]
+    assert grown == whole
+
+
+def test_flailing_has_other_actions_in_every_episode(tmp_path):
+    run(tiny("coloured"), tmp_path / "run")
+    actions = [e.records["pre_action"] for e in load_episodes(tmp_path / "run" / "episodes")]
+    assert len({a.tobytes() for a in actions}) == 5
+
+
+def test_a_mix_copies_episodes_but_no_demonstrations(sac, tmp_path):
+    run(tiny("uniform"), tmp_path / "uniform")
+    result = run(tiny("mix", sources=(str(sac[0]), str(tmp_path / "uniform")), limit=4), tmp_path / "mix")
+    assert result["num_episodes"] == 8
+    policies = [e.metadata["policy"] for e in load_episodes(tmp_path / "mix" / "episodes")]
+    assert policies == ["sac"] * 4 + ["uniform"] * 4
+
+
+# Signals -------------------------------------------------------------------------------------------------------------
+
+
+def start(workdir, cache):
+    command = [
+        sys.executable,
+        "-m",
+        "experiments",
+        "collect",
+        "--config=collect:tiny",
+    ]
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
+    return subprocess.Popen(
+        [*command, "--config.num_agents=2", f"--workdir={workdir}"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def stop(process, path, num_rows, number):
+    """Sends a signal when a metrics file has so many rows."""
+    while process.poll() is None and len(read_rows(path)) < num_rows:
+        time.sleep(0.002)
+    process.send_signal(number)
+    return process.wait(120)
+
+
+def test_a_run_stopped_and_killed_ends_bit_identical(sac, tmp_path):
+    reference, workdir = sac[0], tmp_path / "run"
+    metrics = workdir / "metrics.jsonl"
+    assert stop(start(workdir, tmp_path), metrics, 3, signal.SIGTERM) == 128 + signal.SIGTERM
+    assert stop(start(workdir, tmp_path), metrics, 6, signal.SIGKILL) == -signal.SIGKILL
+    assert stop(start(workdir, tmp_path), metrics, 11, signal.SIGKILL) == -signal.SIGKILL
+    run(tiny("sac", num_agents=2), workdir)
+    assert_same_episodes(workdir / "episodes", reference / "episodes")
+    assert_same_episodes(workdir / "demonstrations", reference / "demonstrations")
+    for folder in ("checkpoints", "policies/0", "policies/1"):
+        assert_same_checkpoint(workdir / folder, reference / folder)
+    for name in ("metrics.jsonl", "eval.jsonl"):
+        assert without_clock(read_rows(workdir / name)) == without_clock(read_rows(reference / name))
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_preset_names_the_known_ones():
+    with pytest.raises(ValueError, match=", ".join(PRESETS)):
+        get_config("sock")
+
+
+def test_an_unknown_task_is_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match="Unknown task 'wlak'"):
+        run(tiny("uniform", env="walker-wlak"), tmp_path / "run")
+
+
+def test_a_source_that_is_no_run_says_so(tmp_path):
+    with pytest.raises(ValueError, match="not the directory of a run"):
+        run(tiny("demonstrations", source=str(tmp_path)), tmp_path / "run")
+
+
+def test_a_mix_of_nothing_says_so(tmp_path):
+    with pytest.raises(ValueError, match="sources"):
+        run(tiny("mix"), tmp_path / "run")
+
+
+def test_a_mix_of_an_empty_folder_says_so(tmp_path):
+    with pytest.raises(EpisodeError, match="holds no episodes"):
+        run(tiny("mix", sources=(str(tmp_path),)), tmp_path / "mix")

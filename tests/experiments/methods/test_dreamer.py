@@ -1,0 +1,230 @@
+"""Dreamer as users run it: what it keeps, exact continuation, evaluation by policy and by planning, and mistakes."""
+
+import jax
+import numpy as np
+import pytest
+from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
+
+from experiments.analysis import evaluate, export
+from experiments.configs import collect as collect_config
+from experiments.configs import dreamer as dreamer_config
+from experiments.configs import evaluate as evaluate_config
+from experiments.configs import export as export_config
+from experiments.envs.groups import episode_seed
+from experiments.methods import collect, dreamer
+from experiments.methods.dreamer_learner import Learner
+from experiments.models.loading import load_run
+from experiments.models.world_models import load_critics, load_world_models
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import read_rows
+from worldmodels.checkpoints import named_leaves
+from worldmodels.data.episodes import load_episodes, read_episode
+
+
+def config_of(module, preset="tiny", **changes):
+    config = module.get_config(preset)
+    with config.unlocked():
+        config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def expert(folder):
+    dreamer.run(config_of(dreamer_config), folder / "expert")
+    return folder / "expert"
+
+
+@pytest.fixture(scope="module")
+def explorer(folder, expert):
+    """Plan2Explore with the expert's world model, frozen, and its policy."""
+    changes = dict(
+        model=str(expert), freeze_pretrained_parameters=True, policy_from=str(expert), num_episodes=6
+    )
+    dreamer.run(config_of(dreamer_config, "p2e-tiny", **changes), folder / "explorer")
+    return folder / "explorer"
+
+
+def test_its_episodes_are_embodiment_data(expert):
+    episodes = [read_episode(expert / "episodes" / f"{n}.hdf5") for n in range(10)]
+    assert [e.metadata["policy"] for e in episodes] == ["uniform"] * 4 + ["dreamer"] * 6
+    assert len(load_episodes(expert / "episodes")) == 10
+    assert {"position", "velocity", "pre_action", "reward", "physics_state"} <= set(episodes[0].records)
+
+
+def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch, tmp_path):
+    """The seeds on disk are those of training; and all that a continued run remembers lies there."""
+    seeds = [read_episode(expert / "episodes" / f"{n}.hdf5").metadata["seed"] for n in range(10)]
+    assert seeds == [episode_seed(0, n % 2, n // 2) for n in range(10)]
+    assert [len(row["return"]) for row in read_rows(expert / "eval.jsonl")] == [2]
+    assert all(row["environment"]["environment"] for row in read_rows(expert / "eval.jsonl"))
+
+    remembered = []
+    monkeypatch.setattr(Learner, "remember", lambda self, episode: remembered.append(episode))
+    with RunDirectory(tmp_path / "run", config_of(dreamer_config)) as directory:
+        run = dreamer.DreamerRun(directory)
+        run.learner = Learner(run.config, load_episodes(expert / "episodes", limit=1))
+        assert len(run.evaluate(3, seed=5)["return"]) == 3
+    assert remembered == []
+
+
+def test_updates_keep_their_ratio_to_steps(expert):
+    rows = [row for row in read_rows(expert / "metrics.jsonl") if "train/updates" in row]
+    assert [row["agent_step"] for row in rows] == [150, 200, 250]
+    # 2 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
+    assert [row["train/updates"] for row in rows] == [2 + 4, 2 + 10, 2 + 14]
+
+
+def test_every_round_has_metrics_of_all_learners(expert):
+    row = read_rows(expert / "metrics.jsonl")[-1]
+    assert {"train/model/loss", "train/policy/reward_return", "train/value/reward_value_loss"} <= row.keys()
+    assert {"episode/return", "episode/length", "episode/success_any", "env_step"} <= row.keys()
+
+
+def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
+    flags = ("--config=dreamer:tiny", f"--workdir={folder / 'again'}")
+    metrics = folder / "again" / "metrics.jsonl"
+    assert stop_after_rows(start("dreamer", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
+    dreamer.run(config_of(dreamer_config), folder / "again")
+    assert_same_run(folder / "again", expert, ("checkpoints", "model", "policy", "critic"))
+    for ours, expected in zip(
+        *(load_episodes(f / "episodes") for f in (folder / "again", expert)), strict=True
+    ):
+        assert ours.metadata == expected.metadata
+        for name, value in expected.records.items():
+            np.testing.assert_array_equal(ours.records[name], value, err_msg=name)
+
+
+# What others can do with a run -------------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_evaluated_where_it_was_trained(expert, folder):
+    result = evaluate.run(config_of(evaluate_config), folder / "evaluation", run=str(expert))
+    assert np.shape(result["return"]) == (1, 2)
+    assert load_run(expert).kind == "dreamer"
+
+
+@pytest.mark.parametrize("planner", ["cem", "guided"])
+def test_a_finished_run_can_be_evaluated_by_planning(expert, folder, planner):
+    config = config_of(evaluate_config, planner=planner)
+    result = evaluate.run(config, folder / planner, run=str(expert))
+    assert np.shape(result["return"]) == (1, 2)
+
+
+def test_it_demonstrates_for_collect(expert, folder):
+    config = config_of(collect_config, "demonstrations-tiny", source=str(expert), num_episodes=3)
+    collect.run(config, folder / "demonstrations")
+    demonstrations = load_episodes(folder / "demonstrations" / "episodes")
+    assert [e.metadata["policy"] for e in demonstrations] == ["dreamer-mode"] * 3
+
+
+def test_a_loaded_critic_is_the_targets_of_imagination(expert):
+    critics, num_seeds = load_critics(expert)
+    assert num_seeds == 1 and set(critics) == {"online", "target"} and set(critics["target"]) == {"reward"}
+
+
+def test_an_exported_run_can_be_started_from(expert, folder):
+    export.run(export_config.get_config(), "", run=str(expert), to=str(folder / "export"))
+    changes = dict.fromkeys(("model", "policy_from", "critic_from"), str(folder / "export"))
+    learner = Learner(
+        config_of(dreamer_config, **changes).to_dict(), load_episodes(expert / "episodes", limit=1)
+    )
+    critics, _ = load_critics(expert)
+    critic = learner.state.critic
+    for begun, kept in ((critic.train.model, critics["online"]), (critic.target, critics["target"])):
+        for ours, expected in zip(*map(jax.tree.leaves, (begun, kept)), strict=True):
+            np.testing.assert_array_equal(ours, expected[0])
+    for ours, expected in zip(
+        *map(jax.tree.leaves, (learner.policy, load_run(expert).policy())), strict=True
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_of_a_pretrained_model_the_run_decides_whether_it_predicts_terminations(expert):
+    config = config_of(dreamer_config, model=str(expert))
+    config.world_model.predict_terminal = False
+    learner = Learner(config.to_dict(), load_episodes(expert / "episodes", limit=1))
+    assert "is_terminal" not in learner.model.targets
+
+
+# Curiosity ---------------------------------------------------------------------------------------------------------
+
+
+def test_frozen_parameters_are_those_of_the_pretrained_model(expert, explorer):
+    (before, _), (after, _) = load_world_models(expert), load_world_models(explorer)
+    before, after = named_leaves(before), named_leaves(after)
+    assert any("ensemble" in name for name in after) and not any("reward" in name for name in after)
+    for name in set(before) & set(after):
+        np.testing.assert_array_equal(before[name], after[name], err_msg=name)
+
+
+def test_curiosity_trains_the_policy_and_its_own_critic(expert, explorer):
+    row = read_rows(explorer / "metrics.jsonl")[-1]
+    assert {"train/policy/intrinsic_reward_return", "train/model/emb_prediction_loss"} <= row.keys()
+    policies = (load_run(path).policies for path in (expert, explorer))
+    deltas = [np.abs(x - y).max() for x, y in zip(*map(jax.tree.leaves, policies), strict=True)]
+    assert 0 < max(deltas) < 0.1, "it did not start from the expert's policy, or has not learnt"
+
+
+def test_latent_surprise_is_sought_as_disagreement_is(tmp_path):
+    """LBS (Mazzaglia et al. 2022)."""
+    dreamer.run(config_of(dreamer_config, "p2e-tiny", reward="lbs", num_episodes=6), tmp_path)
+    row = read_rows(tmp_path / "metrics.jsonl")[-1]
+    assert np.isfinite(row["train/policy/intrinsic_reward_return"])
+    assert row["train/model/intrinsic_rewards_probe_loss"] > 0, "the network that foresees it was not trained"
+
+
+# Mistakes ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(reward="fame"), "Unknown reward 'fame'. Known: true, disagreement"),
+        (dict(freeze_pretrained_parameters=True), "nothing to freeze without a pretrained model"),
+        (dict(prefill=0), "prefill to at least 1"),
+    ],
+)
+def test_mistakes_are_one_sentence(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        dreamer.run(config_of(dreamer_config, **changes), tmp_path / "run")
+
+
+def test_a_model_of_another_set_up_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, model=str(expert), setup="lpomdp")
+    with pytest.raises(
+        ValueError, match="model reads position, velocity, set-up 'lpomdp' of 'fake-pointmass' position;"
+    ):
+        dreamer.run(config, tmp_path / "run")
+
+
+def test_a_critic_of_another_reward_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, "p2e-tiny", critic_from=str(expert))
+    with pytest.raises(ValueError, match="is of the reward reward, this run seeks intrinsic_reward"):
+        dreamer.run(config, tmp_path / "run")
+
+
+def test_a_policy_of_another_size_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, policy_from=str(expert))
+    config.policy.hidden_size = 7
+    with pytest.raises(ValueError, match="policy_from names has other sizes"):
+        dreamer.run(config, tmp_path / "run")
+
+
+def test_a_model_of_another_body_is_refused(expert, tmp_path):
+    config = config_of(dreamer_config, model=str(expert), env="cartpole-swingup", episode_length=3)
+    with pytest.raises(
+        ValueError,
+        match="position has size 3 in the episodes of cartpole-swingup, the world model was built for 2",
+    ):
+        dreamer.run(config, tmp_path / "run")
+
+
+def test_an_explorer_cannot_plan_for_a_reward_it_does_not_predict(explorer, folder):
+    with pytest.raises(ValueError, match="predicts 'reward'"):
+        evaluate.run(config_of(evaluate_config, planner="cem"), folder / "no", run=str(explorer))

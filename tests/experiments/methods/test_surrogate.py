@@ -1,0 +1,174 @@
+"""GAIfO and optimal transport as a user runs them: tiny runs, refusals, stop and resume, loading."""
+
+import numpy as np
+import pytest
+from imitation_data import make_config, write_data
+from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
+
+from experiments.configs.collect import get_config as collect_config
+from experiments.configs.pretrain import get_config as pretrain_config
+from experiments.configs.surrogate import get_config
+from experiments.envs.groups import episode_seed
+from experiments.envs.vector import make_vector
+from experiments.methods import collect, pretrain, surrogate
+from experiments.models.loading import load_run
+from experiments.runs.metrics import Diverged, read_rows
+from worldmodels.checkpoints import Checkpoints
+from worldmodels.data.episodes import load_episodes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def ot_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("ot") / "run"
+    return workdir, surrogate.run(make_config(get_config("ot-tiny"), data, "observations"), workdir)
+
+
+@pytest.fixture(scope="module")
+def gaifo_run(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("gaifo") / "run"
+    return workdir, surrogate.run(make_config(get_config("gaifo-tiny"), data, "observations"), workdir)
+
+
+def test_optimal_transport_learns_from_observations_alone(ot_run):
+    workdir, result = ot_run
+    assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
+    assert result["environment"]["environment"]
+    rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
+    assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
+
+
+def test_no_evaluation_episode_enters_the_replay(ot_run):
+    """All steps that it has learnt from are those of its episodes on disk, which start as training does."""
+    workdir, result = ot_run
+    episodes = load_episodes(workdir / "seeds" / "0" / "episodes")
+    assert [e.metadata["seed"] for e in episodes] == [
+        episode_seed(0, n % 2, n // 2) for n in range(len(episodes))
+    ]
+    assert result["agent_steps"] == [sum(e.length for e in episodes)]
+    assert len(read_rows(workdir / "seeds" / "0" / "eval.jsonl")) > 1
+
+
+def test_its_policy_demonstrates_with_the_observations_it_was_trained_on(ot_run, tmp_path):
+    workdir, _ = ot_run
+    config = collect_config("demonstrations-tiny")
+    with config.unlocked():
+        config.update(source=str(workdir), num_episodes=2, with_actions=True)
+    collect.run(config, tmp_path / "run")
+    shown = load_episodes(tmp_path / "run" / "episodes")
+    assert {episode.metadata["policy"] for episode in shown} == {"ot-mode"}
+    for episode in shown:
+        actor = load_run(workdir).actor()
+        seen = ({n: v[None, t] for n, v in episode.records.items()} for t in range(episode.num_records - 1))
+        actions = [actor(record)[0] for record in seen]
+        np.testing.assert_allclose(episode.records["pre_action"][1:], actions, atol=1e-6)
+
+
+def test_optimal_transport_measures_between_embeddings_of_a_world_model(data, tmp_path):
+    model = pretrain_config("tiny")
+    with model.unlocked():
+        model.update(embodiment=str(data / "embodiment"), num_updates=2, setup="lpomdp")
+    pretrain.run(model, tmp_path / "model")
+    config = make_config(get_config("ot-tiny"), data, "observations", encoder=str(tmp_path / "model"))
+    config.agent_steps = 150
+    assert np.isfinite(surrogate.run(config, tmp_path / "run")["return"]).all()
+
+    features = surrogate.load_data(config.to_dict()).features
+    assert features(np.zeros((5, 6), np.float32)).shape[0] == 5
+    with model.unlocked():
+        model.setup = "mdp"
+    pretrain.run(model, tmp_path / "mdp")
+    config.encoder = str(tmp_path / "mdp")
+    with pytest.raises(ValueError, match="reads velocity"):
+        surrogate.run(config, tmp_path / "refused")
+
+
+def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_path):
+    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=150)
+    result = surrogate.run(config, tmp_path)
+    assert np.shape(result["return"]) == (2, 2)
+    rows = read_rows(tmp_path / "seeds" / "1" / "metrics.jsonl")
+    assert "train/discriminator/gradient_penalty" in rows[-1]
+
+
+def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(data, tmp_path, monkeypatch):
+    rows = []
+
+    def first_row_is_not_finite(row, update):
+        rows.append(row)
+        if len(rows) == 1:
+            raise Diverged("a loss is NaN.")
+
+    monkeypatch.setattr(surrogate, "check_finite", first_row_is_not_finite)
+    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=60)
+    result = surrogate.run(config, tmp_path)
+    assert [entry["seed"] for entry in result["diverged"]] == [0]
+    assert np.shape(result["return"]) == (2, 2) and np.isfinite(result["return"]).all()
+
+
+def test_a_finished_run_is_loaded_with_its_history(ot_run):
+    loaded = load_run(ot_run[0])
+    with make_vector(loaded.env_name, 3, seed=0, **loaded.env_options) as envs:
+        actor = loaded.actor(3)
+        records = envs.reset()
+        for _ in range(3):
+            records = envs.step(actor(records))
+    assert actor(records).shape == (3, 2)
+
+
+@pytest.mark.parametrize(
+    ("method", "rows", "number"),
+    [
+        ("ot", 1, SIGTERM),
+        ("ot", 3, SIGKILL),  # rounds 1 and 2 are in a checkpoint, 3 is not
+        ("gaifo", 3, SIGKILL),
+    ],
+)
+def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
+    request, data, tmp_path, method, rows, number
+):
+    reference, result = request.getfixturevalue(f"{method}_run")
+    flags = [
+        f"--config=surrogate:{method}-tiny", f"--config.demonstrations={data / 'observations'}",
+        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
+    ]  # fmt: skip
+    single = tmp_path / "run" / "seeds" / "0"
+    code = stop_after_rows(start("surrogate", *flags), single / "metrics.jsonl", rows, number)
+    assert code == (128 + SIGTERM if number == SIGTERM else -SIGKILL) and not (single / "DONE").is_file()
+    assert Checkpoints(single / "checkpoints").latest_step() > 0
+    continued = surrogate.run(
+        make_config(get_config(f"{method}-tiny"), data, "observations"), tmp_path / "run"
+    )
+    assert continued == result
+    assert_same_run(single, reference / "seeds" / "0", checkpoints=("checkpoints", "policy"))
+    assert_same_episodes(single / "episodes", reference / "seeds" / "0" / "episodes")
+
+
+def test_of_data_with_images_only_the_vectors_are_read(tmp_path, monkeypatch):
+    read = []
+
+    def spy(*args, **kwargs):
+        episodes = load_episodes(*args, **kwargs)
+        read.extend(value for episode in episodes for value in episode.records.values())
+        return episodes
+
+    monkeypatch.setattr(surrogate, "load_episodes", spy)
+    folders = write_data(tmp_path, render_size=64, episode_length=4)
+    data = surrogate.load_data(make_config(get_config("ot-tiny"), folders, "observations").to_dict())
+    assert [values.shape for values in data.demonstrations] == [(5, 3 * 2)] * 4
+    assert not any(isinstance(value, np.ndarray) and value.ndim == 4 for value in read)
+
+
+def test_what_is_missing_is_named(data, tmp_path):
+    with pytest.raises(ValueError, match="OT needs a folder of episodes; pass --config.demonstrations=DIR."):
+        surrogate.run(get_config("ot-tiny"), tmp_path / "a")
+    with pytest.raises(ValueError, match="needs image, which the demonstrations do not have as vectors"):
+        surrogate.run(make_config(get_config("ot-tiny"), data, setup="visual"), tmp_path / "b")
+    with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot."):
+        surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
+    with pytest.raises(ValueError, match="Unknown preset 'sil'. Known: gaifo, ot,"):
+        get_config("sil")

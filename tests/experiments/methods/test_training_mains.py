@@ -1,0 +1,272 @@
+"""Pretraining, imitation, evaluation: as users run them, interrupted and resumed, and with what users get wrong."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
+
+from experiments.analysis import evaluate, export
+from experiments.configs import collect as collect_config
+from experiments.configs import evaluate as evaluate_config
+from experiments.configs import export as export_config
+from experiments.configs import imitate as imitate_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.methods import collect, imitate, pretrain
+from experiments.models import world_models
+from experiments.models.loading import load_run, load_world_model
+from worldmodels.data.episodes import load_episodes
+from worldmodels.export import load as load_export
+
+
+def config_of(module, preset="tiny", **changes):
+    config = module.get_config(preset)
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def data(folder):
+    collect.run(config_of(collect_config, "uniform-tiny"), folder / "data")
+    return str(folder / "data" / "episodes")
+
+
+@pytest.fixture(scope="module")
+def model(folder, data):
+    pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "model")
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def policy(folder, data, model):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
+    imitate.run(config, folder / "policy")
+    return folder / "policy"
+
+
+def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, folder):
+    flags = (
+        "--config=pretrain:tiny",
+        f"--config.embodiment={data}",
+        "--config.num_seeds=2",
+        f"--workdir={folder / 'again'}",
+    )
+    metrics = folder / "again" / "metrics.jsonl"
+    assert stop_after_rows(start("pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
+    pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "again")
+    assert_same_run(folder / "again", model, ("checkpoints", "model"))
+
+
+def test_a_model_with_probes_of_its_state_alone_is_pretrained_to_the_end(data, folder):
+    config = config_of(pretrain_config, embodiment=data, setup="lpomdp", num_updates=2)
+    config.world_model.update(use_probes=True, baseline_probes=False)
+    pretrain.run(config, folder / "probes")
+    explained = json.loads((folder / "probes" / "inspection.json").read_text())["probes_explained"]
+    assert {name: sorted(kinds) for name, kinds in explained.items()} == {"velocity": ["state"]}
+
+
+def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
+    flags = (
+        "--config=imitate:tiny",
+        f"--config.demonstrations={data}",
+        f"--config.model={model}",
+        "--config.num_seeds=2",
+        f"--workdir={folder / 'policy-again'}",
+    )
+    metrics = folder / "policy-again" / "metrics.jsonl"
+    assert stop_after_rows(start("imitate", *flags), metrics, 1, SIGKILL) == -SIGKILL
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
+    imitate.run(config, folder / "policy-again")
+    assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
+
+
+@pytest.fixture(scope="module")
+def model_alone(data, folder):
+    """The second of the two world models of `model`, in a run of its own."""
+    pretrain.run(config_of(pretrain_config, embodiment=data, seed=1), folder / "alone")
+    return folder / "alone"
+
+
+def assert_close(trees, expected):
+    for ours, theirs in zip(*map(jax.tree.leaves, (trees, expected)), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_seeds_in_one_program_equal_the_run_with_one_seed(model, model_alone):
+    assert_close(load_world_model(model, seed=1), load_world_model(model_alone))
+
+
+def test_policies_in_one_program_equal_the_run_with_one_seed(data, policy, model_alone, folder):
+    config = config_of(imitate_config, model=str(model_alone), demonstrations=data, seed=1)
+    imitate.run(config, folder / "policy-alone")
+    assert_close(load_run(policy).policy(seed=1), load_run(folder / "policy-alone").policy())
+
+
+def test_the_same_command_on_two_devices_trains_the_same_policies(data, model, policy, folder, monkeypatch):
+    # To the bit it need not be; a run on a CPU takes several devices only if it is told to.
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    flags = (
+        "--config=imitate:tiny",
+        f"--config.demonstrations={data}",
+        f"--config.model={model}",
+        "--config.num_seeds=2",
+        "--config.devices=all",
+        f"--workdir={folder / 'on-two'}",
+    )
+    process = start("imitate", *flags)
+    _, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "on 2 devices" in errors
+    assert_close(load_run(folder / "on-two").policies, load_run(policy).policies)
+
+
+def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
+    result = imitate.run(
+        config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2), policy
+    )
+    assert np.shape(result["return"]) == (2, 2)
+    assert len(result["by_expert"]) == 2
+    assert result["environment"]["environment"]  # and where they were played
+
+
+def test_the_model_can_go_on_training_beside_the_policy(data, model, folder):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, embodiment=data, num_seeds=2)
+    imitate.run(config, folder / "joint")
+    before, after = load_world_model(model), load_run(folder / "joint").world_model()
+    deltas = [np.abs(x - y).max() for x, y in zip(*map(jax.tree.leaves, (before, after)), strict=True)]
+    assert max(deltas) > 0
+
+
+def test_imitation_can_start_from_earlier_policies(policy, data, model, folder):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2, num_updates=0)
+    config.update(policy_from=str(policy))
+    imitate.run(config, folder / "continued")
+    for ours, expected in zip(
+        *map(jax.tree.leaves, (load_run(folder / "continued").policies, load_run(policy).policies)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(ours, expected)
+
+
+def test_evaluate_needs_only_the_run(policy):
+    result = evaluate.run(config_of(evaluate_config), "", run=str(policy))
+    assert np.shape(result["return"]) == (2, 2)
+    kept = json.loads((policy / "evaluation.json").read_text())
+    assert kept["return"] == result["return"] and kept["environment"] == result["environment"]
+
+
+def test_a_loaded_run_acts(policy):
+    run = load_run(policy)
+    records = {"position": np.zeros((1, 2), np.float32), "is_first": np.ones(1, bool)}
+    assert run.actor(num_envs=1, seed=1)(records).shape == (1, 2)
+
+
+def test_an_exported_model_takes_the_place_of_its_run(data, model, policy, folder):
+    exported = export.run(
+        config_of(export_config, "", seed=1), "", run=str(model), to=str(folder / "exported")
+    )
+    assert exported["parts"] == ["world model"]
+    one, ours = load_world_model(model, seed=1), load_world_model(folder / "exported")
+    for before, after in zip(*map(jax.tree.leaves, (one, ours)), strict=True):
+        np.testing.assert_array_equal(before, after)
+    config = config_of(imitate_config, model=exported["folder"], demonstrations=data, num_updates=0)
+    assert np.shape(imitate.run(config, folder / "from-export")["return"]) == (1, 2)
+    run = load_run(folder / "from-export")
+    np.testing.assert_array_equal(*(jax.tree.leaves(m)[0] for m in (run.world_model(), one)))
+
+
+def test_a_policy_is_exported_with_its_world_model(policy, folder):
+    result = export.run(config_of(export_config, ""), "", run=str(policy), to=str(folder / "exported-policy"))
+    assert result["parts"] == ["world model", "policy"]
+    opened = load_export(result["folder"])
+    run = load_run(policy)
+    for before, after in zip(
+        *map(jax.tree.leaves, ((run.world_model(), run.policy()), (opened.world_model, opened.policy))),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(before, after)
+    assert opened.card["environment"] == "fake-pointmass"
+    assert world_models.resolve(result["folder"]).architecture["environment"] == "fake-pointmass"
+
+
+def test_new_heads_join_a_pretrained_model(model):
+    pretrained = world_models.resolve(model, new_heads=("viper_reward",))
+    assert pretrained.models.targets[-1] == "viper_reward" and pretrained.num_seeds == 2
+    plain = world_models.resolve(model).models
+    np.testing.assert_array_equal(*(jax.tree.leaves(m.rssm)[0] for m in (plain, pretrained.models)))
+
+
+def test_a_model_of_another_body_is_refused(data, model):
+    arch, episodes = world_models.resolve(model).architecture, load_episodes(data, limit=1)
+    world_models.check_body(arch, episodes, "demonstrations")
+    for change, sentence in (
+        (dict(inputs=["image"]), "demonstrations lack image, which the world model reads"),
+        (dict(action_size=7), "Actions have size 2 in the demonstrations, the world model was built for 7"),
+        (
+            dict(sizes=arch["sizes"] | {"position": 9}),
+            "position has size 2 in the demonstrations, .* built for 9",
+        ),
+        (  # such as from images alone, where bodies of as many actions look alike
+            dict(environment="walker-walk"),
+            "demonstrations are of fake-pointmass, the world model was trained on walker-walk",
+        ),
+    ):
+        with pytest.raises(ValueError, match=sentence):
+            world_models.check_body(arch | change, episodes, "demonstrations")
+    for same_or_unknown in ("fake-other", "", "gymnasium:Point-v0", "mine-walk"):
+        world_models.check_body(arch | dict(environment=same_or_unknown), episodes, "demonstrations")
+
+
+def test_a_folder_without_a_world_model_says_what_would_do(tmp_path):
+    with pytest.raises(
+        ValueError, match="holds no world model; pass the --workdir of .* or a published folder"
+    ):
+        world_models.resolve(tmp_path)
+
+
+# Mistakes ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(ValueError, match="nowhere"):
+        pretrain.run(config_of(pretrain_config, embodiment=str(tmp_path / "nowhere")), tmp_path / "run")
+
+
+def test_no_folder_says_which_flag(tmp_path):
+    with pytest.raises(ValueError, match="--config.embodiment=DIR"):
+        pretrain.run(config_of(pretrain_config), tmp_path / "run")
+    with pytest.raises(ValueError, match="--config.model=DIR"):
+        imitate.run(config_of(imitate_config), tmp_path / "other")
+
+
+def test_data_of_another_environment_lacks_sensors(data, tmp_path):
+    with pytest.raises(ValueError, match="lacks orientations, height, velocity|lacks orientations, height"):
+        pretrain.run(config_of(pretrain_config, embodiment=data, env="walker-walk"), tmp_path / "run")
+
+
+def test_a_run_that_is_no_pretraining_says_so(data, tmp_path):
+    with pytest.raises(
+        ValueError,
+        match="pass the --workdir of a run of experiments.methods.pretrain",
+    ):
+        imitate.run(config_of(imitate_config, model=str(tmp_path), demonstrations=data), tmp_path / "run")
+
+
+def test_more_policies_than_models_are_refused(data, model, tmp_path):
+    config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=3)
+    with pytest.raises(ValueError, match="holds 2 world models, the run asks for 3 policies"):
+        imitate.run(config, tmp_path / "run")
+
+
+def test_evaluating_nothing_says_what_to_pass(tmp_path):
+    with pytest.raises(ValueError, match="--run=DIR"):
+        evaluate.run(config_of(evaluate_config), "")
+    with pytest.raises(ValueError, match="has no config.json"):
+        evaluate.run(config_of(evaluate_config), "", run=str(tmp_path))

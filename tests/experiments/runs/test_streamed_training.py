@@ -1,0 +1,42 @@
+"""Training on data that do not lie on the device, as users start it."""
+
+import numpy as np
+import pytest
+
+from experiments.configs import collect as collect_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.methods import collect, pretrain
+from experiments.runs.metrics import read_rows
+from worldmodels.checkpoints import Checkpoints
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    config = collect_config.get_config("uniform-tiny")
+    with config.unlocked():
+        config.update({"num_episodes": 2, "image_size": 8})
+    workdir = tmp_path_factory.mktemp("data") / "run"
+    collect.run(config, workdir)
+    return str(workdir / "episodes")
+
+
+def train(data, workdir, storage, num_updates=4):
+    config = pretrain_config.get_config("tiny")
+    config.update({"embodiment": data, "storage": storage, "num_updates": num_updates})
+    config.optimizer.final_fraction = 1.0  # so that a longer run is the continuation of a shorter one
+    pretrain.run(config, workdir)
+    return Checkpoints(workdir / "model").read()[1]
+
+
+def test_a_streamed_run_says_so_and_is_resumed_to_the_bit(data, tmp_path, capsys):
+    whole = train(data, tmp_path / "whole", "memory")
+    assert "Embodiment data: 0.0 MiB" in (said := capsys.readouterr().out) and "in main memory: takes" in said
+    train(data, tmp_path / "resumed", "memory", num_updates=2)
+    resumed = train(data, tmp_path / "resumed", "memory")
+    for name, value in whole.items():
+        np.testing.assert_array_equal(resumed[name], value, err_msg=name)
+    losses = [
+        [row["train/model/loss"] for row in read_rows(tmp_path / name / "metrics.jsonl")]
+        for name in ("whole", "resumed")
+    ]
+    assert losses[0] == losses[1]

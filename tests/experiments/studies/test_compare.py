@@ -1,0 +1,188 @@
+"""The comparison, end to end on the fake environment: stages, table, figure; what cannot run is left out and said."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from imitation_data import make_config, write_data
+
+from experiments.configs import aggregate as aggregate_config
+from experiments.configs.compare import METHODS, get_config
+from experiments.runs.directory import RunError
+from experiments.studies import aggregate, compare
+from worldmodels.data.episodes import append_episode, load_episodes
+
+CHOSEN = ("aime", "bco", "ot", "mbbc", "bc")  # one of each kind; the others have tests of their own
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("compare") / "run"
+    return workdir, compare.run(make_config(get_config("tiny"), data, methods=CHOSEN), workdir)
+
+
+def test_every_method_has_scores_of_every_seed(finished):
+    _, summary = finished
+    assert tuple(summary["returns"]) == CHOSEN and summary["left_out"] == {}
+    assert all(np.shape(returns) == (2, 2) for returns in summary["returns"].values())
+
+
+def test_the_table_tells_iqm_interval_and_probability_of_improvement(finished):
+    workdir, summary = finished
+    rows = list(csv.DictReader(open(workdir / "table.csv")))
+    assert [row["method"] for row in rows] == [compare.LABELS[method] for method in CHOSEN]
+    assert rows[0]["improvement"] == "" and rows[1]["improvement"] != ""
+    assert "IQM 95% interval" in summary["table"] and "P(AIME better)" in summary["table"]
+
+
+def test_table_and_figure_are_there(finished):
+    workdir, _ = finished
+    for name in ("table.csv", "table.md", "figures/comparison.png", "figures/comparison.pdf"):
+        assert (workdir / name).stat().st_size > 0
+
+
+def test_a_finished_comparison_does_nothing_again(finished, data):
+    workdir, summary = finished
+    assert compare.run(make_config(get_config("tiny"), data, methods=CHOSEN), workdir) == summary
+
+
+def test_every_known_method_is_compared_unless_chosen_otherwise():
+    assert tuple(get_config().methods) == METHODS == tuple(compare.LABELS)
+
+
+@pytest.fixture(scope="module")
+def grown(data, tmp_path_factory):
+    """(workdir, summary, when BCO was done) of BCO(0) with two demonstrations, to which BC is added later."""
+    workdir = tmp_path_factory.mktemp("grown")
+    options = dict(num_demonstrations=2)
+    compare.run(make_config(get_config("tiny"), data, methods=("bco",), **options), workdir)
+    began = (workdir / "bco" / "DONE").stat().st_mtime_ns
+    options |= dict(methods=("bco", "bc"), random_return=3.0)
+    return workdir, compare.run(make_config(get_config("tiny"), data, **options), workdir), began
+
+
+def test_a_method_and_the_return_of_the_random_policy_can_be_added_later(grown):
+    workdir, summary, began = grown
+    assert tuple(summary["returns"]) == ("bco", "bc")
+    assert (workdir / "bco" / "DONE").stat().st_mtime_ns == began
+
+
+def test_the_expert_is_the_whole_folder_as_in_every_stage(grown, data):
+    workdir, summary, _ = grown
+    expert = np.mean([episode.return_ for episode in load_episodes(data / "demonstrations")])
+    stage = json.loads((workdir / "bco" / "DONE").read_text())
+    assert summary["expert"] == stage["expert_return"] == pytest.approx(expert)
+
+
+def test_oracles_are_left_out_without_actions_and_vectors_without_vectors(data):
+    config = get_config("tiny")
+    episodes, body = load_episodes(data / "observations"), load_episodes(data / "embodiment")
+    methods, left_out = compare.applicable(config, "fake-pointmass", episodes, body)
+    assert set(left_out) == {"mbbc", "bc"} and "bco" in methods
+    with_images = [
+        e.records.update(image=np.zeros((e.num_records, 64, 64, 3), np.uint8)) or e for e in episodes
+    ]
+    config.setup = "visual"
+    _, left_out = compare.applicable(config, "fake-pointmass", with_images, body)
+    assert set(left_out) == {"gaifo", "ot", "mbbc", "bc"}
+
+
+def test_the_world_model_is_told_of_no_demonstrations_but_those_that_the_methods_see(data):
+    config = make_config(get_config("small-walker"), data, num_demonstrations=2)
+    relevance = compare.pretraining(config).relevance
+    assert (relevance.demonstrations, relevance.num_demonstrations) == (config.demonstrations, 2)
+
+
+@pytest.mark.parametrize(("num_demonstrations", "num_body"), [(1, 2), (2, 1)])
+def test_bco_alpha_is_left_out_where_there_is_no_episode_to_validate_on(data, num_demonstrations, num_body):
+    episodes = load_episodes(data / "demonstrations", num_demonstrations)
+    body = load_episodes(data / "embodiment", num_body)
+    _, left_out = compare.applicable(get_config("tiny"), "fake-pointmass", episodes, body)
+    assert set(left_out) == {"bco_alpha"} and "needs two demonstrations" in left_out["bco_alpha"]
+
+
+def test_what_learns_from_embodiment_data_is_left_out_where_they_have_no_actions(data):
+    episodes, body = load_episodes(data / "demonstrations"), load_episodes(data / "observations")
+    methods, _ = compare.applicable(get_config("tiny"), "fake-pointmass", episodes, body)
+    assert methods == ["gaifo", "ot", "bc"]
+
+
+def test_episodes_that_lack_a_sensor_are_refused_before_any_stage(data, tmp_path):
+    for episode in load_episodes(data / "demonstrations"):
+        del episode.records["velocity"]
+        append_episode(tmp_path / "blind", episode)
+    config = make_config(get_config("tiny"), data, setup="mdp", demonstrations=str(tmp_path / "blind"))
+    with pytest.raises(ValueError, match="lack velocity, which set-up 'mdp' of 'fake-pointmass' needs"):
+        compare.run(config, tmp_path / "run")
+    assert not (tmp_path / "run" / "pretrain").exists()
+
+
+def test_images_stay_on_disk_and_only_the_vectors_of_the_set_up_are_read(tmp_path):
+    data = write_data(tmp_path, render_size=64, episode_length=4)
+    _, episodes, body = compare.read_data(make_config(get_config("tiny"), data))
+    assert episodes[0].sensors == body[0].sensors == ("position",)
+    assert (len(episodes), len(body)) == (4, 2)
+
+
+def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_path, capsys, monkeypatch):
+    config = make_config(get_config("tiny"), data, published_data="rndom")
+    with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: .*random.*; pass one"):
+        compare.run(config, tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+    monkeypatch.setattr(compare, "run_methods", lambda *_: {"bco": {"return": [[1.0], [2.0]]}})
+    compare.run(make_config(get_config("tiny"), data, published_data="random"), tmp_path / "b")
+    absent = "Without published numbers: there are none for 'random' data, 'fake-pointmass', set-up 'lpomdp'."
+    assert absent in capsys.readouterr().out
+
+
+def test_the_world_model_of_finished_stages_is_not_trained_any_further(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "run_methods", lambda *_: {"aime": {"return": [[1.0], [2.0]]}})
+    config = make_config(get_config("tiny"), data)
+    compare.run(config, tmp_path)
+    config.aime.num_updates += 10
+    compare.run(config, tmp_path)
+    config.pretrain.num_updates += 10
+    with pytest.raises(RunError, match="another config: pretrain.num_updates was"):
+        compare.run(config, tmp_path)
+
+
+def test_unknown_methods_and_missing_folders_are_named(data, tmp_path):
+    with pytest.raises(ValueError, match="Unknown method 'dagger'. Known: aime, bco,"):
+        compare.run(make_config(get_config("tiny"), data, methods=("dagger",)), tmp_path / "a")
+    with pytest.raises(ValueError, match="pass --config.embodiment=DIR"):
+        compare.run(make_config(get_config("tiny"), data, embodiment=""), tmp_path / "b")
+
+
+def write_comparison(folder, returns, expert=100.0):
+    folder.mkdir()
+    (folder / "DONE").write_text(json.dumps({"returns": returns, "expert": expert}))
+    return str(folder)
+
+
+def test_cells_are_aggregated_in_percent_of_their_own_expert(tmp_path):
+    first = write_comparison(tmp_path / "a", {"aime": [[50.0], [70.0]], "bco": [[10.0], [20.0]]})
+    second = write_comparison(
+        tmp_path / "b", {"aime": [[5.0], [6.0]], "bco": [[1.0], [7.0]], "bc": [[8.0]]}, 10.0
+    )
+    config = aggregate_config.get_config()
+    config.runs = (first, second)
+    result = aggregate.run(config, tmp_path / "run")
+    # AIME: 50, 70, 50, 60 -> the middle half is 50, 60. BCO(0): 10, 20, 10, 70 -> 10, 20.
+    assert result["iqm"] == {"AIME": 55.0, "BCO(0)": 15.0}
+    rows = list(csv.DictReader(open(tmp_path / "run" / "table.csv")))
+    # AIME wins 4 of 4 pairs in the first cell; in the second 50 and 60 win over 10 and lose to 70.
+    assert rows[1]["improvement"].split()[0] == "0.75"
+    assert (tmp_path / "run" / "figures" / "comparison.png").stat().st_size > 0
+
+
+def test_an_unfinished_comparison_is_named(tmp_path):
+    with pytest.raises(ValueError, match="is not a finished run of experiments.studies.compare"):
+        aggregate.read_scores([str(tmp_path)])
+    with pytest.raises(ValueError, match="Which comparisons"):
+        aggregate.read_scores([])

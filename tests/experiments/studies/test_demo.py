@@ -1,0 +1,68 @@
+"""The main job, end to end, on the fake environment."""
+
+import csv
+
+import numpy as np
+import pytest
+
+from experiments.configs import demo as demo_config
+from experiments.studies import demo
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("demo") / "run"
+    return workdir, demo.run(demo_config.get_config("tiny"), workdir)
+
+
+def test_the_table_has_every_method_with_many_and_with_one_demonstration(finished):
+    workdir, _ = finished
+    with open(workdir / "table.csv") as file:
+        methods = [row["method"] for row in csv.DictReader(file)]
+    few = [f"{name}, 1 demonstration" for name in ("BCO(0)", "AIME", "BC oracle")]
+    assert methods == ["Random", "BCO(0)", "AIME", "BC oracle", *few, "Expert"]
+
+
+def test_every_promised_file_is_there(finished):
+    workdir, _ = finished
+    for name in ("table.csv", "table.md", "report.html", "seconds.json", "DONE"):
+        assert (workdir / name).stat().st_size > 0
+    for name in ("figures/learning_curves", "figures/comparison", "pretrain/figures/open_loop"):
+        assert (workdir / f"{name}.png").stat().st_size > 0
+
+
+def test_demonstrations_for_imitation_hold_no_actions_and_the_oracles_do(finished):
+    from worldmodels.data.episodes import load_episodes
+
+    workdir, _ = finished
+    observed = load_episodes(workdir / "demonstrations" / "episodes")
+    oracle = load_episodes(workdir / "oracle" / "episodes")
+    for ours, theirs in zip(observed, oracle, strict=True):
+        np.testing.assert_array_equal(ours.records["position"], theirs.records["position"])
+        assert ours.records["pre_action"].shape[-1] == 0 and theirs.records["pre_action"].shape[-1] == 2
+
+
+def test_a_finished_demo_does_nothing_again(finished):
+    workdir, result = finished
+    assert demo.run(demo_config.get_config("tiny"), workdir) == result
+
+
+def test_few_demonstrations_are_refused_where_the_world_model_is_told_of_all(tmp_path):
+    config = demo_config.get_config("tiny")
+    config.relevance, config.few_demonstrations = True, 1
+    with pytest.raises(ValueError, match="set few_demonstrations=0"):
+        demo.run(config, tmp_path / "run")
+
+
+def test_unknown_preset_names_the_known_ones():
+    with pytest.raises(ValueError, match="'', 'walker', 'visual', 'tiny'"):
+        demo_config.get_config("walkr")
+
+
+def test_unknown_published_data_are_refused_with_the_known_names_and_nothing_is_touched(finished):
+    workdir, result = finished
+    config = demo_config.get_config("tiny")
+    config.published_data = "rndom"
+    with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: random, p2e, .*stand"):
+        demo.run(config, workdir, fresh=True)
+    assert demo.run(demo_config.get_config("tiny"), workdir) == result
