@@ -1,6 +1,7 @@
 """The command line: `python -m experiments NAME --config=FILE:PRESET --config.key=value --workdir=DIR`.
 
-Without a name it prints the table of commands; `NAME --help` prints what a command does and every key of its config.
+NAME is one of the table's, or a module of yours, `my.module`, with `run(config, workdir, *, fresh=False)` or
+`main(argv)`. Without a name it prints the table of commands; `NAME --help` prints what a command does and every key of its config.
 """
 
 import ast
@@ -85,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(table())
         return 0
     name, *rest = given
-    if name not in COMMANDS:
+    if name not in COMMANDS and "." not in name:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         guess = f" Did you mean {near[0]!r}?" if near else ""
         print(f"Error: There is no command {name!r}.{guess} Known: {', '.join(COMMANDS)}.", file=sys.stderr)
         return 2
-    command = COMMANDS[name]
+    command = COMMANDS.get(name) or Command(name)
     module = importlib.import_module(command.module)
-    if command.own_flags:
+    if command.own_flags or (command.module == name and hasattr(module, "main")):
         return module.main(rest)
     from experiments.runs.command_line import launch
 

@@ -314,7 +314,7 @@ def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
 
 
 def _kept_run(name: str, entry: Mapping[str, Any]) -> Run:
-    main = entry["main"].rpartition(".")[2]  # earlier versions kept the module
+    main = entry["main"].removeprefix("experiments.")  # earlier versions kept the module
     if "settings" not in entry:  # of an earlier version: there is nothing to compare the recorded config with
         needs = {"needs": tuple(Output(need) for need in entry["needs"])}
         return Run(name, main, "", needs, entry["labels"])

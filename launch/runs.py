@@ -36,7 +36,7 @@ class Run:
 
     Attributes:
       name: its directory below the root of the sweep, e.g. "walker18-walk/aime-mix-lpomdp/seed_003".
-      main: command, e.g. "imitate".
+      main: command, e.g. "imitate", or a module of the user's, as `python -m experiments` takes it.
       config: name of the config file and preset, e.g. "imitate:small".
       settings: {dotted config key: value}; an `Output`, also inside a tuple, is replaced by its path.
       labels: what the run stands for in a report: suite, task, method, setup, dataset, seed.

@@ -4,41 +4,43 @@ import pytest
 
 TOY = """
 import os, pathlib, sys, time
-flags = dict(argument.lstrip("-").split("=", 1) for argument in sys.argv[1:])
-workdir = pathlib.Path(flags["workdir"])
-workdir.mkdir(parents=True, exist_ok=True)
-first = not (workdir / "began").exists()
-(workdir / "began").touch()
-what = flags.get("config.what", "end")
-print("began", what, os.environ.get("CUDA_VISIBLE_DEVICES", "-"), os.environ.get("XLA_CLIENT_MEM_FRACTION", "-"))
-sys.stdout.flush()
-if what == "fail" or (what == "fail once" and first):
-    sys.exit("it broke")
-if what == "kill" or (what == "kill once" and first):
-    os.kill(os.getpid(), 9)
-if what == "hang once" and first:
-    time.sleep(60)
-if what == "sleep":
-    time.sleep(60)
-if what == "slow":
-    time.sleep(0.5)
-if what != "no end":
-    (workdir / "DONE").write_text("{}")
+
+def main(argv):
+    flags = dict(argument.lstrip("-").split("=", 1) for argument in argv)
+    workdir = pathlib.Path(flags["workdir"])
+    workdir.mkdir(parents=True, exist_ok=True)
+    first = not (workdir / "began").exists()
+    (workdir / "began").touch()
+    what = flags.get("config.what", "end")
+    print("began", what, os.environ.get("CUDA_VISIBLE_DEVICES", "-"), os.environ.get("XLA_CLIENT_MEM_FRACTION", "-"))
+    sys.stdout.flush()
+    if what == "fail" or (what == "fail once" and first):
+        sys.exit("it broke")
+    if what == "kill" or (what == "kill once" and first):
+        os.kill(os.getpid(), 9)
+    if what == "hang once" and first:
+        time.sleep(60)
+    if what == "sleep":
+        time.sleep(60)
+    if what == "slow":
+        time.sleep(0.5)
+    if what != "no end":
+        (workdir / "DONE").write_text("{}")
 """
 
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A main `toy` that does what its config says in milliseconds; returns a function that makes runs of it."""
+    """A command `toys.toy` that does what its config says in milliseconds; returns a function that makes runs of it."""
     from launch.runs import Output, Run
 
-    (tmp_path / "modules").mkdir()
-    (tmp_path / "modules" / "toy.py").write_text(TOY)
+    (tmp_path / "modules" / "toys").mkdir(parents=True)
+    (tmp_path / "modules" / "toys" / "toy.py").write_text(TOY)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
 
     def make(name, what="end", needs=()):
         return Run(
-            f"toy/{name}", "toy", "toy", {"what": what, "of": tuple(Output(f"toy/{n}") for n in needs)}
+            f"toy/{name}", "toys.toy", "toy", {"what": what, "of": tuple(Output(f"toy/{n}") for n in needs)}
         )
 
     return make

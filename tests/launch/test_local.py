@@ -118,7 +118,9 @@ def test_a_run_of_another_launcher_is_waited_for(toy, tmp_path):
     run = toy("shared", "slow")
     workdir = tmp_path / run.name
     workdir.mkdir(parents=True)
-    process = subprocess.Popen([sys.executable, "-m", "toy", "--config.what=slow", f"--workdir={workdir}"])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "experiments", "toys.toy", "--config.what=slow", f"--workdir={workdir}"]
+    )
     (workdir / ".lock").write_text(f"process {process.pid} on {os.uname().nodename}")
     threading.Thread(target=process.wait).start()
     time.sleep(0.1)

@@ -1,6 +1,7 @@
 """Cells of the suites that learn online, each carried out from its data to the evaluation of its policy.
 
-BCO(alpha) stands for all methods here: those of AIME-NoB take a minute to compile (tests/experiments/methods/test_online.py).
+BCO(alpha) stands for all methods here: those of AIME-NoB take a minute to compile
+(tests/experiments/methods/test_online.py).
 """
 
 import json
