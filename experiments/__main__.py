@@ -1,7 +1,8 @@
 """The command line: `python -m experiments NAME --config=FILE:PRESET --config.key=value --workdir=DIR`.
 
 NAME is one of the table's, or a module of yours, `my.module`, with `run(config, workdir, *, fresh=False)` or
-`main(argv)`. Without a name it prints the table of commands; `NAME --help` prints what a command does and every key of its config.
+`main(argv)`. Without a name it prints the table of commands; `NAME --help` prints what a command does and every key of
+its config.
 """
 
 import ast
