@@ -51,7 +51,7 @@ COMMANDS = {
     "aggregate": Command("experiments.studies.aggregate", "aggregate", "runs/aggregate"),
     "rewards": Command("experiments.analysis.rewards", "rewards", "runs/rewards"),
     "evaluate": Command("experiments.analysis.evaluate", "evaluate", "", {"run": _RUN}),
-    "inspect": Command("experiments.analysis.inspect_run", "inspect", "", {"run": _RUN}),
+    "inspect": Command("experiments.analysis.inspect_run", "inspect_run", "", {"run": _RUN}),
     "curves": Command("experiments.analysis.curves", "curves"),
     "report": Command("experiments.analysis.report", own_flags=True),
     "export": Command(

@@ -1,6 +1,7 @@
 """The architecture, tested: who may import what, what an import may do, how long a function may be."""
 
 import ast
+import graphlib
 import pathlib
 import subprocess
 import sys
@@ -10,6 +11,10 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
 LAYERS = ("worldmodels", "agents", "aime", "experiments", "launch")  # imports go from right to left
+SHELVES = (
+    *("configs", "envs", "drawing", "runs", "data", "models"),
+    *("methods", "analysis", "studies", "speed"),
+)  # of experiments; a file imports from its own shelf or an earlier one
 SIMULATORS = {"dm_control", "metaworld", "gymnasium", "mujoco"}
 MAX_LINES = 70
 
@@ -67,6 +72,47 @@ def violations(path: str, code: str) -> list[str]:
     return found
 
 
+def family(module: list[str]) -> str:
+    """A method is a file's name up to its first underscore: `online_learner` belongs to `online`."""
+    return module[2].partition("_")[0]
+
+
+def misplaced(path: str, code: str) -> list[str]:
+    """What a file of `experiments` imports from a later shelf, from another method or from the command line."""
+    here = path.removesuffix(".py").split("/")
+    found = []
+    for name, _ in imports(ast.parse(code)):
+        there = name.split(".")
+        if there[:2] == ["experiments", "__main__"]:
+            found.append(f"{path} imports the command line")
+        if here[:1] != ["experiments"] or there[:1] != here[:1] or not {here[1], there[1]} <= set(SHELVES):
+            continue
+        if SHELVES.index(there[1]) > SHELVES.index(here[1]):
+            found.append(f"{path} imports {name} from a later shelf")
+        if here[1] == there[1] == "methods" and family(there) != family(here):
+            found.append(f"{path} imports {name} of another method")
+    return found
+
+
+def circles() -> list[str]:
+    """Modules that import each other, also inside functions."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources()}
+    graph = {
+        name: {
+            target
+            for found, _ in imports(ast.parse(path.read_text()))
+            for target in (found, found.rpartition(".")[0])
+        }
+        & (names.keys() - {name})
+        for name, path in names.items()
+    }
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        return error.args[1]
+    return []
+
+
 def long_functions(path: str, code: str) -> list[str]:
     return [
         f"{path}:{node.lineno} {node.name} has {node.end_lineno - node.lineno + 1} lines"
@@ -84,6 +130,31 @@ def all_of(check) -> list[str]:
 
 def test_imports_go_down_and_stay_where_they_belong():
     assert all_of(violations) == []
+
+
+def test_a_file_imports_from_its_own_shelf_or_an_earlier_one():
+    assert all_of(misplaced) == []
+
+
+def test_no_files_import_each_other():
+    assert circles() == []
+
+
+def test_no_module_has_a_name_of_the_standard_library():
+    names = {path.stem: path for path in sources()} | {path.parent.name: path for path in sources()}
+    assert [str(names[name]) for name in names.keys() & sys.stdlib_module_names] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("experiments/data/folders.py", "def f():\n    from experiments.methods import collect"),
+        ("experiments/methods/imitate.py", "from experiments.methods.pretrain import run"),
+        ("experiments/studies/demo.py", "import experiments.__main__"),
+    ],
+)
+def test_the_rule_of_the_shelves_finds_a_wrong_import(path, code):
+    assert len(misplaced(path, code)) == 1
 
 
 def test_functions_fit_a_screen():

@@ -16,6 +16,7 @@ from experiments.analysis import intervals as statistics
 from experiments.analysis.intervals import Improvement, Interval, Scores
 from experiments.analysis.scores import RunScores
 from experiments.analysis.sweep_results import Cell, Results
+from experiments.data.evaluation import by_random_and_expert
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Normalisation:
         if self.why_not(run):
             return None
         bounds = self.zero(run), self.hundred(run)
-        return [statistics.by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
+        return [by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
 
     def of_cell(self, cell: Cell) -> list[list[float]] | None:
         """The returns of the runs of a cell that can be normalised, `[N][E]` in %; None if there are none."""

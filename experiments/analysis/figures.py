@@ -15,6 +15,7 @@ from matplotlib.patches import Patch
 
 from experiments.analysis import intervals
 from experiments.analysis.tables import MethodScores
+from experiments.data.evaluation import by_expert
 from experiments.drawing.style import (
     DASHED,
     INK,
@@ -192,13 +193,13 @@ def bars_of(scores: Sequence[MethodScores], *, expert: float) -> list[Bar]:
     bars = []
     for score in scores:
         summary = intervals.summarise(score.returns)
-        low, high = (intervals.by_expert(v, expert) for v in (summary.interval.low, summary.interval.high))
+        low, high = (by_expert(v, expert) for v in (summary.interval.low, summary.interval.high))
         count = score.num_demonstrations
         grouped = several and count is not None
         bars.append(
             Bar(
                 label=score.method.split(",")[0] if grouped else score.method,
-                seeds=intervals.by_expert(summary.seed_scores, expert).tolist(),
+                seeds=by_expert(summary.seed_scores, expert).tolist(),
                 low=None if math.isnan(low) else float(low),
                 high=None if math.isnan(high) else float(high),
                 published=score.published,

@@ -258,31 +258,6 @@ def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Sum
     )
 
 
-def by_expert(returns: float | np.ndarray, expert: float) -> float | np.ndarray:
-    """100 return / expert: what the AIME papers print. In % of the expert; zero is not subtracted.
-
-    Raises:
-      ValueError: the expert's return is not positive.
-    """
-    if not expert > 0:
-        raise ValueError(f"by_expert needs an expert return above 0, got {expert}: train the expert longer.")
-    return 100.0 * np.asarray(returns, np.float64)[()] / expert
-
-
-def by_random_and_expert(returns: float | np.ndarray, random: float, expert: float) -> float | np.ndarray:
-    """100 (return - random) / (expert - random): 0 is the random policy, 100 the expert.
-
-    Raises:
-      ValueError: the expert is not better than the random policy.
-    """
-    if not expert > random:
-        raise ValueError(
-            f"by_random_and_expert needs an expert return above the random one, got {expert} and {random}: "
-            "train the expert longer."
-        )
-    return 100.0 * (np.asarray(returns, np.float64)[()] - random) / (expert - random)
-
-
 def _checked(scores: Scores) -> list[np.ndarray]:
     """Scores as one float64 array per seed, refused if empty or not finite."""
     checked = [np.asarray(episodes, np.float64) for episodes in scores]

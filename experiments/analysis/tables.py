@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.analysis import intervals
+from experiments.data.evaluation import by_expert, by_random_and_expert
 from worldmodels.files import write_atomically
 
 EM_DASH = "–"
@@ -200,11 +201,11 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
 
     def percent(value):
         usable = value is not None and expert is not None and expert > 0
-        return float(intervals.by_expert(value, expert)) if usable else None
+        return float(by_expert(value, expert)) if usable else None
 
     def percent_above_random(value):
         usable = random is not None and expert is not None and expert > random
-        return float(intervals.by_random_and_expert(value, random, expert)) if usable else None
+        return float(by_random_and_expert(value, random, expert)) if usable else None
 
     low, high = map(percent, bounds)
     return {

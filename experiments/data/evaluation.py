@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from agents.loop import Actor, evaluate
-from experiments.analysis import intervals
 from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 from experiments.envs.vector import VectorEnvironment, make_vector
@@ -191,10 +190,35 @@ def scores(returns: Sequence[Sequence[float]], expert: float | None, random: flo
     result = {"return_mean": float(np.mean(returns)), "return_by_seed": [float(np.mean(r)) for r in returns]}
     if expert is not None and expert > 0:
         result["expert_return"] = expert
-        result["by_expert"] = [float(intervals.by_expert(r, expert)) for r in result["return_by_seed"]]
+        result["by_expert"] = [float(by_expert(r, expert)) for r in result["return_by_seed"]]
     if expert is not None and random is not None and expert > random:
         result["random_return"] = random
         result["by_random_and_expert"] = [
-            float(intervals.by_random_and_expert(r, random, expert)) for r in result["return_by_seed"]
+            float(by_random_and_expert(r, random, expert)) for r in result["return_by_seed"]
         ]
     return result
+
+
+def by_expert(returns: float | np.ndarray, expert: float) -> float | np.ndarray:
+    """100 return / expert: what the AIME papers print. In % of the expert; zero is not subtracted.
+
+    Raises:
+      ValueError: the expert's return is not positive.
+    """
+    if not expert > 0:
+        raise ValueError(f"by_expert needs an expert return above 0, got {expert}: train the expert longer.")
+    return 100.0 * np.asarray(returns, np.float64)[()] / expert
+
+
+def by_random_and_expert(returns: float | np.ndarray, random: float, expert: float) -> float | np.ndarray:
+    """100 (return - random) / (expert - random): 0 is the random policy, 100 the expert.
+
+    Raises:
+      ValueError: the expert is not better than the random policy.
+    """
+    if not expert > random:
+        raise ValueError(
+            f"by_random_and_expert needs an expert return above the random one, got {expert} and {random}: "
+            "train the expert longer."
+        )
+    return 100.0 * (np.asarray(returns, np.float64)[()] - random) / (expert - random)

@@ -23,8 +23,8 @@ from agents.loop import Actor
 from agents.mbbc import mbbc_loss
 from experiments.data.evaluation import check_environment, environment_of, expert_return
 from experiments.methods.baseline_data import Data, load_data, load_demonstrations
-from experiments.methods.imitate import sensors_for
 from experiments.models import frame_stacks, world_models
+from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import load_episodes

@@ -22,8 +22,9 @@ from experiments.data.folders import (
     write_round,
 )
 from experiments.data.scripted import collect_scripted
-from experiments.methods.collect_sac import best_policy, load_policy, saved_actor, train_agents
+from experiments.methods.collect_sac import train_agents
 from experiments.models.loading import has_sac, load_run
+from experiments.models.sac_policies import best_policy, load_policy, saved_actor
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
 from experiments.runs.progress import Progress

@@ -21,12 +21,12 @@ from experiments.data.evaluation import (
     scores,
 )
 from experiments.drawing import rendered
-from experiments.methods.pretrain import create_states, optimizer_from
 from experiments.models import world_models
+from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.processes import open_run
-from experiments.runs.training import print_storage, train
+from experiments.runs.training import create_states, optimizer_from, print_storage, train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
@@ -180,17 +180,6 @@ def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_model
 def policy_state(state):
     """The policy's train state, with or without a model that trains beside it."""
     return state.policy if isinstance(state, JointState) else state
-
-
-def models_for_seeds(workdir: str, num_seeds: int):
-    """World models with leaves [num_seeds, ...]: one per policy, or the same for all."""
-    return world_models.resolve(workdir).for_seeds(num_seeds)
-
-
-def sensors_for(models, episodes) -> list[str]:
-    """Sensors that the demonstrations and the model share."""
-    wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
-    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
 
 
 def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):

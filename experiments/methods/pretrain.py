@@ -14,7 +14,7 @@ from experiments.models import inspection, world_models
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.processes import open_run
-from experiments.runs.training import print_storage, train
+from experiments.runs.training import create_states, optimizer_from, print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset, sample
@@ -23,7 +23,7 @@ from worldmodels.data.relevance import weighted_windows
 from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
 from worldmodels.devices.sharding import Placement, place
 from worldmodels.losses import elbo_loss
-from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_update, select_seed
+from worldmodels.training import make_update, select_seed
 
 CONTEXT = 10  # records that open-loop predictions see
 
@@ -136,15 +136,3 @@ def embodiment_windows(
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)
-
-
-def optimizer_from(config: dict, num_updates: int):
-    """Adam with clipping; constant learning rate (published) or cosine to `final_fraction` of it."""
-    schedule = cosine_schedule(config["learning_rate"], num_updates, config["final_fraction"])
-    return make_optimizer(schedule, config["grad_clip"])
-
-
-def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
-    """Train states of stacked models; seed i draws from key seed + i."""
-    keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
-    return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)

@@ -21,9 +21,8 @@ from agents.planning import Planner, planning_actor
 from agents.sac_rounds import SACActor
 from experiments.data.evaluation import environment_of, expert_return
 from experiments.data.folders import environment_of_setup
-from experiments.methods.collect_sac import best_policy, load_policy, saved_actor
-from experiments.methods.imitate import models_for_seeds
 from experiments.models import frame_stacks, world_models
+from experiments.models.sac_policies import best_policy, load_policy, saved_actor
 from worldmodels.data.episodes import load_episodes
 
 DEFAULT_SEED = 0
@@ -137,7 +136,7 @@ def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:
     """A policy over the features of a world model: AIME, or Dreamer, which has no demonstrations."""
     policies, num_seeds = world_models.load_policies(path)
     trained_on = path if (path / world_models.ARCHITECTURE).is_file() else config["model"]
-    models = models_for_seeds(trained_on, num_seeds)
+    models = world_models.resolve(trained_on).for_seeds(num_seeds)
     if "demonstrations" in config:
         kind, (name, options, expert) = "aime", _demonstrated(config, models.inputs)
     else:

@@ -442,3 +442,9 @@ def one_seed(tree, index: int, num_seeds: int):
     if not 0 <= index < num_seeds:
         raise ValueError(f"There is no seed {index}; the run has {num_seeds}, numbered from 0.")
     return select_seed(tree, index)
+
+
+def sensors_for(models, episodes) -> list[str]:
+    """Sensors that the demonstrations and the model share."""
+    wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
+    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]

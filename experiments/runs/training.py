@@ -14,7 +14,7 @@ from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.streaming import Storage
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
-from worldmodels.training import TrainState
+from worldmodels.training import TrainState, cosine_schedule, make_optimizer
 
 
 def train(
@@ -109,3 +109,15 @@ def evaluation_metrics(result: dict) -> dict:
     """What TensorBoard shows of an evaluation: one value per seed."""
     shown = {"return_by_seed": "eval/return", "by_expert": "eval/return_by_expert"}
     return {name: result[key] for key, name in shown.items() if key in result}
+
+
+def optimizer_from(config: dict, num_updates: int):
+    """Adam with clipping; constant learning rate (published) or cosine to `final_fraction` of it."""
+    schedule = cosine_schedule(config["learning_rate"], num_updates, config["final_fraction"])
+    return make_optimizer(schedule, config["grad_clip"])
+
+
+def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
+    """Train states of stacked models; seed i draws from key seed + i."""
+    keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
+    return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)

@@ -16,8 +16,8 @@ import numpy as np
 from agents.actors import FilterActor, act, initial_actor_state
 from agents.planning import Planner, PlanSettings, planning_actor
 from aime.offline import make_imitation_update
-from experiments.methods.pretrain import create_states, optimizer_from
 from experiments.models import world_models
+from experiments.runs.training import create_states, optimizer_from
 from worldmodels import convolution as convolutions
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes, write_episode

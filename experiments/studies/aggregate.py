@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.analysis import intervals, tables
+from experiments.data.evaluation import by_expert
 from experiments.runs.directory import RunDirectory
 from experiments.studies.compare import LABELS
 
@@ -59,7 +60,7 @@ def read_scores(runs) -> dict[str, list[list[list[float]]]]:
         raise ValueError("These comparisons have no method in common.")
     return {
         method: [
-            [intervals.by_expert(np.asarray(seed), r["expert"]).tolist() for seed in r["returns"][method]]
+            [by_expert(np.asarray(seed), r["expert"]).tolist() for seed in r["returns"][method]]
             for r in results
         ]
         for method in common

@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from experiments.analysis import intervals, published_results, tables
-from experiments.data.evaluation import environment_of, expert_return
+from experiments.analysis import published_results, tables
+from experiments.data.evaluation import by_expert, environment_of, expert_return
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline_data import has_actions
@@ -209,13 +209,13 @@ def report(
         rows.append(tables.MethodScores(LABELS[method], result["return"], num, *values))
     source = published_results.source().caption if published else ""
     table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
-    percent = {row.method: [intervals.by_expert(row.returns, expert)] for row in rows}
+    percent = {row.method: [by_expert(row.returns, expert)] for row in rows}
     table = tables.with_comparison(table, percent)
     tables.write_table(table, workdir / "table")
     figure = aggregate_figures.comparison_figure(
         percent,
         published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
-        random=None if config.random_return is None else intervals.by_expert(config.random_return, expert),
+        random=None if config.random_return is None else by_expert(config.random_return, expert),
         title=config.title or f"{env_name}, {config.setup}, {num} demonstrations",
         note=source,
     )

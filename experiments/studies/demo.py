@@ -18,6 +18,7 @@ from experiments.methods import baseline, collect, imitate, pretrain
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.stages import Stages, changed
 from experiments.studies import demo_report
+from experiments.studies.demo_report import demonstration_counts
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -114,11 +115,3 @@ def embodiment_data(config, stages: Stages) -> tuple[Path, float]:
     mix = changed(collect_config.get_config("mix"), sources=tuple(str(path) for path in sources))
     stages.run("embodiment", collect.run, mix)
     return stages.path("embodiment") / "episodes", random["return_mean"]
-
-
-def demonstration_counts(config) -> dict[str, int]:
-    """{suffix of the stage: number of demonstrations}."""
-    counts = {"": config.num_demonstrations}
-    if config.few_demonstrations:
-        counts[f"-{config.few_demonstrations}"] = config.few_demonstrations
-    return counts

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import collect_episodes
-from experiments.analysis import intervals, published_results, tables
-from experiments.data.evaluation import evaluation_envs
+from experiments.analysis import published_results, tables
+from experiments.data.evaluation import by_expert, evaluation_envs
 from experiments.drawing import rendered
 from experiments.models.loading import load_run
 from experiments.runs.metrics import read_rows
@@ -58,10 +58,7 @@ def write(config, workdir: Path, results: Mapping[str, dict], seconds: Mapping[s
     sections = page_sections(page, config, workdir, table, clip, why_not, seconds)
     page.write_report(workdir / "report.html", title=config.title, lead=lead(config), sections=sections)
     scores = (
-        {
-            name: intervals.by_expert(np.mean(r["return"]), expert_return)
-            for name, r in scored(results).items()
-        }
+        {name: by_expert(np.mean(r["return"]), expert_return) for name, r in scored(results).items()}
         if expert_return > 0
         else {}
     )
@@ -95,13 +92,12 @@ def method_rows(config, results, expert: list[float], random: list[float]):
     if scale > 0:
         for method, stage in (("Random", None), ("BCO(0)", "bco"), ("BC oracle", "bc")):
             value = np.mean(random) if stage is None else np.mean(results[stage]["return"])
-            references[method] = float(intervals.by_expert(value, scale))
+            references[method] = float(by_expert(value, scale))
     return rows, references
 
 
 def counts(config) -> dict[str, int]:
     """{suffix of a stage: number of demonstrations}."""
-    from experiments.studies.demo import demonstration_counts
 
     return demonstration_counts(config)
 
@@ -181,3 +177,11 @@ def page_sections(page, config, workdir: Path, table, clip_path, why_not: str, s
         page.TimesSection("Time", seconds),
         *page.run_sections(workdir),
     ]
+
+
+def demonstration_counts(config) -> dict[str, int]:
+    """{suffix of the stage: number of demonstrations}."""
+    counts = {"": config.num_demonstrations}
+    if config.few_demonstrations:
+        counts[f"-{config.few_demonstrations}"] = config.few_demonstrations
+    return counts

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.analysis import intervals
+from experiments.data.evaluation import by_expert, by_random_and_expert
 
 
 def test_interquartile_mean_leaves_out_a_quarter_at_each_end():
@@ -114,20 +115,20 @@ def test_summary_counts_seeds_and_episodes():
 
 
 def test_normalised_scores_match_their_formulas():
-    assert intervals.by_expert(50.0, 200.0) == 25.0
+    assert by_expert(50.0, 200.0) == 25.0
     np.testing.assert_allclose(
-        intervals.by_random_and_expert(np.array([20.0, 120.0, 220.0]), 20.0, 220.0), [0.0, 50.0, 100.0]
+        by_random_and_expert(np.array([20.0, 120.0, 220.0]), 20.0, 220.0), [0.0, 50.0, 100.0]
     )
 
 
 def test_an_expert_no_better_than_random_is_refused():
     with pytest.raises(ValueError, match="above the random one"):
-        intervals.by_random_and_expert(1.0, random=5.0, expert=5.0)
+        by_random_and_expert(1.0, random=5.0, expert=5.0)
 
 
 def test_an_expert_without_return_is_refused():
     with pytest.raises(ValueError, match="above 0"):
-        intervals.by_expert(1.0, 0.0)
+        by_expert(1.0, 0.0)
 
 
 @pytest.mark.parametrize("scores", [[], [[]], [[1.0], [np.nan]], [1.0, 2.0]])

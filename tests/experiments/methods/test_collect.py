@@ -13,7 +13,7 @@ from interruption import assert_same_episodes
 
 from experiments.configs.collect import PRESETS, get_config
 from experiments.methods.collect import run
-from experiments.methods.collect_sac import best_policy, load_policy
+from experiments.models.sac_policies import best_policy, load_policy
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import EpisodeError, load_episodes

@@ -12,7 +12,7 @@ from experiments.configs import baseline as baseline_config
 from experiments.configs import dreamer as dreamer_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import imitate as imitate_config
-from experiments.configs import inspect as inspect_config
+from experiments.configs import inspect_run as inspect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.data.evaluation import check_environment, environment_of, evaluation_envs
 from experiments.envs.vector import make_vector

@@ -6,7 +6,7 @@ from models import make_batch, make_model
 from tensorboard_events import read_events
 
 from experiments.analysis import inspect_run
-from experiments.configs.inspect import get_config
+from experiments.configs.inspect_run import get_config
 from experiments.drawing.world_model import evidence
 from experiments.models import inspection
 from experiments.runs.metrics import read_rows
