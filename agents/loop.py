@@ -12,9 +12,8 @@ from worldmodels.data.episodes import Episode, stack_records
 
 Records = dict[str, np.ndarray]
 
-HELD_RECORDS = (
-    3  # a success is held if there are more; the rule of ROT (Haldar et al. 2022) and ADS (Liu et al. 2024)
-)
+# A success is held if there are more; the rule of ROT (Haldar et al. 2022) and ADS (Liu et al. 2024).
+HELD_RECORDS = 3
 
 
 class Actor(Protocol):

@@ -30,9 +30,8 @@ from experiments.drawing.style import (
 )
 
 PERCENT = "Return, % of expert"
-_SHARE_AXIS_UP_TO = (
-    3.0  # methods trained for more different numbers of updates than this get panels of their own
-)
+# Methods whose numbers of updates differ by more than this factor get panels of their own.
+_SHARE_AXIS_UP_TO = 3.0
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from experiments.configs import _presets
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Aggregates runs of `compare` over their cells.
@@ -9,9 +11,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Run: python -m experiments aggregate --config.runs=runs/compare/walker-walk,runs/compare/cheetah-run
          --workdir=DIR
     """
-    if preset:
-        raise ValueError(f"Unknown preset {preset!r}; there is only ''.")
     config = ml_collections.ConfigDict()
     config.runs = ()  # --workdir of finished comparisons
     config.title = ""
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
+
+
+PRESETS = {"": ()}

@@ -1,10 +1,11 @@
 """Baselines of imitation that are fitted: bco (BCO(0)), bco_alpha, iidm; the oracles bc and mbbc."""
 
+import functools
+
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-METHODS = ("bco", "bc", "iidm", "mbbc", "bco_alpha")
-SIZES = ("", "small", "tiny")
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -13,20 +14,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Published:  python -m experiments baseline --config=baseline:bco
                 --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
     From images: ... --config.setup=visual
-    Rounds:     ...baseline.py:bco_alpha   plays 20 episodes per round, after which it evaluates and saves
-    Forward:    ...baseline.py:iidm        the gradient goes through a forward model
-    Oracles:    ...baseline.py:bc          with the true actions; needs no embodiment data
-                ...baseline.py:mbbc --config.model=DIR    the same, over the state of a pretrained world model
-    On a CPU:   ...baseline.py:bco-small, ...    6000 updates per network
-    For a test: ...baseline.py:bco-tiny, ...
+    Rounds:     --config=baseline:bco_alpha   plays 20 episodes per round, after which it evaluates and saves
+    Forward:    --config=baseline:iidm        the gradient goes through a forward model
+    Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
+                --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
+    On a CPU:   --config=baseline:bco-small, ...    6000 updates per network
+    For a test: --config=baseline:bco-tiny, ...
     """
-    method, _, size = {"": "bco", "tiny": "bco-tiny"}.get(preset, preset).partition("-")
-    if method not in METHODS or size not in SIZES:
-        raise ValueError(
-            f"Unknown preset {preset!r}. Known: {', '.join(METHODS)}, each also with -small or -tiny; tiny."
-        )
     config = ml_collections.ConfigDict()
-    config.method = method
     config.seed = 0
     config.num_seeds = 1  # seeds seed, seed + 1, ...; trained in one program, but for bco_alpha
     config.demonstrations = ""  # folder of episodes; only bc and mbbc use their actions
@@ -36,13 +31,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         learning_rate=1e-3,
         batch_size=50,
         training_fraction=0.7,
-        patience=placeholder(int),  # None: no early stopping
+        patience=ml_collections.FieldReference(3),  # epochs without improvement; None: no early stopping
         min_epochs=50,
         min_updates=0,
         max_updates=placeholder(int),  # None: no limit
         updates_per_epoch=placeholder(int),  # None: a pass over the training windows
     )
-    config.fit.patience = 3
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.save_every = 1000  # updates, rounded up to whole epochs
     config.evaluation = dict(
@@ -53,16 +47,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         workers=0,
         random_return=placeholder(float),  # for normalisation by random and expert
     )
-    {"mbbc": _mbbc}.get(method, _frame_stack)(config)
-    {"bco_alpha": _bco_alpha}.get(method, lambda c: None)(config)
-    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
-    if method == "bco_alpha":  # evaluates and saves after every round
-        del config.save_every, config.evaluation.every
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
-def _frame_stack(config: ml_collections.ConfigDict) -> None:
+def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
     """Networks that read a few frames."""
+    config.method = method
     config.embodiment = ""  # folder of episodes with actions; bc does not read it
     config.num_embodiment = placeholder(int)  # episodes to use; None: all
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, ...: which sensors are read
@@ -76,12 +66,13 @@ def _frame_stack(config: ml_collections.ConfigDict) -> None:
         hidden_size=128,
         hidden_layers=2,
     )
-    if config.method != "bc":
+    if method != "bc":
         config.fit.min_updates = 5000
 
 
-def _bco_alpha(config: ml_collections.ConfigDict) -> None:
+def bco_alpha(config: ml_collections.ConfigDict) -> None:
     """AIME-v2: 1000 episodes; splits by episodes; from the second round, one epoch without improvement ends a fit."""
+    bco(config, "bco_alpha")
     config.num_rounds = 50  # after the first fit, which is that of BCO(0)
     config.episodes_per_round = 20  # Meta-World: 100
     config.num_envs = 10  # that play at once
@@ -90,8 +81,9 @@ def _bco_alpha(config: ml_collections.ConfigDict) -> None:
     config.evaluation.episodes = 10
 
 
-def _mbbc(config: ml_collections.ConfigDict) -> None:
+def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
+    config.method = "mbbc"
     config.model = ""  # --workdir of a pretraining run
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     config.length = 50  # records per window
@@ -135,3 +127,20 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     if config.method == "bco_alpha":
         config.fit.update(patience=1, max_updates=60, min_updates=0, training_fraction=0.7)
         config.num_rounds, config.episodes_per_round, config.num_envs = 2, 3, 2
+
+
+def _rounds(config: ml_collections.ConfigDict) -> None:
+    """BCO(alpha) evaluates and saves after every round."""
+    if config.method == "bco_alpha":
+        del config.save_every, config.evaluation.every
+
+
+METHODS = {
+    "bco": (bco,),
+    "bc": (functools.partial(bco, method="bc"),),
+    "iidm": (functools.partial(bco, method="iidm"),),
+    "mbbc": (mbbc,),
+    "bco_alpha": (bco_alpha,),
+}
+SIZES = {"": (_rounds,), "small": (small, _rounds), "tiny": (tiny, _rounds)}
+PRESETS = {"": (bco,), "tiny": (bco, tiny)} | _presets.combined(METHODS, SIZES)

@@ -2,9 +2,7 @@
 
 import ml_collections
 
-from experiments.configs import evaluate, imitate, pretrain
-
-PRESETS = ("", "visual", "tiny")
+from experiments.configs import _presets, evaluate, imitate, pretrain
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -15,8 +13,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Acting and planning alone: --config.updates="()" --config.starts=0
     Tiny: python -m experiments benchmark --config=benchmark:tiny
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.env = "walker-walk"
     config.setup = "mdp"
@@ -46,16 +42,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.collection = dict(env="walker-walk", num_envs=4, num_episodes=4, workers=0)
     config.matmul_size = 2048
     config.starts = 3  # of fresh processes, to measure imports; 0: leave out, and compilation too
-    {"": lambda c: None, "visual": visual, "tiny": tiny}[preset](config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
 def visual(config: ml_collections.ConfigDict) -> None:
     """Images of 64x64: `published` is S (batch 50 x length 50), `medium` m (16 x 64), `small` the preset for CPUs."""
     config.setup = "visual"
-    config.sensors = dict(
-        image=(64, 64), orientations=14, height=1, velocity=9
-    )  # vectors for the probes of `small`
+    # The vectors are for the probes of `small`.
+    config.sensors = dict(image=(64, 64), orientations=14, height=1, velocity=9)
     config.num_episodes = 2
     windows = dict(batch_size=16, length=64)
     config.medium = dict(pretrain=pretrain.get_config("rssmo-m"), imitate=imitate.get_config())
@@ -76,12 +70,7 @@ def visual(config: ml_collections.ConfigDict) -> None:
     )
     # Of cnn_ha: (pixels a side, channels in, channels out, kernel, stride, dilation of the input).
     encoder = ((64, 3, 32, 4, 2, 1), (31, 32, 64, 4, 2, 1), (14, 64, 128, 4, 2, 1), (6, 128, 256, 4, 2, 1))
-    decoder = (
-        (1, 1024, 128, 5, 1, 2),
-        (5, 128, 64, 5, 1, 2),
-        (13, 64, 32, 6, 1, 2),
-        (30, 32, 3, 6, 1, 2),
-    )
+    decoder = ((1, 1024, 128, 5, 1, 2), (5, 128, 64, 5, 1, 2), (13, 64, 32, 6, 1, 2), (30, 32, 3, 6, 1, 2))
     config.convolutions = dict(batch_size=50, num_updates=2, layers=encoder + decoder)
     config.repetitions = 1  # the largest take half a minute on two cores
     config.updates_per_dispatch = 1
@@ -106,3 +95,6 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.collection = dict(env="fake-pointmass", num_envs=2, num_episodes=2, workers=0)
     config.matmul_size = 64
     config.starts = 0
+
+
+PRESETS = {"": (), "visual": (visual,), "tiny": (tiny,)}

@@ -1,17 +1,17 @@
 """Where data comes from: an expert and its replay, flailing, demonstrations of a trained policy, mixtures."""
 
+import functools
+
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("sac", "uniform", "coloured", "demonstrations", "mix", "scripted")
-SIZES = {"sac": ("", "walk", "stand", "tiny"), "scripted": ("", "demonstrations", "tiny")}
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Collects episodes into WORKDIR/episodes, in the published format.
 
-    Run:  python -m experiments collect --config=collect:sac \\
-              --config.env=walker-walk --workdir=runs/walker-walk
+    Run:  python -m experiments collect --config=collect:sac --config.env=walker-walk --workdir=runs/walker-walk
     Tiny: python -m experiments collect --config=collect:tiny --workdir=runs/tiny
     Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
     coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
@@ -19,33 +19,21 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Meta-World: scripted (--config.tasks=mt39: experts with graded noise), scripted-demonstrations (successful
     episodes without actions).
     """
-    method, _, size = ("sac-tiny" if preset == "tiny" else preset or "sac").partition("-")
-    if method not in PRESETS or size not in SIZES.get(method, ("", "tiny")):
-        raise ValueError(
-            f"Unknown preset {preset!r}. Known: {', '.join(PRESETS)}, each also with -tiny; sac-walk, sac-stand, "
-            "scripted-demonstrations, tiny."
-        )
     config = ml_collections.ConfigDict()
-    config.method = method
     config.seed = 0
-    if method == "mix":
-        _mix(config)
-    else:
-        config.num_envs = 4  # environments that step together
-        config.workers = 0  # processes they run in; 0 is this one, which never draws images
-        config.image_size = placeholder(int)  # pixels of the sensor `image` (published: 64); None: no images
-        config.render_quality = (
-            "published"  # "fast": without shadows and reflections, see results/rendering.md
-        )
-        sources = {"sac": _sac, "demonstrations": _demonstrations, "scripted": _scripted}
-        sources.get(method, _noise)(config)
-    sizes = {"walk": _walk, "stand": _stand, "demonstrations": _scripted_demonstrations, "tiny": _shrink}
-    if size:
-        sizes[size](config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
-def _environment(config):
+def _players(config, method):
+    config.method = method
+    config.num_envs = 4  # environments that step together
+    config.workers = 0  # processes they run in; 0 is this one, which never draws images
+    config.image_size = placeholder(int)  # pixels of the sensor `image` (published: 64); None: no images
+    config.render_quality = "published"  # "fast": without shadows and reflections, see results/rendering.md
+
+
+def _environment(config, method):
+    _players(config, method)
     config.env = "walker-walk"
     config.action_repeat = placeholder(int)  # None: the published one
     config.reward_version = "v1"
@@ -53,7 +41,7 @@ def _environment(config):
 
 
 def _sac(config):
-    _environment(config)
+    _environment(config, "sac")
     config.agent_steps = 60_000  # per agent, all environments together
     config.num_agents = 1  # trained one after the other, with seeds seed, seed + 1, ...
     config.sac = {
@@ -99,12 +87,13 @@ def _stand(config):
     config.demonstrations.num_episodes = 0
 
 
-def _noise(config):
-    _environment(config)
+def _noise(config, method):
+    _environment(config, method)
     config.num_episodes = 100
 
 
 def _demonstrations(config):
+    _players(config, "demonstrations")
     config.source = ""  # a run of the preset sac
     config.num_episodes = 20
     config.with_actions = True  # False: observation only
@@ -112,7 +101,7 @@ def _demonstrations(config):
 
 
 def _scripted(config):
-    _environment(config)
+    _environment(config, "scripted")
     del config.env, config.num_envs  # tasks take their places, and every process plays one episode at a time
     config.tasks = "mt39"  # sets of Meta-World, tasks, environments, separated by commas
     config.num_episodes = 50  # per task
@@ -130,6 +119,7 @@ def _scripted_demonstrations(config):
 
 
 def _mix(config):
+    config.method = "mix"
     config.sources = ()  # runs or folders of episodes
     config.limit = placeholder(int)  # episodes per source; None: all
     config.mode = "forward"  # which of them: forward, backward, random, uniform
@@ -150,3 +140,21 @@ def _shrink(config):
         config.tasks, config.num_episodes, config.workers = "fake-pointmass", 12, 0
     elif config.method != "mix":
         config.num_envs, config.num_episodes = 2, 5
+
+
+METHODS = {
+    "sac": (_sac,),
+    "uniform": (functools.partial(_noise, method="uniform"),),
+    "coloured": (functools.partial(_noise, method="coloured"),),
+    "demonstrations": (_demonstrations,),
+    "mix": (_mix,),
+    "scripted": (_scripted,),
+}
+PRESETS = {
+    "": (_sac,),
+    "tiny": (_sac, _shrink),
+    **_presets.combined(METHODS, {"": (), "tiny": (_shrink,)}),
+    "sac-walk": (_sac, _walk),
+    "sac-stand": (_sac, _stand),
+    "scripted-demonstrations": (_scripted, _scripted_demonstrations),
+}

@@ -1,11 +1,12 @@
 """AIME against every baseline on one cell: embodiment data, demonstrations, observation set-up."""
 
+import functools
+
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from experiments.configs import baseline, imitate, pretrain, surrogate
+from experiments.configs import _presets, baseline, imitate, pretrain, surrogate
 
-PRESETS = ("", "small", "small-walker", "tiny")
 METHODS = ("aime", "bco", "bco_alpha", "iidm", "gaifo", "ot", "mbbc", "bc")
 
 
@@ -14,17 +15,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published settings: python -m experiments compare --config=compare
                         --config.embodiment=DIR --config.demonstrations=DIR --workdir=DIR
-    On a CPU:           ...compare.py:small           cheetah; a few minutes per method
-                        ...compare.py:small-walker    walker, whose world model needs tens of minutes
+    On a CPU:           --config=compare:small           cheetah; a few minutes per method
+                        --config=compare:small-walker    walker, whose world model needs tens of minutes
     Set-ups:            --config.setup=mdp or lpomdp
     Beside the paper:   --config.published_data=random (p2e, mix, stand, walk, run, ...): what the embodiment data are
     Some methods only:  --config.methods=aime,bco
-    For a test:         ...compare.py:tiny
+    For a test:         --config=compare:tiny
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
-    size = {"small-walker": "small"}.get(preset, preset)
-    suffix = f"-{size}" if size else ""
     config = ml_collections.ConfigDict()
     config.title = ""  # of the figure; "": environment and set-up
     config.embodiment = ""  # folder of episodes with actions
@@ -33,21 +30,32 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.setup = "lpomdp"
     config.seed = 0
-    config.num_seeds = 5 if not size else 3
     config.methods = METHODS  # what cannot run on these data is left out, and said
     config.published_data = ""  # name of the embodiment data in the published table, to compare with
     config.random_return = placeholder(float)  # mean return of the random policy; None: not shown
-    config.relevance = (
-        preset == "small-walker"
-    )  # the world model learns most from what looks like the demonstrations
-    config.pretrain = pretrain.get_config("walker" if preset == "small-walker" else size)
-    config.aime = imitate.get_config("walker" if preset == "small-walker" else size)
+    config.relevance = False  # True: the world model learns most from what looks like the demonstrations
+    return _presets.apply(preset, PRESETS, config)
+
+
+def _parts(config: ml_collections.ConfigDict, size: str) -> None:
+    """The configs of the stages, of one size."""
+    config.num_seeds = {"": 5, "small": 3, "tiny": 2}[size]
+    config.pretrain = pretrain.get_config(size)
+    config.aime = imitate.get_config(size)
+    suffix = f"-{size}" if size else ""
     for method in ("bco", "bco_alpha", "iidm", "mbbc", "bc"):
         config[method] = baseline.get_config(f"{method}{suffix}")
     for method in ("gaifo", "ot"):
         config[method] = surrogate.get_config(f"{method}{suffix}")
-    if preset == "small-walker":  # windows and policies like AIME's
-        config.mbbc.length, config.mbbc.policy.hidden_size = 24, 128
-    if preset == "tiny":
-        config.num_seeds = 2
-    return config.lock()
+
+
+def walker(config: ml_collections.ConfigDict) -> None:
+    """A larger world model; windows and policies of the oracle are like AIME's."""
+    config.relevance = True
+    config.pretrain = pretrain.get_config("walker")
+    config.aime = imitate.get_config("walker")
+    config.mbbc.length, config.mbbc.policy.hidden_size = 24, 128
+
+
+PRESETS = {size: (functools.partial(_parts, size=size),) for size in ("", "small", "tiny")}
+PRESETS["small-walker"] = (*PRESETS["small"], walker)

@@ -3,7 +3,9 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("patchail", "tdmpc2-mt50", "tdmpc2-mt39", "tdmpc2-expert", "minari", "files")
+from experiments.configs import _presets
+
+PRESETS = dict.fromkeys(("patchail", "tdmpc2-mt50", "tdmpc2-mt39", "tdmpc2-expert", "minari", "files"), ())
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -18,8 +20,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     minari         name of a Minari dataset
     files          folder of episodes: npz to HDF5 or back (suffix), other layouts of images, fewer arrays
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; say what to convert, :{', :'.join(PRESETS)}.")
     config = ml_collections.ConfigDict()
     config.format = "tdmpc2" if preset in ("tdmpc2-mt50", "tdmpc2-mt39") else preset
     config.source = ""  # file, folder, or name of a dataset
@@ -40,4 +40,4 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.arrays = ()  # arrays to keep beside actions, reward, success and flags; (): all
         config.channels_first = False  # images are [T, 3, y, x] in the source
         config.image_scale = 1.0  # 255 for images in 0..1
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)

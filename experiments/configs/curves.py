@@ -2,7 +2,7 @@
 
 import ml_collections
 
-PRESETS = ("",)
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -10,12 +10,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Run:  python -m experiments curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; there is only the default.")
     config = ml_collections.ConfigDict()
     config.runs = ()  # directories of finished imitation runs
     config.demonstrations = ""  # the demonstrations with their true actions, for analysis only
     config.batch_size = 100  # windows of them
     config.seed = 0
     config.title = ""
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
+
+
+PRESETS = {"": ()}

@@ -3,7 +3,9 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("statistics", "check", "mix", "render", "export")
+from experiments.configs import _presets
+
+PRESETS = dict.fromkeys(("statistics", "check", "mix", "render", "export"), ())
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -17,16 +19,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     render       images of stored physics states into copies in WORKDIR/episodes
     export       one episode as WORKDIR/episode.mp4 or .gif
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; say what to do, :{', :'.join(PRESETS)}.")
     config = ml_collections.ConfigDict()
     config.do = preset
     config.data = ""  # folder of episodes, or several: "DIR,DIR"
     if preset == "check":
         config.draw = True  # compare images with pictures drawn again, where physics states allow it
-        config.env = (
-            ""  # of files without them, as published: the first image is compared with a start of an episode
-        )
+        # Of files without them, as published: the first image is compared with a start of an episode.
+        config.env = ""
     if preset == "mix":
         config.limit = placeholder(int)  # episodes per folder; None: all
         config.mode = "forward"  # which of them: forward, backward, random, uniform
@@ -41,7 +40,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.episode = 0  # in the order of the files
         config.format = "mp4"  # or gif
         config.fps = placeholder(float)  # None: the speed of the simulation
-        config.recorded = (
-            True  # the recorded images if there are any, else (or if False) drawn from physics states
-        )
-    return config.lock()
+        # The recorded images if there are any, else (or if False) drawn from physics states.
+        config.recorded = True
+    return _presets.apply(preset, PRESETS, config)

@@ -1,22 +1,19 @@
 """The main job: zero-shot imitation from observation, end to end, from nothing."""
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
-from experiments.configs import baseline, collect, imitate, pretrain
-
-PRESETS = ("", "walker", "visual", "tiny")
+from experiments.configs import _presets, baseline, collect, imitate, pretrain
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
 
     Run:     python -m experiments demo --config=demo --workdir=runs/demo
-    Harder:  ...demo.py:walker --workdir=runs/demo-walker     transfer from standing to walking
-    Images:  ...demo.py:visual --workdir=runs/demo-visual     running backwards, from images of 32x32
-    In CI:   ...demo.py:tiny   the same pipeline on a fake environment
+    Harder:  --config=demo:walker --workdir=runs/demo-walker     transfer from standing to walking
+    Images:  --config=demo:visual --workdir=runs/demo-visual     running backwards, from images of 32x32
+    In CI:   --config=demo:tiny   the same pipeline on a fake environment
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.title = ""
     config.env = ""
@@ -27,26 +24,29 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.sample_demonstrations = False  # the expert's mode; True: with its own noise
     config.relevance = False  # True: the world model learns most from what looks like the demonstrations
     config.few_demonstrations = 1  # the same methods again with so few; 0: not
-    config.images = dict(  # of all data; size None: no images
-        image_size=ml_collections.config_dict.placeholder(int), render_quality="published"
-    )
+    # Of all data; size None: no images.
+    config.images = dict(image_size=placeholder(int), render_quality="published")
     config.video = True
-    size = "tiny" if preset == "tiny" else "small"
-    config.expert = collect.get_config("sac")
+    return _presets.apply(preset, PRESETS, config)
+
+
+def _parts(config: ml_collections.ConfigDict, size: str) -> None:
+    """The configs of the stages."""
+    tiny = "-tiny" if size == "tiny" else ""
+    config.expert = collect.get_config(f"sac{tiny}")
     config.expert.demonstrations.num_episodes = 0  # a stage of their own
-    config.random = collect.get_config("uniform")  # the random policy, and embodiment data
+    config.random = collect.get_config(f"uniform{tiny}")  # the random policy, and embodiment data
     config.pretrain = pretrain.get_config(size)
     config.imitate = imitate.get_config(size)
-    config.bco = baseline.get_config(f"bco-{size}")
-    config.bc = baseline.get_config(f"bc-{size}")
-    for name in ("bco", "bc"):  # not published; without it they are worse, and AIME's model has it too
+    for name in ("bco", "bc"):
+        config[name] = baseline.get_config(f"{name}-{size}")
+        # Not published; without it they are worse, and AIME's model has it too.
         config[name].standardize = True
-    {"": cheetah, "walker": walker, "visual": visual, "tiny": tiny}[preset](config)
-    return config.lock()
 
 
 def cheetah(config: ml_collections.ConfigDict) -> None:
     """Running backwards, learnt by a robot that has only flailed."""
+    _parts(config, "small")
     config.title = "Cheetah: running backwards from flailing"
     config.env = "cheetah-runbackward"
     config.published_data = "random"
@@ -60,14 +60,14 @@ def cheetah(config: ml_collections.ConfigDict) -> None:
 
 def walker(config: ml_collections.ConfigDict) -> None:
     """Walking, learnt by a robot that has only practised to stand; settings from results/walker-transfer.md."""
+    _parts(config, "small")
     config.title = "Walker: walking from standing"
     config.env = "walker-walk"
     config.published_data = "stand"
     config.num_seeds = 2
     config.num_demonstrations = 150
-    config.sample_demonstrations = (
-        True  # the same expert's mode shows too narrow a path, even with true actions
-    )
+    # The same expert's mode shows too narrow a path, even with true actions.
+    config.sample_demonstrations = True
     config.few_demonstrations = 0
     config.relevance = True
     config.expert = collect.get_config("sac-walk")
@@ -87,9 +87,8 @@ def visual(config: ml_collections.ConfigDict) -> None:
     config.num_seeds = 1
     config.few_demonstrations = 0
     config.images = dict(image_size=32, render_quality="fast")
-    config.num_demonstrations = (
-        60  # with 20, some episodes fall on the way into the gait (results/visual-demo.md)
-    )
+    # With 20, some episodes fall on the way into the gait (results/visual-demo.md).
+    config.num_demonstrations = 60
     config.random.num_episodes = 20
     config.body.coloured.num_episodes = 100
     config.pretrain = pretrain.get_config("visual-small")
@@ -102,11 +101,12 @@ def visual(config: ml_collections.ConfigDict) -> None:
 
 def tiny(config: ml_collections.ConfigDict) -> None:
     """Under two minutes on any machine, nothing learnt."""
+    _parts(config, "tiny")
     config.title = "Point mass: a test of the pipeline"
     config.env = "fake-pointmass"
     config.num_seeds = 2
     config.num_demonstrations = 3
-    config.expert = collect.get_config("sac-tiny")
-    config.expert.demonstrations.num_episodes = 0
-    config.random = collect.get_config("uniform-tiny")
     config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured-tiny")})
+
+
+PRESETS = {"": (cheetah,), "walker": (walker,), "visual": (visual,), "tiny": (tiny,)}

@@ -1,10 +1,10 @@
 """The online job: AIME, AIME-v2 with each surrogate reward, and its ablations, end to end, from nothing."""
 
+from collections.abc import Sequence
+
 import ml_collections
 
-from experiments.configs import collect, imitate, online, pretrain
-
-PRESETS = ("", "tiny")
+from experiments.configs import _presets, collect, imitate, online, pretrain
 
 # Rows of the table: stage, its name, and what differs from config.online.
 VARIANTS = {
@@ -15,16 +15,18 @@ VARIANTS = {
     "no-reward": ("Without surrogate reward", {"reward": {"name": "none"}}),
 }
 
+OTHER_TASKS = (
+    *("reach", "drawer-close", "window-open", "door-open", "faucet-open", "handle-press", "plate-slide"),
+    "coffee-button",
+)
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Data, world model, reward model, offline AIME, online imitation and its ablations, evaluation and report.
 
     Run:   python -m experiments demo_online --config=demo_online --workdir=runs/demo-online
-    In CI: ...demo_online.py:tiny   the same pipeline on a fake environment
+    In CI: --config=demo_online:tiny   the same pipeline on a fake environment
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
-    size = preset or "small"
     config = ml_collections.ConfigDict()
     config.title = "Meta-World: a task that the data do not hold"
     config.task = "button-press-topdown"
@@ -33,23 +35,24 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_seeds = 1
     config.video = True
     config.body_may_hold_task = False  # True only where there is no other task, in tests
-    config.body = collect.get_config("scripted" if size == "small" else "scripted-tiny")
+    return _presets.apply(preset, PRESETS, config)
+
+
+def _parts(config: ml_collections.ConfigDict, size: str, variants: Sequence[str]) -> None:
+    """The configs of the stages, and which variants of the online stage there are."""
     config.pretrain = pretrain.get_config(size)
     config.reward_model = pretrain.get_config(f"viper-{size}")
     config.imitate = imitate.get_config(size)
     config.online = online.get_config(size)
-    chosen = {"": tuple(VARIANTS), "tiny": ("viper",)}[preset]
-    config.labels = ml_collections.ConfigDict({stage: VARIANTS[stage][0] for stage in chosen})
-    config.variants = ml_collections.ConfigDict({stage: VARIANTS[stage][1] for stage in chosen})
-    {"": small, "tiny": tiny}[preset](config)
-    return config.lock()
+    config.labels = ml_collections.ConfigDict({stage: VARIANTS[stage][0] for stage in variants})
+    config.variants = ml_collections.ConfigDict({stage: VARIANTS[stage][1] for stage in variants})
 
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Sizes for two CPU cores; the model knows eight other tasks."""
-    config.body.tasks = (
-        "reach,drawer-close,window-open,door-open,faucet-open,handle-press,plate-slide,coffee-button"
-    )
+    _parts(config, "small", tuple(VARIANTS))
+    config.body = collect.get_config("scripted")
+    config.body.tasks = ",".join(OTHER_TASKS)
     config.body.num_episodes = 40
     config.num_seeds = 2
     config.pretrain.update(num_updates=4000, length=32)
@@ -70,9 +73,14 @@ def small(config: ml_collections.ConfigDict) -> None:
 
 def tiny(config: ml_collections.ConfigDict) -> None:
     """Under two minutes on any machine, nothing learnt."""
+    _parts(config, "tiny", ("viper",))
+    config.body = collect.get_config("scripted-tiny")
     config.title = "Point mass: a test of the pipeline"
     config.task, config.body.tasks = "fake-pointmass", "fake-pointmass"
     config.body_may_hold_task = True
     config.num_demonstrations = 3
     config.imitate.evaluation.update(every=0)
     config.online.num_episodes = 2
+
+
+PRESETS = {"": (small,), "tiny": (tiny,)}

@@ -3,9 +3,7 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from experiments.configs import pretrain
-
-PRESETS = ("", "p2e", "small", "p2e-small", "visual-small", "p2e-visual-small", "tiny", "p2e-tiny")
+from experiments.configs import _presets, pretrain
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -13,13 +11,11 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments dreamer --config=dreamer --config.env=walker-walk
                 --config.setup=visual --workdir=DIR
-    Curiosity:  ...dreamer.py:p2e        Plan2Explore: 2005 episodes of embodiment data without any task
-    On a CPU:   ...dreamer.py:small      a simple expert from state in minutes; p2e-small explores as long
-                ...dreamer.py:visual-small    the same from images of 32x32; p2e-visual-small
-    For a test: ...dreamer.py:tiny       and p2e-tiny
+    Curiosity:  --config=dreamer:p2e        Plan2Explore: 2005 episodes of embodiment data without any task
+    On a CPU:   --config=dreamer:small      a simple expert from state in minutes; p2e-small explores as long
+                --config=dreamer:visual-small    the same from images of 32x32; p2e-visual-small
+    For a test: --config=dreamer:tiny       and p2e-tiny
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.env = "walker-walk"
@@ -65,12 +61,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         sample_action=False,
         workers=0,
     )
-    size = preset.removeprefix("p2e").removeprefix("-")
-    sizes = {"": lambda c: None, "small": small, "visual-small": visual_small, "tiny": tiny}
-    sizes[size](config)
-    if preset.startswith("p2e"):
-        explore(config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
 def world_model(preset: str) -> ml_collections.ConfigDict:
@@ -84,8 +75,7 @@ def world_model(preset: str) -> ml_collections.ConfigDict:
 def explore(config: ml_collections.ConfigDict) -> None:
     """Plan2Explore: the policy goes where the members of an ensemble disagree, twice as long as an expert learns."""
     config.reward = "disagreement"
-    if config.num_episodes == 1000:
-        config.num_episodes = 2005
+    config.num_episodes = 2005
 
 
 def small(config: ml_collections.ConfigDict) -> None:
@@ -151,3 +141,8 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.world_model.ensemble.update(num_members=3, hidden_size=8, hidden_layers=1)
     config.world_model.reward_probe.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=4, episodes=2, final_episodes=3)
+
+
+REWARDS = {"": (), "p2e": (explore,)}
+SIZES = {"": (), "small": (small,), "visual-small": (visual_small,), "tiny": (tiny,)}
+PRESETS = _presets.combined(REWARDS, SIZES)

@@ -2,6 +2,8 @@
 
 import ml_collections
 
+from experiments.configs import _presets
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Plays episodes with every policy of a run.
@@ -9,21 +11,19 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Run:      python -m experiments evaluate --run=DIR
     Planning: ... --config.planner=cem, or guided    where the run's world model predicts a reward
     """
-    if preset not in ("", "tiny"):
-        raise ValueError(f"Unknown preset {preset!r}; choose '' or 'tiny'.")
     config = ml_collections.ConfigDict()
-    config.episodes = 2 if preset == "tiny" else 10  # per policy
+    config.episodes = 10  # per policy
     config.seed = 1000  # of the environments
     config.sample_action = False  # False: the policy's mode
     config.workers = 0  # processes that step environments; 0 is this one
     config.video = False
-    config.planner = (
-        ""  # "": the run's policy; cem, guided: planning in its world model, by the reward it predicts
-    )
+    # "": the run's policy; cem, guided: planning in its world model, by the reward it predicts
+    config.planner = ""
     # Name of the reward head; `online` learns viper_reward, ail_reward or ot_reward.
     config.planner_reward = "reward"
     config.cem = dict(horizon=12, num_iterations=10, num_candidates=1000, num_elites=100)  # PlaNet
-    config.guided = dict(  # TD-MPC: the policy proposes, the critic looks beyond the horizon
+    # TD-MPC: the policy proposes, the critic looks beyond the horizon.
+    config.guided = dict(
         horizon=5,
         num_iterations=6,
         num_candidates=512,
@@ -36,7 +36,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         discount=0.99,
         use_value=True,
     )
-    if preset == "tiny":
-        for planner in (config.cem, config.guided):
-            planner.update(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """For tests."""
+    config.episodes = 2
+    for planner in (config.cem, config.guided):
+        planner.update(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
+
+
+PRESETS = {"": (), "tiny": (tiny,)}

@@ -1,8 +1,9 @@
 """Action inference on demonstrations (AIME phase 2)."""
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
-PRESETS = ("", "small", "walker", "visual-small", "tiny")
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -10,31 +11,26 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments imitate --config=imitate --config.model=DIR
                 --config.demonstrations=DIR --workdir=DIR
-    On a CPU:   ...imitate.py:small
-    Walker:     ...imitate.py:walker     after pretraining with the preset of that name
-    Images:     ...imitate.py:visual-small    after pretraining with the preset of that name
-    For a test: ...imitate.py:tiny
+    On a CPU:   --config=imitate:small
+    Walker:     --config=imitate:walker     after pretraining with the preset of that name
+    Images:     --config=imitate:visual-small    after pretraining with the preset of that name
+    For a test: --config=imitate:tiny
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
-    config.num_seeds = (
-        1  # policies trained in one program; world model i goes with policy i, one model with all
-    )
+    # Policies trained in one program; world model i goes with policy i, one model with all.
+    config.num_seeds = 1
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.model = ""  # --workdir of a pretraining run, a folder of `export`, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used
-    config.num_demonstrations = ml_collections.config_dict.placeholder(int)  # None: all
-    config.storage = (
-        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
-    )
+    config.num_demonstrations = placeholder(int)  # None: all
+    # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
+    config.storage = "auto"
     config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
-    config.policy_from = (
-        ""  # "": random policy (published); an imitation run or a folder with a policy: start from that
-    )
+    # "": random policy (published); an imitation run or a folder with a policy: start from that.
+    config.policy_from = ""
     config.num_updates = 50_000
     config.batch_size = 50
     config.length = 50
@@ -59,11 +55,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         seed=100,
         workers=0,  # processes that step environments; 0: this one, or for images one per processor
         video=True,  # of the final evaluation, where something can be rendered
-        random_return=ml_collections.config_dict.placeholder(float),  # for normalisation by random and expert
+        random_return=placeholder(float),  # for normalisation by random and expert
     )
-    presets = {"small": small, "walker": walker, "visual-small": visual_small, "tiny": tiny}
-    presets.get(preset, lambda c: None)(config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
 def small(config: ml_collections.ConfigDict) -> None:
@@ -113,3 +107,6 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.save_every = 2
     config.policy.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=2, episodes=2, final_episodes=2)
+
+
+PRESETS = {"": (), "small": (small,), "walker": (walker,), "visual-small": (visual_small,), "tiny": (tiny,)}

@@ -3,14 +3,14 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from experiments.configs import _presets
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Videos, figures and numbers of what a world model foresees.
 
     Run: python -m experiments inspect --run=DIR
     """
-    if preset not in ("", "tiny"):
-        raise ValueError(f"Unknown preset {preset!r}; choose '' or 'tiny'.")
     config = ml_collections.ConfigDict()
     config.data = ""  # folder of episodes, or several with commas; "": what the run was trained on
     config.num_episodes = 20  # of it, evenly spaced
@@ -20,6 +20,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model_seed = 0  # which of the run's models
     config.seed = 0  # of the choice of windows
     config.render = True  # draw predicted vectors with the simulator, where they determine its state
-    if preset == "tiny":
-        config.windows = 2
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
+
+
+def tiny(config: ml_collections.ConfigDict) -> None:
+    """For tests."""
+    config.windows = 2
+
+
+PRESETS = {"": (), "tiny": (tiny,)}

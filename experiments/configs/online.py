@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-PRESETS = ("", "aime-v2", "aime-nob", "aime-v2-metaworld", "aime-nob-metaworld", "small", "tiny")
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -11,16 +11,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments online --config=online:aime-v2 --config.model=DIR
                 --config.embodiment=DIR --config.demonstrations=DIR --config.reward.model=DIR --workdir=DIR
-    Later:      ...online.py:aime-nob    larger value gradient, faster targets; with --config.reward.name=ail it is best
-    Meta-World: ...online.py:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
-    On a CPU:   ...online.py:small       after pretraining with the presets small, and viper-small for the reward
-    For a test: ...online.py:tiny
+    Later:      --config=online:aime-nob    larger value gradient, faster targets; best with --config.reward.name=ail
+    Meta-World: --config=online:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
+    On a CPU:   --config=online:small       after pretraining with the presets small, and viper-small for the reward
+    For a test: --config=online:tiny
 
     Ablations: embodiment="" (no regulariser), reward.name=none (no surrogate reward, hence no value gradient),
     regularizer.fraction, num_demonstrations, value_scale, aime_scale=0, freeze_pretrained_parameters=True.
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0  # also which of the pretrained models, policies and critics, if there are several
     _data_and_updates(config)
@@ -33,10 +31,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         video=True,  # of the final evaluation, where something can be rendered
         random_return=placeholder(float),  # for normalisation by random and expert
     )
-    for name, change in (("nob", nob), ("metaworld", metaworld), ("small", small), ("tiny", tiny)):
-        if name in preset.split("-"):
-            change(config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
 def _data_and_updates(config):
@@ -102,9 +97,8 @@ def _method(config):
     config.model_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
     config.policy_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
     config.critic_optimizer = dict(learning_rate=8e-5, grad_clip=100.0)
-    config.analysis = dict(
-        demonstrations=""
-    )  # the demonstrations with actions, for the report analysis/* only
+    # The demonstrations with actions, for the report analysis/* only.
+    config.analysis = dict(demonstrations="")
 
 
 def nob(config: ml_collections.ConfigDict) -> None:
@@ -173,3 +167,14 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.policy.update(hidden_size=8, hidden_layers=1)
     config.critic.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=2, episodes=2, final_episodes=2, video=False)
+
+
+PRESETS = {
+    "": (),
+    "aime-v2": (),
+    "aime-nob": (nob,),
+    "aime-v2-metaworld": (metaworld,),
+    "aime-nob-metaworld": (nob, metaworld),
+    "small": (small,),
+    "tiny": (tiny,),
+}

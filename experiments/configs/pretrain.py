@@ -3,25 +3,12 @@
 import functools
 
 import ml_collections
+from ml_collections.config_dict import placeholder
+
+from experiments.configs import _presets
 
 # Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
 SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
-PRESETS = (
-    "",
-    "rssm",
-    "rssmo-v1",
-    "rssmo-discrete",
-    *SIZES,
-    "small",
-    "walker",
-    "visual-small",
-    "visual-tiny",
-    "viper",
-    "viper-metaworld",
-    "viper-small",
-    "viper-tiny",
-    "tiny",
-)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -29,28 +16,25 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments pretrain --config=pretrain --config.embodiment=DIR
                 --workdir=DIR
-    AIME v1:    ...pretrain.py:rssm      plain GRU, learned stds, dimension-wise reweighting; its walker models
-                ...pretrain.py:rssmo-v1  rssmo with a plain GRU; its cheetah models
-    AIME-v2:    ...pretrain.py:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
-    On a CPU:   ...pretrain.py:small     64 units, standardised observations, fixed decoder std 0.1: minutes
-    Walker:     ...pretrain.py:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
-    Images:     ...pretrain.py --config.setup=visual     published, on data with 64x64 images
-                ...pretrain.py:visual-small              32x32 images on a CPU
-    Reward:     ...pretrain.py:viper     action-free, on demonstrations, for `online`; 500 updates, and 1000
+    AIME v1:    --config=pretrain:rssm      plain GRU, learned stds, dimension-wise reweighting; its walker models
+                --config=pretrain:rssmo-v1  rssmo with a plain GRU; its cheetah models
+    AIME-v2:    --config=pretrain:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
+    On a CPU:   --config=pretrain:small     64 units, standardised observations, fixed decoder std 0.1: minutes
+    Walker:     --config=pretrain:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
+    Images:     --config.setup=visual     published, on data with 64x64 images
+                --config=pretrain:visual-small              32x32 images on a CPU
+    Reward:     --config=pretrain:viper     action-free, on demonstrations, for `online`; 500 updates, and 1000
                 with viper-metaworld; viper-small after small
-    For a test: ...pretrain.py:tiny, visual-tiny, viper-tiny
+    For a test: --config=pretrain:tiny, visual-tiny, viper-tiny
     """
-    if preset not in PRESETS:
-        raise ValueError(f"Unknown preset {preset!r}; choose one of {', '.join(map(repr, PRESETS))}.")
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.embodiment = ""  # folder of episodes with actions, or several: "DIR,DIR"
-    config.storage = (
-        "auto"  # where data lie: device, memory, disk (images only); auto: the first with room for them
-    )
-    config.num_episodes = ml_collections.config_dict.placeholder(int)  # None: all
+    # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
+    config.storage = "auto"
+    config.num_episodes = placeholder(int)  # None: all
     config.env = ""  # decides the sensor layout; "": as recorded in the data
     config.action_free = False  # True: a model of observations alone, whatever actions the data hold
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
@@ -60,7 +44,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
     config.relevance = dict(
         demonstrations="",  # "": all windows alike (published); a folder: by their likeness to its observations
-        num_demonstrations=ml_collections.config_dict.placeholder(int),  # episodes of it; None: all
+        num_demonstrations=placeholder(int),  # episodes of it; None: all
         num_updates=1500,  # of the classifier that estimates the density ratio
         temperature=2.0,
         floor=0.3,  # share of the weight that all windows have alike
@@ -71,20 +55,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
     config.world_model = world_model()
-    presets = {
-        "rssm": rssm,
-        "rssmo-v1": rssmo_v1,
-        "rssmo-discrete": discrete,
-        "small": small,
-        "walker": walker,
-    }
-    presets |= {name: functools.partial(larger, size=size) for name, size in SIZES.items()}
-    presets |= {"visual-small": visual_small, "visual-tiny": visual_tiny, "tiny": tiny}
-    name = preset.removeprefix("viper").removeprefix("-")
-    presets.get(name, lambda c: None)(config)
-    if preset.startswith("viper"):
-        viper(config, num_updates={"metaworld": 1000, "tiny": 6}.get(name, 500))
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
 def world_model() -> dict:
@@ -117,7 +88,7 @@ def world_model() -> dict:
     )
 
 
-def viper(config: ml_collections.ConfigDict, num_updates: int) -> None:
+def viper(config: ml_collections.ConfigDict, num_updates: int = 500) -> None:
     """The likelihood model of the VIPER reward; few updates, for it soon knows the demonstrations by heart."""
     config.action_free = True
     config.num_updates = num_updates
@@ -267,3 +238,21 @@ def tiny(config: ml_collections.ConfigDict) -> None:
         config.world_model[name].update(hidden_size=8, hidden_layers=1)
     for name in ("image_encoder", "image_decoder", "image_probe"):
         config.world_model[name].update(width=2)
+
+
+PRESETS = {
+    "": (),
+    "rssm": (rssm,),
+    "rssmo-v1": (rssmo_v1,),
+    "rssmo-discrete": (discrete,),
+    **{name: (functools.partial(larger, size=size),) for name, size in SIZES.items()},
+    "small": (small,),
+    "walker": (walker,),
+    "visual-small": (visual_small,),
+    "viper": (viper,),
+    "viper-metaworld": (functools.partial(viper, num_updates=1000),),
+    "viper-small": (small, viper),
+    "tiny": (tiny,),
+    "visual-tiny": (visual_tiny,),
+    "viper-tiny": (tiny, functools.partial(viper, num_updates=6)),
+}

@@ -1,6 +1,7 @@
 """True against surrogate returns over a dataset."""
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from experiments.configs import online
 
@@ -16,5 +17,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.unlock()
     config.run = ""  # --workdir of `online`: its config and what it has learnt
     config.episodes = ""  # folders of episodes, separated by commas
-    config.limit = ml_collections.config_dict.placeholder(int)  # episodes per folder; None: all
+    config.limit = placeholder(int)  # episodes per folder; None: all
     return config.lock()
+
+
+PRESETS = online.PRESETS

@@ -3,8 +3,7 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-METHODS = ("gaifo", "ot")
-SIZES = ("", "small", "tiny")
+from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -12,18 +11,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     GAIfO:      python -m experiments surrogate --config=surrogate:gaifo
                 --config.demonstrations=DIR --workdir=DIR
-    OT + ADS:   ...surrogate.py:ot
-    OT alone:   ...surrogate.py:ot --config.use_schedule=False
-    On a CPU:   ...surrogate.py:gaifo-small, ot-small    20,000 agent steps per seed
-    For a test: ...surrogate.py:gaifo-tiny, ot-tiny
+    OT + ADS:   --config=surrogate:ot
+    OT alone:   --config=surrogate:ot --config.use_schedule=False
+    On a CPU:   --config=surrogate:gaifo-small, ot-small    20,000 agent steps per seed
+    For a test: --config=surrogate:gaifo-tiny, ot-tiny
     """
-    method, _, size = {"": "gaifo", "tiny": "gaifo-tiny"}.get(preset, preset).partition("-")
-    if method not in METHODS or size not in SIZES:
-        raise ValueError(
-            f"Unknown preset {preset!r}. Known: {', '.join(METHODS)}, each also with -small or -tiny; tiny."
-        )
     config = ml_collections.ConfigDict()
-    config.method = method
     config.seed = 0
     config.num_seeds = 1  # one after the other, seeds seed, seed + 1, ...
     config.demonstrations = ""  # folder of episodes; neither actions nor rewards are used
@@ -31,9 +24,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.embodiment = ""  # folder of episodes to standardise by; "": the demonstrations
     config.env = ""  # where to play; "": as recorded in the demonstrations
     config.setup = "lpomdp"  # mdp, lpomdp: which sensors are read
-    config.stack = placeholder(
-        int
-    )  # records that the agent reads; None: 1 for mdp, else 3, which show velocities
+    # Records that the agent reads; None: 1 for mdp, else 3, which show velocities.
+    config.stack = placeholder(int)
     config.standardize = True
     config.num_envs = 4  # environments that step together
     config.agent_steps = 500_000  # all environments together
@@ -47,16 +39,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         initial_temperature=0.1,
         actor_every=1,  # updates of the critics per update of the actor
     )
-    config.rounds = (
-        dict(  # returns are of one step: the rewards of steps in between are not known yet, or change
-            random_steps=2000,
-            updates_per_step=1.0,
-            updates_per_dispatch=50,
-            discount=0.99,  # ot: where there is no schedule
-            replay_capacity=500_000,
-        )
+    # Returns are of one step: the rewards of steps in between are not known yet, or change.
+    config.rounds = dict(
+        random_steps=2000,
+        updates_per_step=1.0,
+        updates_per_dispatch=50,
+        discount=0.99,  # ot: where there is no schedule
+        replay_capacity=500_000,
     )
-    {"gaifo": _gaifo, "ot": _ot}[method](config)
     config.save_every = 5  # rounds of one episode per environment
     config.evaluation = dict(
         every=20_000,  # agent steps; 0: only at the end
@@ -66,20 +56,20 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         workers=0,
         random_return=placeholder(float),  # for normalisation by random and expert
     )
-    {"": lambda c: None, "small": small, "tiny": tiny}[size](config)
-    return config.lock()
+    return _presets.apply(preset, PRESETS, config)
 
 
-def _gaifo(config: ml_collections.ConfigDict) -> None:
+def gaifo(config: ml_collections.ConfigDict) -> None:
     """The discriminator."""
+    config.method = "gaifo"
     config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
 
 
-def _ot(config: ml_collections.ConfigDict) -> None:
+def ot(config: ml_collections.ConfigDict) -> None:
     """Transport of episodes, and automatic discount scheduling."""
-    config.encoder = (
-        ""  # --workdir of a world model: costs between its embeddings; "": between what SAC reads
-    )
+    config.method = "ot"
+    # --workdir of a world model: costs between its embeddings; "": between what SAC reads.
+    config.encoder = ""
     config.transport = dict(
         cost="euclidean",  # or "cosine", as published for embeddings
         epsilon=0.01,
@@ -120,3 +110,8 @@ def tiny(config: ml_collections.ConfigDict) -> None:
         config.discriminator.update(hidden_size=8, hidden_layers=1)
     else:
         config.transport.num_iterations = 20
+
+
+METHODS = {"gaifo": (gaifo,), "ot": (ot,)}
+SIZES = {"": (), "small": (small,), "tiny": (tiny,)}
+PRESETS = {"": (gaifo,), "tiny": (gaifo, tiny)} | _presets.combined(METHODS, SIZES)

@@ -192,9 +192,8 @@ def _compared(pool: RenderPool, episode: Episode) -> str | None:
         drawn = pool.render(episode.records["physics_state"], episode.metadata.get("seed"))[0]
     except (rendering.RenderingError, EnvironmentFailure):
         raise
-    except (
-        Exception
-    ) as error:  # whatever a simulator says to a state, a seed or a camera that it does not have
+    # Whatever a simulator says of a state, a seed or a camera that it does not have.
+    except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return f"its last physics state cannot be drawn ({reason})"
     accident = orientation(episode.records["image"][0], drawn)

@@ -288,9 +288,8 @@ def _load(name: str, task: str, goal_visible: bool) -> Any:
 
 def _with_start(env: Any, start: np.ndarray, name: str, set_up: Callable[[], Any]) -> Any:
     """Calls `set_up` with `start` in place of a random draw; what Meta-World would draw again is refused."""
-    remaining = (
-        2 if set_up == env.reset else 1
-    )  # `reset` sets the scene up once of its own and once by gymnasium
+    # `reset` sets the scene up once of its own and once by gymnasium.
+    remaining = 2 if set_up == env.reset else 1
 
     def draw() -> np.ndarray:
         nonlocal remaining

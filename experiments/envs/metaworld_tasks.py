@@ -101,14 +101,8 @@ SETS: dict[str, tuple[str, ...]] = {
     **DIFFICULTIES,
     "mt50": TASKS,
     "mt39": tuple(task for task in TASKS if task in (*DIFFICULTIES["easy"], *DIFFICULTIES["medium"])),
-    "metaworld6": (
-        "hand-insert",
-        "push",
-        "assembly",
-        "disassemble",
-        "sweep",
-        "hammer",
-    ),  # evaluation in AIME-v2
+    # The evaluation of AIME-v2.
+    "metaworld6": ("hand-insert", "push", "assembly", "disassemble", "sweep", "hammer"),
 }
 
 

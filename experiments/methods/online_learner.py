@@ -79,9 +79,8 @@ class OnlineLearner:
         self.settings = settings_of(config, pretrained.loss)
         rewards = list(rewards_sought(self.reward, self.settings))
         self._architectures = {
-            ARCHITECTURE: dict(
-                self._arch, loss=dict(pretrained.loss)
-            ),  # runs start from it with the loss it learnt by
+            # Runs start from it with the loss it learnt by.
+            ARCHITECTURE: dict(self._arch, loss=dict(pretrained.loss)),
             POLICY: dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
             CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
         }

@@ -363,9 +363,8 @@ def _clear(folder: pathlib.Path) -> None:
         raise RunError(
             f"{folder} holds files that no run has made, so --fresh does not delete them. Do that yourself."
         )
-    contents.sort(
-        key=lambda path: path.name == "config.json"
-    )  # last, so that a killed deletion can be repeated
+    # The config last, so that a killed deletion can be repeated.
+    contents.sort(key=lambda path: path.name == "config.json")
     for path in contents:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path)

@@ -43,9 +43,8 @@ def test_it_learns_the_point_mass_in_seconds(trained):
 
 def test_it_makes_the_updates_that_the_steps_have_earned(trained):
     progress = trained[0].progress
-    earned = (
-        progress.agent_steps - 100
-    ) * ROUNDS.updates_per_step  # the first 100: until random_steps is passed
+    # The first 100 steps are those until random_steps is passed.
+    earned = (progress.agent_steps - 100) * ROUNDS.updates_per_step
     assert progress.agent_steps == 25 * 4 * 25
     assert progress.updates == pytest.approx(earned, abs=ROUNDS.updates_per_dispatch + 50)
     assert progress.updates % ROUNDS.updates_per_dispatch == 0

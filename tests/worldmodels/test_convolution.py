@@ -84,9 +84,8 @@ def test_every_convolution_has_stride_one_and_no_zeros_between_pixels(strides, d
     for platform, expected in (("cpu", 2), ("cuda", 3)):
         text = jax.jit(gradients).trace(x, kernel).lower(lowering_platforms=(platform,)).as_text()
         lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
-        assert (
-            len(lines) == expected
-        )  # forwards, of the image, and of the kernel, on CPUs a product of matrices
+        # Forwards, of the image, and of the kernel, which on CPUs is a product of matrices.
+        assert len(lines) == expected
         for line in lines:
             window = re.search(r"window = \{(.*?)\}", line)[1]
             assert re.search(r"stride = \[1, 1\]", window) or "stride" not in window

@@ -190,9 +190,8 @@ def _append(replay: Replay, rows: Mapping[str, object], num_rows: Array) -> Repl
     """Writes the first `num_rows` of `rows`, leaves [L, ...]; num_rows <= C."""
     capacity = replay.capacity
     offset = jnp.arange(rows["is_first"].shape[0], dtype=jnp.int32)
-    slots = jnp.where(
-        offset < num_rows, (replay.cursor + offset) % capacity, capacity
-    )  # capacity: not written
+    # A slot of `capacity` is not written.
+    slots = jnp.where(offset < num_rows, (replay.cursor + offset) % capacity, capacity)
 
     def write(ring, values):
         return ring.at[slots].set(values, mode="drop")

@@ -157,13 +157,6 @@ def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
         baseline.run(make_config("bco-tiny", data, method="gail"), tmp_path)
 
 
-def test_an_unknown_preset_lists_the_known_ones():
-    with pytest.raises(
-        ValueError, match="Unknown preset 'bco-large'. Known: bco, bc, iidm, mbbc, bco_alpha, each"
-    ):
-        get_config("bco-large")
-
-
 def test_the_published_settings_are_the_default():
     config = get_config("bco")
     assert config.fit.to_dict() == dict(

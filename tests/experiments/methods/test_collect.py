@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from interruption import assert_same_episodes
 
-from experiments.configs.collect import PRESETS, get_config
+from experiments.configs.collect import get_config
 from experiments.methods.collect import run
 from experiments.models.sac_policies import best_policy, load_policy
 from experiments.runs.metrics import read_rows
@@ -172,11 +172,6 @@ def test_a_run_stopped_and_killed_ends_bit_identical(sac, tmp_path):
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------
-
-
-def test_an_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match=", ".join(PRESETS)):
-        get_config("sock")
 
 
 def test_an_unknown_task_is_one_sentence(tmp_path):

@@ -170,5 +170,3 @@ def test_what_is_missing_is_named(data, tmp_path):
         surrogate.run(make_config(get_config("ot-tiny"), data, setup="visual"), tmp_path / "b")
     with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot."):
         surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
-    with pytest.raises(ValueError, match="Unknown preset 'sil'. Known: gaifo, ot,"):
-        get_config("sil")

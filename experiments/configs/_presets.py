@@ -1,0 +1,32 @@
+"""Presets: the variants of a config, each some functions that change it."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import ml_collections
+
+Changes = Sequence[Callable[[ml_collections.ConfigDict], None]]
+
+
+def apply(
+    preset: str, presets: Mapping[str, Changes], config: ml_collections.ConfigDict
+) -> ml_collections.ConfigDict:
+    """Makes the changes of a preset, in their order, and locks the config.
+
+    Raises:
+      ValueError: there is no such preset; the sentence lists those that there are.
+    """
+    if preset not in presets:
+        wrong = f"Unknown preset {preset!r}." if preset else "A preset must be chosen, FILE:PRESET."
+        raise ValueError(f"{wrong} Known: {', '.join(name or repr(name) for name in presets)}.")
+    for change in presets[preset]:
+        change(config)
+    return config.lock()
+
+
+def combined(first: Mapping[str, Changes], second: Mapping[str, Changes]) -> dict[str, Changes]:
+    """Every preset of `first` with every one of `second`: "bco" and "small" give "bco-small"."""
+    return {
+        "-".join(filter(None, (name, other))): (*changes, *more)
+        for name, changes in first.items()
+        for other, more in second.items()
+    }
