@@ -15,7 +15,7 @@ from flax import nnx
 from agents.bc import last_action
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, make_merger, policy_frames
-from worldmodels.decoders import make_decoder
+from worldmodels.decoders import DECODERS
 from worldmodels.encoders import ObservationEncoder, Standardizer, require, scaled_image
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
@@ -57,7 +57,7 @@ class ForwardNet(nnx.Module):
         image = {"name": "cnn_ha", "sigmoid": True}
         options = {name: vector if isinstance(size, int) else image for name, size in sizes.items()}
         self.decoders = nnx.Dict(
-            {name: make_decoder(in_size, sizes[name], rngs=rngs, **options[name]) for name in sizes}
+            {name: DECODERS.make(in_size, sizes[name], rngs=rngs, **options[name]) for name in sizes}
         )
         self.names = tuple(sizes)
         self.num_frames = num_frames

@@ -1,8 +1,8 @@
-"""Surrogate rewards: how well what an agent saw agrees with the demonstrations, in place of a reward that nobody gives.
+"""Surrogate rewards: how well an agent's frames agree with the demonstrations.
 
-A world model learns a head that predicts the reward, and the policy seeks it in imagination (`aime/online.py`). One
-interface, `SurrogateReward`; a new reward is a class and a line in `REWARDS`. reward[t] scores observation[t], the
-frame that prev_action[t] produced, as a true reward would.
+A world model learns a head that predicts the reward, and the policy seeks it in imagination (`aime/online.py`). A new
+reward is a subclass of `SurrogateReward`, named as `my.module:Name`. reward[t] scores observation[t], the frame that
+prev_action[t] produced, as a true reward does.
 
     viper   likelihood of the frame under a model of the demonstrations alone      Escontrela et al. 2023; AIME-v2
     ot      share of the frame in the transport of the episode to a demonstration  Haldar et al. 2022; AIME-NoB
@@ -24,6 +24,7 @@ from flax import nnx, struct
 from agents.discriminator import Discriminator, adversarial_reward, discriminator_loss
 from agents.optimal_transport import EPSILON, NUM_ITERATIONS, best_transport_rewards
 from worldmodels.losses import per_step_evidence
+from worldmodels.registry import Registry
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.world_model import WorldModel
@@ -31,15 +32,15 @@ from worldmodels.world_model import WorldModel
 
 @dataclasses.dataclass(frozen=True)
 class RewardInputs:
-    """What a reward may be made of.
+    """Data and models that a reward may use.
 
     Attributes:
       demonstrations: whole episodes, [K, M]; short ones are padded with their last record.
-      demonstration_weights: [K, M] 1 / length within an episode, 0 in its padding.
+      demonstration_weights: [K, M] float32, 1 / length within an episode, 0 in its padding.
       embed_size: E, of the world model's embedding.
       likelihood_model: action-free world model of the demonstrations, or None.
-      sizes: {sensor: d, or (y, x) of images} of what the episodes that are scored have.
-      likelihood_sizes: the same of what the likelihood model reads and predicts.
+      sizes: {sensor: d, or (y, x) of images} of the episodes that are scored.
+      likelihood_sizes: {sensor: d, or (y, x)} that the likelihood model reads and predicts.
     """
 
     demonstrations: SequenceBatch
@@ -51,37 +52,38 @@ class RewardInputs:
 
 
 class SurrogateReward:
-    """What every reward has.
+    """The interface of a reward; the constructor takes `RewardInputs`, and options as keywords.
 
     Attributes:
-      head: name of the decoder that learns it, and of the record that keeps it beside the sensors.
+      head: name of the decoder that learns it, and of the record that keeps it with the sensors.
       stored: True: `score` computes it once, when an episode ends, and it is kept with the episode; pretraining data
-        have none, and are masked. False: `relabel` computes it anew for the whole batch of every model update.
-      sensors: what `score` looks at beside the sensors that the world model reads.
+        have none and are masked. False: `relabel` computes it anew for the whole batch of every model update.
+      sensors: sensors that `score` reads and the world model does not.
     """
 
     head: str
     stored: bool = True
     sensors: tuple[str, ...] = ()
 
-    @classmethod
-    def create(cls, inputs: RewardInputs, **options) -> SurrogateReward:
-        """The reward for a run."""
-        raise NotImplementedError
+    def __init__(self, inputs: RewardInputs):
+        del inputs
 
     def initial_state(self, key: Array):
-        """What the reward remembers or learns; a pytree, part of the checkpoint."""
+        """Returns what the reward remembers or learns; a pytree, part of the checkpoint."""
         del key
         return ()
 
     def score(self, state, model: WorldModel, episode: SequenceBatch) -> tuple[Array, object]:
-        """Rewards [T] of a whole episode, [1, T], and the next state."""
+        """Returns the rewards [T] of a whole episode, [1, T], and the next state."""
         raise NotImplementedError
 
     def relabel(
         self, state, model: WorldModel, batch: SequenceBatch, demonstration: SequenceBatch
     ) -> tuple[object, SequenceBatch, Metrics]:
-        """The batch with its rewards, before it trains the model; inside jit. Stored rewards leave it as it is."""
+        """Returns the next state, the batch with its rewards before it trains the model, and metrics; inside jit.
+
+        Stored rewards leave the batch as it is.
+        """
         del model, demonstration
         return state, batch, {}
 
@@ -90,16 +92,15 @@ class SurrogateReward:
 
 
 def symlog(x: Array) -> Array:
-    """sign(x) log(1 + |x|)."""
+    """Returns sign(x) log(1 + |x|)."""
     return jnp.sign(x) * jnp.log1p(jnp.abs(x))
 
 
 def viper_reward(likelihood_model: WorldModel, batch: SequenceBatch, *, use_symlog: bool = True) -> Array:
-    """[B, T] symlog(log p(o_t | s_t) - KL_t) along the deterministic posterior; 0 at the first record of an episode.
+    """Returns symlog(log p(o_t | s_t) - KL_t), [B, T] nats, along the deterministic posterior (AIME-v2).
 
-    The first frame warms the state up; nothing was done to earn it (AIME-v2). o_t are the sensors and, as published,
-    whether the episode has terminated. The true reward is no part of it, even if the likelihood model predicts it:
-    imitation is not told.
+    It is 0 at the first record of an episode, which no action has earned. o_t are the sensors and, as published,
+    whether the episode has terminated. The true reward has no part in it, even if the likelihood model predicts it.
     """
     evidence = per_step_evidence(likelihood_model, batch.replace(reward=None))
     reward = symlog(evidence) if use_symlog else evidence
@@ -107,48 +108,56 @@ def viper_reward(likelihood_model: WorldModel, batch: SequenceBatch, *, use_syml
 
 
 class Viper(SurrogateReward):
-    """Likelihood under an action-free world model of the demonstrations, which stays as it is."""
+    """Likelihood under an action-free world model of the demonstrations, which does not change.
+
+    Args:
+      use_symlog: False takes the likelihood itself.
+
+    Raises:
+      ValueError: no likelihood model, or one with actions, or of sensors that the episodes do not have.
+    """
 
     head = "viper_reward"
 
-    def __init__(self, likelihood_model: WorldModel, sensors: Sequence[str] = (), *, use_symlog: bool = True):
-        self._model, self.sensors = likelihood_model, tuple(sensors)
+    def __init__(self, inputs: RewardInputs, *, use_symlog: bool = True):
+        self.sensors = scored_sensors(inputs)
+        self._model = inputs.likelihood_model
         self._reward = jax.jit(lambda model, batch: viper_reward(model, batch, use_symlog=use_symlog)[0])
-
-    @classmethod
-    def create(cls, inputs: RewardInputs, **options) -> Viper:
-        """Needs a likelihood model of the sensors that the episodes have; one that is not there would not be scored."""
-        model = inputs.likelihood_model
-        if model is None:
-            raise ValueError(
-                "The reward 'viper' needs a model of the demonstrations: pretrain one with "
-                "experiments/configs/pretrain.py:viper and pass --config.reward.model=DIR."
-            )
-        if model.action_size:
-            raise ValueError(
-                f"The reward model takes actions of size {model.action_size}, but demonstrations have none; "
-                "pretrain it with action_free=True."
-            )
-        used = [name for name in dict.fromkeys((*model.inputs, *model.targets)) if name != TrueReward.head]
-        known = {name: inputs.likelihood_sizes[name] for name in used if name in inputs.likelihood_sizes}
-        missing = [name for name in known if name not in inputs.sizes]
-        if missing:
-            raise ValueError(
-                f"The reward model knows {', '.join(missing)}, which this run does not have; it has "
-                f"{', '.join(sorted(inputs.sizes))}. Train it in the set-up of this run."
-            )
-        for name, size in known.items():
-            if not np.array_equal(size, inputs.sizes[name]):
-                raise ValueError(
-                    f"The reward model was built for {name} of size {_size(size)}, this run has "
-                    f"{_size(inputs.sizes[name])}. Train it on the demonstrations of this run."
-                )
-        return cls(model, tuple(known), **options)
 
     def score(self, state, model, episode):
         """See `viper_reward`; does not depend on the world model."""
         del model
         return self._reward(self._model, episode), state
+
+
+def scored_sensors(inputs: RewardInputs) -> tuple[str, ...]:
+    """Returns the sensors that the likelihood model scores; raises a ValueError if the episodes lack one."""
+    model = inputs.likelihood_model
+    if model is None:
+        raise ValueError(
+            "The reward 'viper' needs a model of the demonstrations: pretrain one with "
+            "experiments/configs/pretrain.py:viper and pass --config.reward.model=DIR."
+        )
+    if model.action_size:
+        raise ValueError(
+            f"The reward model takes actions of size {model.action_size}, but demonstrations have none; "
+            "pretrain it with action_free=True."
+        )
+    used = [name for name in dict.fromkeys((*model.inputs, *model.targets)) if name != TrueReward.head]
+    known = {name: inputs.likelihood_sizes[name] for name in used if name in inputs.likelihood_sizes}
+    missing = [name for name in known if name not in inputs.sizes]
+    if missing:
+        raise ValueError(
+            f"The reward model knows {', '.join(missing)}, which this run does not have; it has "
+            f"{', '.join(sorted(inputs.sizes))}. Train it in the set-up of this run."
+        )
+    for name, size in known.items():
+        if not np.array_equal(size, inputs.sizes[name]):
+            raise ValueError(
+                f"The reward model was built for {name} of size {_size(size)}, this run has "
+                f"{_size(inputs.sizes[name])}. Train it on the demonstrations of this run."
+            )
+    return tuple(known)
 
 
 def _size(size: int | Sequence[int]) -> str:
@@ -160,19 +169,23 @@ def _size(size: int | Sequence[int]) -> str:
 
 @struct.dataclass
 class TransportState:
-    """[] factor of the rewards; 0 until the first episode has set it."""
+    """State of `OptimalTransport`.
+
+    Attributes:
+      scale: [] float32, factor of the rewards; 0 until the first episode has set it.
+    """
 
     scale: Array
 
 
 class OptimalTransport(SurrogateReward):
-    """Minus the cost of moving each frame to the demonstration that the whole episode is closest to.
+    """Minus the cost of moving each frame to the demonstration that the whole episode is closest to (AIME-NoB).
 
-    Cosine costs between the world model's embeddings as they are when the episode ends.
+    Costs are cosine distances between the world model's embeddings at the end of the episode.
 
     Args:
-      mean_reward: the first episode sets the scale so that |mean reward| is this.
-      num_components: embeddings are projected to so many principal components of the demonstrations'; None: not.
+      mean_reward: |mean reward| of the first episode, which sets the scale.
+      num_components: of the demonstrations' principal components, to which embeddings are projected; None: all of E.
       epsilon, num_iterations: of Sinkhorn.
     """
 
@@ -202,13 +215,8 @@ class OptimalTransport(SurrogateReward):
 
         self._score = jax.jit(score)
 
-    @classmethod
-    def create(cls, inputs: RewardInputs, **options) -> OptimalTransport:
-        """Keeps the demonstrations."""
-        return cls(inputs, **options)
-
     def initial_state(self, key):
-        """No scale yet."""
+        """Returns a state without a scale."""
         del key
         return TransportState(jnp.zeros(()))
 
@@ -219,7 +227,7 @@ class OptimalTransport(SurrogateReward):
 
 
 def principal_components(own: Array, shown: Array, number: int) -> tuple[Array, Array]:
-    """[T, E] and [K, M, E] projected to the first principal components of the latter."""
+    """Projects [T, E] and [K, M, E] to the first principal components of the latter, [T, number], [K, M, number]."""
     flat = shown.reshape(-1, shown.shape[-1])
     mean = flat.mean(axis=0)
     _, _, directions = jnp.linalg.svd(flat - jnp.broadcast_to(mean, flat.shape), full_matrices=False)
@@ -236,11 +244,10 @@ def principal_components(own: Array, shown: Array, number: int) -> tuple[Array, 
 class Adversarial(SurrogateReward):
     """Logit of a discriminator between embeddings of demonstrations and of the model's batches.
 
-    One discriminator update before every model update; then the whole batch, pretraining data included, is rewarded
-    by the discriminator as it is now. The embeddings are stopped: the discriminator does not shape the model.
+    The discriminator is updated before every model update and then rewards the whole batch, pretraining data included.
+    It reads stopped embeddings, so that it does not shape the model.
 
     Args:
-      embed_size: E.
       hidden_size, hidden_layers: of the discriminator.
       learning_rate, grad_clip: of its Adam.
       penalty_scale: weight of the gradient penalty.
@@ -251,7 +258,7 @@ class Adversarial(SurrogateReward):
 
     def __init__(
         self,
-        embed_size: int,
+        inputs: RewardInputs,
         *,
         hidden_size: int = 1024,
         hidden_layers: int = 3,
@@ -259,7 +266,7 @@ class Adversarial(SurrogateReward):
         grad_clip: float = 100.0,
         penalty_scale: float = 10.0,
     ):
-        self._sizes = dict(in_size=embed_size, hidden_size=hidden_size, hidden_layers=hidden_layers)
+        self._sizes = dict(in_size=inputs.embed_size, hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
 
         def loss(discriminator, demonstrated, own, key):
@@ -267,18 +274,13 @@ class Adversarial(SurrogateReward):
 
         self._update = make_update(loss, self._optimizer)
 
-    @classmethod
-    def create(cls, inputs: RewardInputs, **options) -> Adversarial:
-        """For the embeddings of the run's world model."""
-        return cls(inputs.embed_size, **options)
-
     def initial_state(self, key):
-        """TrainState of a fresh discriminator."""
+        """Returns the TrainState of a fresh discriminator."""
         init_key, key = jax.random.split(key)
         return TrainState.create(Discriminator(**self._sizes, rngs=nnx.Rngs(init_key)), self._optimizer, key)
 
     def score(self, state, model, episode):
-        """What the discriminator says now, for reports."""
+        """Returns the present discriminator's rewards, for reports."""
         return adversarial_reward(state.model(model.encode(episode.observation)[0])), state
 
     def relabel(self, state, model, batch, demonstration):
@@ -293,37 +295,18 @@ class Adversarial(SurrogateReward):
 
 
 class TrueReward(SurrogateReward):
-    """The environment's reward, recorded anyway: what imitation could reach if it were told."""
+    """The environment's reward: the oracle, what imitation could reach if it knew it."""
 
     head = "reward"
 
-    @classmethod
-    def create(cls, inputs: RewardInputs, **options) -> TrueReward:
-        """Needs nothing."""
-        del inputs
-        return cls(**options)
-
     def score(self, state, model, episode):
-        """The recorded reward."""
+        """Returns the recorded reward."""
         del model
         return episode.reward[0], state
 
 
-REWARDS: Mapping[str, type[SurrogateReward]] = {
-    "viper": Viper,
-    "ot": OptimalTransport,
-    "ail": Adversarial,
-    "true": TrueReward,
-}
-
-
-def reward_class(name: str) -> type[SurrogateReward]:
-    """The class registered as `name`; raises a ValueError that lists the known ones."""
-    if name not in REWARDS:
-        raise ValueError(f"Unknown surrogate reward {name!r}. Known: {', '.join(REWARDS)}, none.")
-    return REWARDS[name]
-
-
-def make_reward(name: str, inputs: RewardInputs, **options) -> SurrogateReward:
-    """The reward registered as `name`."""
-    return reward_class(name).create(inputs, **options)
+REWARDS = Registry(
+    "surrogate reward",
+    {"viper": Viper, "ot": OptimalTransport, "ail": Adversarial, "true": TrueReward},
+    base=SurrogateReward,
+)

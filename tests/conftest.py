@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MUJOCO_GL", "disable")  # tests that render choose a backend themselves
@@ -18,6 +19,8 @@ os.environ.setdefault(
 
 import jax  # noqa: E402  (it reads the environment)
 import pytest  # noqa: E402
+
+from worldmodels import registry  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -39,3 +42,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             path.parent for path in metafunc.config.getoption("--golden-dir").glob("*/expected.npz")
         )
         metafunc.parametrize("golden_case", folders, ids=[folder.name for folder in folders])
+
+
+@pytest.fixture
+def own_code(tmp_path, monkeypatch):
+    """(name of a module, its code) -> a module of the user's own that can be imported, and has not been yet."""
+    monkeypatch.setattr(registry, "_loaded", {})
+    monkeypatch.syspath_prepend(str(tmp_path / "own"))
+    written = []
+
+    def write(module: str, code: str) -> None:
+        path = tmp_path.joinpath("own", *module.split(".")).with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+        written.append(module.partition(".")[0])
+
+    yield write
+    for loaded in [name for name in sys.modules if name.partition(".")[0] in written]:
+        del sys.modules[loaded]

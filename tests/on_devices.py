@@ -20,7 +20,7 @@ from agents.policies import TanhGaussianPolicy
 from aime.offline import make_imitation_update
 from aime.online import OnlineSettings, create_online, make_online_update
 from aime.regularizer import draw_model_batch
-from aime.rewards import RewardInputs, make_reward
+from aime.rewards import REWARDS, RewardInputs
 from experiments.methods.online_learner import OnlineData
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode
@@ -109,7 +109,7 @@ def aime_v2(num_seeds: int):
     """The same of online learning: half of the model's batch comes from a replay, and the reward is adversarial."""
     model = make_model(targets=("position", "velocity", "ail_reward"), idm_mode="none")
     inputs = RewardInputs(make_batch(2, 5, actions=False), jnp.full((2, 5), 0.2), model.encoder.out_size)
-    reward = make_reward("ail", inputs, hidden_size=8, hidden_layers=1)
+    reward = REWARDS.make(inputs, name="ail", hidden_size=8, hidden_layers=1)
     networks = value_networks([reward.head], model.feature_size, jax.random.key(1), **NET)
     policy = policy_for(model, jax.random.key(2))
     state = create_online(model, policy, networks, reward, OPTIMIZERS, jax.random.key(0))

@@ -3,7 +3,6 @@
 import importlib
 import pathlib
 import re
-import sys
 
 import numpy as np
 import pytest
@@ -23,17 +22,12 @@ def python_blocks(page: str) -> list[str]:
 
 
 @pytest.fixture
-def module(tmp_path, monkeypatch):
+def module(own_code):
     """The page's environment as the file that its first line names."""
     (code,) = python_blocks("environment")
-    name = code.splitlines()[0].removeprefix("# ")
-    path = tmp_path / "code" / name
-    path.parent.mkdir(parents=True)
-    path.write_text(code)
-    monkeypatch.syspath_prepend(str(tmp_path / "code"))
-    yield "my.module"
-    for loaded in [loaded for loaded in sys.modules if loaded.partition(".")[0] == "my"]:
-        del sys.modules[loaded]
+    own_code("my.module", code)
+    assert code.startswith("# my/module.py\n")
+    return "my.module"
 
 
 def commands(page: str) -> list[str]:

@@ -13,6 +13,7 @@ from flax import nnx
 
 from worldmodels.distributions import Bernoulli, Distribution, normal
 from worldmodels.nets import MLP, ResidualBlock, conv_transpose, instance_norm, linear, num_stages
+from worldmodels.registry import Registry
 from worldmodels.structures import Array
 
 MIN_STD = 1e-6
@@ -212,20 +213,15 @@ class ResNetDecoder(ImageDecoder):
         return self._distribution(x, features)
 
 
-DECODERS = {
-    "dmlp": FixedStdDecoder,
-    "smlp": LearnedStdDecoder,
-    "ssmlp": GlobalStdDecoder,
-    "binary": BinaryDecoder,
-    "cnn_ha": CNNDecoder,
-    "dreamer_resnet": ResNetDecoder,
-}
-
-
-def make_decoder(
-    in_size: int, out_size: int | tuple[int, int], *, name: str, rngs: nnx.Rngs, **options
-) -> nnx.Module:
-    """The decoder registered as `name`: features [..., in_size] -> distribution over [..., out_size]."""
-    if name not in DECODERS:
-        raise ValueError(f"Unknown decoder {name!r}. Known: {', '.join(sorted(DECODERS))}.")
-    return DECODERS[name](in_size, out_size, rngs=rngs, **options)
+DECODERS = Registry(
+    "decoder",
+    {
+        "dmlp": FixedStdDecoder,
+        "smlp": LearnedStdDecoder,
+        "ssmlp": GlobalStdDecoder,
+        "binary": BinaryDecoder,
+        "cnn_ha": CNNDecoder,
+        "dreamer_resnet": ResNetDecoder,
+    },
+    base=nnx.Module,
+)

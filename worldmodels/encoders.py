@@ -1,6 +1,6 @@
 """From observations to embeddings.
 
-Vector encoders are registered in `VECTOR_ENCODERS`, image encoders in `IMAGE_ENCODERS`.
+An encoder is a module with `out_size`, in `VECTOR_ENCODERS` or `IMAGE_ENCODERS`; one of your own is `my.module:Name`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels.nets import MLP, InstanceNorm, ResidualBlock, conv, num_stages
+from worldmodels.registry import Registry
 from worldmodels.structures import Array
 
 
@@ -67,14 +68,7 @@ class MLPEncoder(nnx.Module):
         return self.net(x)
 
 
-VECTOR_ENCODERS = {"identity": Identity, "mlp": MLPEncoder}
-
-
-def make_vector_encoder(in_size: int, *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
-    """The encoder registered as `name`."""
-    if name not in VECTOR_ENCODERS:
-        raise ValueError(f"Unknown vector encoder {name!r}. Known: {', '.join(sorted(VECTOR_ENCODERS))}.")
-    return VECTOR_ENCODERS[name](in_size, rngs=rngs, **options)
+VECTOR_ENCODERS = Registry("vector encoder", {"identity": Identity, "mlp": MLPEncoder}, base=nnx.Module)
 
 
 class CNNEncoder(nnx.Module):
@@ -139,14 +133,9 @@ class ResNetEncoder(nnx.Module):
         return channel_first_rows(x).reshape(*image.shape[:-3], self.out_size)
 
 
-IMAGE_ENCODERS = {"cnn_ha": CNNEncoder, "dreamer_resnet": ResNetEncoder}
-
-
-def make_image_encoder(size: tuple[int, int], *, name: str, rngs: nnx.Rngs, **options) -> nnx.Module:
-    """The image encoder registered as `name`."""
-    if name not in IMAGE_ENCODERS:
-        raise ValueError(f"Unknown image encoder {name!r}. Known: {', '.join(sorted(IMAGE_ENCODERS))}.")
-    return IMAGE_ENCODERS[name](size, rngs=rngs, **options)
+IMAGE_ENCODERS = Registry(
+    "image encoder", {"cnn_ha": CNNEncoder, "dreamer_resnet": ResNetEncoder}, base=nnx.Module
+)
 
 
 def scaled_image(image: Array) -> Array:
@@ -241,13 +230,13 @@ class ObservationEncoder(nnx.Module):
         joint = options.pop("joint", options.get("name") != "identity")
         self.vector_names, self.image_names = tuple(vectors), tuple(images)
         self.images = nnx.Dict(
-            {name: make_image_encoder(images[name], rngs=rngs, **(image_encoder or {})) for name in images}
+            {name: IMAGE_ENCODERS.make(images[name], rngs=rngs, **(image_encoder or {})) for name in images}
         )
         self.vector = (
-            make_vector_encoder(sum(vectors.values()), rngs=rngs, **options) if vectors and joint else None
+            VECTOR_ENCODERS.make(sum(vectors.values()), rngs=rngs, **options) if vectors and joint else None
         )
         self.vectors = nnx.Dict(
-            {} if joint else {n: make_vector_encoder(vectors[n], rngs=rngs, **options) for n in vectors}
+            {} if joint else {n: VECTOR_ENCODERS.make(vectors[n], rngs=rngs, **options) for n in vectors}
         )
         self.order = (*images, *vectors) if joint else tuple(sizes)
         parts = [*self.images.values(), *self.vectors.values(), *([self.vector] if self.vector else [])]

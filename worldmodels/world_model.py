@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.decoders import make_decoder
+from worldmodels.decoders import DECODERS
 from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
 from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
@@ -262,7 +262,7 @@ def make_heads(
     options = {n: image if n in images else binary if n == "is_terminal" else vector for n in names}
     options |= {name: special[name] for name in names if name in (special or {})}
     return nnx.Dict(
-        {name: make_decoder(in_size, sizes.get(name, 1), rngs=rngs, **options[name]) for name in names}
+        {name: DECODERS.make(in_size, sizes.get(name, 1), rngs=rngs, **options[name]) for name in names}
     )
 
 

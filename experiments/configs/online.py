@@ -71,12 +71,13 @@ def _method(config):
         label=False,  # True: pretraining data get a surrogate reward too, once, instead of being masked
     )
     config.reward = dict(
-        name="viper",  # viper, ail, ot, true (an oracle), none
+        name="viper",  # viper, ail, ot, true (an oracle), none, or my.module:Reward
         model="",  # viper: --workdir of `pretrain` with a preset viper
         head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
         viper=dict(use_symlog=True),
         ot=dict(mean_reward=4.0, num_components=placeholder(int), epsilon=0.01, num_iterations=100),
         ail=dict(hidden_size=1024, hidden_layers=3, learning_rate=1e-4, grad_clip=100.0, penalty_scale=10.0),
+        options=dict(),  # of a reward of your own
     )
     config.intrinsic_reward = "none"  # sought beside the surrogate one: disagreement
     config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it

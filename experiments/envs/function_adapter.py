@@ -1,12 +1,11 @@
 """A user's own function as an environment: `make("my.module:make_env")`."""
 
-import importlib
 import inspect
-from collections.abc import Callable
 from typing import Any
 
 from experiments.envs.gymnasium_adapter import GymnasiumEnvironment
 from experiments.envs.interface import Environment
+from worldmodels.registry import find
 
 # Options that the adapter can provide itself for a gymnasium.Env.
 _ADAPTED = ("seed", "render_size", "action_repeat", "episode_length")
@@ -19,7 +18,7 @@ def make(name: str, **options: Any) -> Environment:
     `registry.make` that it has parameters for; of a `gymnasium.Env` the adapter provides the seed, images,
     action repeat and episode length itself.
     """
-    function = _find(name)
+    function = find(name)
     parameters = inspect.signature(function).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     taken = {key: value for key, value in options.items() if takes_all or key in parameters}
@@ -36,19 +35,3 @@ def make(name: str, **options: Any) -> Environment:
             f"Environment {name!r} does not take {', '.join(refused)}; add parameters of these names."
         )
     return environment
-
-
-def _find(name: str) -> Callable[..., Any]:
-    """Imports "my.module:make_env"; raises ValueError if it is not there."""
-    module_name, _, function_name = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module_name), function_name)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise  # an import inside the module
-        raise ValueError(
-            f"Environment {name!r}: there is no module {error.name!r}; names are 'my.module:make_env', and "
-            "the module must be importable from here."
-        ) from error
-    except AttributeError as error:
-        raise ValueError(f"Environment {name!r}: module {module_name!r} has no {function_name!r}.") from error

@@ -73,6 +73,7 @@ class GymnasiumEnvironment:
         self._environment = environment
         self._seed: int | None = checked_seed(seed)
         self._seeded = True
+        self.sensors = getattr(environment.unwrapped, "sensors", ())
         self.action_repeat = 1 if action_repeat is None else checked_positive("action_repeat", action_repeat)
         self._length = None if episode_length is None else checked_positive("episode_length", episode_length)
         self._image_size = image_size(render_size)

@@ -1,10 +1,10 @@
 """Environments by name: `make("walker-walk")`."""
 
-import importlib
 from typing import Any
 
 from experiments.envs import dmc_tasks, metaworld_tasks
 from experiments.envs.interface import Environment
+from worldmodels.registry import find, is_loaded
 
 _DMC = "experiments.envs.dmc:make"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
@@ -48,13 +48,13 @@ def entry_point(name: str) -> str:
 
 
 def imports_code(name: str) -> bool:
-    """Whether the name itself says which module is imported, as "my.module:make_env" does.
+    """Returns whether the name itself says which module is imported, as "my.module:make_env" does.
 
-    Users may give such names, files of data may not: reading data must run no code that they choose. "gymnasium:Id"
-    only finds what installed packages have registered, but "gymnasium:module:Id" imports a module.
+    Users may give such names; files of data may not, unless the user has named the same one before (--import).
+    "gymnasium:Id" only finds what installed packages have registered, but "gymnasium:module:Id" imports a module.
     """
     prefix, colon, rest = name.partition(":")
-    return bool(colon) and (prefix not in _ADAPTERS or ":" in rest)
+    return bool(colon) and (prefix not in _ADAPTERS or ":" in rest) and not is_loaded(name)
 
 
 def make(
@@ -83,9 +83,7 @@ def make(
     """
     if reward_version not in ("v1", "v2"):
         raise ValueError(f"Unknown reward_version {reward_version!r}. Known: v1, v2.")
-    module_name, _, function_name = entry_point(name).partition(":")
-    factory = getattr(importlib.import_module(module_name), function_name)
-    return factory(
+    return find(entry_point(name))(
         name,
         seed=seed,
         render_size=render_size,

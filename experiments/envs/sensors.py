@@ -4,10 +4,9 @@ Names, order of derivative and type are those of the published configurations; s
 """
 
 import dataclasses
-from collections.abc import Mapping
 
 from experiments.envs import registry
-from experiments.envs.interface import ArraySpec
+from experiments.envs.interface import Environment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,15 +87,14 @@ ABSENT_SENSORS: dict[str, tuple[str, ...]] = {"fish-upright": ("target",)}
 def sensor_layout(env_name: str) -> list[Sensor]:
     """Returns the sensors of an environment: tabular of first order, of second order, then the image.
 
-    For names outside the tables (`gymnasium:Id`, `my.module:make_env`) the environment is made once and
-    its specs decide: vectors are tabular of second order (they may hold velocities), images visual.
+    For names outside the tables (`gymnasium:Id`, `my.module:make_env`) the environment is made once; see `layout_of`.
     """
     registry.entry_point(env_name)  # raises for unknown names
     domain = env_name.split("-", 1)[0]
     if ":" in env_name or domain not in LAYOUTS:
         environment = registry.make(env_name)
         try:
-            return layout_from_specs(environment.observation_spec)
+            return layout_of(environment)
         finally:
             environment.close()
     absent = ABSENT_SENSORS.get(env_name, ())
@@ -105,15 +103,24 @@ def sensor_layout(env_name: str) -> list[Sensor]:
     return sorted(tabular, key=lambda sensor: sensor.order) + [IMAGE]
 
 
-def layout_from_specs(observation_spec: Mapping[str, ArraySpec]) -> list[Sensor]:
-    """Returns a layout for an environment of which only the specs are known."""
-    layout = []
-    for name, spec in observation_spec.items():
-        if len(spec.shape) == 3:
-            layout.append(Sensor(name, "visual", "first", "external"))
-        else:
-            layout.append(Sensor(name, "tabular", "second"))
-    return layout
+def layout_of(environment: Environment) -> list[Sensor]:
+    """Returns the layout of an environment: its own `sensors`, and of those that it does not list what the specs allow.
+
+    These are visual if they are images, and tabular of second order if they are vectors, which may hold velocities.
+    """
+    layout = {
+        name: Sensor(name, "visual", "first", "external")
+        if len(spec.shape) == 3
+        else Sensor(name, "tabular", "second")
+        for name, spec in environment.observation_spec.items()
+    }
+    own = {sensor.name: sensor for sensor in getattr(environment, "sensors", ())}
+    if own.keys() - layout.keys():
+        raise ValueError(
+            f"{environment.name!r} lists the sensors {', '.join(own)}, its observation_spec has {', '.join(layout)}; "
+            "list those."
+        )
+    return list((layout | own).values())
 
 
 def observation_setup(env_name: str, setup: str) -> Setup:

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from agents import plan2explore
 from agents.dreamer import Optimizers, freeze
 from agents.imagination import value_networks
-from agents.plan2explore import REWARDS, rewards_of
 from aime.online import (
     OnlineSettings,
     OnlineState,
@@ -24,7 +24,7 @@ from aime.online import (
     rewards_sought,
 )
 from aime.regularizer import draw_model_batch, with_reward_mask
-from aime.rewards import RewardInputs, SurrogateReward, make_reward, reward_class
+from aime.rewards import REWARDS, RewardInputs, SurrogateReward
 from experiments.methods.online_checks import needs_online_data
 from experiments.models import world_models
 from experiments.models.world_models import ARCHITECTURE, CRITIC, POLICY
@@ -259,7 +259,7 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
     if name == "true":
         heads["reward"] = options
     elif name != "none":
-        head = reward_class(name).head
+        head = REWARDS.get(name).head
         arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
         heads[head] = options
     if config["intrinsic_reward"] == "disagreement":
@@ -289,19 +289,20 @@ def surrogate_reward(
     if name == "none":
         return None
     likelihood = {}
-    if name == "viper" and options["model"]:
+    if options["model"]:
         found = world_models.resolve(options["model"])
         likelihood["likelihood_model"] = world_models.one_seed(found.models, 0, found.num_seeds)
         likelihood["likelihood_sizes"] = found.architecture["sizes"]
     shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
     inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
-    return make_reward(name, inputs, **options.get(name, {}))
+    own = options.get("options") or {}
+    return REWARDS.make(inputs, name=name, **(options.get(name) or {}), **own)
 
 
 def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
     """The settings of the updates; the model's loss is that of its pretraining."""
     intrinsic = config["intrinsic_reward"]
-    known = ("none", *(name for name in REWARDS if name != "true"))
+    known = ("none", *(name for name in plan2explore.REWARDS if name != "true"))
     if intrinsic not in known:
         raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
     return OnlineSettings(
@@ -313,7 +314,7 @@ def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
         model_loss=model_loss,
         policy_loss=config["loss"] | {"nll_reweight": model_loss["nll_reweight"]},
         imagination=config["imagination"],
-        intrinsic={} if intrinsic == "none" else rewards_of(intrinsic),
+        intrinsic={} if intrinsic == "none" else plan2explore.rewards_of(intrinsic),
     )
 
 

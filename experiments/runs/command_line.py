@@ -8,8 +8,8 @@ A main is a module with `run(config, workdir, *, fresh=False) -> dict` and
     if __name__ == "__main__":
         main()
 
-which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--workdir=DIR`, `--fresh` and
-`--debug`. Notebooks and tests call `run` itself.
+which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--workdir=DIR`, `--fresh`,
+`--import=my.module:Name` and `--debug`. Notebooks and tests call `run` itself.
 """
 
 import difflib
@@ -29,6 +29,7 @@ from typing import Any
 from experiments.runs import processes
 from experiments.runs.directory import Interrupted
 from experiments.runs.startup import choose_convolution_kernels, set_compilation_cache
+from worldmodels import registry
 
 _PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
@@ -90,8 +91,11 @@ def launch(
                 "asyncio",
             ):  # what Orbax logs there of a full disk, our error says in a sentence
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+    imported = arguments.pop("import")
     set_up_process()
     try:
+        for name in imported:
+            registry.load(name)
         processes.join(**group)
         run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
@@ -138,7 +142,8 @@ def parse(
         if values[name].value is None:
             raise UsageError(f"--{name} is required. --help lists the flags.")
     _split_at_commas(values["config"].value, argv[1:])
-    return {name: values[name].value for name in ("config", "workdir", "fresh", "debug", *(flags or {}))}
+    names = ("config", "workdir", "fresh", "debug", "import", *(flags or {}))
+    return {name: values[name].value for name in names}
 
 
 def find_config(path: str) -> str:
@@ -214,6 +219,8 @@ def _define_flags(argv: Sequence[str], default_workdir: str | None, flags: Mappi
     absl_flags.DEFINE_bool("fresh", False, "Delete what an earlier run left there.", flag_values=values)
     absl_flags.DEFINE_bool("debug", False, "Show the tracebacks of all errors.", flag_values=values)
     absl_flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
+    text = "Parts of your own that models or data on disk name: my.module:Name, separated by commas."
+    absl_flags.DEFINE_list("import", [], text, flag_values=values)
     for name, text in flags.items():
         absl_flags.DEFINE_string(name, None, text, flag_values=values)
     return values

@@ -26,6 +26,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from worldmodels.files import write_atomically
+from worldmodels.registry import load_named
 
 # Config keys that may change when a run continues: they say how long, how loudly and where, not what. Of updates, those
 # of the run itself, not those of a stage or a classifier that others have been made with. The periods are
@@ -134,6 +135,7 @@ class RunDirectory:
         self.path = pathlib.Path(workdir).expanduser().absolute()
         self.shared = self.path
         self._config = plain_config(config or {})
+        load_named(self._config)  # the user's word; what the run then opens from disk imports nothing
         _check_counts(self._config)
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}

@@ -23,7 +23,7 @@ from aime.online import (
     make_policy_pretraining,
     policy_loss,
 )
-from aime.rewards import RewardInputs, make_reward
+from aime.rewards import REWARDS, RewardInputs
 from worldmodels.training import make_optimizer
 
 OPTIMIZERS = Optimizers(*(make_optimizer(1e-2, 100.0) for _ in range(3)))
@@ -59,7 +59,7 @@ def created(reward_name="ail"):
     if reward_name:
         shown = make_batch(2, 5, actions=False)
         inputs = RewardInputs(shown, jnp.full((2, 5), 0.2), model.encoder.out_size)
-        reward = make_reward(reward_name, inputs, hidden_size=8, hidden_layers=1)
+        reward = REWARDS.make(inputs, name=reward_name, hidden_size=8, hidden_layers=1)
         head = reward.head
     networks = value_networks([head], model.feature_size, jax.random.key(1), **NET) if head else {}
     state = create_online(model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))

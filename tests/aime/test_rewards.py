@@ -10,8 +10,8 @@ from models import SIZES, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
 from aime.rewards import (
+    REWARDS,
     RewardInputs,
-    make_reward,
     principal_components,
     symlog,
     viper_reward,
@@ -82,21 +82,21 @@ def test_viper_does_not_look_at_the_true_reward_even_if_its_model_predicts_it():
     earned = batch.replace(reward=batch.reward + 5.0)
     assert (evidence_of(told, batch) != evidence_of(told, earned)).all(), "its evidence does look"
     known = dataclasses.replace(inputs(told, told), likelihood_sizes=SIZES | {"reward": 1})
-    reward = make_reward("viper", known)
+    reward = REWARDS.make(known, name="viper")
     assert reward.sensors == ("position", "velocity")
     np.testing.assert_array_equal(reward.score((), None, batch)[0], reward.score((), None, earned)[0])
 
 
 def test_of_three_steps_each_transport_reward_scores_its_own_frame(model):
     shown = make_batch(1, 3, seed=1, actions=False)
-    reward = make_reward("ot", inputs(model, demonstrations=shown))
+    reward = REWARDS.make(inputs(model, demonstrations=shown), name="ot")
     off = changed_frame(shown, 1)  # like the demonstration but for one frame
     values, _ = reward.score(reward.initial_state(jax.random.key(0)), model, off)
     assert np.argmin(values) == 1
 
 
 def test_the_adversarial_reward_scores_its_own_frame(model):
-    reward = make_reward("ail", inputs(model), hidden_size=8, hidden_layers=1)
+    reward = REWARDS.make(inputs(model), name="ail", hidden_size=8, hidden_layers=1)
     state, batch = reward.initial_state(jax.random.key(0)), make_batch(2, 3)
     shown = make_batch(2, 3, seed=4, actions=False)
     step = jax.jit(
@@ -109,7 +109,7 @@ def test_the_adversarial_reward_scores_its_own_frame(model):
 
 def test_the_true_reward_is_the_recorded_one(model):
     batch = make_batch(1, 3).replace(reward=jnp.array([[0.0, 1.0, 2.0]]))
-    values, _ = make_reward("true", inputs(model)).score((), model, batch)
+    values, _ = REWARDS.make(inputs(model), name="true").score((), model, batch)
     np.testing.assert_array_equal(values, [0.0, 1.0, 2.0])
 
 
@@ -117,7 +117,7 @@ def test_the_true_reward_is_the_recorded_one(model):
 
 
 def test_the_first_episode_sets_the_scale_of_transport_and_later_ones_keep_it(model):
-    reward = make_reward("ot", inputs(model), mean_reward=4.0)
+    reward = REWARDS.make(inputs(model), name="ot", mean_reward=4.0)
     state = reward.initial_state(jax.random.key(0))
     first, state = reward.score(state, model, make_batch(1, 5, seed=7))
     np.testing.assert_allclose(np.abs(np.mean(first)), 4.0, rtol=1e-5)
@@ -127,7 +127,7 @@ def test_the_first_episode_sets_the_scale_of_transport_and_later_ones_keep_it(mo
 
 def test_transport_prefers_the_demonstration_that_is_nearest(model):
     shown = make_batch(3, 4, seed=2, actions=False)
-    reward = make_reward("ot", inputs(model, demonstrations=shown))
+    reward = REWARDS.make(inputs(model, demonstrations=shown), name="ot")
     state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
     same = jax.tree.map(lambda x: x[1:2], shown)
     own, _ = reward.score(state, model, same)
@@ -136,7 +136,7 @@ def test_transport_prefers_the_demonstration_that_is_nearest(model):
 
 
 def test_transport_may_look_at_principal_components(model):
-    reward = make_reward("ot", inputs(model), num_components=2)
+    reward = REWARDS.make(inputs(model), name="ot", num_components=2)
     values, _ = reward.score(reward.initial_state(jax.random.key(0)), model, make_batch(1, 5))
     assert np.isfinite(values).all()
 
@@ -149,7 +149,7 @@ def test_principal_components_keep_what_varies():
 
 
 def test_a_discriminator_learns_to_reward_what_is_demonstrated(model):
-    reward = make_reward("ail", inputs(model), hidden_size=16, hidden_layers=1, learning_rate=1e-2)
+    reward = REWARDS.make(inputs(model), name="ail", hidden_size=16, hidden_layers=1, learning_rate=1e-2)
     state, batch = reward.initial_state(jax.random.key(0)), make_batch(4, 3, seed=0)
     shown = make_batch(4, 3, seed=4, actions=False)
     shown = shown.replace(observation={name: value + 2.0 for name, value in shown.observation.items()})
@@ -167,24 +167,24 @@ def test_a_discriminator_learns_to_reward_what_is_demonstrated(model):
 
 def test_an_unknown_reward_lists_the_known_ones(model):
     with pytest.raises(ValueError, match="Unknown surrogate reward 'gail'. Known: viper, ot, ail, true"):
-        make_reward("gail", inputs(model))
+        REWARDS.make(inputs(model), name="gail")
 
 
 def test_viper_without_a_model_says_how_to_get_one(model):
     with pytest.raises(ValueError, match="pretrain.py:viper.*--config.reward.model=DIR"):
-        make_reward("viper", inputs(model))
+        REWARDS.make(inputs(model), name="viper")
 
 
 def test_a_reward_model_with_actions_is_refused(model):
     with pytest.raises(ValueError, match="takes actions of size 2.*action_free=True"):
-        make_reward("viper", inputs(model, make_model()))
+        REWARDS.make(inputs(model, make_model()), name="viper")
 
 
 def test_a_reward_model_of_other_sensors_is_refused(model, likelihood_model):
     shown = make_batch(2, 4, actions=False)
     shown = shown.replace(observation={"position": shown.observation["position"]})
     with pytest.raises(ValueError, match="knows velocity, which this run does not have; it has position"):
-        make_reward("viper", inputs(model, likelihood_model, shown))
+        REWARDS.make(inputs(model, likelihood_model, shown), name="viper")
 
 
 @pytest.mark.parametrize("roles", [{}, {"inputs": ("position",)}])
@@ -193,4 +193,4 @@ def test_a_reward_model_of_sensors_of_another_size_is_refused(model, roles):
     likelihood = make_model(action_size=0, idm_mode="none", **roles)
     run = dataclasses.replace(inputs(model, likelihood), sizes={"position": 3, "velocity": 1})
     with pytest.raises(ValueError, match="built for velocity of size 2, this run has 1"):
-        make_reward("viper", run)
+        REWARDS.make(run, name="viper")

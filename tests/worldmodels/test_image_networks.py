@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from worldmodels.decoders import make_decoder, nearest
-from worldmodels.encoders import make_image_encoder
+from worldmodels.decoders import DECODERS, nearest
+from worldmodels.encoders import IMAGE_ENCODERS
 from worldmodels.published import tensors as published_tensors
 
-NAMES = ("cnn_ha", "dreamer_resnet")
+NAMES = IMAGE_ENCODERS.names()
 
 
 def images(size, batch=(2,), seed=0):
@@ -20,11 +20,11 @@ def images(size, batch=(2,), seed=0):
 
 
 def encoder(name="dreamer_resnet", size=32, **options):
-    return make_image_encoder((size, size), name=name, rngs=nnx.Rngs(0), width=2, **options)
+    return IMAGE_ENCODERS.make((size, size), name=name, rngs=nnx.Rngs(0), width=2, **options)
 
 
 def decoder(name="dreamer_resnet", size=32, **options):
-    return make_decoder(5, (size, size), name=name, rngs=nnx.Rngs(0), width=2, **options)
+    return DECODERS.make(5, (size, size), name=name, rngs=nnx.Rngs(0), width=2, **options)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 import pytest
 
-from experiments.envs.sensors import SETUPS, Setup, observation_setup, sensor_layout
+from experiments.envs.fake import FakePointMass
+from experiments.envs.sensors import SETUPS, Sensor, Setup, observation_setup, sensor_layout
 
 WALKER = {
     "mdp": Setup(("orientations", "height", "velocity"), ("orientations", "height", "velocity")),
@@ -38,6 +39,18 @@ def test_a_target_is_a_sensor_of_the_task_that_has_one():
 
 def test_unknown_environments_are_described_by_their_specs():
     assert observation_setup("experiments.envs.fake:FakePointMass", "mdp").inputs == ("position", "velocity")
+
+
+def test_an_environment_of_ones_own_lists_its_sensors_itself(monkeypatch):
+    own = (Sensor("position", type="internal"), Sensor("velocity", order="second", type="internal"))
+    monkeypatch.setattr(FakePointMass, "sensors", own, raising=False)
+    assert sensor_layout("experiments.envs.fake:FakePointMass") == list(own)
+    assert observation_setup("experiments.envs.fake:FakePointMass", "lpomdp").inputs == ("position",)
+    monkeypatch.setattr(FakePointMass, "sensors", (Sensor("speed"),))
+    with pytest.raises(
+        ValueError, match="lists the sensors speed, its observation_spec has position, velocity"
+    ):
+        sensor_layout("experiments.envs.fake:FakePointMass")
 
 
 def test_an_unknown_set_up_lists_the_known_ones():

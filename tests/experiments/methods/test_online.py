@@ -13,7 +13,6 @@ import pytest
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
 
 from agents.imagination import value_networks
-from aime.rewards import REWARDS
 from experiments.analysis import evaluate, rewards
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
@@ -27,6 +26,7 @@ from experiments.models import world_models
 from experiments.models.loading import load_run
 from experiments.runs.directory import Interrupted, plain_config
 from experiments.runs.metrics import read_rows
+from worldmodels import registry
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
 
@@ -303,16 +303,21 @@ def test_disagreement_is_not_what_a_probe_of_the_surprise_says(paths):
 
 
 @pytest.mark.parametrize("head", ["nearest_reward", "likeness"])
-def test_a_reward_of_ones_own_is_the_class_of_the_documentation(paths, monkeypatch, head):
+def test_a_reward_of_ones_own_is_the_class_of_the_documentation(paths, own_code, head):
     """Scored, with its options, and sought, whatever its head is called."""
     code = re.findall(r"```python\n(.*?)```", REWARD_PAGE.read_text(), re.DOTALL)[-1]
-    names = {}
-    exec(code.replace('"nearest_reward"', repr(head)), names)
-    monkeypatch.setitem(REWARDS, "nearest", names["Nearest"])
+    own_code("my.module", code.replace('"nearest_reward"', repr(head)))
     shown = load_episodes(paths["demonstrations"])
-    config = plain_config(config_of(online_config, **{**paths, "embodiment": "", "reward__name": "nearest"}))
+    config = plain_config(
+        config_of(online_config, **{**paths, "embodiment": "", "reward__name": "my.module:Nearest"})
+    )
+    with pytest.raises(
+        ValueError, match="files do not choose which code runs"
+    ):  # as in the config of a run on disk
+        OnlineLearner(config, shown)
+    registry.load_named(config)
     single, double = (
-        OnlineLearner({**config, "reward": {**config["reward"], "nearest": dict(scale=scale)}}, shown)
+        OnlineLearner({**config, "reward": {**config["reward"], "options": dict(scale=scale)}}, shown)
         for scale in (1.0, 2.0)
     )
     own, other = shown[0], load_episodes(paths["embodiment"])[-1]

@@ -8,7 +8,7 @@ import yaml
 from flax import nnx
 from published_folders import H, config, linear, mlp, version_1_rssm, write
 
-from worldmodels.encoders import make_vector_encoder
+from worldmodels.encoders import VECTOR_ENCODERS
 from worldmodels.published import folder
 from worldmodels.published import tensors as published_tensors
 from worldmodels.published.architecture import is_version_1, vector_options
@@ -47,7 +47,7 @@ def test_an_option_that_we_do_not_know_is_named(tmp_path, path, value, sentence)
 
 def filled_encoder(options, in_size, tensors, **version):
     """Our encoder for published options, with the tensors of the published one."""
-    encoder = make_vector_encoder(in_size, rngs=nnx.Rngs(0), **vector_options(options, **version))
+    encoder = VECTOR_ENCODERS.make(in_size, rngs=nnx.Rngs(0), **vector_options(options, **version))
     names = published_tensors.mlp_names("", ("encoder", "net"), encoder.net)
     published_tensors.fill(
         nnx.Dict(encoder=encoder), tensors, {n[1:]: p for n, p in names.items()}, "reference"
@@ -94,7 +94,7 @@ def test_an_encoder_without_a_head_does_not_look_at_the_options_of_one():
     with pytest.raises(
         ValueError, match="out_size and output_activation are of the encoder's head; pass head"
     ):
-        make_vector_encoder(5, name="mlp", out_size=7, rngs=nnx.Rngs(0))
+        VECTOR_ENCODERS.make(5, name="mlp", out_size=7, rngs=nnx.Rngs(0))
 
 
 @pytest.mark.parametrize("option", ["out_features", "output_activation"])
