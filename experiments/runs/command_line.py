@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from experiments.runs import processes
+from experiments.runs import own_parts, processes
 from experiments.runs.directory import Interrupted
 from experiments.runs.startup import choose_convolution_kernels, set_compilation_cache
 from worldmodels import registry
@@ -126,6 +126,7 @@ def parse(
       UsageError: one sentence that says what is wrong and what is known.
     """
     argv = [argv[0], *_with_config_file(list(argv[1:]), default_config)]
+    argv, own = own_parts.split(argv, lambda: _config_of(argv))
     values = _define_flags(argv, default_workdir, flags or {})
     try:
         rest = values(argv)[1:]
@@ -142,6 +143,7 @@ def parse(
         if values[name].value is None:
             raise UsageError(f"--{name} is required. --help lists the flags.")
     _split_at_commas(values["config"].value, argv[1:])
+    own_parts.put_in(values["config"].value, own)
     names = ("config", "workdir", "fresh", "debug", "import", *(flags or {}))
     return {name: values[name].value for name in names}
 
@@ -248,6 +250,12 @@ def _split_at_commas(config: Any, arguments: Sequence[str]) -> None:
             config[key] = tuple(filter(None, names))
 
 
+def _config_of(argv: Sequence[str]) -> Any:
+    """Returns the config that a command line names, without its settings."""
+    file = next((argument for argument in argv if argument.startswith("--config=")), "")
+    return parse([argv[0], file, "--workdir="])["config"]
+
+
 def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:
     """What went wrong with the flags, in one sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
@@ -255,7 +263,7 @@ def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:
         return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
     file = next((a.partition("=")[2] for a in argv if a.startswith("--config=")), None)
     if file and isinstance(error, AttributeError | KeyError):
-        known = list(_config_keys(parse([argv[0], f"--config={file}", "--workdir="])["config"].to_dict()))
+        known = list(_config_keys(_config_of(argv).to_dict()))
         for argument in argv[1:]:
             match = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
             if match and match[1] not in known:

@@ -7,6 +7,7 @@ import pytest
 
 from experiments.runs import command_line as module
 from experiments.runs.command_line import UsageError, find_config, is_user_error, launch, parse
+from worldmodels import registry
 
 TOY = str(pathlib.Path(__file__).with_name("toy_config.py"))
 
@@ -109,6 +110,33 @@ def test_a_value_of_the_wrong_type_is_named():
 def test_names_may_be_listed_with_commas(text, names):
     config = parse(["main", f"--config.runs={text}"], "curves", "runs/x")["config"]
     assert config.runs == names and config.is_locked
+
+
+OWN_REWARD = (
+    "--config.reward.name=my.module:Reward",
+    "--config.reward.options.scale=2",
+    "--config.reward.model=DIR",
+)
+OWN_ENCODER = ("--config.world_model.encoder.name=my.module:Encoder", "--config.world_model.encoder.width=8")
+
+
+def test_a_part_of_ones_own_has_options_that_no_config_lists():
+    reward = parse(["main", *OWN_REWARD], "online", "runs/x")["config"].reward
+    assert (reward.name, reward.model, reward.options.scale) == ("my.module:Reward", "DIR", 2)
+    config = parse(["main", *OWN_ENCODER], "pretrain", "runs/x")["config"]
+    assert config.world_model.encoder.to_dict() == {"name": "my.module:Encoder", "width": 8}
+    assert config.is_locked and config.world_model.encoder.is_locked
+
+
+def test_options_of_the_projects_own_parts_are_checked():
+    message = error_of("--config=pretrain", "--config.world_model.encoder.width=8", "--workdir=x")
+    assert "no key 'world_model.encoder.width'" in message
+
+
+def test_what_files_name_is_imported_if_the_user_says_so(own_code):
+    own_code("my.module", "Name = 1")
+    arguments = (f"--config={TOY}", "--workdir=x", "--import=my.module:Name")
+    assert exit_code(run_and_record([]), *arguments) == 0 and registry.is_loaded("my.module:Name")
 
 
 def test_a_misspelt_flag_gets_a_suggestion():
