@@ -77,7 +77,7 @@ class OnlineRun:
         check_reward(config, self.learner.reward)
         self.analysis = ActionErrors.create(config, self.learner)
         self.episodes = 0
-        self._expert = expert_return(demonstrations)
+        self._expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         self._folder = directory / "episodes"
         self._checkpoints = Checkpoints(directory / "checkpoints")
         self._actors: dict[str, FilterActor] = {}

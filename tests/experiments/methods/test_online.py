@@ -107,6 +107,15 @@ def test_every_result_says_in_which_environment_it_was_obtained(finished):
         )
 
 
+def test_a_run_that_is_shown_few_demonstrations_is_compared_with_the_same_expert(folder, paths):
+    changes = {**paths, "embodiment": "", "reward__name": "ot", "policy_pretraining": 0, "num_episodes": 0}
+    result = online.run(config_of(online_config, prefill=1, num_demonstrations=1, **changes), folder / "few")
+    returns = [episode.return_ for episode in load_episodes(paths["demonstrations"])]
+    assert len(set(returns)) > 1
+    assert result["expert_return"] == np.mean(returns)
+    assert result["by_expert"] == [100 * result["return_mean"] / np.mean(returns)]
+
+
 def test_episodes_keep_their_surrogate_reward(finished):
     episodes = load_episodes(finished[0] / "episodes")
     assert [e.metadata["policy"] for e in episodes] == ["uniform"] + ["aime-v2"] * 4
