@@ -123,7 +123,9 @@ def evaluate(
 
     collect_episodes(vector_env, actor, num_episodes, record_physics=record_physics, on_episode=summarise)
     rows.sort(key=lambda row: row[:2])
-    return {name: [row[name] for *_, row in rows] for name in rows[0][-1]}
+    names = {name: None for *_, row in rows for name in row}
+    # An episode without `success` where others have it had none.
+    return {name: [row.get(name, 0.0) for *_, row in rows] for name in names}
 
 
 def episode_summary(episode: Episode) -> dict[str, float]:

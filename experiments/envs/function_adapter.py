@@ -1,6 +1,7 @@
 """A user's own function as an environment: `make("my.module:make_env")`."""
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.envs.gymnasium_adapter import GymnasiumEnvironment
@@ -9,6 +10,7 @@ from worldmodels.registry import find
 
 # Options that the adapter can provide itself for a gymnasium.Env.
 _ADAPTED = ("seed", "render_size", "action_repeat", "episode_length")
+_INTERFACE = ("observation_spec", "action_spec", "action_repeat", "reset", "step", "metadata")
 
 
 def make(name: str, **options: Any) -> Environment:
@@ -16,22 +18,47 @@ def make(name: str, **options: Any) -> Environment:
 
     The function returns an `interface.Environment` or a `gymnasium.Env`. It is given those options of
     `registry.make` that it has parameters for; of a `gymnasium.Env` the adapter provides the seed, images,
-    action repeat and episode length itself.
+    action repeat and episode length itself where the function does not name them.
+
+    Raises:
+      ValueError: it returns something else, or what was asked for is not there.
     """
     function = find(name)
     parameters = inspect.signature(function).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    taken = {key: value for key, value in options.items() if takes_all or key in parameters}
-    environment = function(**taken)
-    rest = {key: value for key, value in options.items() if key not in taken}
-    rest.pop("reward_version", None)
+    environment = function(**{key: value for key, value in options.items() if takes_all or key in parameters})
+    rest = {key: value for key, value in options.items() if key not in parameters}
     if hasattr(environment, "observation_space"):
-        adapted = {key: rest.pop(key) for key in _ADAPTED if key in rest}
-        environment = GymnasiumEnvironment(environment, name, **adapted)
-    rest.pop("seed", None)  # `reset(seed)` is how seeds are given
-    refused = [key for key, value in rest.items() if value is not None]
-    if refused:
+        adapted = {key: options.get(key) for key in _ADAPTED if options.get(key) is not None}
+        environment = GymnasiumEnvironment(
+            environment, name, repeats_itself="action_repeat" in parameters, **adapted
+        )
+        rest = {key: value for key, value in rest.items() if key not in _ADAPTED}
+    ignored = ("seed", "reward_version")  # seeds are given to `reset`
+    refused = [key for key, value in rest.items() if value is not None and key not in ignored]
+    if refused and not takes_all:
         raise ValueError(
             f"Environment {name!r} does not take {', '.join(refused)}; add parameters of these names."
         )
+    _check(environment, name, options)
     return environment
+
+
+def _check(environment: Any, name: str, options: dict[str, Any]) -> None:
+    """Raises ValueError unless the environment has our interface, the images and the repeat that were asked for."""
+    missing = [key for key in _INTERFACE if not hasattr(environment, key)]
+    if missing or not isinstance(environment.observation_spec, Mapping):
+        raise ValueError(
+            f"{name!r} returned {type(environment).__name__}, which is neither a gymnasium.Env nor has the interface "
+            f"of experiments.envs.interface.Environment (lacks {', '.join(missing) or 'a dict observation_spec'})."
+        )
+    if options.get("render_size") is not None and "image" not in environment.observation_spec:
+        raise ValueError(
+            f"{name!r} was asked for images and has no sensor `image`; leave image_size at None."
+        )
+    repeat = options.get("action_repeat")
+    if repeat not in (None, environment.action_repeat):
+        raise ValueError(
+            f"{name!r} was asked for action_repeat={repeat} and has {environment.action_repeat}; add a parameter of "
+            "this name, or leave it out."
+        )

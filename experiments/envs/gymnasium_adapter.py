@@ -1,7 +1,6 @@
 """Gymnasium environments behind the one interface: `make("gymnasium:Pendulum-v1")`."""
 
 import atexit
-import importlib.metadata
 import os
 import weakref
 from typing import Any
@@ -9,15 +8,11 @@ from typing import Any
 import numpy as np
 
 from experiments.envs import rendering
-from experiments.envs.interface import (
-    ArraySpec,
-    MissingPackageError,
-    Record,
-    checked_action,
-    checked_positive,
-    checked_seed,
-    image_size,
-)
+from experiments.envs.base import BaseEnvironment, Outcome
+from experiments.envs.interface import ArraySpec, MissingPackageError, Record
+from experiments.envs.spaces import ActionScale, sensors_of
+
+_SUCCESS = ("success", "is_success")  # names in `info`
 
 
 def make(
@@ -49,174 +44,156 @@ def make(
     return GymnasiumEnvironment(environment, name, render_size=render_size, **own)
 
 
-class GymnasiumEnvironment:
-    """A Gymnasium environment with a continuous action; see `interface.Environment`.
+class GymnasiumEnvironment(BaseEnvironment):
+    """A Gymnasium environment with continuous actions; see `interface.Environment`.
 
-    A vector observation becomes the sensor `state`, an image `image`, a dict of these its keys. Actions in
-    [-1, 1] are scaled to the bounds of the action space. `info["success"]` or `info["is_success"]`, if
-    present after the reset, becomes `success`.
+    Sensors are those of `spaces.sensors_of`; actions in [-1, 1] are scaled to the bounds of the action space.
+    `info["success"]` or `info["is_success"]` becomes `success`, from the first record on that has it.
+
+    Raises:
+      ValueError: it is not a single environment of Gymnasium's present interface, its spaces are not supported, or
+        images are asked for and it draws none.
     """
 
-    def __init__(
-        self,
-        environment: Any,
-        name: str,
-        *,
-        seed: int = 0,
-        render_size: int | tuple[int, int] | None = None,
-        action_repeat: int | None = None,
-        episode_length: int | None = None,
-    ):
-        """Wraps a `gymnasium.Env`."""
+    suite, packages = "gymnasium", ("gymnasium",)
+
+    def __init__(self, environment: Any, name: str, *, repeats_itself: bool = False, **options: Any):
+        """Wraps a `gymnasium.Env`.
+
+        Args:
+          environment: to be closed by this one.
+          repeats_itself: its own step repeats the action `action_repeat` times.
+          **options: see `base.BaseEnvironment`.
+        """
+        super().__init__(name, repeats_itself=repeats_itself, **options)
         self._close = weakref.finalize(self, _close, environment)
-        self.name = name
+        self._closes_at_exit = False
         self._environment = environment
-        self._seed: int | None = checked_seed(seed)
-        self._seeded = True
-        self.sensors = getattr(environment.unwrapped, "sensors", ())
-        self.action_repeat = 1 if action_repeat is None else checked_positive("action_repeat", action_repeat)
-        self._length = None if episode_length is None else checked_positive("episode_length", episode_length)
-        self._image_size = image_size(render_size)
-        self._low, self._high = _action_bounds(environment.action_space, name)
-        self.action_spec = ArraySpec(self._low.shape, "float32", -1.0, 1.0)
-        self.observation_spec = _observation_spec(environment.observation_space, name)
-        if self._image_size is not None:
-            self.observation_spec["image"] = ArraySpec((*self._image_size, 3), "uint8", 0, 255)
-        frames_per_second = environment.metadata.get("render_fps") or 20
+        self.sensors = getattr(getattr(environment, "unwrapped", environment), "sensors", ())
+        if hasattr(environment, "num_envs"):
+            raise ValueError(f"{name!r} gives several environments in one; make a single gymnasium.Env.")
+        self._actions = ActionScale.of(environment.action_space, name)
+        self.action_spec = ArraySpec(self._actions.low.shape, "float32", -1.0, 1.0)
+        self._parts = sensors_of(environment.observation_space, name)
+        self.observation_spec = {part.name: part.spec for part in self._parts}
+        self._check_images()
+        self.observation_spec = self._with_image(self.observation_spec)
+        frames_per_second = getattr(environment, "metadata", {}).get("render_fps") or 20
         self.control_seconds = self.action_repeat / float(frames_per_second)
-        self._steps, self._running, self._success_key = 0, False, None
-        self._close_at_exit = False
+        self._defines_success = False
+        self._observation: Any = None
 
-    def reset(self, seed: int | None = None) -> Record:
-        """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
-        if seed is not None:
-            self._seed, self._seeded = checked_seed(seed), True
-        elif not self._seeded:
-            self._seed = None
-        self._seeded = False
-        observation, info = self._environment.reset(seed=self._seed)
-        self._steps, self._running = 0, True
-        self._success_key = next((key for key in ("success", "is_success") if key in info), None)
-        record = self._sensors(observation)
-        record["pre_action"] = np.zeros(self.action_spec.shape, np.float32)
-        record.update(reward=0.0, is_first=True, is_last=False, is_terminal=False)
-        if self._success_key:
-            record["success"] = bool(info[self._success_key])
-        return record
+    @property
+    def draws(self) -> bool:
+        """True if the environment draws itself, or would if it were made with `render_size`."""
+        modes = getattr(self._environment, "metadata", {}).get("render_modes") or ()
+        return self._can_render or (self.name.startswith("gymnasium:") and "rgb_array" in modes)
 
-    def step(self, action: np.ndarray) -> Record:
-        """Applies an action [A] for `action_repeat` simulator steps, or until the episode ends."""
-        if not self._running:
-            raise ValueError(
-                f"The episode of {self.name!r} is over or has not begun; call reset() before step()."
-            )
-        action = np.clip(checked_action(action, self.action_spec, self.name), -1.0, 1.0)
-        scaled = self._low + (action + 1) / 2 * (self._high - self._low)
-        reward, terminated, truncated, success = 0.0, False, False, False
-        for _ in range(self.action_repeat):
-            observation, step_reward, terminated, truncated, info = self._environment.step(
-                scaled.astype(self._environment.action_space.dtype)
-            )
-            reward += float(step_reward)
-            success = success or bool(info.get(self._success_key, False))
-            if terminated or truncated:
-                break
-        self._steps += 1
-        is_last = bool(terminated or truncated or self._steps == self._length)
-        self._running = not is_last
-        record = self._sensors(observation)
-        record["pre_action"] = action
-        record.update(reward=reward, is_first=False, is_last=is_last, is_terminal=bool(terminated))
-        if self._success_key:
-            record["success"] = success
-        return record
+    @property
+    def _can_render(self) -> bool:
+        return getattr(self._environment, "render_mode", None) == "rgb_array"
 
     def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
         """Returns the environment's own picture, resized to uint8 [height, width, 3]."""
         del camera
-        if self._environment.render_mode != "rgb_array":
-            raise ValueError(f"{self.name!r} was made without images; pass render_size to make it with them.")
-        image = np.asarray(self._environment.render(), np.uint8)
-        if not self._close_at_exit:
-            self._close_at_exit = True
+        if not self._can_render:
+            raise ValueError(self._no_images())
+        image = self._environment.render()
+        if not self._closes_at_exit:
+            self._closes_at_exit = True
             atexit.register(self._close)  # registered after the driver's own, so called before it
-        return _resized(image, height, width)
-
-    def physics_state(self) -> None:
-        """Gymnasium has no common physics state."""
-
-    def set_physics_state(self, state: np.ndarray) -> None:
-        """Raises ValueError."""
-        raise ValueError(f"{self.name!r} has no physics state that could be set.")
-
-    def metadata(self) -> dict[str, Any]:
-        """Returns json-able facts about the environment and the present episode."""
-        return {
-            "environment": self.name,
-            "suite": "gymnasium",
-            "seed": self._seed,
-            "action_repeat": self.action_repeat,
-            **({} if self._length is None else {"episode_length": self._length}),
-            "control_seconds": self.control_seconds,
-            "versions": {"gymnasium": importlib.metadata.version("gymnasium")},
-        }
+        return _resized(_picture(image, self.name), height, width)
 
     def close(self) -> None:
         """Closes the wrapped environment."""
         self._close()
 
-    def _sensors(self, observation: Any) -> Record:
-        """The sensors of an observation: vectors float32 [d], images uint8."""
-        parts = observation if isinstance(observation, dict) else {"state": observation}
-        record: Record = {}
-        for key, value in parts.items():
-            array = np.asarray(value)
-            is_image = array.ndim == 3
-            record["image" if is_image and key == "state" else key] = (
-                np.array(array, np.uint8) if is_image else np.array(array, np.float32).reshape(-1)
+    def _check_images(self) -> None:
+        """Raises ValueError if images are asked for that the environment does not give."""
+        own = self.observation_spec.get("image")
+        if self._image_size is None:
+            return
+        if own is None and not self._can_render:
+            raise ValueError(self._no_images())
+        if own is not None and own.shape != (*self._image_size, 3):
+            raise ValueError(
+                f"{self.name!r} has an `image` of its own, {list(own.shape)}, and images of "
+                f"{list(self._image_size)} were asked for; leave image_size at None, or resize them with "
+                "gymnasium.wrappers.ResizeObservation."
             )
-        if self._image_size is not None:
-            record["image"] = self.render(*self._image_size)
-        return record
+
+    def _no_images(self) -> str:
+        modes = getattr(self._environment, "metadata", {}).get("render_modes") or ()
+        return (
+            f"{self.name!r} was made with render_mode={getattr(self._environment, 'render_mode', None)!r}, with which "
+            f"it draws no images (it knows: {', '.join(map(str, modes)) or 'none'}); make it with "
+            'render_mode="rgb_array", or leave image_size at None.'
+        )
+
+    def _begin(self, seed: int | None) -> bool | None:
+        result = self._environment.reset(seed=seed)
+        if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
+            raise ValueError(_older(self.name, "reset", "(observation, info)"))
+        self._observation, info = result
+        return self._success(info)
+
+    def _advance(self, action: np.ndarray) -> Outcome:
+        result = self._environment.step(self._actions.to_space(action))
+        if not (isinstance(result, tuple) and len(result) == 5 and isinstance(result[4], dict)):
+            raise ValueError(_older(self.name, "step", "(observation, reward, terminated, truncated, info)"))
+        self._observation, reward, terminated, truncated, info = result
+        reward = np.asarray(reward)
+        if reward.size != 1 or reward.dtype.kind not in "biuf" or not np.isfinite(reward).all():
+            raise ValueError(
+                f"The reward of {self._moment(self._steps + 1)} is {reward!r}, not a finite number."
+            )
+        return Outcome(reward.item(), self._success(info), bool(terminated), bool(truncated))
+
+    def _sensors(self) -> Record:
+        where = f"The observation of {self._moment(self._steps)}"
+        return {part.name: part.read(self._observation, where) for part in self._parts}
+
+    def _moment(self, step: int) -> str:
+        """Returns when something happened, for messages."""
+        seed = "" if self._seed is None else f" with seed {self._seed}"
+        return f"{self.name!r} at {f'step {step}' if step else 'the reset'} of the episode{seed}"
+
+    def _success(self, info: dict[str, Any]) -> bool | None:
+        """Returns whether `info` says that there is success; None as long as it has never said anything about it."""
+        said = [np.asarray(info[key]) for key in _SUCCESS if info.get(key) is not None]
+        self._defines_success |= bool(said)
+        return any(bool(value.any()) for value in said) if self._defines_success else None
+
+
+def _older(name: str, method: str, expected: str) -> str:
+    """Returns the sentence for an environment of an older interface."""
+    return (
+        f"{method}() of {name!r} returned no {expected}; it has another interface than Gymnasium's present one, for "
+        "which the package shimmy has wrappers."
+    )
 
 
 def _close(environment: Any) -> None:
     """Closes a Gymnasium environment, and has those on MuJoCo free their renderer while OpenGL is alive."""
     environment.close()
-    if hasattr(environment.unwrapped, "mujoco_renderer"):
+    if hasattr(getattr(environment, "unwrapped", None), "mujoco_renderer"):
         environment.unwrapped.mujoco_renderer = None
 
 
-def _action_bounds(space: Any, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Bounds [A] of the actions, float32; raises ValueError for actions that are not a bounded vector."""
-    if getattr(space, "low", None) is None or len(space.shape) != 1:
+def _picture(image: Any, name: str) -> np.ndarray:
+    """Returns what an environment has drawn, uint8 [y, x, 3], or raises ValueError if it is something else."""
+    pixels = np.asarray(image)
+    in_range = pixels.dtype.kind in "iu" and pixels.size and pixels.min() >= 0 and pixels.max() <= 255
+    if pixels.ndim != 3 or pixels.shape[-1] != 3 or not in_range:
         raise ValueError(
-            f"{name!r} has the action space {space}; only a vector of continuous actions is supported."
+            f"render() of {name!r} returned {type(image).__name__} of shape {list(pixels.shape)} and dtype "
+            f"{pixels.dtype}; expected one picture of whole numbers from 0 to 255, [y, x, 3]."
         )
-    low, high = space.low.astype(np.float32), space.high.astype(np.float32)
-    if not np.isfinite([low, high]).all():
-        raise ValueError(f"{name!r} has unbounded actions ({space}); wrap it so that they are bounded.")
-    return low, high
-
-
-def _observation_spec(space: Any, name: str) -> dict[str, ArraySpec]:
-    """Specs of the sensors of an observation space; raises ValueError where there is no vector or image."""
-    parts = space.spaces if hasattr(space, "spaces") else {"state": space}
-    specs = {}
-    for key, part in parts.items():
-        if getattr(part, "low", None) is None:
-            raise ValueError(
-                f"{name!r} has the observation {key!r} in {part}; only vectors and images are supported."
-            )
-        if len(part.shape) == 3:
-            specs["image" if key == "state" else key] = ArraySpec(tuple(part.shape), "uint8", 0, 255)
-        else:
-            specs[key] = ArraySpec((int(np.prod(part.shape)),), "float32")
-    return specs
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Nearest-neighbour resize of [y, x, 3]."""
+    """Returns [y, x, 3] at another size, each pixel that of its nearest neighbour."""
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     return np.ascontiguousarray(image[rows][:, columns])

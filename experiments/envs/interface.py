@@ -6,7 +6,6 @@ from typing import Any, Protocol
 import numpy as np
 
 Record = dict[str, Any]
-RECORD_KEYS = ("pre_action", "reward", "is_first", "is_last", "is_terminal", "success")
 
 
 class EnvironmentFailure(RuntimeError):

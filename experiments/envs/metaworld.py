@@ -10,22 +10,14 @@ new start.
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from experiments.envs import metaworld_starts, rendering
-from experiments.envs.interface import (
-    ArraySpec,
-    MissingPackageError,
-    Record,
-    checked_action,
-    checked_positive,
-    checked_seed,
-    image_size,
-)
+from experiments.envs.base import MujocoEnvironment, Outcome
+from experiments.envs.interface import ArraySpec, MissingPackageError, Record, checked_seed
 from experiments.envs.metaworld_tasks import PREFIX, TASKS
 
 EPISODE_STEPS = 200  # simulator steps, published
@@ -41,10 +33,8 @@ def make(name: str, **options: Any) -> MetaWorldEnvironment:
     return MetaWorldEnvironment(name, **options)
 
 
-class MetaWorldEnvironment:
-    """One task of Meta-World; see `interface.Environment`.
-
-    Rewards of an agent step are summed; it is a success if any of its simulator steps is. No task terminates.
+class MetaWorldEnvironment(MujocoEnvironment):
+    """One task of Meta-World; see `interface.Environment`. No task terminates.
 
     Args:
       name: "metaworld-<task>".
@@ -52,69 +42,47 @@ class MetaWorldEnvironment:
       camera: None means the published `corner2`, moved, and turned the right way up (Meta-World mounts it upside
         down). The images of the published data are probably mirrored besides: `mirrored=True`.
       goal_visible: False hides the goal: the last three numbers of `state` are 0 then.
-      render_quality: "published", or "fast" without shadows and reflections.
       goal_seed: None draws a new start and goal for every episode, as published; a number gives every episode those
         of that seed.
+      **options: of every environment; see `base.BaseEnvironment`.
     """
+
+    suite, packages = "metaworld", ("metaworld", "mujoco")
 
     def __init__(
         self,
         name: str,
         *,
-        seed: int = 0,
-        render_size: int | tuple[int, int] | None = None,
         camera: int | str | None = None,
-        action_repeat: int | None = None,
         reward_version: str = "v1",
-        episode_length: int | None = None,
         goal_visible: bool = True,
         goal_seed: int | None = None,
         mirrored: bool = False,
-        render_quality: str = "published",
+        **options: Any,
     ):
         del reward_version
-        self.name, self._task = name, name.removeprefix(PREFIX)
+        super().__init__(
+            name,
+            camera=CAMERA if camera is None else camera,
+            default_repeat=ACTION_REPEAT,
+            max_steps=EPISODE_STEPS,
+            **options,
+        )
+        self._task = name.removeprefix(PREFIX)
         self._task_id = TASKS.index(self._task)
-        self._seed: int | None = checked_seed(seed)
         self._goal_seed = None if goal_seed is None else checked_seed(goal_seed)
         self._goal_visible, self._mirrored = goal_visible, mirrored
-        self._image_size, self._camera = image_size(render_size), CAMERA if camera is None else camera
-        self._render_quality = rendering.checked_quality(render_quality)
-        self.action_repeat = checked_positive(
-            "action_repeat", ACTION_REPEAT if action_repeat is None else action_repeat
-        )
-        self._max_simulator_steps = EPISODE_STEPS
-        self._cut = {} if episode_length is None else {"episode_length": episode_length}
-        if episode_length is not None:
-            steps = checked_positive("episode_length", episode_length) * self.action_repeat
-            self._max_simulator_steps = min(steps, EPISODE_STEPS)
-        if self._image_size is not None:
-            rendering.require_rendering()
         self._env = _load(name, self._task, goal_visible)
         self._model, self._data = self._env.model, self._env.data
         self._model.camera(CAMERA).pos = CAMERA_POSITION
         self._built = {key: getattr(self._model, key).copy() for key in ("body_pos", "body_quat", "site_pos")}
         self.control_seconds = float(self._env.dt) * self.action_repeat
         self.action_spec = ArraySpec((4,), "float32", -1.0, 1.0)
-        self.observation_spec = {"state": ArraySpec((STATE_SIZE,), "float32")}
-        if self._image_size is not None:
-            self.observation_spec["image"] = ArraySpec((*self._image_size, 3), "uint8", 0, 255)
+        self.observation_spec = self._with_image({"state": ArraySpec((STATE_SIZE,), "float32")})
         self._arrays = _state_arrays(self._data)
         self._start = np.zeros(self._env._random_reset_space.low.size)
-        self._renderers: dict[tuple[int, int], rendering.Renderer] = {}
-        self._seeded, self._running, self._simulator_steps = True, False, 0
-
-    def reset(self, seed: int | None = None) -> Record:
-        """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
-        if seed is not None or self._seeded:
-            self._seed = self._seed if seed is None else checked_seed(seed)
-            self._env.seed(self._seed)
-        else:
-            self._seed = None
-        self._seeded = False
-        if self._goal_seed is not None:
-            self._env.seed(self._goal_seed)
-        return self._begin(None)
+        self._chosen: np.ndarray | None = None  # the start of the next episode, if it is not drawn
+        self._state = np.zeros(STATE_SIZE)
 
     def reset_to(self, start: np.ndarray) -> Record:
         """Starts an episode from a start vector, as `metaworld_starts.start_of` finds it."""
@@ -123,8 +91,11 @@ class MetaWorldEnvironment:
             raise ValueError(
                 f"A start of {self.name!r} has {self._start.size} numbers, got shape {list(start.shape)}."
             )
-        self._seed, self._seeded = None, False
-        return self._begin(start)
+        self._chosen, self._begun = start, True
+        try:
+            return self.reset()
+        finally:
+            self._chosen = None
 
     def reset_from_observation(self, state: np.ndarray) -> Record:
         """Starts an episode whose first `state` is the given one, [39], for data that hold no physics states.
@@ -134,32 +105,10 @@ class MetaWorldEnvironment:
         """
         return self.reset_to(metaworld_starts.start_of(self._task, np.asarray(state, np.float64)))
 
-    def step(self, action: np.ndarray) -> Record:
-        """Applies an action [4], hand movement and gripper, for `action_repeat` simulator steps."""
-        if not self._running:
-            raise ValueError(
-                f"The episode of {self.name!r} is over or has not begun; call reset() before step()."
-            )
-        action = np.clip(checked_action(action, self.action_spec, self.name), -1.0, 1.0)
-        reward, success = 0.0, False
-        for _ in range(self.action_repeat):
-            state, step_reward, _, _, info = self._env.step(action)
-            reward, success = reward + float(step_reward), success or bool(info["success"])
-            self._simulator_steps += 1
-            self._running = self._simulator_steps < self._max_simulator_steps
-            if not self._running:
-                break
-        return self._record(state, action, reward, success, is_first=False)
-
     def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
-        """Draws the present state, uint8 [height, width, 3]."""
-        if (height, width) not in self._renderers:
-            self._renderers[height, width] = rendering.Renderer(
-                self._model, height, width, quality=self._render_quality
-            )
-        camera = self._camera if camera is None else camera
-        image = self._renderers[height, width].render(self._data, camera)
-        if camera == CAMERA:  # mounted upside down
+        """Returns the present state as uint8 [height, width, 3], by default from the published camera."""
+        image = super().render(height, width, camera)
+        if (self._camera if camera is None else camera) == CAMERA:  # mounted upside down
             image = image[::-1] if self._mirrored else image[::-1, ::-1]
         return np.ascontiguousarray(image)
 
@@ -167,98 +116,63 @@ class MetaWorldEnvironment:
         """Returns what `set_physics_state` needs to render and to continue exactly, float64 [P]."""
         parts = [array.ravel() for array in self._arrays.values()]
         kept = getattr(self._env, _KEPT, None)
-        rest = [-1.0 if kept is None else kept, self._simulator_steps]
+        rest = [-1.0 if kept is None else kept, self._steps]
         return np.concatenate([self._start, self._env._prev_obs, *parts, rest])
 
     def set_physics_state(self, state: np.ndarray) -> None:
         """Returns to a state that `physics_state` gave, perhaps in another process."""
-        state = np.asarray(state, np.float64)
-        size = self.physics_state().size
-        if state.shape != (size,):
-            raise ValueError(
-                f"A physics state of {self.name!r} has {size} numbers, got shape {list(state.shape)}; "
-                "was it recorded in another environment?"
-            )
-        start, previous, *rest = np.split(state, np.cumsum([self._start.size, 18]))
+        state = self._checked_state(state, self.physics_state().size)
+        start, previous, values = np.split(state, np.cumsum([self._start.size, 18]))
         if not self._running or not np.array_equal(start, self._start):
             self.reset_to(start)
-        self._write(rest[0])
-        _mujoco().mj_forward(self._model, self._data)
-        self._write(rest[0])  # again, because `forward` overwrites the warm start that it began from
+        self._restore(values)
         self._env._prev_obs = previous.copy()
         setattr(self._env, _KEPT, None if state[-2] < 0 else float(state[-2]))
-        self._simulator_steps = self._env.curr_path_length = int(state[-1])
-        self._running = self._simulator_steps < self._max_simulator_steps
+        self._steps = self._env.curr_path_length = int(state[-1])
+        self._running = self._steps < self._max_steps
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
-        images = (self._image_size, self._camera, self._render_quality)
-        return {
-            "environment": self.name,
-            "suite": "metaworld",
-            "seed": self._seed,
-            "action_repeat": self.action_repeat,
-            **self._cut,
-            "control_seconds": self.control_seconds,
+        return super().metadata() | {
             "task_id": self._task_id,
             "goal_visible": self._goal_visible,
             "mirrored": self._mirrored,
             "goal_seed": self._goal_seed,
-            "versions": {name: importlib.metadata.version(name) for name in ("metaworld", "mujoco")},
-        } | ({"rendering": rendering.describe(*images)} if self._image_size else {})
+        }
 
-    def close(self) -> None:
-        """Frees the renderers."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
-
-    def _begin(self, start: np.ndarray | None) -> Record:
-        """Starts from a start vector, or from one drawn by the seeded generator of the simulator.
+    def _begin(self, seed: int | None) -> bool:
+        """Starts from the chosen start vector, or from one drawn by the seeded generator of the simulator.
 
         The scene is set up twice, as Meta-World does: only the second time does everything that is derived from the
         start agree with it.
         """
         env = self._env
+        seed = seed if self._goal_seed is None else self._goal_seed
+        if seed is not None:
+            env.seed(seed)
         for key, values in self._built.items():
             getattr(self._model, key)[...] = values
         _mujoco().mj_resetData(self._model, self._data)
         _mujoco().mj_forward(self._model, self._data)
         env.curr_path_length, env._freeze_rand_vec = 0, False
-        if start is None:
+        if self._chosen is None:
             env.reset_model()  # draws it
-            start = np.array(env._last_rand_vec, np.float64)
+            self._start = np.array(env._last_rand_vec, np.float64)
         else:
-            _with_start(env, start, self.name, env.reset_model)
-        self._start = start
-        state, _ = _with_start(env, start, self.name, env.reset)
-        self._simulator_steps, self._running = 0, True
-        return self._record(state, np.zeros(4, np.float32), 0.0, False, is_first=True)
+            self._start = self._chosen
+            _with_start(env, self._start, self.name, env.reset_model)
+        self._state, _ = _with_start(env, self._start, self.name, env.reset)
+        return False
 
-    def _record(
-        self, state: np.ndarray, action: np.ndarray, reward: float, success: bool, *, is_first: bool
-    ) -> Record:
-        """The record of the present state."""
-        record: Record = {"state": np.asarray(state, np.float32)}
-        if self._image_size is not None:
-            record["image"] = self.render(*self._image_size)
-        record.update(
-            pre_action=action.astype(np.float32),
-            reward=reward,
-            is_first=is_first,
-            is_last=not self._running,
-            is_terminal=False,
-            success=success,
-            task_id=self._task_id,
-        )
-        return record
+    def _advance(self, action: np.ndarray) -> Outcome:
+        self._state, reward, _, _, info = self._env.step(action)
+        return Outcome(float(reward), bool(info["success"]))
 
-    def _write(self, values: np.ndarray) -> None:
-        """Copies the simulator's part of a physics state into it."""
-        start = 0
-        for array in self._arrays.values():
-            array[...] = values[start : start + array.size].reshape(array.shape)
-            start += array.size
+    def _sensors(self) -> Record:
+        return {"state": np.asarray(self._state, np.float32)}
+
+    def _record(self, *args: Any, **flags: Any) -> Record:
+        return super()._record(*args, **flags) | {"task_id": self._task_id}
 
 
 def scripted_policy(name: str) -> Any:

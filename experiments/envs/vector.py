@@ -260,6 +260,10 @@ class VectorEnvironment:
         if not len(rows):
             return
         complete = len(rows) == self.num_envs
+        if "success" in self._records or any("success" in record for record in records):
+            self._records.setdefault("success", np.zeros(self.num_envs, bool))
+            for record in records:  # one may say only later that its task defines success
+                record.setdefault("success", False)
         merged = {}
         for name in records[0]:
             values = _stack([record[name] for record in records])

@@ -21,7 +21,7 @@ import psutil
 SUFFIXES = (".npz", ".hdf5")
 
 _METADATA = "metadata"
-_RESERVED = (_METADATA, "file", "allow_pickle")  # numpy takes the latter two for arguments of its own
+RESERVED_NAMES = (_METADATA, "file", "allow_pickle")  # numpy takes the latter two for arguments of its own
 _MAX_METADATA_BYTES = 60_000  # an HDF5 attribute holds 64 KiB
 _ALWAYS_READ = 2**28  # bytes
 _BEST_COMPRESSION = 1100  # of deflate; that of LZF is lower
@@ -220,10 +220,10 @@ def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping, 
       EpisodeError: what could not be read back, or a disk that cannot be written.
     """
     for name in arrays:
-        if not isinstance(name, str) or name in ("", ".", *_RESERVED) or "/" in name or "\0" in name:
+        if not isinstance(name, str) or name in ("", ".", *RESERVED_NAMES) or "/" in name or "\0" in name:
             raise EpisodeError(
                 f"{source} has an array of the name {name!r}, which files cannot hold; names are neither empty nor "
-                f"{', '.join(_RESERVED)}, and have no slash."
+                f"{', '.join(RESERVED_NAMES)}, and have no slash."
             )
     _check_metadata(metadata, source)
     try:

@@ -19,17 +19,19 @@ def summarise_folder(folder: str | os.PathLike) -> dict[str, int | float | None]
 
     Returns:
       num_episodes, num_records, {length,return}_{mean,std,min,max} and success_rate (share of the episodes
-      with any successful record; None where the environment does not define success).
+      with any successful record; None where none of them defines success).
 
     Raises:
       EpisodeError: no episodes there, or one that cannot be read.
     """
     episodes = [read_episode(path, keys=()) for path in some_episode_paths(folder)]
-    successes = [episode.success for episode in episodes if episode.success is not None]
+    successes = [episode.success for episode in episodes]
     summary = {
         "num_episodes": len(episodes),
         "num_records": sum(episode.num_records for episode in episodes),
-        "success_rate": float(np.mean(successes)) if successes else None,
+        "success_rate": None
+        if set(successes) == {None}
+        else float(np.mean([bool(each) for each in successes])),
     }
     for name, values in (
         ("length", [episode.length for episode in episodes]),

@@ -118,11 +118,15 @@ class Episode:
 def stack_records(records: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
     """Stacks T per-step records {name: value [...]} into the arrays {name: [T, ...]} of an episode.
 
+    `success` is False in records that lack it where others have it: some environments define it in a later step.
+
     Raises:
       EpisodeError: there are no records, or one has other names or shapes than the first.
     """
     if not records:
         raise EpisodeError("stack_records was given no records; an episode has at least its reset record.")
+    if any("success" in record for record in records):
+        records = [{"success": False, **record} for record in records]
     for index, record in enumerate(records):
         if record.keys() != records[0].keys():
             different = ", ".join(sorted(record.keys() ^ records[0].keys()))

@@ -31,7 +31,7 @@ from worldmodels.data.episodes import (
     write_episode,
 )
 
-ROOT = pathlib.Path(__file__).parents[2]
+ROOT = pathlib.Path(__file__).parents[3]
 
 
 def make_episode(num_records=5, action_size=2, **changes):
