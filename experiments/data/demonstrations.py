@@ -1,0 +1,68 @@
+"""What a run imitates, read once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Self
+
+import numpy as np
+
+from experiments.data.arena import Arena
+from experiments.runs.paths import folders
+from worldmodels.data.episodes import Episode, read_episode, some_episode_paths, subsample
+
+
+@dataclasses.dataclass(frozen=True)
+class Demonstrations:
+    """Episodes to imitate, and what else their folders say.
+
+    Attributes:
+      arena: where the policies play that imitate them.
+      episodes: those that are shown, their images still on disk.
+      expert: mean return of all episodes of the folders, shown or not, by which scores are normalised.
+    """
+
+    arena: Arena
+    episodes: list[Episode]
+    expert: float
+
+    @classmethod
+    def read(
+        cls,
+        source: str,
+        limit: int | None = None,
+        *,
+        env: str = "",
+        sensors: Callable[[str, Episode], Sequence[str]] | None = None,
+        inputs: Sequence[str] | None = None,
+    ) -> Self:
+        """Reads folders of episodes, of those that are not shown the rewards alone.
+
+        Args:
+          source: the folders, as a config names them.
+          limit: how many are shown, the first ones; None: all.
+          env: the environment, if it is not the one that the data record.
+          sensors: (name of the environment, first episode, whole) -> the sensors that are read, with the actions; None
+            reads everything. It may refuse the episode.
+          inputs: the sensors that the policy reads, so that the arena draws them if they are images; None: all sensors
+            that are read.
+        """
+        paths = [path for folder in folders(source) for path in some_episode_paths(folder)]
+        first, keys = read_episode(paths[0], images_on_disk=True), None
+        if sensors is not None:
+            keys = [*sensors(Arena.of_episodes([first], env).name, first), "pre_action"]
+        shown = {path: read_episode(path, keys, images_on_disk=True) for path in subsample(paths, limit)}
+        episodes = list(shown.values())
+        arena = Arena.of_episodes(episodes, env, tuple(episodes[0].records) if inputs is None else inputs)
+        return cls(arena, episodes, _mean_return(shown.get(path) or read_episode(path, ()) for path in paths))
+
+
+def expert_return(source: str) -> float:
+    """Mean return of all episodes of the folders that a config names."""
+    paths = [path for folder in folders(source) for path in some_episode_paths(folder)]
+    return _mean_return(read_episode(path, ()) for path in paths)
+
+
+def _mean_return(episodes) -> float:
+    return float(np.mean([episode.return_ for episode in episodes]))
