@@ -61,6 +61,7 @@ setup(
     python_requires=">=3.11,<3.13",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
     package_data={"": ["py.typed", "*.json", "*.html", "*.csv"]},
+    entry_points={"console_scripts": ["aime-jax=experiments.__main__:console"]},
     install_requires=CORE,
     extras_require=EXTRAS,
 )

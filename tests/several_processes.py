@@ -82,7 +82,7 @@ def main() -> None:
     """One process."""
     from experiments.__main__ import COMMANDS
     from experiments.runs import processes
-    from experiments.runs.command_line import set_up_process
+    from experiments.runs.startup import set_up_process
 
     address, number, file = sys.argv[1:]
     set_up_process()

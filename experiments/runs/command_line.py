@@ -1,19 +1,13 @@
-"""What every main shares: flags, environment variables, the compilation cache, and errors in one sentence.
+"""The command line of a command: its flags, its help, and mistakes as one sentence.
 
-A main is a module with `run(config, workdir, *, fresh=False) -> dict` and
-
-    def main():
-        launch(run, default_config="demo")
-
-    if __name__ == "__main__":
-        main()
-
-which gives it the flags `--config=FILE[:PRESET]`, `--config.key=value`, `--workdir=DIR`, `--fresh`,
-`--import=my.module:Name` and `--debug`. Notebooks and tests call `run` itself.
+Everything here starts without JAX, so that help and mistakes are answered at once.
 """
 
+import ast
+import dataclasses
 import difflib
-import inspect
+import importlib
+import importlib.util
 import logging
 import os
 import pathlib
@@ -23,128 +17,149 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.runs import own_parts, processes
+from experiments.runs import config_help, own_parts, processes
 from experiments.runs.directory import Interrupted
-from experiments.runs.startup import choose_convolution_kernels, set_compilation_cache
+from experiments.runs.startup import set_up_process
 from worldmodels import registry
 
-_PROJECT = pathlib.Path(__file__).resolve().parents[2]
+PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
 _USER_ERROR, _DONE = 2, 0
 _ALONE = (
     "This command runs in one process, on all its devices; of several processes are `pretrain` and "
     "`imitate`. Leave out --coordinator, --num_processes and --process_id."
 )
+_SWITCHES = {
+    "fresh": "Delete what an earlier run left there.",
+    "debug": "Show the tracebacks of all errors.",
+}
+_IMPORT = "Parts of your own that models or data on disk name: my.module:Name, separated by commas."
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A verb of the command line.
+
+    Attributes:
+      module: has `run(config, workdir, *, fresh=False, **flags)`.
+      config: config without `--config`; None makes the flag required.
+      workdir: directory without `--workdir`; None makes the flag required.
+      flags: more flags, {name: help}; strings, None if absent.
+      listed: key of the config that arguments without a flag are for, or "".
+      several_processes: `run` can be one of several processes (`experiments.runs.processes`).
+      alone: the module has `main(argv)` instead, which needs nothing that is installed.
+    """
+
+    module: str
+    config: str | None = None
+    workdir: str | None = None
+    flags: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    listed: str = ""
+    several_processes: bool = False
+    alone: bool = False
+
+    def summary(self) -> str:
+        """Returns the first line of the module's docstring, without importing the module."""
+        source = pathlib.Path(importlib.util.find_spec(self.module).origin).read_text()
+        return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+    def run(self, *arguments: Any, **flags: Any) -> Any:
+        """Imports the module and calls its `run`."""
+        return importlib.import_module(self.module).run(*arguments, **flags)
 
 
 class UsageError(ValueError):
     """The command line is wrong."""
 
 
-def launch(
-    run: Callable[..., Any],
-    *,
-    default_config: str | None = None,
-    default_workdir: str | None = None,
-    flags: Mapping[str, str] | None = None,
-    several_processes: bool = False,
-    argv: Sequence[str] | None = None,
-    owns_process: bool = True,
-) -> None:
-    """Parses the command line, calls `run(config, workdir, fresh=..., **flags)` and exits.
-
-    The exit code is 0 if it returned, 2 after an error of the user (one sentence; the traceback with
-    `--debug`), 128 + the signal's number if it was interrupted, 1 after any other error.
+def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) -> int:
+    """Parses the command line, runs the command and returns its exit code.
 
     Args:
-      run: does the work.
-      default_config: config without `--config`, in the same form; None makes the flag required.
-      default_workdir: directory without `--workdir`; None makes the flag required.
-      flags: more flags, {name: help}; strings, passed on as keyword arguments (None if absent).
-      several_processes: `run` can be one of several processes (`experiments.runs.processes`).
-      argv: command line, `sys.argv` by default.
+      command: what to run.
+      argv: the command's name and its arguments.
       owns_process: may start the process anew and silence its background threads.
+
+    Returns:
+      0 if it has done its work, 2 after an error of the user (one sentence; the traceback with `--debug`), 128 + the
+      signal's number if it was interrupted. Any other error is raised.
     """
     try:
-        arguments = parse(
-            sys.argv if argv is None else argv,
-            default_config,
-            default_workdir,
-            {**(flags or {}), **processes.FLAGS},
-            getattr(inspect.getmodule(run), "__doc__", None),
-        )
+        arguments = parse(command, argv)
     except UsageError as error:
-        sys.exit(_complain(error))
+        return complain(error)
+    if arguments is None:
+        return _DONE
     debug = arguments.pop("debug")
-    group = {name: arguments.pop(name) for name in processes.FLAGS}
-    if any(group.values()) and not several_processes:
-        sys.exit(_complain(UsageError(_ALONE)))
     if owns_process:
         use_huge_pages()
         if not debug:
             threading.excepthook = sys.unraisablehook = _in_one_line
-            for name in (
-                "absl",
-                "asyncio",
-            ):  # what Orbax logs there of a full disk, our error says in a sentence
+            # What Orbax logs there of a full disk, our error says in a sentence.
+            for name in ("absl", "asyncio"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
     imported = arguments.pop("import")
     set_up_process()
     try:
         for name in imported:
             registry.load(name)
-        processes.join(**group)
-        run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
+        processes.join(**{name: arguments.pop(name) for name in processes.FLAGS})
+        command.run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
         print(error, file=sys.stderr)
-        sys.exit(128 + error.signal_number)
+        return 128 + error.signal_number
     except KeyboardInterrupt:
         print("Stopped at once; what came after the last checkpoint is lost.", file=sys.stderr)
-        sys.exit(128 + signal.SIGINT)
+        return 128 + signal.SIGINT
     except Exception as error:
         if debug or not is_user_error(error):
             raise
         if owns_process:  # what background threads and destructors still say comes from the same error
             threading.excepthook = sys.unraisablehook = lambda *unused: None
-        sys.exit(_complain(error, hint=" (--debug shows where)"))
-    sys.exit(_DONE)
+        return complain(error, hint=" (--debug shows where)")
+    return _DONE
 
 
-def parse(
-    argv: Sequence[str],
-    default_config: str | None = None,
-    default_workdir: str | None = None,
-    flags: Mapping[str, str] | None = None,
-    description: str | None = None,
-) -> dict[str, Any]:
-    """Parses a command line into {"config", "workdir", "fresh", "debug", **flags}.
+def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
+    """Parses the name and the arguments of a command.
+
+    Returns:
+      {"config", "workdir", "fresh", "debug", **flags}, or None if it has printed the help.
 
     Raises:
       UsageError: one sentence that says what is wrong and what is known.
     """
-    argv = [argv[0], *_with_config_file(list(argv[1:]), default_config)]
-    argv, own = own_parts.split(argv, lambda: _config_of(argv))
-    values = _define_flags(argv, default_workdir, flags or {})
+    argv = [argv[0], *_with_config_file(list(argv[1:]), command.config)]
+    argv, own = own_parts.split(argv, lambda: _config_of(argv, command))
+    values = _define_flags(argv, command)
+    wants_help = not {"--help", "-h"}.isdisjoint(argv)
     try:
         rest = values(argv)[1:]
     except Exception as error:  # the config file runs in here, so that anything may come
-        raise UsageError(_flag_sentence(error, argv)) from error
-    if values.help:
-        print(f"{description or ''}\n{values.get_help()}")
-        sys.exit(_DONE)
-    if rest:
+        if not wants_help:
+            raise UsageError(_flag_sentence(error, argv, command)) from error
+    config = values["config"].value
+    if wants_help:
+        print("\n".join(_help(argv[0], command, config, _given_config(argv))))
+        return None
+    if config is None:
+        raise UsageError("--config is required. --help lists the flags.")
+    _split_at_commas(config, argv[1:])
+    own_parts.put_in(config, own)
+    if rest and command.listed:
+        config[command.listed] = (*config[command.listed], *rest)
+    elif rest:
         raise UsageError(
             f"Unexpected argument {rest[0]!r}. Flags look like --workdir=DIR or --config.key=value."
         )
-    for name in ("config", "workdir"):
-        if values[name].value is None:
-            raise UsageError(f"--{name} is required. --help lists the flags.")
-    _split_at_commas(values["config"].value, argv[1:])
-    own_parts.put_in(values["config"].value, own)
-    names = ("config", "workdir", "fresh", "debug", "import", *(flags or {}))
+    if values.workdir is None:
+        raise UsageError("--workdir is required. --help lists the flags.")
+    if not command.several_processes and any(values[name].value for name in processes.FLAGS):
+        raise UsageError(_ALONE)
+    names = ("config", "workdir", "import", *_SWITCHES, *command.flags, *processes.FLAGS)
     return {name: values[name].value for name in names}
 
 
@@ -155,11 +170,11 @@ def find_config(path: str) -> str:
     then in the installed project, so that the commands of the documentation work from everywhere.
     """
     file, colon, preset = path.partition(":")
-    configs = _PROJECT / "experiments" / "configs"
+    configs = PROJECT / "experiments" / "configs"
     named = pathlib.Path(file).name.removesuffix(".py") + ".py"
     for candidate in (
         pathlib.Path(file),
-        _PROJECT / file,
+        PROJECT / file,
         configs / file,
         configs.parent / file,
         configs / named,
@@ -170,13 +185,6 @@ def find_config(path: str) -> str:
     raise UsageError(
         f"There is no config file {file!r}. Known: {', '.join(known) or 'none'}, or the path of yours."
     )
-
-
-def set_up_process() -> None:
-    """Sets what has to be set before JAX is first used."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    choose_convolution_kernels()
-    set_compilation_cache()
 
 
 def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
@@ -209,23 +217,54 @@ def is_user_error(error: BaseException) -> bool:
     return any(ours) if of_a_file else ours[-1]
 
 
-def _define_flags(argv: Sequence[str], default_workdir: str | None, flags: Mapping[str, str]):
+def complain(error: BaseException, hint: str = "") -> int:
+    """Prints an error of the user as one sentence and returns the exit code for it."""
+    if isinstance(error, OSError) and error.strerror:
+        text = (
+            f"Cannot read or write {error.filename}: {error.strerror}."
+            if error.filename
+            else f"{error.strerror}."
+        )
+    else:
+        text = " ".join(str(error).split()) or type(error).__name__
+    print(f"Error: {text}{hint}", file=sys.stderr)
+    return _USER_ERROR
+
+
+def _define_flags(argv: Sequence[str], command: Command):
     """Flags of our own, so that nothing is global and tests and notebooks may parse often."""
-    from absl import flags as absl_flags
+    from absl import flags
     from ml_collections import config_flags
 
-    values = absl_flags.FlagValues()
-    text = "Config file, or its name in experiments/configs, and :preset."
-    config_flags.DEFINE_config_file("config", None, text, lock_config=True, flag_values=values, sys_argv=argv)
-    absl_flags.DEFINE_string("workdir", default_workdir, "Directory of the run.", flag_values=values)
-    absl_flags.DEFINE_bool("fresh", False, "Delete what an earlier run left there.", flag_values=values)
-    absl_flags.DEFINE_bool("debug", False, "Show the tracebacks of all errors.", flag_values=values)
-    absl_flags.DEFINE_bool("help", False, "Show this help.", short_name="h", flag_values=values)
-    text = "Parts of your own that models or data on disk name: my.module:Name, separated by commas."
-    absl_flags.DEFINE_list("import", [], text, flag_values=values)
-    for name, text in flags.items():
-        absl_flags.DEFINE_string(name, None, text, flag_values=values)
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file("config", None, "", lock_config=True, flag_values=values, sys_argv=argv)
+    flags.DEFINE_string("workdir", command.workdir, "", flag_values=values)
+    for name in _SWITCHES:
+        flags.DEFINE_bool(name, False, "", flag_values=values)
+    flags.DEFINE_bool("help", False, "", short_name="h", flag_values=values)
+    flags.DEFINE_list("import", [], "", flag_values=values)
+    for name in (*command.flags, *processes.FLAGS):
+        flags.DEFINE_string(name, None, "", flag_values=values)
     return values
+
+
+def _help(name: str, command: Command, config: Any, path: str) -> Iterator[str]:
+    """Lines on what a command does, its flags, and every key of its config."""
+    listed = f" [{command.listed.upper()} ...]" if command.listed else ""
+    yield f"python -m experiments {name} [--config=FILE:PRESET] [--config.KEY=VALUE ...] [--FLAG=VALUE ...]{listed}"
+    yield f"\n{command.summary()}\n"
+    default = {None: "", "": ""}.get(command.workdir, f" ({command.workdir})")
+    flags = {
+        "config=FILE:PRESET": f"Config file, or its name in experiments/configs ({command.config or 'required'}).",
+        "workdir=DIR": f"Directory of the run{default or ' (required)' * (command.workdir is None)}.",
+        **command.flags,
+        **_SWITCHES,
+        "import": _IMPORT,
+        **(processes.FLAGS if command.several_processes else {}),
+    }
+    yield from (f"  --{flag:<20} {text}" for flag, text in flags.items())
+    if path:
+        yield from config_help.lines(*path.partition(":")[::2], config)
 
 
 def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
@@ -239,6 +278,16 @@ def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
     return [f"--config={find_config(default)}", *arguments] if default else arguments
 
 
+def _config_of(argv: Sequence[str], command: Command) -> Any:
+    """Returns the config that a command line names, without its settings."""
+    return parse(command, [argv[0], f"--config={_given_config(argv)}", "--workdir="])["config"]
+
+
+def _given_config(argv: Sequence[str]) -> str:
+    """Returns "FILE:PRESET" of a command line that `_with_config_file` has completed; "" if there is none."""
+    return next((text.partition("=")[2] for text in argv if text.startswith("--config=")), "")
+
+
 def _split_at_commas(config: Any, arguments: Sequence[str]) -> None:
     """Reads `--config.rewards=none,ail` as two names, as `=1,2` are two numbers already, not as one with a comma."""
     given = {text for argument in arguments for text in (argument, argument.partition("=")[2])}
@@ -250,20 +299,14 @@ def _split_at_commas(config: Any, arguments: Sequence[str]) -> None:
             config[key] = tuple(filter(None, names))
 
 
-def _config_of(argv: Sequence[str]) -> Any:
-    """Returns the config that a command line names, without its settings."""
-    file = next((argument for argument in argv if argument.startswith("--config=")), "")
-    return parse([argv[0], file, "--workdir="])["config"]
-
-
-def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:
+def _flag_sentence(error: Exception, argv: Sequence[str], command: Command) -> str:
     """What went wrong with the flags, in one sentence."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "Traceback (most recent call last):" in lines:  # an error in `get_config`: the last line says what
         return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
-    file = next((a.partition("=")[2] for a in argv if a.startswith("--config=")), None)
+    file = _given_config(argv)
     if file and isinstance(error, AttributeError | KeyError):
-        known = list(_config_keys(_config_of(argv).to_dict()))
+        known = [key for key, _ in config_help.flat(_config_of(argv, command))]
         for argument in argv[1:]:
             match = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
             if match and match[1] not in known:
@@ -277,29 +320,7 @@ def _flag_sentence(error: Exception, argv: Sequence[str]) -> str:
     return f"The config {file} does not load: {type(error).__name__}: {' '.join(lines)}."
 
 
-def _config_keys(config: Mapping[str, Any], prefix: str = ""):
-    for key in config:
-        if isinstance(config[key], Mapping):
-            yield from _config_keys(config[key], f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}"
-
-
 def _in_one_line(failure) -> None:
     """What a background thread or a destructor, such as TensorBoard's, says of a disk that is full."""
     name = failure.exc_type.__name__
     print(f"Warning: in the background, {name}: {failure.exc_value} (--debug shows where)", file=sys.stderr)
-
-
-def _complain(error: BaseException, hint: str = "") -> int:
-    """Prints an error of the user as one sentence and returns the exit code for it."""
-    if isinstance(error, OSError) and error.strerror:
-        text = (
-            f"Cannot read or write {error.filename}: {error.strerror}."
-            if error.filename
-            else f"{error.strerror}."
-        )
-    else:
-        text = " ".join(str(error).split()) or type(error).__name__
-    print(f"Error: {text}{hint}", file=sys.stderr)
-    return _USER_ERROR

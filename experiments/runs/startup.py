@@ -1,4 +1,4 @@
-"""Compiled programs on disk, so that only the first start of a program waits for the compiler."""
+"""What has to be set before JAX is first used: the compilation cache, the flags of XLA."""
 
 import hashlib
 import importlib.util
@@ -11,6 +11,13 @@ from importlib import metadata
 
 _CHECKED = ".checked"
 _ZLIB = b"\x78"
+
+
+def set_up_process() -> None:
+    """Sets what has to be set before JAX is first used."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    choose_convolution_kernels()
+    set_compilation_cache()
 
 
 def set_compilation_cache() -> pathlib.Path | None:

@@ -128,8 +128,8 @@ def jax_side(arguments) -> dict:
     import jax
 
     from experiments.configs import benchmark
-    from experiments.runs.command_line import set_up_process
     from experiments.runs.directory import plain_config
+    from experiments.runs.startup import set_up_process
     from experiments.speed import benchmark_programs as programs
 
     set_up_process()

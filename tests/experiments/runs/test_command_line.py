@@ -5,32 +5,44 @@ import sys
 
 import pytest
 
+from experiments.__main__ import COMMANDS, main
 from experiments.runs import command_line as module
-from experiments.runs.command_line import UsageError, find_config, is_user_error, launch, parse
+from experiments.runs import config_help
+from experiments.runs.command_line import Command, UsageError, find_config, is_user_error, launch, parse
 from worldmodels import registry
 
 TOY = str(pathlib.Path(__file__).with_name("toy_config.py"))
+BARE = Command("toy_run")  # without any default
 
 
-def error_of(*arguments, **options):
+def error_of(*arguments, command=BARE):
     with pytest.raises(UsageError) as error:
-        parse(["main", *arguments], **options)
+        parse(command, ["main", *arguments])
     assert "\n" not in str(error.value)
     return str(error.value)
 
 
-def run_and_record(calls):
-    def run(config, workdir, *, fresh=False, **flags):
-        calls.append((config, workdir, fresh, flags))
+class Recorded(Command):
+    """A command that does nothing but keep what it is called with."""
 
-    run.__module__ = __name__
-    return run
+    def run(self, config, workdir, **flags):
+        CALLS.append((config, workdir, flags))
 
 
-def exit_code(run, *arguments, **options):
-    with pytest.raises(SystemExit) as exit_:
-        launch(run, argv=["main", *arguments], owns_process=False, **options)
-    return exit_.value.code or 0
+CALLS = []
+
+
+class Failing(Command):
+    """A command that fails in code of ours."""
+
+    def run(self, config, workdir, **flags):
+        scope = {"__name__": "experiments.something"}
+        exec(self.module, scope)
+        scope["run"]()
+
+
+def exit_code(command, *arguments):
+    return launch(command, ["main", *arguments], owns_process=False)
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +51,7 @@ def no_compilation_cache(monkeypatch):
 
 
 def test_flags_reach_the_run():
-    calls = []
+    CALLS.clear()
     flags = [
         f"--config={TOY}:slow",
         "--workdir=x",
@@ -47,20 +59,22 @@ def test_flags_reach_the_run():
         "--config.optimizer.learning_rate",
         "1",
     ]
-    assert exit_code(run_and_record(calls), *flags, "--fresh", "--run=y", flags={"run": "help"}) == 0
-    ((config, workdir, fresh, extra),) = calls
+    command = Recorded("toy_run", flags={"run": "help"})
+    assert exit_code(command, *flags, "--fresh", "--run=y") == 0
+    ((config, workdir, extra),) = CALLS
     assert (config.seed, config.optimizer.learning_rate, config.seconds) == (5, 1.0, 0.02)
-    assert (workdir, fresh, extra) == ("x", True, {"run": "y"})
+    assert (workdir, extra) == ("x", {"fresh": True, "run": "y"})
     assert config.is_locked
 
 
 def test_defaults_make_flags_optional():
-    arguments = parse(["main", "--config.seed=5"], default_config=TOY, default_workdir="runs/x")
+    arguments = parse(Command("toy_run", TOY, "runs/x"), ["main", "--config.seed=5"])
     assert (arguments["config"].seed, arguments["workdir"]) == (5, "runs/x")
 
 
 def test_parsing_twice_is_possible():
-    assert [parse(["main", f"--config.seed={n}"], TOY, "x")["config"].seed for n in (1, 2)] == [1, 2]
+    command = Command("toy_run", TOY, "x")
+    assert [parse(command, ["main", f"--config.seed={n}"])["config"].seed for n in (1, 2)] == [1, 2]
 
 
 def test_a_config_is_found_from_any_directory(tmp_path, monkeypatch):
@@ -68,7 +82,7 @@ def test_a_config_is_found_from_any_directory(tmp_path, monkeypatch):
     (project / "experiments" / "configs").mkdir(parents=True)
     expected = project / "experiments" / "configs" / "demo.py"
     expected.write_text("")
-    monkeypatch.setattr(module, "_PROJECT", project)
+    monkeypatch.setattr(module, "PROJECT", project)
     monkeypatch.chdir(tmp_path)
     for name in ("experiments/configs/demo.py", "configs/demo.py", "demo.py", "demo"):
         assert find_config(f"{name}:tiny") == f"{expected}:tiny"
@@ -108,7 +122,7 @@ def test_a_value_of_the_wrong_type_is_named():
     ],
 )
 def test_names_may_be_listed_with_commas(text, names):
-    config = parse(["main", f"--config.runs={text}"], "curves", "runs/x")["config"]
+    config = parse(COMMANDS["curves"], ["main", f"--config.runs={text}", "--workdir=x"])["config"]
     assert config.runs == names and config.is_locked
 
 
@@ -121,9 +135,9 @@ OWN_ENCODER = ("--config.world_model.encoder.name=my.module:Encoder", "--config.
 
 
 def test_a_part_of_ones_own_has_options_that_no_config_lists():
-    reward = parse(["main", *OWN_REWARD], "online", "runs/x")["config"].reward
+    reward = parse(COMMANDS["online"], ["main", *OWN_REWARD, "--workdir=x"])["config"].reward
     assert (reward.name, reward.model, reward.options.scale) == ("my.module:Reward", "DIR", 2)
-    config = parse(["main", *OWN_ENCODER], "pretrain", "runs/x")["config"]
+    config = parse(COMMANDS["pretrain"], ["main", *OWN_ENCODER, "--workdir=x"])["config"]
     assert config.world_model.encoder.to_dict() == {"name": "my.module:Encoder", "width": 8}
     assert config.is_locked and config.world_model.encoder.is_locked
 
@@ -136,7 +150,7 @@ def test_options_of_the_projects_own_parts_are_checked():
 def test_what_files_name_is_imported_if_the_user_says_so(own_code):
     own_code("my.module", "Name = 1")
     arguments = (f"--config={TOY}", "--workdir=x", "--import=my.module:Name")
-    assert exit_code(run_and_record([]), *arguments) == 0 and registry.is_loaded("my.module:Name")
+    assert exit_code(Recorded("toy_run"), *arguments) == 0 and registry.is_loaded("my.module:Name")
 
 
 def test_a_misspelt_flag_gets_a_suggestion():
@@ -157,27 +171,50 @@ def test_a_config_that_does_not_load_is_one_sentence(tmp_path):
     assert "No module named 'nonsense'" in error_of(f"--config={tmp_path / 'broken.py'}", "--workdir=x")
 
 
-def test_help_lists_the_flags(capsys):
-    calls = []
-    assert exit_code(run_and_record(calls), "--help", default_config=TOY) == 0
-    assert not calls
+def test_arguments_without_a_flag_are_for_the_key_that_lists_them():
+    command = Command("toy_run", "curves", "x", listed="runs")
+    assert parse(command, ["main", "a", "b"])["config"].runs == ("a", "b")
+
+
+def test_help_prints_the_docstring_of_the_config_and_every_key_with_its_value_and_comment(capsys):
+    assert main(["baseline", "--help", "--config=baseline:mbbc-small"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Trains policies on demonstrations." in lines
+    assert sum(line.startswith("  --workdir=DIR ") for line in lines) == 1
+    keys = {line.split("=")[0].strip(): line for line in lines if line.startswith("  --config.")}
+    config = parse(COMMANDS["baseline"], ["baseline", "--config=baseline:mbbc-small", "--workdir=x"])[
+        "config"
+    ]
+    assert keys.keys() == {f"--config.{key}" for key, _ in config_help.flat(config)}
+    assert keys["--config.num_demonstrations"].split() == ["--config.num_demonstrations=None", "None:", "all"]
+    assert keys["--config.fit.max_updates"].split() == [
+        "--config.fit.max_updates=900",
+        "None:",
+        "no",
+        "limit",
+    ]
+
+
+def test_help_of_a_config_made_of_others_has_their_comments(capsys):
+    assert main(["compare", "--help"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "--config.iidm.method=iidm" in lines
+    assert "--config.mbbc.length=50 records per window" in lines
+    assert "--config.pretrain.world_model.compute_dtype=float32 or bfloat16" in lines
+
+
+def test_help_of_a_config_without_a_default_preset_is_its_docstring(capsys):
+    assert main(["dataset", "--help"]) == 0
     output = capsys.readouterr().out
-    assert "--workdir" in output
-    assert "--config" in output
+    assert "Looks at folders of episodes" in output and "--config.data" not in output.splitlines()[-1]
 
 
 def test_an_error_of_the_user_is_one_sentence(capsys):
-    def run(config, workdir, *, fresh):
-        raise ValueError("Unknown task 'x'.\nKnown: a, b.")
-
-    run.__globals__["__name__"] = "experiments.something"
-    try:
-        assert exit_code(run, f"--config={TOY}", "--workdir=x") == 2
-        assert capsys.readouterr().err == "Error: Unknown task 'x'. Known: a, b. (--debug shows where)\n"
-        with pytest.raises(ValueError, match="Unknown task"):
-            launch(run, argv=["main", f"--config={TOY}", "--workdir=x", "--debug"], owns_process=False)
-    finally:
-        run.__globals__["__name__"] = __name__
+    command = Failing("def run(): raise ValueError(\"Unknown task 'x'.\\nKnown: a, b.\")")
+    assert exit_code(command, f"--config={TOY}", "--workdir=x") == 2
+    assert capsys.readouterr().err == "Error: Unknown task 'x'. Known: a, b. (--debug shows where)\n"
+    with pytest.raises(ValueError, match="Unknown task"):
+        exit_code(command, f"--config={TOY}", "--workdir=x", "--debug")
 
 
 def test_an_error_inside_a_library_keeps_its_traceback():
@@ -190,16 +227,10 @@ def test_an_error_inside_a_library_keeps_its_traceback():
 
 def test_what_the_system_says_of_a_file_is_one_sentence(tmp_path, capsys):
     (tmp_path / "file").write_text("")
-
-    def run(config, workdir, *, fresh):
-        (tmp_path / "file" / "folder").mkdir()  # raised inside pathlib
-
-    run.__globals__["__name__"] = "experiments.something"
-    try:
-        assert exit_code(run, f"--config={TOY}", "--workdir=x") == 2
-    finally:
-        run.__globals__["__name__"] = __name__
-    expected = f"Error: Cannot read or write {tmp_path}/file/folder: Not a directory. (--debug shows where)\n"
+    path = tmp_path / "file" / "folder"
+    command = Failing(f"import pathlib\ndef run(): pathlib.Path({str(path)!r}).mkdir()")  # raised in pathlib
+    assert exit_code(command, f"--config={TOY}", "--workdir=x") == 2
+    expected = f"Error: Cannot read or write {path}: Not a directory. (--debug shows where)\n"
     assert capsys.readouterr().err == expected
 
 
@@ -229,3 +260,38 @@ def test_missing_opengl_is_an_error_of_the_user():
     from experiments.envs.rendering import RenderingError
 
     assert is_user_error(RenderingError("Images cannot be rendered."))
+
+
+def test_help_and_mistakes_are_answered_before_jax_is_imported(tmp_path):
+    lines = [
+        *("", "--help", "imitate --help", "compare --help", "dataset --help"),
+        *("imitat", "my.module", "imitate --wrkdir=x", "imitate --workdir=x --config.sed=1", "imitate"),
+        *("imitate --workdir=x --config=imitate:huge", "imitate --workdir=x --config.seed=one"),
+    ]
+    code = f"""if True:
+        import sys
+        from experiments.__main__ import main
+        codes = [main(line.split()) for line in {lines!r}]
+        assert codes == 5 * [0] + 7 * [2], codes
+        slow = {{"jax", "flax", "distrax", "numpy", "matplotlib"}} & sys.modules.keys()
+        assert not slow, slow
+    """
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("\n") == result.stderr.count("Error: ") == 7
+
+
+def test_the_console_script_is_the_command_line(tmp_path):
+    setup = (module.PROJECT / "setup.py").read_text()
+    assert '"aime-jax=experiments.__main__:console"' in setup
+    (tmp_path / "mine.py").write_text("")
+    (tmp_path / "package").mkdir()
+    (tmp_path / "package" / "verb.py").write_text('"""Does it."""\n')
+    code = "import sys; from experiments.__main__ import console; sys.exit(console())"
+    environment = os.environ | {"PYTHONPATH": str(module.PROJECT)}
+    command = [sys.executable, "-I", "-c", f"import sys; sys.path.append({str(module.PROJECT)!r}); {code}"]
+    result = subprocess.run(
+        [*command, "package.verb", "--help"], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Does it." in result.stdout

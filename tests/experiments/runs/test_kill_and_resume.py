@@ -13,7 +13,7 @@ import pytest
 from experiments.runs.metrics import read_rows
 
 HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parent.parent
+ROOT = HERE.parents[2]
 
 
 def start(workdir, *flags):

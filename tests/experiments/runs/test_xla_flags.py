@@ -33,7 +33,7 @@ def test_beside_the_xla_of_an_accelerator_nothing_is_set():
 
 def test_the_xla_that_is_installed_accepts_it():
     code = (
-        "from experiments.runs.command_line import set_up_process; set_up_process()\n"
+        "from experiments.runs.startup import set_up_process; set_up_process()\n"
         "import jax.numpy as jnp, os; print(os.environ.get('XLA_FLAGS', ''), jnp.ones(3).sum())"
     )
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

@@ -3,13 +3,14 @@
 python tests/experiments/runs/toy_run.py --config=tests/experiments/runs/toy_config.py:slow --workdir=DIR
 """
 
+import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from experiments.runs.command_line import launch
+from experiments.runs.command_line import Command, launch
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import MetricsWriter, check_finite
 from experiments.runs.progress import Progress
@@ -68,9 +69,5 @@ def create(key, optimizer):
     return {"params": params, "opt_state": optimizer.init(params), "key": key, "step": jnp.int32(0)}
 
 
-def main():
-    launch(run)
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(launch(Command("toy_run"), sys.argv))
