@@ -56,18 +56,17 @@ def make_joint_update(
     policy_loss: dict,
     model_loss: dict,
 ) -> Callable:
-    """Returns `update(state, batches) -> (state, metrics)`: one model update, then one policy update with it.
+    """Returns `update(state, demonstration, embodiment) -> (state, metrics)`: the model first, then the policy with it.
 
     Args:
       policy_loss: options of `action_inference_loss`; model_loss: options of `elbo_loss`.
-
-    The returned function takes a `JointState` and (demonstration batch, embodiment batch).
     """
     update_policy = make_imitation_update(policy_optimizer, **policy_loss)
     update_model = make_update(functools.partial(elbo_loss, **model_loss), model_optimizer)
 
-    def update(state: JointState, batches: tuple[SequenceBatch, SequenceBatch]) -> tuple[JointState, Metrics]:
-        demonstration, embodiment = batches
+    def update(
+        state: JointState, demonstration: SequenceBatch, embodiment: SequenceBatch
+    ) -> tuple[JointState, Metrics]:
         model, model_metrics = update_model(state.model, embodiment)
         frozen = jax.lax.stop_gradient(model.model)
         policy, metrics = update_policy(state.policy, demonstration, frozen)

@@ -24,8 +24,9 @@ from aime.rewards import REWARDS, RewardInputs
 from experiments.methods.online_learner import OnlineData
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode
+from worldmodels.data.loops import make_loops
 from worldmodels.data.replay import Replay, append_episode
-from worldmodels.data.streaming import StreamedDataset, make_loops
+from worldmodels.data.streaming import StreamedDataset
 from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
 from worldmodels.losses import elbo_loss
 from worldmodels.nets import MLP
@@ -137,12 +138,11 @@ def aime_v2(num_seeds: int):
 def trained(build, num_seeds: int, placement: Placement = ONE_DEVICE, streams: bool = False):
     """State and metrics after some updates, as NumPy arrays without keys."""
     state, update, draw, data, frozen = build(num_seeds)
+    options = dict(num_seeds=num_seeds, placement=placement)
     if streams:
-        data = on_the_host(data)
-        options = dict(num_seeds=num_seeds, placement=placement, **WINDOWS)
-        loop = make_loops(update, data, **options)(NUM_UPDATES)
-    else:
-        loop = make_train_loop(update, draw, NUM_UPDATES, num_seeds=num_seeds, placement=placement)
+        loops = make_loops(update, (on_the_host(data),), frozen, **WINDOWS, **options)
+        return numbers(placement.fetch(loops(placement.put_state(state), NUM_UPDATES)))
+    loop = make_train_loop(update, draw, NUM_UPDATES, **options)
     state, args = placement.put(state, (data, *frozen))
     return numbers(placement.fetch(loop(state, *args)))
 

@@ -47,7 +47,7 @@ class Data:
         """
         sensors = list(self.arch["sizes"])
         need, free = estimate_bytes(episodes, sensors, self.window_length), free_memory()
-        if free is not None and need > free:
+        if need > free:
             raise ValueError(
                 f"Baselines hold all their data at once, and these {len(episodes)} episodes need "
                 f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "

@@ -26,12 +26,13 @@ from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.processes import open_run
-from experiments.runs.training import create_states, optimizer_from, print_storage, train
+from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
-from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.data.loops import Dataset, Loops, make_loops
+from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
+from worldmodels.training import TrainState
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -79,18 +80,16 @@ def imitate(directory: RunDirectory) -> dict:
     )
     del episodes  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
-    state, make_loop, args = training(config, models, policies, data, sensors, pretrained.loss, placement)
+    state, learn = training(config, models, policies, data, sensors, pretrained.loss, placement)
+    clocks = ("num_updates", "updates_per_dispatch", "save_every")
+    schedule = Schedule(**{name: config[name] for name in clocks}, evaluate_every=evaluation["every"])
     state = train(
         directory,
         state,
-        make_loop,
-        args,
-        num_updates=config["num_updates"],
-        updates_per_dispatch=config["updates_per_dispatch"],
-        save_every=config["save_every"],
+        learn,
+        schedule,
         prefix="train/policy/",
         description="policy",
-        evaluate_every=evaluation["every"],
         evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
         placement=placement,
     )
@@ -203,12 +202,12 @@ def training(
     config: dict,
     models,
     policies,
-    data: SequenceDataset | StreamedDataset,
+    data: Dataset,
     sensors: list[str],
     model_loss: dict,
     placement: Placement,
-):
-    """(initial state, make_loop, arguments of the loop) for a frozen model or one that goes on training."""
+) -> tuple[TrainState | JointState, Loops]:
+    """(initial state, training loops) for a frozen model or one that continues to train."""
     seed, num_seeds = config["seed"], config["num_seeds"]
     loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
@@ -217,7 +216,7 @@ def training(
     policy = create_states(policies, optimizer, seed, num_seeds)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, **loss)
-        return policy, make_loops(update, data, **options), (data, models)
+        return policy, make_loops(update, (data,), (models,), **options)
 
     body = load_episodes(config["embodiment"].split(","), keys=(*sensors, "pre_action"), images_on_disk=True)
     body = open_dataset(
@@ -233,4 +232,4 @@ def training(
         policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
     )
     update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
-    return state, make_loops(update, (data, body), **options), ((data, body),)
+    return state, make_loops(update, (data, body), **options)

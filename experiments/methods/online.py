@@ -34,7 +34,7 @@ from experiments.methods.online_learner import OnlineLearner
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter, check_finite
 from experiments.runs.progress import Progress, Stopwatch
-from experiments.runs.training import train
+from experiments.runs.training import Schedule, train
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, read_episode
 
@@ -175,11 +175,8 @@ class OnlineRun:
         self.learner.state = train(
             self.directory,
             self.learner.state,
-            lambda size: self.learner.make_loop(stage, size),
-            (self.learner.data,),
-            num_updates=until,
-            updates_per_dispatch=self.config["updates_per_dispatch"],
-            save_every=self.config["save_every"],
+            lambda state, size: self.learner.make_loop(stage, size)(state, self.learner.data),
+            Schedule(until, self.config["updates_per_dispatch"], self.config["save_every"]),
             prefix="train/",
             description=f"{stage} pretraining",
             progress_metric=f"{stage}/loss",

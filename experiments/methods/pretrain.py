@@ -14,13 +14,14 @@ from experiments.models import inspection, world_models
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.processes import open_run
-from experiments.runs.training import create_states, optimizer_from, print_storage, train
+from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels import report
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.loops import Dataset, make_loops
 from worldmodels.data.relevance import weighted_windows
-from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
 from worldmodels.losses import elbo_loss
 from worldmodels.training import make_update, select_seed
@@ -69,11 +70,8 @@ def pretrain(directory: RunDirectory) -> dict:
     state = train(
         directory,
         state,
-        make_loops(update, data, num_seeds=num_seeds, placement=placement, **draw),
-        (data,),
-        num_updates=config["num_updates"],
-        updates_per_dispatch=config["updates_per_dispatch"],
-        save_every=config["save_every"],
+        make_loops(update, (data,), num_seeds=num_seeds, placement=placement, **draw),
+        Schedule(config["num_updates"], config["updates_per_dispatch"], config["save_every"]),
         prefix="train/model/",
         description="world model",
         placement=placement,
@@ -103,9 +101,7 @@ def pretrain(directory: RunDirectory) -> dict:
     return directory.mark_done(result)
 
 
-def embodiment_windows(
-    config: dict, arch: dict, episodes: list[Episode], placement: Placement
-) -> SequenceDataset | StreamedDataset:
+def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placement: Placement) -> Dataset:
     """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
     options = dict(length=config["length"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -12,28 +13,51 @@ from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import DivergenceWatch, MetricsWriter, finite_mean
 from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.data.streaming import Storage
+from worldmodels.data.storage import Storage
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.training import TrainState, cosine_schedule, make_optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When a training run does what, in updates.
+
+    Attributes:
+      num_updates: in all.
+      updates_per_dispatch: of one compiled program, at most.
+      save_every: between checkpoints.
+      evaluate_every: between evaluations; 0: at the end alone.
+    """
+
+    num_updates: int
+    updates_per_dispatch: int
+    save_every: int
+    evaluate_every: int = 0
+
+    def next_dispatch(self, update: int) -> int:
+        """Updates to make at once after `update`, so that none of the clocks is passed over."""
+        periods = (self.updates_per_dispatch, self.save_every, self.evaluate_every)
+        ends = [(update // period + 1) * period for period in periods if period]
+        return min(self.num_updates, *ends) - update
+
+    def evaluates_at(self, update: int) -> bool:
+        """True where the state after `update` updates is evaluated."""
+        return update == self.num_updates or (self.evaluate_every > 0 and update % self.evaluate_every == 0)
 
 
 def train(
     run: RunDirectory,
     state: TrainState,
-    make_loop: Callable[[int], Callable],
-    args: tuple,
+    learn: Callable[[TrainState, int], tuple],
+    schedule: Schedule,
     *,
-    num_updates: int,
-    updates_per_dispatch: int,
-    save_every: int,
     prefix: str,
     description: str,
     progress_metric: str = "loss",
-    evaluate_every: int = 0,
     evaluate: Callable[[TrainState, int], dict] | None = None,
     placement: Placement = ONE_DEVICE,
 ) -> TrainState:
-    """Trains until `num_updates`, from the newest checkpoint in `run` if there is one.
+    """Trains until `schedule.num_updates`, from the newest checkpoint in `run` if there is one.
 
     Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
     checkpoint, and rows after the restored checkpoint are dropped. Of several seeds, one that diverges keeps its last
@@ -41,29 +65,27 @@ def train(
 
     Args:
       state: before the first update; leaves may have a leading seed axis.
-      make_loop: number of updates -> jitted `loop(state, *args) -> (state, metrics)`.
-      args: data and frozen models for the loop.
+      learn: (state, number of updates) -> (state, metrics), see `worldmodels.data.loops.Loops`; donates the state.
       prefix: of the metric names, e.g. "train/model/".
-      evaluate_every: calls `evaluate(state, update)` at multiples of it and at the end; its dict goes to eval.jsonl.
-      placement: the devices that train, as of `make_loop`. Evaluations and the result are on the default device.
+      evaluate: (state, update) -> what eval.jsonl records.
+      placement: the devices that train, as of `learn`. Evaluations and the result are on the default device.
     """
     checkpoints = Checkpoints(run / "checkpoints")
     restored = restore(run, state)
     start = 0
     if restored is not None:
         start, state, _ = restored
-    state, args = placement.put(state, args)
+    state = placement.put_state(state)
     watch = DivergenceWatch(num_seeds=state.step.size)
-    boundaries = {num_updates} | ({*range(0, num_updates, evaluate_every)} if evaluate_every else set())
     update = start
     with (
         MetricsWriter(run.path, start_update=start) as writer,
-        Progress(num_updates, description + placement.described, initial=start) as progress,
+        Progress(schedule.num_updates, description + placement.described, initial=start) as progress,
     ):
-        while update < num_updates:
-            size = next_dispatch(update, num_updates, updates_per_dispatch, save_every, evaluate_every)
+        while update < schedule.num_updates:
+            size = schedule.next_dispatch(update)
             began = time.perf_counter()
-            state, metrics = make_loop(size)(state, *args)
+            state, metrics = learn(state, size)
             metrics = jax.block_until_ready(placement.fetch(metrics))
             speed = {"fps/updates": size / (time.perf_counter() - began)}
             update += size
@@ -72,11 +94,11 @@ def train(
             )
             watch.check(row, update)
             progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
-            if evaluate is not None and (update in boundaries):
+            if evaluate is not None and schedule.evaluates_at(update):
                 result = evaluate(placement.fetch(state), update)
                 writer.write_eval({"update": update, **result})
                 writer.write(evaluation_metrics(result), update=update)
-            if update % save_every == 0 or update == num_updates or run.interrupted():
+            if update % schedule.save_every == 0 or update == schedule.num_updates or run.interrupted():
                 kept = placement.fetch(state)
                 if run.leads:
                     checkpoints.save(update, kept)
@@ -94,15 +116,8 @@ def restore(run: RunDirectory, state: TrainState) -> tuple[int, TrainState, dict
 
 
 def print_storage(what: str) -> Callable[[Storage], None]:
-    """Says where data lie, how many bytes they take and why; for `worldmodels.data.streaming.open_dataset`."""
+    """Says where data lie, how many bytes they take and why; for `worldmodels.data.storage.open_dataset`."""
     return lambda storage: print(f"{what}: {storage}", flush=True)
-
-
-def next_dispatch(update: int, num_updates: int, per_dispatch: int, *periods: int) -> int:
-    """Updates of the next dispatch: at most `per_dispatch`, ending at the next multiple of every period."""
-    ends = [num_updates, (update // per_dispatch + 1) * per_dispatch]
-    ends += [(update // period + 1) * period for period in periods if period]
-    return min(ends) - update
 
 
 def evaluation_metrics(result: dict) -> dict:

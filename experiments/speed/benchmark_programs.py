@@ -21,7 +21,9 @@ from experiments.runs.training import create_states, optimizer_from
 from worldmodels import convolution as convolutions
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
-from worldmodels.data.streaming import StreamedDataset, make_loops, open_dataset
+from worldmodels.data.loops import Loops, make_loops
+from worldmodels.data.storage import open_dataset
+from worldmodels.data.streaming import StreamedDataset
 from worldmodels.losses import elbo_loss
 from worldmodels.training import TrainState, make_update, select_seed
 
@@ -33,18 +35,18 @@ class Program:
 
     Attributes:
       num_updates: per call.
-      loop: `(state, *args) -> (state, metrics)`, donates its state; jitted where the data lie on the device.
+      loop: `(state, *args) -> (state, metrics)`, donates its state; jitted where the data are on the device.
       memory: bytes of arguments and temporaries, once compiled; None where the data stream from the host.
     """
 
-    def __init__(self, loop: Callable, state: TrainState, args: tuple, num_updates: int):
-        self.num_updates, self.loop, self.state, self.args = num_updates, loop, state, args
-        self._compiled = loop
+    def __init__(self, loops: Loops, state: TrainState, num_updates: int):
+        self.num_updates, self.state, self.args = num_updates, state, loops.args
+        self.loop = self._compiled = loops.make(num_updates)
 
     @property
     def streams(self) -> bool:
-        """Whether the data lie on the host."""
-        return isinstance(self.args[0], StreamedDataset)
+        """Whether the data are on the host."""
+        return isinstance(self.args[0][0], StreamedDataset)
 
     def compile(self) -> Program:
         """Compiles, from the persistent cache if it is there; streamed loops do so in their first call."""
@@ -143,9 +145,8 @@ def _program(config, options, update, trained, optimizer, frozen, num_seeds, sto
     if num_seeds is None:
         state, frozen = select_seed(state, 0), select_seed(frozen, 0)
     draw = {name: options[name] for name in ("batch_size", "first_fraction")}
-    num_updates = config["updates_per_dispatch"]
-    make_loop = make_loops(update, data, num_seeds=num_seeds, **draw)
-    return Program(make_loop(num_updates), state, (data, *frozen), num_updates)
+    loops = make_loops(update, (data,), frozen, num_seeds=num_seeds, **draw)
+    return Program(loops, state, config["updates_per_dispatch"])
 
 
 def stored_episodes(config: Mapping, storage: str) -> list[Episode]:

@@ -95,7 +95,7 @@ def test_a_joint_update_trains_policy_and_model(model):
     policy_state = TrainState.create(make_policy(model), optimizer, jax.random.key(0))
     state = JointState(policy_state, TrainState.create(model, optimizer, jax.random.key(1)))
     update = jax.jit(make_joint_update(optimizer, optimizer, policy_loss={}, model_loss={}))
-    after, metrics = update(state, (make_batch(actions=False), make_batch(seed=1)))
+    after, metrics = update(state, make_batch(actions=False), make_batch(seed=1))
     assert int(after.step) == 1 and "model/loss" in metrics
     for trained, old in ((after.policy, state.policy), (after.model, state.model)):
         deltas = [

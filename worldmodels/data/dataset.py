@@ -12,12 +12,13 @@ Measured on one CPU core, 50 windows of 50 records of the walker (24 sensor valu
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import psutil
 from flax import struct
 
 from worldmodels.data.episodes import FLAGS, Episode
@@ -92,7 +93,7 @@ class SequenceDataset:
 
     @property
     def num_episodes(self) -> int:
-        """F, the number of episodes whose first window is in the dataset: all of them unless it was split."""
+        """F, the number of episodes."""
         return self.first_starts.shape[0]
 
     @property
@@ -127,10 +128,6 @@ def draw_starts(
     uniform_key, first_key, choice_key = jax.random.split(key, 3)
     drawn = _draw(starts, uniform_key, batch_size)
     if first_fraction:
-        if not first_starts.shape[0]:
-            raise ValueError(
-                "first_fraction needs windows that start at record 0, and this part of a split has none."
-            )
         first = _draw(first_starts, first_key, batch_size)
         drawn = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, drawn)
     return drawn
@@ -140,34 +137,6 @@ def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
     """The windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
     starts = dataset.starts[jnp.asarray(indices)]
     return dataset.gather(window_rows(starts, dataset.length))
-
-
-def iterate_windows(dataset: SequenceDataset, batch_size: int) -> Iterator[SequenceBatch]:
-    """Every window once, in order, in batches of `batch_size` (the last one may be smaller)."""
-    for start in range(0, dataset.num_windows, batch_size):
-        yield windows(dataset, np.arange(start, min(start + batch_size, dataset.num_windows)))
-
-
-def split(dataset: SequenceDataset, fraction: float, key: Array) -> tuple[SequenceDataset, SequenceDataset]:
-    """Splits the windows at random into two datasets that share their arrays (not inside jit).
-
-    Windows, not episodes, are split, as in the published baselines: the parts overlap in their records.
-
-    Args:
-      dataset: what to split.
-      fraction: share of the windows that go to the first part; the published one is 0.7.
-      key: PRNG key, consumed.
-
-    Raises:
-      ValueError: a part would be empty.
-    """
-    num_first = round(fraction * dataset.num_windows)
-    if not 0 < num_first < dataset.num_windows:
-        raise ValueError(
-            f"A split of {dataset.num_windows} windows at {fraction:g} leaves one part empty; use more data."
-        )
-    order = np.asarray(jax.random.permutation(key, dataset.num_windows))
-    return _part(dataset, np.sort(order[:num_first])), _part(dataset, np.sort(order[num_first:]))
 
 
 def statistics(
@@ -227,29 +196,23 @@ def gather_rows(data: object, rows: Array) -> SequenceBatch:
     )
 
 
-def free_memory() -> int | None:
-    """Bytes that are free on the default device (for a CPU, to this container); None if unknown."""
+def free_memory() -> int:
+    """Bytes that are free on the default device; for a CPU, to this container."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return stats["bytes_limit"] - stats["bytes_in_use"]
     return free_main_memory()
 
 
-def free_main_memory() -> int | None:
-    """Bytes of main memory that are free to this container; None if unknown."""
-    bounds = []
+def free_main_memory() -> int:
+    """Bytes of main memory that are free to this container."""
+    available, group = psutil.virtual_memory().available, Path("/sys/fs/cgroup")
     try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        bounds += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable")]
-        group = Path("/sys/fs/cgroup")
-        cache = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())[
-            "inactive_file"
-        ]
-        used = int((group / "memory.current").read_text()) - int(cache)
-        bounds.append(int((group / "memory.max").read_text()) - used)
+        limit, current = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        statistic = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return min(available, limit - current + int(statistic["inactive_file"]))
     except (OSError, ValueError, KeyError):  # no such files, or the limit "max"
-        pass
-    return min(bounds, default=None)
+        return available
 
 
 # Helpers of SequenceDataset ---------------------------------------------------------------------------------
@@ -257,12 +220,6 @@ def free_main_memory() -> int | None:
 
 def _draw(table: Array, key: Array, batch_size: int) -> Array:
     return table[jax.random.randint(key, (batch_size,), 0, table.shape[0])]
-
-
-def _part(dataset: SequenceDataset, indices: np.ndarray) -> SequenceDataset:
-    starts = np.asarray(dataset.starts)[indices]
-    first_starts = np.intersect1d(starts, np.asarray(dataset.first_starts))
-    return dataset.replace(starts=jnp.asarray(starts), first_starts=jnp.asarray(first_starts))
 
 
 def names_of(
@@ -368,7 +325,7 @@ def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
 def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int) -> None:
     free = free_memory()
     num_bytes = estimate_bytes(episodes, names, length)
-    if free is not None and num_bytes > free:
+    if num_bytes > free:
         raise ValueError(
             f"These {len(episodes)} episodes need {num_bytes / 2**30:.2f} GiB on {jax.local_devices()[0]}, where "
             f"{free / 2**30:.2f} GiB are free; load fewer episodes (limit) or fewer sensors."

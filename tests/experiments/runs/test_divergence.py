@@ -1,5 +1,6 @@
 """Several seeds in one program: one that diverges stands still at its last finite state, and the others go on."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -19,7 +20,7 @@ from experiments.runs.metrics import (
     diverged_result,
     read_rows,
 )
-from experiments.runs.training import train
+from experiments.runs.training import Schedule, train
 from worldmodels.training import TrainState, make_train_loop, make_update, only_finite
 
 OPTIMIZER = optax.sgd(1.0)
@@ -37,9 +38,14 @@ def states(*weights) -> TrainState:
     )
 
 
-def make_loop(num_seeds):
+def learner(num_seeds):
     update = make_update(loss, OPTIMIZER)
-    return lambda n: make_train_loop(update, lambda data, key: data, n, num_seeds=num_seeds)
+
+    @functools.cache
+    def make_loop(num_updates):
+        return make_train_loop(update, lambda data, key: data, num_updates, num_seeds=num_seeds)
+
+    return lambda state, num_updates: make_loop(num_updates)(state, jnp.zeros(1))
 
 
 def trained(folder, *weights, num_updates=12, num_seeds=None):
@@ -47,11 +53,8 @@ def trained(folder, *weights, num_updates=12, num_seeds=None):
         return train(
             run,
             states(*weights),
-            make_loop(len(weights)),
-            (jnp.zeros(1),),
-            num_updates=num_updates,
-            updates_per_dispatch=2,
-            save_every=4,
+            learner(len(weights)),
+            Schedule(num_updates, updates_per_dispatch=2, save_every=4),
             prefix="train/",
             description="toy",
         )
