@@ -34,13 +34,7 @@ NEED_THE_USER = (Kind.FAILED, Kind.OTHER)
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Returns the exit code: 0 if all is done or submitted, 1 if some is not, 2 after a mistake, 130 if stopped."""
-    flags = parser()
-    arguments, rest = flags.parse_known_args(argv)
-    if rest and (arguments.command != "run" or any(text.startswith("-") for text in rest)):
-        flags.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:  # axes after flags
-        arguments.axes += rest
-    arguments.root = pathlib.Path(arguments.root).expanduser().absolute()
+    arguments = parsed(argv)
     try:
         return {"run": run_sweep, "status": status, "report": report}[arguments.command](arguments)
     except ValueError as error:
@@ -53,6 +47,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("Stopped. The same command goes on.", file=sys.stderr)
         return 130
+
+
+def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Returns the arguments of a command line; exits with code 2 after a mistake."""
+    flags = parser()
+    arguments, rest = flags.parse_known_args(argv)
+    if rest and (arguments.command != "run" or any(text.startswith("-") for text in rest)):
+        flags.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:  # axes after flags
+        arguments.axes += rest
+    arguments.root = pathlib.Path(arguments.root).expanduser().absolute()
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,13 +1,11 @@
 """The code of the how-to pages works as it stands there."""
 
-import importlib
 import pathlib
 import re
 
 import numpy as np
 import pytest
 
-from experiments.__main__ import COMMANDS
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
@@ -28,28 +26,6 @@ def module(own_code):
     own_code("my.module", code)
     assert code.startswith("# my/module.py\n")
     return "my.module"
-
-
-def commands(page: str) -> list[str]:
-    """The commands of a page's plain blocks, each on one line, with their variables replaced."""
-    text = "\n".join(re.findall(r"```\n(.*?)```", (PAGES / f"{page}.md").read_text(), re.DOTALL))
-    lines = [line.partition(" #")[0].strip() for line in text.replace("\\\n", " ").splitlines()]
-    variables = dict(line.split("=", 1) for line in lines if re.match(r"\w+=", line))
-    expanded = (re.sub(r"\$(\w+)", lambda m: variables[m[1]].strip('"'), line) for line in lines if line)
-    return [line for line in expanded if line.startswith("python -m experiments ")]
-
-
-@pytest.mark.parametrize("command", commands("published"))
-def test_commands_name_presets_and_settings_that_exist(command):
-    given = dict(re.findall(r"--([\w.]+)=(\S+)", command))
-    name = re.match(r"python -m experiments (\S+)", command)[1]
-    assert name in COMMANDS
-    module = importlib.import_module(f"experiments.configs.{name}")
-    config, _, preset = given.pop("config", name).partition(":")
-    assert config == name
-    config = module.get_config(preset)
-    assert [key for key in given if key.startswith("config.") and key[7:] not in config] == []
-    assert {key for key in given if "." not in key} <= {"workdir", "run", "to"}
 
 
 def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path):

@@ -286,42 +286,6 @@ def _strip(label: str, right: str, width: int) -> np.ndarray:
     return np.asarray(image)
 
 
-# The process that renders ----------------------------------------------------------------------------------
-
-
-def _serve(folder: Path) -> None:
-    """Draws what `request.json` asks for; every printed line is a sign of life."""
-    from experiments.envs import registry
-
-    request = json.loads((folder / "request.json").read_text())
-    if request["entry_point"]:
-        registry.register(request["env_name"], request["entry_point"])
-    environment = registry.make(request["env_name"], **request["options"])
-    print("made", flush=True)
-    step = float(environment.control_seconds)
-    stride = max(1, math.ceil(1 / (step * request["max_fps"]) - 1e-6))
-    limit = None if request["seconds"] is None else max(1, round(request["seconds"] / step))
-    environment.reset(seed=0)
-    for index in range(len(list(folder.glob("states*.npy")))):
-        states = np.load(folder / f"states{index}.npy")[:limit:stride]
-        frames = []
-        for state in states:
-            environment.set_physics_state(state)
-            frames.append(environment.render(*request["size"], request["camera"]))
-            print("drawn", flush=True)
-        np.save(folder / f"frames{index}.npy", np.stack(frames))
-    (folder / "answer.json").write_text(json.dumps({"fps": 1 / (step * stride), "stride": stride}))
-
-
-if __name__ == "__main__":
-    try:
-        _serve(Path(sys.argv[1]))
-    except Exception as failure:
-        print(" ".join(str(failure).split()) or type(failure).__name__, file=sys.stderr)
-        os._exit(1)
-    os._exit(0)  # the frames are written: a driver that crashes or hangs while it unloads does no harm
-
-
 MAX_CLIPS = 4
 
 
@@ -370,3 +334,39 @@ def write(
         return video.write_mp4(path, rendered.frames, rendered.fps), ""
     except video.VideoError as error:
         return None, str(error)
+
+
+# The process that renders ----------------------------------------------------------------------------------
+
+
+def _serve(folder: Path) -> None:
+    """Draws what `request.json` asks for; every printed line is a sign of life."""
+    from experiments.envs import registry
+
+    request = json.loads((folder / "request.json").read_text())
+    if request["entry_point"]:
+        registry.register(request["env_name"], request["entry_point"])
+    environment = registry.make(request["env_name"], **request["options"])
+    print("made", flush=True)
+    step = float(environment.control_seconds)
+    stride = max(1, math.ceil(1 / (step * request["max_fps"]) - 1e-6))
+    limit = None if request["seconds"] is None else max(1, round(request["seconds"] / step))
+    environment.reset(seed=0)
+    for index in range(len(list(folder.glob("states*.npy")))):
+        states = np.load(folder / f"states{index}.npy")[:limit:stride]
+        frames = []
+        for state in states:
+            environment.set_physics_state(state)
+            frames.append(environment.render(*request["size"], request["camera"]))
+            print("drawn", flush=True)
+        np.save(folder / f"frames{index}.npy", np.stack(frames))
+    (folder / "answer.json").write_text(json.dumps({"fps": 1 / (step * stride), "stride": stride}))
+
+
+if __name__ == "__main__":
+    try:
+        _serve(Path(sys.argv[1]))
+    except Exception as failure:
+        print(" ".join(str(failure).split()) or type(failure).__name__, file=sys.stderr)
+        os._exit(1)
+    os._exit(0)  # the frames are written: a driver that crashes or hangs while it unloads does no harm

@@ -404,7 +404,3 @@ rate = images / (time.perf_counter() - start)
 environment.close()
 print(json.dumps(dict(rate=rate)))
 """
-
-
-if __name__ == "__main__":
-    sys.exit(main())
