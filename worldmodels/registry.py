@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 Part = TypeVar("Part")
@@ -74,6 +74,10 @@ class Registry(Generic[Part]):
     def names(self) -> list[str]:
         """Returns the registered names, in the order of registration."""
         return list(self._parts)
+
+    def items(self) -> Iterable[tuple[str, Part]]:
+        """Returns the registered parts with their names."""
+        return self._parts.items()
 
     def register(self, name: str) -> Callable[[Part], Part]:
         """Registers what it decorates; a name has no colon."""

@@ -6,6 +6,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from worldmodels import registry
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -18,9 +19,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Forward:    --config=baseline:iidm        the gradient goes through a forward model
     Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
                 --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
+    Your own:   --config=baseline:my.module:Name    with the values of the preset that it names
     On a CPU:   --config=baseline:bco-small, ...    6000 updates per network
     For a test: --config=baseline:bco-tiny, ...
     """
+    if ":" in preset:
+        return _own(*preset.partition("-")[::2])
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # seeds seed, seed + 1, ...; trained in one program, but for bco_alpha
@@ -37,6 +41,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         max_updates=placeholder(int),  # None: no limit
         updates_per_epoch=placeholder(int),  # None: a pass over the training windows
     )
+    config.options = dict()  # of a baseline of your own
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.save_every = 1000  # updates, rounded up to whole epochs
     config.evaluation = dict(
@@ -48,6 +53,15 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         random_return=placeholder(float),  # for normalisation by random and expert
     )
     return _presets.apply(preset, PRESETS, config)
+
+
+def _own(name: str, size: str) -> ml_collections.ConfigDict:
+    """Returns the config of a baseline of the user's own."""
+    baseline = registry.load(name)
+    config = get_config("-".join(filter(None, (baseline.preset, size))))
+    with config.unlocked():
+        config.update(method=name, options=dict(baseline.options))
+    return config
 
 
 def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:

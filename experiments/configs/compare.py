@@ -30,7 +30,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.setup = "lpomdp"
     config.seed = 0
-    config.methods = METHODS  # what cannot run on these data is left out, and said
+    # Also my.module:Name of a baseline of your own; what cannot run on these data is left out, with the reason.
+    config.methods = METHODS
     config.published_data = ""  # name of the embodiment data in the published table, to compare with
     config.random_return = placeholder(float)  # mean return of the random policy; None: not shown
     config.relevance = False  # True: the world model learns most from what looks like the demonstrations
@@ -42,8 +43,8 @@ def _parts(config: ml_collections.ConfigDict, size: str) -> None:
     config.num_seeds = {"": 5, "small": 3, "tiny": 2}[size]
     config.pretrain = pretrain.get_config(size)
     config.aime = imitate.get_config(size)
-    suffix = f"-{size}" if size else ""
-    for method in ("bco", "bco_alpha", "iidm", "mbbc", "bc"):
+    config.suffix = suffix = f"-{size}" if size else ""  # of the presets; those of baselines of your own too
+    for method in baseline.METHODS:
         config[method] = baseline.get_config(f"{method}{suffix}")
     for method in ("gaifo", "ot"):
         config[method] = surrogate.get_config(f"{method}{suffix}")

@@ -1,13 +1,13 @@
-"""What differs between the baselines that are fitted to fixed data: networks, data, losses, and how they act.
+"""The baselines that are fitted to fixed data: what each needs, the networks that it fits in order, and how it acts.
 
-A recipe lists its fits in order. `experiments.methods.baseline_fitted` trains them, logs, saves and evaluates.
+`experiments.methods.baseline` trains them, logs, saves and evaluates. One of your own is a subclass, `my.module:Name`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -22,12 +22,11 @@ from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from agents.mbbc import mbbc_loss
 from experiments.data.evaluation import check_environment, environment_of, expert_return
-from experiments.methods.baseline_data import Data, load_data, load_demonstrations
 from experiments.models import frame_stacks, world_models
 from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
-from worldmodels.data.dataset import SequenceDataset
-from worldmodels.data.episodes import load_episodes
+from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
+from worldmodels.data.episodes import Episode, load_episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,119 +48,336 @@ class Fit:
     frozen: object = None
 
 
-class FrameStackRecipe:
-    """BC, BCO(0) and IIDM: networks that read a few frames."""
+class Baseline:
+    """A baseline of imitation: its name in tables, its needs, its networks and its actor.
 
-    TEACHERS = {
-        "bco": ("idm", inverse_dynamics_loss, bco_loss),
-        "iidm": ("forward", forward_loss, iidm_loss),
-    }
+    Attributes:
+      label: its name in tables and figures.
+      paper: where it comes from.
+      needs: of "embodiment" (episodes with actions), "actions" (the true ones of the demonstrations: an oracle), "world
+        model" and "two episodes" (it validates on whole ones).
+      instead: what to use where the demonstrations have no actions.
+      preset: of experiments/configs/baseline.py: the keys of its config, and their values.
+      options: {name: default} of keys of its own, `config.options`; here the config's.
+      fits: its networks, in the order of training; the last one is "policy".
+      env_name, env_options, expert: where it is evaluated, and the mean return of the demonstrations.
+      train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
+    """
 
-    def __init__(self, config: dict):
-        method = config["method"]
-        self.data: Data = load_data(config, needs_body=method in self.TEACHERS)
-        self.env_name, self.env_options, self.expert = (
-            self.data.env_name,
-            self.data.env_options,
-            self.data.expert,
-        )
-        self._num_seeds = config["num_seeds"]
-        self._share_encoder = config["init_with_idm_encoder"]
-        demonstrations = self.data.shown(with_actions=method == "bc")
-        if method not in self.TEACHERS:
-            self.fits = (Fit("policy", demonstrations, bc_loss),)
-        else:
-            teacher, teacher_loss, loss = self.TEACHERS[method]
-            body = self.data.windows(self.data.body, with_actions=True)
-            self.fits = (Fit(teacher, body, teacher_loss), Fit("policy", demonstrations, loss, teacher))
-        self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
+    label: str
+    paper: str = ""
+    needs: Sequence[str] = ()
+    instead: str = "another baseline"
+    preset: str
+    options: Mapping[str, object] = {}
+    fits: tuple[Fit, ...]
+    env_name: str
+    env_options: dict
+    expert: float | None
+    train: Callable[[RunDirectory], dict] | None = None
+
+    def __init__(self, config: Mapping):
+        given = config.get("options") or {}
+        unknown = [name for name in given if name not in self.options]
+        if unknown:
+            raise ValueError(
+                f"{self.label} has no option {unknown[0]!r}. It has {', '.join(self.options) or 'none'}."
+            )
+        self.options, self.num_seeds = {**self.options, **given}, config["num_seeds"]
 
     def create(self, network: str, key: jax.Array):
-        """The network of one seed, before training."""
-        options = {"idm": dict(more_frames=1), "forward": dict(network=ForwardNet), "policy": {}}[network]
+        """Returns a network of one seed, before training."""
+        raise NotImplementedError
+
+    def begin(self, policy, teacher):
+        """Returns the policy of all seeds as its training starts, given its trained teacher."""
+        del teacher
+        return policy
+
+    def make_actor(self, policy, num_envs: int, seed: int) -> Actor:
+        """Returns an actor with the policies of all seeds."""
+        raise NotImplementedError
+
+    def errors(self, models: dict, *, final: bool) -> dict:
+        """Returns {name: [num_seeds] error to the true actions of the demonstrations}, as far as they are known."""
+        del models, final
+        return {}
+
+    def save(self, run: RunDirectory) -> None:
+        """Writes what loading the policies needs besides their weights."""
+        raise NotImplementedError
+
+
+class FrameStackBaseline(Baseline):
+    """A baseline whose networks read a few frames.
+
+    Attributes:
+      networks: {name: options of `frame_stacks.build`} of networks other than the policy.
+      data: what they learn from.
+    """
+
+    networks: Mapping[str, Mapping] = {}
+
+    def __init__(self, config: Mapping):
+        super().__init__(config)
+        self.data = load_data(config, type(self))
+        self.env_name, self.env_options = self.data.env_name, self.data.env_options
+        self.expert = self.data.expert
+        self._share_encoder = config["init_with_idm_encoder"]
+        self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
+
+    def create(self, network, key):
+        """See `Baseline`."""
+        options = self.networks.get(network, {})
         return frame_stacks.build(self.data.arch, key, self.data.episodes, **options)
 
     def begin(self, policy, teacher):
-        """The policy of all seeds, with the encoder of its teacher if the config says so."""
+        """Gives the policy the encoder of its teacher, if the config says so."""
         return with_encoder_of(policy, teacher) if self._share_encoder else policy
 
-    def make_actor(self, policy, num_envs: int, seed: int) -> Actor:
-        """Policies of all seeds in the environment."""
-        return FrameStackActor(policy, num_seeds=self._num_seeds)
+    def make_actor(self, policy, num_envs, seed):
+        """See `Baseline`."""
+        return FrameStackActor(policy, num_seeds=self.num_seeds)
 
-    def errors(self, models: dict, *, final: bool) -> dict:
-        """{"action_mse", "idm_action_mse"}: [num_seeds] errors to the true actions of the demonstrations, if known."""
+    def errors(self, models, *, final):
+        """Returns "action_mse" of the policy and "idm_action_mse" of the inverse model."""
         data = self.data.true_actions
         if data is None:
             return {}
-        indices = np.arange(data.num_windows, dtype=np.int32)
         names = {"policy": "action_mse", "idm": "idm_action_mse"}
         known = [name for name in names if name in models]
-        return {names[name]: self._errors[name](models[name], data, indices) for name in known}
+        return {names[name]: self._errors[name](models[name], data, all_windows(data)) for name in known}
 
-    def save(self, run: RunDirectory) -> None:
-        """What loading the policies needs beside their weights."""
+    def save(self, run):
+        """See `Baseline`."""
         frame_stacks.save_architecture(run.path, self.data.arch)
 
 
-class MBBCRecipe:
-    """MBBC: a policy over the latent state of a pretrained world model."""
+class BC(FrameStackBaseline):
+    """Behaviour cloning, the oracle that regresses the true actions."""
 
-    def __init__(self, config: dict):
+    label = "BC oracle"
+    paper = "Pomerleau 1991"
+    needs = ("actions",)
+    instead = "the method bco"
+    preset = "bc"
+    loss = staticmethod(bc_loss)
+
+    @functools.cached_property
+    def fits(self):
+        """The policy."""
+        return (Fit("policy", self.data.shown(with_actions=True), self.loss),)
+
+
+class BCO(FrameStackBaseline):
+    """BCO(0): an inverse model learns from embodiment data which action leads on, and labels the demonstrations."""
+
+    label = "BCO(0)"
+    paper = "Torabi et al. 2018"
+    needs = ("embodiment",)
+    preset = "bco"
+    networks = {"idm": dict(more_frames=1)}
+    teacher = ("idm", inverse_dynamics_loss)
+    loss = staticmethod(bco_loss)
+
+    @functools.cached_property
+    def fits(self):
+        """The teacher, then the policy."""
+        name, teacher_loss = self.teacher
+        body = self.data.windows(self.data.body, with_actions=True)
+        return (
+            Fit(name, body, teacher_loss),
+            Fit("policy", self.data.shown(with_actions=False), self.loss, name),
+        )
+
+
+class IIDM(BCO):
+    """IIDM: the policy's action must lead through a forward model to the observation that followed."""
+
+    label = "IIDM"
+    paper = "Zhang et al. 2023"
+    preset = "iidm"
+    networks = {"forward": dict(network=ForwardNet)}
+    teacher = ("forward", forward_loss)
+    loss = staticmethod(iidm_loss)
+
+
+class MBBC(Baseline):
+    """MBBC, the oracle of AIME: a policy over the latent state of a world model regresses the true actions."""
+
+    label = "MBBC oracle"
+    paper = "Zhang et al. 2024"
+    needs = ("actions", "world model")
+    instead = "AIME"
+    preset = "mbbc"
+
+    def __init__(self, config: Mapping):
+        super().__init__(config)
         if not config["model"]:
             raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
-        episodes = load_demonstrations(config)
+        episodes = load_demonstrations(config, type(self))
         self.expert = expert_return(load_episodes(config["demonstrations"], keys=()))
         pretrained = world_models.resolve(config["model"])
         world_models.check_body(pretrained.architecture, episodes, "demonstrations")
-        self._num_seeds = config["num_seeds"]
-        self._models = pretrained.for_seeds(self._num_seeds)
-        sensors = sensors_for(self._models, episodes)
-        self.env_name, self.env_options = environment_of(config["env"], episodes, self._models.inputs)
-        self._check_environment(pretrained.architecture, config["evaluation"]["workers"])
-        self._arch = dict(
-            config["policy"], in_size=self._models.feature_size, action_size=self._models.action_size
+        self._models = models = pretrained.for_seeds(self.num_seeds)
+        self.env_name, self.env_options = environment_of(config["env"], episodes, models.inputs)
+        check_environment(
+            self.env_name,
+            self.env_options,
+            {name: pretrained.architecture["sizes"][name] for name in models.inputs},
+            action_size=models.action_size,
+            workers=config["evaluation"]["workers"],
         )
-        dataset = SequenceDataset.create(
-            episodes, length=config["length"], sensors=sensors, with_actions=True, with_reward=False
+        self._arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+        self._dataset = SequenceDataset.create(
+            episodes,
+            length=config["length"],
+            sensors=sensors_for(models, episodes),
+            with_actions=True,
+            with_reward=False,
         )
         loss_fn = functools.partial(mbbc_loss, use_log_prob=config["use_log_prob"])
-        self.fits = (Fit("policy", dataset, loss_fn, frozen=self._models),)
+        self.fits = (Fit("policy", self._dataset, loss_fn, frozen=models),)
         self._error = vmapped_mean(mbbc_loss, frozen=True)
 
-    def _check_environment(self, arch: dict, workers: int) -> None:
-        """Refuses an environment of another body than the world model's."""
-        sizes = {name: arch["sizes"][name] for name in self._models.inputs}
-        options = dict(action_size=self._models.action_size, workers=workers)
-        check_environment(self.env_name, self.env_options, sizes, **options)
-
-    def create(self, network: str, key: jax.Array):
-        """The policy of one seed, before training."""
+    def create(self, network, key):
+        """See `Baseline`."""
         return world_models.build_policy(self._arch, key)
 
-    def make_actor(self, policy, num_envs: int, seed: int) -> Actor:
-        """Policies of all seeds in the environment."""
-        return FilterActor(self._models, policy, num_envs, jax.random.key(seed), num_seeds=self._num_seeds)
+    def make_actor(self, policy, num_envs, seed):
+        """See `Baseline`."""
+        return FilterActor(self._models, policy, num_envs, jax.random.key(seed), num_seeds=self.num_seeds)
 
-    def errors(self, models: dict, *, final: bool) -> dict:
-        """{"action_mse": [num_seeds]}: mean over all windows of the demonstrations; at the end only, as it is slow."""
+    def errors(self, models, *, final):
+        """Returns "action_mse" over all windows; at the end only, as it is slow."""
         if not final:
             return {}
-        data = self.fits[0].dataset
-        indices = np.arange(data.num_windows, dtype=np.int32)
-        return {"action_mse": self._error(models["policy"], data, indices, self._models)}
+        error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self._models)
+        return {"action_mse": error}
 
-    def save(self, run: RunDirectory) -> None:
-        """What loading the policies needs beside their weights."""
-        arch = self._arch | {"num_seeds": self._num_seeds}
+    def save(self, run):
+        """See `Baseline`."""
+        arch = self._arch | {"num_seeds": self.num_seeds}
         world_models.save_architecture(run.path, world_models.POLICY, arch)
 
 
 def vmapped_mean(loss_fn: Callable, *, frozen: bool = False) -> Callable:
-    """Mean loss over windows for every seed: (networks, dataset, indices[, frozen]) -> [num_seeds]."""
+    """Returns (networks, dataset, indices[, frozen]) -> [num_seeds] mean losses over windows."""
     return jax.jit(
         jax.vmap(make_mean_loss(loss_fn), in_axes=(0, None, None, 0) if frozen else (0, None, None))
     )
 
 
-RECIPES = {"bc": FrameStackRecipe, "bco": FrameStackRecipe, "iidm": FrameStackRecipe, "mbbc": MBBCRecipe}
+def all_windows(dataset: SequenceDataset) -> np.ndarray:
+    """Returns the numbers of all windows, [W] int32."""
+    return np.arange(dataset.num_windows, dtype=np.int32)
+
+
+# Data ---------------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """The data of a frame-stack baseline.
+
+    Attributes:
+      env_name, env_options: where to evaluate.
+      arch: what shapes the networks.
+      body: episodes of the embodiment, with actions; [] for a baseline that needs none.
+      demonstrations: episodes; only oracles look at their actions.
+      true_actions: windows of the demonstrations with their actions, for analysis; None where they have none.
+      expert: mean return of the demonstrations, if they have rewards.
+    """
+
+    env_name: str
+    env_options: dict
+    arch: dict
+    body: list[Episode]
+    demonstrations: list[Episode]
+    true_actions: SequenceDataset | None
+    expert: float | None
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """Those that the networks standardise by."""
+        return self.body or self.demonstrations
+
+    @property
+    def window_length(self) -> int:
+        """Records per window: one more than the policy's stack."""
+        return self.arch["num_frames"] + 1
+
+    def windows(self, episodes: list[Episode], with_actions: bool) -> SequenceDataset:
+        """Returns the windows of episodes; raises a ValueError if they do not all fit into memory at once."""
+        sensors = list(self.arch["sizes"])
+        need, free = estimate_bytes(episodes, sensors, self.window_length), free_memory()
+        if need > free:
+            raise ValueError(
+                f"Baselines hold all their data at once, and these {len(episodes)} episodes need "
+                f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "
+                "(config.num_embodiment, config.num_demonstrations) or smaller images."
+            )
+        options = dict(length=self.window_length, sensors=sensors, with_reward=False)
+        return SequenceDataset.create(episodes, with_actions=with_actions, **options)
+
+    def shown(self, *, with_actions: bool) -> SequenceDataset:
+        """Returns the windows of the demonstrations, which share their arrays with `true_actions`."""
+        if self.true_actions is None:
+            return self.windows(self.demonstrations, with_actions)
+        return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
+
+
+def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
+    """Reads the folders that a config of experiments/configs/baseline.py names.
+
+    Raises:
+      ValueError: no folder, embodiment data or demonstrations without the actions that the baseline needs, or an
+        environment of another body.
+    """
+    demonstrations = load_demonstrations(config, baseline)
+    env_name, _ = environment_of(config["env"], demonstrations)
+    body = load_body(config, baseline) if "embodiment" in baseline.needs else []
+    arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
+    env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
+    options = dict(action_size=arch["action_size"], workers=config["evaluation"]["workers"])
+    check_environment(env_name, env_options, arch["sizes"], **options)
+    expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+    data = Data(env_name, env_options, arch, body, demonstrations, None, expert)
+    if not has_actions(demonstrations):
+        return data
+    return dataclasses.replace(data, true_actions=data.windows(demonstrations, with_actions=True))
+
+
+def load_demonstrations(config: Mapping, baseline: type[Baseline]) -> list[Episode]:
+    """Returns the demonstrations; raises a ValueError if they lack the actions that an oracle needs."""
+    episodes = load_folder(config, "demonstrations", baseline)
+    if "actions" in baseline.needs and not has_actions(episodes):
+        raise ValueError(
+            f"{baseline.label} needs the true actions, and the demonstrations in {config['demonstrations']} have "
+            f"none; use {baseline.instead}, or demonstrations with actions."
+        )
+    return episodes
+
+
+def load_body(config: Mapping, baseline: type[Baseline]) -> list[Episode]:
+    """Returns the embodiment data; raises a ValueError if they have no actions."""
+    episodes = load_folder(config, "embodiment", baseline)
+    if not has_actions(episodes):
+        raise ValueError(
+            f"The embodiment data in {config['embodiment']} have no actions; {baseline.label} learns from them what "
+            "actions do, so use episodes with actions."
+        )
+    return episodes
+
+
+def load_folder(config: Mapping, name: str, baseline: type[Baseline]) -> list[Episode]:
+    """Returns episodes of the folder `config[name]`, as many as `config["num_" + name]`."""
+    if not config[name]:
+        raise ValueError(f"{baseline.label} needs a folder of episodes; pass --config.{name}=DIR.")
+    # Images are read when the windows are made: once, and to where they stay.
+    return load_episodes(config[name], limit=config[f"num_{name}"], images_on_disk=True)
+
+
+def has_actions(episodes: Sequence[Episode]) -> bool:
+    """Returns whether every episode has its actions."""
+    return all(episode.records["pre_action"].shape[-1] for episode in episodes)

@@ -21,7 +21,7 @@ from agents.loop import collect_episodes
 from experiments.data.evaluation import evaluate_seeds, scores
 from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs.vector import make_vector
-from experiments.methods.baseline_data import Data, load_data
+from experiments.methods.baseline_recipes import BCO, Data, load_data
 from experiments.models import frame_stacks
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import MetricsWriter, check_finite, diverged_among
@@ -35,8 +35,8 @@ _COLLECTION_SEED = 3_000_000  # added to the seed, so that episodes start where 
 
 
 def run_rounds(directory: RunDirectory) -> dict:
-    """All seeds, one after the other; returns what `experiments.methods.baseline.run` says."""
-    data = load_data(directory.config, needs_body=True)
+    """Trains all seeds, one after the other; returns their scores."""
+    data = load_data(directory.config, BCOAlpha)
     results = run_seeds(directory, lambda run: Rounds(run, data).run())
     frame_stacks.save_architecture(directory.path, data.arch)
     like = jax.eval_shape(lambda: frame_stacks.build(data.arch, jax.random.key(0)))
@@ -47,7 +47,16 @@ def run_rounds(directory: RunDirectory) -> dict:
     merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
     counts = {name: [result[name] for result in results] for name in ("num_updates", "num_episodes")}
     where = {"environment": results[0]["environment"]}
-    return directory.mark_done({"return": played} | merged | counts | where | diverged_among(results))
+    return {"return": played} | merged | counts | where | diverged_among(results)
+
+
+class BCOAlpha(BCO):
+    """BCO(alpha): BCO that continues in rounds of interaction."""
+
+    label = "BCO(alpha)"
+    needs = ("embodiment", "two episodes")
+    preset = "bco_alpha"
+    train = staticmethod(run_rounds)
 
 
 class Rounds:

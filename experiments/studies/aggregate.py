@@ -16,7 +16,7 @@ import numpy as np
 from experiments.analysis import intervals, tables
 from experiments.data.evaluation import by_expert
 from experiments.runs.directory import RunDirectory
-from experiments.studies.compare import LABELS
+from experiments.studies.compare import METHODS
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -29,7 +29,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     from experiments.drawing import style  # matplotlib is slow to import
 
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=("*",)) as directory:
-        scores = {LABELS[method]: strata for method, strata in read_scores(config.runs).items()}
+        scores = read_scores(config.runs)
         table = aggregated(scores)
         tables.write_table(table, directory / "table")
         title = config.title or f"{len(config.runs)} cells"
@@ -41,7 +41,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def read_scores(runs) -> dict[str, list[list[list[float]]]]:
-    """{method: one `[num_seeds][episodes]` per comparison, in % of its expert}, of the methods that all have.
+    """Returns {label: one `[num_seeds][episodes]` per comparison, in % of its expert} of the methods that all have.
 
     Raises:
       ValueError: no runs, one that has not finished, or no common method.
@@ -58,8 +58,9 @@ def read_scores(runs) -> dict[str, list[list[list[float]]]]:
     common = [method for method in results[0]["returns"] if all(method in r["returns"] for r in results)]
     if not common:
         raise ValueError("These comparisons have no method in common.")
+    labels = {name: method.label for name, method in METHODS.items()} | results[0].get("labels", {})
     return {
-        method: [
+        labels[method]: [
             [by_expert(np.asarray(seed), r["expert"]).tolist() for seed in r["returns"][method]]
             for r in results
         ]

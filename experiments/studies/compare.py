@@ -9,32 +9,55 @@ done again, so that methods can be added later. Writes table.md, table.csv, figu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.analysis import published_results, tables
+from experiments.configs import baseline as baseline_config
 from experiments.data.evaluation import by_expert, environment_of, expert_return
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
-from experiments.methods.baseline_data import has_actions
+from experiments.methods.baseline import BASELINES
+from experiments.methods.baseline_recipes import has_actions
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.stages import Stages, changed
 from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.registry import Registry
 
-LABELS = {
-    "aime": "AIME",
-    "bco": "BCO(0)",
-    "bco_alpha": "BCO(alpha)",
-    "iidm": "IIDM",
-    "gaifo": "GAIfO",
-    "ot": "OT + ADS",
-    "mbbc": "MBBC oracle",
-    "bc": "BC oracle",
-}
-ORACLES = ("mbbc", "bc")
-FROM_VECTORS = ("gaifo", "ot")
-FROM_BODY = ("aime", "bco", "bco_alpha", "iidm", "mbbc")  # what actions do is learnt from embodiment data
-WITH_WORLD_MODEL = ("aime", "mbbc")
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """A method that can be compared.
+
+    Attributes:
+      label: in table and figure.
+      needs: as of `Baseline`, and "vectors": no images.
+      run: the main that trains it.
+    """
+
+    label: str
+    needs: Sequence[str]
+    run: Callable
+
+
+METHODS = Registry(
+    "method",
+    {
+        "aime": Method("AIME", ("world model",), imitate.run),
+        "gaifo": Method("GAIfO", ("vectors",), surrogate.run),
+        "ot": Method("OT + ADS", ("vectors",), surrogate.run),
+        **{name: Method(part.label, part.needs, baseline.run) for name, part in BASELINES.items()},
+    },
+)
+
+
+def method_of(name: str) -> Method:
+    """Returns a method by its name in `config.methods`, that of the project or of a baseline of the user's own."""
+    if ":" not in name:
+        return METHODS.get(name)
+    own = BASELINES.choose(name)
+    return Method(own.label, own.needs, baseline.run)
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -42,7 +65,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
     Returns:
       {"returns": {method: `[num_seeds][episodes]`}, "expert": mean return, "left_out": {method: why},
-      "table": Markdown, "seconds": {stage: seconds}}.
+      "table": Markdown, "labels": {method: name in the table}, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
     # Only the last training may go on: a world model that did would not be the one that finished stages have used.
@@ -68,7 +91,7 @@ def compare(config, directory: RunDirectory) -> dict:
         )
     methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
-        print(f"Without {LABELS[method]}: {why}", flush=True)
+        print(f"Without {method_of(method).label}: {why}", flush=True)
     if config.published_data and not published_cells(config, env_name):
         print(
             f"Without published numbers: there are none for {config.published_data!r} data, {env_name!r}, set-up "
@@ -81,6 +104,7 @@ def compare(config, directory: RunDirectory) -> dict:
         table = report(config, directory.path, env_name, results, expert, len(episodes))
     returns = {method: result["return"] for method, result in results.items()}
     summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table.markdown()}
+    summary["labels"] = {method: method_of(method).label for method in results}
     return directory.mark_done(summary | {"seconds": stages.seconds})
 
 
@@ -110,7 +134,7 @@ def read_data(config) -> tuple[str, list[Episode], list[Episode]]:
 def applicable(
     config, env_name: str, episodes: list[Episode], body: list[Episode]
 ) -> tuple[list[str], dict[str, str]]:
-    """(methods that these data allow, in the config's order; {method that they do not: why}).
+    """Returns the methods that these data allow, in the config's order, and {method that they do not: why}.
 
     Args:
       episodes: the demonstrations.
@@ -119,39 +143,41 @@ def applicable(
     Raises:
       ValueError: an unknown method.
     """
-    unknown = [method for method in config.methods if method not in LABELS]
-    if unknown:
-        raise ValueError(f"Unknown method {unknown[0]!r}. Known: {', '.join(LABELS)}.")
-    left_out = {}
+    inputs = observation_setup(env_name, config.setup).inputs
+    records = episodes[0].records
+    reasons = {}
     if min(len(episodes), len(body), config.bco_alpha.num_embodiment or 2) < 2:
-        left_out["bco_alpha"] = (
+        reasons["two episodes"] = (
             "it validates on whole episodes and needs two demonstrations and two episodes of embodiment data."
         )
     if not has_actions(body):
-        left_out |= dict.fromkeys(FROM_BODY, "the embodiment data have no actions.")
+        reasons["embodiment"] = reasons["world model"] = "the embodiment data have no actions."
     if not has_actions(episodes):
-        left_out |= dict.fromkeys(ORACLES, "the demonstrations have no actions.")
-    inputs = observation_setup(env_name, config.setup).inputs
-    if any(episodes[0].records[name].ndim != 2 for name in inputs if name in episodes[0].records):
-        left_out |= dict.fromkeys(
-            FROM_VECTORS, f"set-up {config.setup!r} reads images, and it learns from vectors."
-        )
-    left_out = {method: left_out[method] for method in config.methods if method in left_out}
+        reasons["actions"] = "the demonstrations have no actions."
+    if any(records[name].ndim != 2 for name in inputs if name in records):
+        reasons["vectors"] = f"set-up {config.setup!r} reads images, and it learns from vectors."
+    found = {
+        method: [why for need, why in reasons.items() if need in method_of(method).needs]
+        for method in config.methods
+    }
+    left_out = {method: why[0] for method, why in found.items() if why}
     return [method for method in config.methods if method not in left_out], left_out
 
 
 def run_methods(config, stages: Stages, methods: list[str]) -> dict[str, dict]:
-    """{method: what its main returned}; the world model is pretrained once for the methods that use it."""
-    if any(method in WITH_WORLD_MODEL for method in methods):
+    """Returns {method: result of its main}; the world model is pretrained once for the methods that use it."""
+    if any("world model" in method_of(method).needs for method in methods):
         stages.run("pretrain", pretrain.run, pretraining(config))
     return {
-        method: stages.run(method, main_of(method), method_config(config, stages, method))
+        method: stages.run(
+            method.replace(":", "."), method_of(method).run, method_config(config, stages, method)
+        )
         for method in methods
     }
 
 
 def pretraining(config):
-    """Config of the world model's stage."""
+    """Returns the config of the world model's stage."""
     pretrained = changed(
         config.pretrain,
         embodiment=config.embodiment,
@@ -167,15 +193,8 @@ def pretraining(config):
     return pretrained
 
 
-def main_of(method: str) -> Callable:
-    """The main that trains a method."""
-    if method == "aime":
-        return imitate.run
-    return surrogate.run if method in FROM_VECTORS else baseline.run
-
-
 def method_config(config, stages: Stages, method: str):
-    """Config of a method's stage: its own section, and what all methods share."""
+    """Returns the config of a method's stage: its own section, and what all methods share."""
     shared = dict(
         demonstrations=config.demonstrations,
         num_demonstrations=config.num_demonstrations,
@@ -183,11 +202,13 @@ def method_config(config, stages: Stages, method: str):
         seed=config.seed,
         num_seeds=config.num_seeds,
     )
-    if method in WITH_WORLD_MODEL:
+    if "world model" in method_of(method).needs:
         shared["model"] = str(stages.path("pretrain"))
     else:
         shared |= {"setup": config.setup, "embodiment": config.embodiment}
-    return changed(config[method], **shared)
+    own = ":" in method
+    section = baseline_config.get_config(f"{method}{config.suffix}") if own else config[method]
+    return changed(section, **shared)
 
 
 def published_cells(config, env_name: str) -> dict[str, published_results.PublishedCell]:
@@ -204,9 +225,10 @@ def report(
 
     published, rows = published_cells(config, env_name), []
     for method, result in results.items():
-        cell = published.get(LABELS[method])
+        label = method_of(method).label
+        cell = published.get(label)
         values = (None, None) if cell is None else (cell.mean, cell.std)
-        rows.append(tables.MethodScores(LABELS[method], result["return"], num, *values))
+        rows.append(tables.MethodScores(label, result["return"], num, *values))
     source = published_results.source().caption if published else ""
     table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
     percent = {row.method: [by_expert(row.returns, expert)] for row in rows}

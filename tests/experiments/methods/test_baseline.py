@@ -15,7 +15,7 @@ from agents.loop import collect_episodes
 from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
-from experiments.methods import baseline, baseline_data, collect
+from experiments.methods import baseline, baseline_recipes, collect
 from experiments.models import frame_stacks
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
@@ -131,29 +131,37 @@ def test_bc_runs_without_embodiment_data(data, tmp_path):
 
 
 def test_bc_refuses_demonstrations_without_actions(data, tmp_path):
-    with pytest.raises(ValueError, match="BC needs the true actions, and the demonstrations in .* have none"):
+    with pytest.raises(
+        ValueError, match="BC oracle needs the true actions, and the demonstrations in .* have none"
+    ):
         baseline.run(make_config("bc-tiny", data, "observations"), tmp_path)
 
 
 def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
     config = make_config("bco-tiny", data, embodiment=str(data / "observations"))
-    with pytest.raises(ValueError, match="The embodiment data in .*observations have no actions; BCO learns"):
+    with pytest.raises(
+        ValueError, match=r"The embodiment data in .*observations have no actions; BCO\(0\) learns"
+    ):
         baseline.run(config, tmp_path)
 
 
 def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline_data, "free_memory", lambda: 100)
+    monkeypatch.setattr(baseline_recipes, "free_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
         baseline.run(make_config("bco-tiny", data), tmp_path / "run")
 
 
 def test_a_missing_folder_is_named(data, tmp_path):
-    with pytest.raises(ValueError, match="BCO needs a folder of episodes; pass --config.embodiment=DIR."):
+    with pytest.raises(
+        ValueError, match=r"BCO\(0\) needs a folder of episodes; pass --config.embodiment=DIR."
+    ):
         baseline.run(make_config("bco-tiny", data, embodiment=""), tmp_path)
 
 
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
-    with pytest.raises(ValueError, match="Unknown method 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha."):
+    with pytest.raises(
+        ValueError, match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha; or"
+    ):
         baseline.run(make_config("bco-tiny", data, method="gail"), tmp_path)
 
 

@@ -94,7 +94,7 @@ def test_a_run_whose_pretrained_world_model_predicts_the_reward_can_plan(mbbc_ru
 
 
 def test_mbbc_refuses_demonstrations_without_actions_and_a_missing_model(data, world_model, tmp_path):
-    with pytest.raises(ValueError, match="MBBC needs the true actions, .* use AIME"):
+    with pytest.raises(ValueError, match="MBBC oracle needs the true actions, .* use AIME"):
         config = make_config(get_config("mbbc-tiny"), data, "observations", model=str(world_model))
         baseline.run(config, tmp_path / "a")
     with pytest.raises(ValueError, match="MBBC needs a pretrained world model; pass --config.model=DIR"):
