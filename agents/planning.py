@@ -1,7 +1,7 @@
 """Planning in a world model: the cross-entropy method (PlaNet), also guided by a policy and a value (TD-MPC).
 
-At every step the actor filters what it sees, searches for the sequence of actions that promises most in the model, and
-takes the first of them:
+At every step the actor filters its observation, searches for the sequence of actions with the highest score in the
+model, and takes the first of them:
 
     score(a_0 .. a_{H-1}) = sum_t w_t * r_t,  t = 1 .. H            or, with a value function,
                             sum_t w_t * r_t,  t = 1 .. H - 1,  + w_H * V(s_H)
@@ -21,14 +21,15 @@ from flax import struct
 from agents import values
 from agents.actors import ActorState, ModelActor, filter_step, initial_actor_state
 from agents.imagination import Reward, head_reward, termination
+from worldmodels.registry import Registry, check_options
 from worldmodels.rssm import ImagineOutput
 from worldmodels.structures import Array, RSSMState
 from worldmodels.world_model import WorldModel
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PlanSettings:
-    """How to search; the defaults are PlaNet's; experiments/configs/evaluate.py has those of TD-MPC too.
+    """Settings of the search; the defaults are PlaNet's.
 
     Attributes:
       horizon: H, actions per sequence.
@@ -117,7 +118,7 @@ def score_actions(
     discount: float = 1.0,
     value: Callable | None = None,
 ) -> Array:
-    """[K] what sequences of actions promise in the model.
+    """Returns the scores [K] of sequences of actions in the model.
 
     Args:
       start: one state, leaves [D] and [S].
@@ -137,13 +138,13 @@ def score_actions(
 
 
 def repeat(state: RSSMState, times: int) -> RSSMState:
-    """One state, leaves [d], as a batch of copies, [times, d]."""
+    """Returns a batch of copies, leaves [times, d], of one state, leaves [d]."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (times, *x.shape)), state)
 
 
 @struct.dataclass
 class PlanState:
-    """What a planning actor remembers.
+    """Memory of a planning actor.
 
     Attributes:
       filtered: as any actor with a world model.
@@ -169,7 +170,7 @@ class Planner:
     sample_state: bool = True
 
     def initial(self, modules: tuple, num_envs: int, key: Array) -> PlanState:
-        """Before the first observation of `num_envs` episodes."""
+        """Returns the state before the first observation of `num_envs` episodes."""
         model = modules[0]
         plan = jnp.zeros((num_envs, self.settings.horizon, model.action_size))
         return PlanState(initial_actor_state(model, num_envs, key), plan)
@@ -177,7 +178,7 @@ class Planner:
     def step(
         self, modules: tuple, state: PlanState, observation: Mapping[str, Array], is_first: Array
     ) -> tuple[Array, PlanState]:
-        """One acting step; arguments as for `agents.actors.act`. Returns actions [N, A] and the next state."""
+        """Returns actions [N, A] and the next state; arguments as for `agents.actors.act`."""
         latent, plan_key, key = filter_step(
             modules[0], state.filtered, observation, is_first, sample_state=self.sample_state
         )
@@ -192,7 +193,7 @@ class Planner:
         return action, PlanState(ActorState(latent=latent, prev_action=action, key=key), plan)
 
     def plan(self, modules: tuple, start: RSSMState, mean: Array, key: Array) -> Array:
-        """[H, A] the best actions found from one state, beginning the search at `mean` [H, A]."""
+        """Returns the best actions [H, A] from one state; the search begins at `mean` [H, A]."""
         model, policy, critics = modules
         settings = self.settings
         propose_key, search_key = jax.random.split(key)
@@ -228,6 +229,56 @@ class Planner:
         )
         return mean
 
+    def check(self, model: WorldModel, policy: Callable | None, critics: Mapping | None) -> None:
+        """Raises a ValueError if the model does not predict the reward, or the settings use what is missing."""
+        settings, name = self.settings, self.reward
+        if name not in model.targets:
+            rewards = [target for target in model.targets if target.endswith("reward")]
+            raise ValueError(
+                f"Planning needs a world model that predicts {name!r}; this one predicts {', '.join(model.targets)}. "
+                + (
+                    f"Plan for {' or '.join(rewards)} with --config.planner_reward={rewards[0]}."
+                    if rewards
+                    else "Use a run of `dreamer`, or train the model with world_model.predict_reward=True and "
+                    "world_model.detach_reward=False."
+                )
+            )
+        if settings.policy_share and policy is None:
+            raise ValueError("Guided planning needs a policy; set policy_share to 0 to plan without.")
+        if settings.use_value and name not in (critics or {}):
+            raise ValueError(
+                f"Guided planning needs a critic of {name!r}, which runs of `dreamer` and `online` "
+                "leave; plan without: with use_value=False, or planner=cem."
+            )
+
+
+def cem(reward: str, **settings) -> Planner:
+    """Returns PlaNet's planner for a reward head; `settings` are those of `PlanSettings`."""
+    check_options(PlanSettings, settings, "The planner")
+    return Planner(PlanSettings(**settings), reward)
+
+
+def guided(reward: str, **settings) -> Planner:
+    """Returns TD-MPC's planner: the policy proposes sequences, and the critic values what follows the horizon."""
+    return cem(reward, **(GUIDED | settings))
+
+
+GUIDED = dict(
+    horizon=5,
+    num_iterations=6,
+    num_candidates=512,
+    num_elites=64,
+    min_std=0.3,
+    temperature=0.5,
+    momentum=0.1,
+    policy_share=0.05,
+    warm_start=True,
+    discount=0.99,
+    use_value=True,
+)
+# One of your own is called in the same way and returns what has `initial`, `step` and `check` as `Planner` has them.
+PLANNERS = Registry("planner", {"cem": cem, "guided": guided})
+
 
 def planning_actor(
     planner: Planner,
@@ -239,32 +290,15 @@ def planning_actor(
     *,
     num_seeds: int | None = None,
 ) -> ModelActor:
-    """An actor that plans: records {name: [N, ...]} -> actions [N, A].
+    """Returns an actor that plans: records {name: [N, ...]} -> actions [N, A].
 
     Args:
+      planner: of `PLANNERS`.
       model, policy, critics, num_envs, key, num_seeds: as for `FilterActor`; `critics` is {reward: value network}.
-        Policy and critics may be None where the settings do not use them.
+        Policy and critics may be None where the planner does not use them.
 
     Raises:
-      ValueError: the model does not predict the reward, or something that the settings use is missing.
+      ValueError: something that the planner uses is missing; see `Planner.check`.
     """
-    settings, name = planner.settings, planner.reward
-    if name not in model.targets:
-        rewards = [target for target in model.targets if target.endswith("reward")]
-        raise ValueError(
-            f"Planning needs a world model that predicts {name!r}; this one predicts {', '.join(model.targets)}. "
-            + (
-                f"Plan for {' or '.join(rewards)} with --config.planner_reward={rewards[0]}."
-                if rewards
-                else "Use a run of `dreamer`, or train the model with world_model.predict_reward=True and "
-                "world_model.detach_reward=False."
-            )
-        )
-    if settings.policy_share and policy is None:
-        raise ValueError("Guided planning needs a policy; set policy_share to 0 to plan without.")
-    if settings.use_value and name not in (critics or {}):
-        raise ValueError(
-            f"Guided planning needs a critic of {name!r}, which runs of `dreamer` and `online` "
-            "leave; plan without: with use_value=False, or planner=cem."
-        )
+    planner.check(model, policy, critics)
     return ModelActor(planner.step, planner.initial, (model, policy, critics), num_envs, key, num_seeds)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from launch.runs import Output, Run, in_order, product, seed_folder
+from launch.runs import Output, Run, in_order, load_config, product, seed_folder
 
 AXES = ("task", "dataset", "setup", "method", "seed")
 
@@ -63,13 +63,15 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
     Args:
       name: of the suite, for directories and messages.
       suite: the table.
-      chosen: {axis: values} to take some cells only, `{"method": ["aime"]}`, and {"stage.key": [value]} to change
-        config keys of a stage, `{"model.num_updates": [1000]}`, `{"aime.loss.kl_only": [True]}`.
+      chosen: {axis: values} to take some cells only, `{"method": ["aime", "my.module:Baseline"]}`, and
+        {"stage.key": [value]} to change config keys of a stage, `{"model.num_updates": [1000]}`,
+        `{"aime.loss.kl_only": [True]}`.
 
     Raises:
       ValueError: unknown names; the sentence lists the known ones.
     """
     chosen = dict(chosen or {})
+    suite = _with_own_baselines(suite, chosen.get("method", ()))
     axes = suite.axes()
     for axis in [key for key in chosen if key in axes]:
         values = chosen.pop(axis)
@@ -83,6 +85,19 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
     for cell in product(axes):
         planner.add_cell(**cell)
     return in_order(planner.runs.values())
+
+
+def _with_own_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
+    """Adds the baselines of the user's own, `my.module:Name`, to a suite, each with the size that its BCO(0) has."""
+    stages, known = dict(suite.stages), dict(suite.methods)
+    for method in methods:
+        if ":" in method and method not in known:
+            config = suite.stages["bco"].config.replace(":bco", f":{method}")
+            keys = load_config(config)
+            settings = {key: None for key in _INPUTS["baseline"] if key not in keys}
+            stages[method] = Stage("baseline", config, settings | ({"model": ...} if "model" in keys else {}))
+            known[method] = method
+    return dataclasses.replace(suite, stages=stages, methods=known)
 
 
 def _with_settings(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]]) -> Suite:
@@ -130,7 +145,7 @@ class _Planner:
         wanted = {**_INPUTS[suite.stages[stage].main], **suite.stages[stage].settings}
         settings = {key: values[key]() for key, value in wanted.items() if value is ...}
         labels = {"task": task, "method": method, "setup": setup, "dataset": dataset, "seed": seed}
-        self._add(task, f"{method}-{dataset}-{setup}", seed, stage, settings, labels)
+        self._add(task, f"{method}-{dataset}-{setup}".replace(":", "."), seed, stage, settings, labels)
 
     def _add(self, task: str, method: str, seed: int, stage: str, settings: dict, labels: dict) -> str:
         name = f"{self._name}-{task}/{method}/{seed_folder(seed)}"

@@ -5,11 +5,17 @@ import re
 
 import numpy as np
 import pytest
+from imitation_data import make_config, write_data
 
+from experiments.configs import baseline as baseline_config
 from experiments.configs import collect as collect_config
+from experiments.configs import compare as compare_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
-from experiments.methods import collect, pretrain
+from experiments.methods import baseline, collect, pretrain
+from experiments.studies import compare
+from launch.runs import check_settings
+from launch.suites import runs_of
 from worldmodels.data.episodes import load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
@@ -41,6 +47,48 @@ def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_pat
     config.env = f"{module}:make_env"
     pretrain.run(config, tmp_path / "model")
     assert (tmp_path / "model" / "DONE").is_file()
+
+
+@pytest.fixture
+def huber(own_code):
+    """The page's baseline as the file that its first line names."""
+    (code,) = python_blocks("method")
+    assert code.startswith("# my/module.py\n") and code.count("\n") <= 40
+    own_code("my.module", code)
+    return "my.module:HuberBC"
+
+
+def test_a_baseline_of_ones_own_is_trained_and_compared(huber, tmp_path):
+    data = write_data(tmp_path / "data")
+    for config in (baseline_config.get_config("bc-tiny"), baseline_config.get_config(f"{huber}-tiny")):
+        config.method = huber
+        result = baseline.run(make_config(config, data), tmp_path / str(len(config.options)))
+        assert np.shape(result["return"]) == (1, 2) and result["label"] == "Huber BC"
+    summary = compare.run(
+        make_config(compare_config.get_config("tiny"), data, methods=("bc", huber)), tmp_path / "compared"
+    )
+    assert summary["labels"] == {"bc": "BC oracle", huber: "Huber BC"} and "| Huber BC |" in summary["table"]
+    hidden = make_config(compare_config.get_config("tiny"), data, "observations", methods=("bco", huber))
+    assert compare.run(hidden, tmp_path / "hidden")["left_out"] == {
+        huber: "the demonstrations have no actions."
+    }
+
+
+def test_a_baseline_of_ones_own_is_a_method_of_a_suite(huber):
+    chosen = {"task": ["run"], "dataset": ["mix"], "setup": ["lpomdp"], "method": [huber], "seed": [0]}
+    runs = runs_of("walker18", chosen)
+    check_settings(runs)
+    own = runs[-1]
+    assert (own.name, own.main) == ("walker18-run/my.module.HuberBC-mix-lpomdp/seed_000", "baseline")
+    assert own.config == "baseline:my.module:HuberBC" and own.labels["method"] == huber
+
+
+def test_an_option_that_a_baseline_of_ones_own_lacks_is_refused(huber, tmp_path):
+    config = baseline_config.get_config(f"{huber}-tiny")
+    with config.unlocked():
+        config.options.gamma = 1.0
+    with pytest.raises(ValueError, match="Huber BC has no option 'gamma'. It has delta."):
+        baseline.run(make_config(config, write_data(tmp_path / "data")), tmp_path / "run")
 
 
 def test_its_own_physics_is_seeded(module):

@@ -18,15 +18,13 @@ import sys
 from collections.abc import Callable
 
 from agents.loop import Actor
-from agents.planning import Planner, PlanSettings
+from agents.planning import PLANNERS
 from experiments.analysis import tables
 from experiments.data.evaluation import evaluate_seeds, scores
 from experiments.drawing import rendered
 from experiments.models.loading import LoadedRun, load_run
 from experiments.runs.directory import write_json
 from worldmodels.data.episodes import Episode
-
-PLANNERS = ("cem", "guided")
 
 
 def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
@@ -73,7 +71,6 @@ def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:
     """Number of environments -> actor: the policies of the run, or planners in its world models."""
     if not config.planner:
         return functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed)
-    if config.planner not in PLANNERS:
-        raise ValueError(f"Unknown planner {config.planner!r}. Known: {', '.join(PLANNERS)}.")
-    planner = Planner(PlanSettings(**config[config.planner]), config.planner_reward)
+    PLANNERS.choose(config.planner)
+    planner = PLANNERS.make(config.planner_reward, name=config.planner, **config.options)
     return functools.partial(loaded.make_planner, planner, key_seed=config.seed)

@@ -38,7 +38,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.updates_per_dispatch = 2
     config.batches_per_dispatch = 100  # of sampling alone
     config.acting_calls = 100  # per repetition
-    config.planning = evaluate.get_config().cem.to_dict()  # None: leave out
+    config.planning = dict(
+        horizon=12, num_iterations=10, num_candidates=1000, num_elites=100
+    )  # None: leave out
     config.collection = dict(env="walker-walk", num_envs=4, num_episodes=4, workers=0)
     config.matmul_size = 2048
     config.starts = 3  # of fresh processes, to measure imports; 0: leave out, and compilation too
@@ -91,7 +93,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.repetitions = 2
     config.batches_per_dispatch = 2
     config.acting_calls = 2
-    config.planning = evaluate.get_config("tiny").cem.to_dict()
+    config.planning = evaluate.get_config("tiny").options.to_dict()
     config.collection = dict(env="fake-pointmass", num_envs=2, num_episodes=2, workers=0)
     config.matmul_size = 64
     config.starts = 0

@@ -17,33 +17,19 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.sample_action = False  # False: the policy's mode
     config.workers = 0  # processes that step environments; 0 is this one
     config.video = False
-    # "": the run's policy; cem, guided: planning in its world model, by the reward it predicts
+    # "": the run's policy; cem (PlaNet), guided (TD-MPC) or my.module:Planner: planning in its world model, by the
+    # reward that it predicts
     config.planner = ""
     # Name of the reward head; `online` learns viper_reward, ail_reward or ot_reward.
     config.planner_reward = "reward"
-    config.cem = dict(horizon=12, num_iterations=10, num_candidates=1000, num_elites=100)  # PlaNet
-    # TD-MPC: the policy proposes, the critic looks beyond the horizon.
-    config.guided = dict(
-        horizon=5,
-        num_iterations=6,
-        num_candidates=512,
-        num_elites=64,
-        min_std=0.3,
-        temperature=0.5,
-        momentum=0.1,
-        policy_share=0.05,
-        warm_start=True,
-        discount=0.99,
-        use_value=True,
-    )
+    config.options = dict()  # of the planner, as of agents.planning.PlanSettings
     return _presets.apply(preset, PRESETS, config)
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
     """For tests."""
     config.episodes = 2
-    for planner in (config.cem, config.guided):
-        planner.update(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
+    config.options = dict(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
 
 
 PRESETS = {"": (), "tiny": (tiny,)}

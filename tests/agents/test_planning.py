@@ -12,6 +12,7 @@ from models import ACTION_SIZE, make_model
 
 from agents.imagination import value_networks
 from agents.planning import (
+    PLANNERS,
     Planner,
     PlanSettings,
     cross_entropy_method,
@@ -173,6 +174,16 @@ def test_a_planning_actor_acts_and_begins_episodes_anew():
     actor(records(3, first=False))
     actor.renew(modules(), jax.random.key(0))
     np.testing.assert_array_equal(actor(records(3)), actions)
+
+
+@pytest.mark.parametrize("name", PLANNERS.names())
+def test_every_planner_acts_and_names_its_options(name):
+    planner = PLANNERS.make("reward", name=name, **SMALL)
+    assert planning_actor(planner, *modules(), 2, jax.random.key(0))(records(2)).shape == (2, ACTION_SIZE)
+    with pytest.raises(
+        ValueError, match="The planner has no option 'horizn'. It has horizon, num_iterations, "
+    ):
+        PLANNERS.make("reward", name=name, horizn=3)
 
 
 def test_seeds_plan_in_blocks():

@@ -81,7 +81,8 @@ def test_mbbc_acts_with_the_frozen_world_model(mbbc_run):
 def plan(run, folder, planner, **changes):
     config = evaluate_config("tiny")
     config.update(planner=planner, episodes=1)
-    config.guided.update(changes)
+    with config.unlocked():
+        config.options.update(changes)
     return evaluate.run(config, folder, run=str(run))
 
 
