@@ -67,7 +67,7 @@ def test_a_baseline_of_ones_own_is_trained_and_compared(huber, tmp_path):
     summary = compare.run(
         make_config(compare_config.get_config("tiny"), data, methods=("bc", huber)), tmp_path / "compared"
     )
-    assert summary["labels"] == {"bc": "BC oracle", huber: "Huber BC"} and "| Huber BC |" in summary["table"]
+    assert summary["labels"] == {"bc": "BC oracle", huber: "Huber BC"} and "| Huber BC " in summary["table"]
     hidden = make_config(compare_config.get_config("tiny"), data, "observations", methods=("bco", huber))
     assert compare.run(hidden, tmp_path / "hidden")["left_out"] == {
         huber: "the demonstrations have no actions."

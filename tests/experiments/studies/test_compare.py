@@ -182,7 +182,7 @@ def test_cells_are_aggregated_in_percent_of_their_own_expert(tmp_path):
 
 
 def test_an_unfinished_comparison_is_named(tmp_path):
-    with pytest.raises(ValueError, match="is not a finished run of experiments.studies.compare"):
+    with pytest.raises(ValueError, match="is not a finished run of `compare`"):
         aggregate.read_scores([str(tmp_path)])
     with pytest.raises(ValueError, match="Which comparisons"):
         aggregate.read_scores([])
