@@ -23,6 +23,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.runs.settings import read_config
 from launch.runs import PROJECT, Output, Run, changed_settings, is_known
 
 _SIGNALS = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)}
@@ -203,10 +204,10 @@ def _changes(root: pathlib.Path, run: Run) -> str:
 
     A sweep of an earlier version may name a config that is no more: there is nothing to compare with.
     """
-    path = run.directory(root) / "config.json"
-    if not run.config or not path.is_file() or not is_known(run.config):
+    directory = run.directory(root)
+    if not run.config or not (directory / "config.json").is_file() or not is_known(run.config):
         return ""
-    changes = changed_settings(run, json.loads(path.read_text()))
+    changes = changed_settings(run, read_config(directory))
     text = ", ".join(f"{key} {old!r} -> {new!r}" for key, (old, new) in list(changes.items())[:3])
     text += f" and {len(changes) - 3} more" * (len(changes) > 3)
     attempts = read_attempts(root, run.name)

@@ -15,6 +15,8 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.runs import paths
+
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -153,7 +155,7 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
 
     Keys that only one of them has do not count: options are added, and leave what was done without them as it is.
     Nor do those that a sweep of an earlier version has set and the config has no more, nor the root of the sweep, in
-    paths of other runs' outputs: it may have moved.
+    paths of other runs' outputs: it may have moved. Other paths are the same if they name the same folder.
 
     Args:
       run: what is planned.
@@ -167,11 +169,11 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
     return {
         key: (recorded[key], _text(value, pathlib.Path()) if _mentions_outputs(value) else value)
         for key, value in planned.items()
-        if key in recorded and not _is_same(value, recorded[key])
+        if key in recorded and not _is_same(key, value, recorded[key])
     }
 
 
-def _is_same(planned: Any, recorded: Any) -> bool:
+def _is_same(key: str, planned: Any, recorded: Any) -> bool:
     if isinstance(planned, Output):
         return isinstance(recorded, str) and recorded.endswith(
             f"/{pathlib.PurePath(planned.run, planned.path)}"
@@ -180,9 +182,9 @@ def _is_same(planned: Any, recorded: Any) -> bool:
         return (
             isinstance(recorded, list)
             and len(planned) == len(recorded)
-            and all(_is_same(ours, theirs) for ours, theirs in zip(planned, recorded, strict=True))
+            and all(_is_same(key, ours, theirs) for ours, theirs in zip(planned, recorded, strict=True))
         )
-    return planned == recorded
+    return paths.is_same(key, planned, recorded)
 
 
 def _mentions_outputs(value: Any) -> bool:

@@ -23,7 +23,7 @@ from experiments.analysis import tables
 from experiments.data.evaluation import evaluate_seeds, scores
 from experiments.drawing import rendered
 from experiments.models.loading import LoadedRun, load_run
-from experiments.runs.directory import write_json
+from experiments.runs.settings import write_json
 from worldmodels.data.episodes import Episode
 
 

@@ -17,8 +17,8 @@ from flax import struct
 
 from experiments.drawing import rendered, style, video
 from experiments.envs import registry
-from experiments.runs.directory import write_json
 from experiments.runs.metrics import MetricsWriter
+from experiments.runs.settings import write_json
 from worldmodels import report
 from worldmodels.structures import SequenceBatch
 

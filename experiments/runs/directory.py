@@ -6,26 +6,30 @@ before any work was done leaves nothing.
 """
 
 import contextlib
-import datetime
 import fcntl
 import fnmatch
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import threading
-import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from worldmodels.files import write_atomically
+from experiments.runs.session import describe_session
+from experiments.runs.settings import (
+    RunError,
+    check_counts,
+    config_changes,
+    plain_config,
+    read_config,
+    read_sessions,
+    with_absolute_paths,
+    write_json,
+)
 from worldmodels.registry import load_named
 
 # Config keys that may change when a run continues: they say how long, how loudly and where, not what. Of updates, those
@@ -47,33 +51,6 @@ FREE_TO_CHANGE = (
     "*.num_workers",
 )
 
-# The least of counts, by the last part of their key; None stands for all there are.
-_LEAST = {
-    "num_seeds": 1,
-    "num_agents": 1,
-    "num_envs": 1,
-    "batch_size": 1,
-    "length": 1,
-    "updates_per_dispatch": 1,
-    "num_updates": 0,
-    "num_episodes": 0,
-}
-
-_PACKAGES = (
-    "jax",
-    "jaxlib",
-    "flax",
-    "optax",
-    "distrax",
-    "orbax-checkpoint",
-    "numpy",
-    "h5py",
-    "mujoco",
-    "dm_control",
-    "metaworld",
-    "gymnasium",
-    "torch",
-)
 # What a start leaves before any work is done; the networks' files say how to build them, and hold nothing learnt.
 _BOOKKEEPING = (
     "config.json",
@@ -86,10 +63,6 @@ _BOOKKEEPING = (
 )
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 _ABSENT = "(absent)"
-
-
-class RunError(ValueError):
-    """A run directory cannot be used as asked."""
 
 
 class Interrupted(Exception):
@@ -134,9 +107,9 @@ class RunDirectory:
     ):
         self.path = pathlib.Path(workdir).expanduser().absolute()
         self.shared = self.path
-        self._config = plain_config(config or {})
+        self._config = with_absolute_paths(plain_config(config or {}))
         load_named(self._config)  # the user's word; what the run then opens from disk imports nothing
-        _check_counts(self._config)
+        check_counts(self._config)
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}
         # What was there before this start.
@@ -186,7 +159,7 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The config as plain JSON values."""
+        """The config as plain JSON values, with absolute paths."""
         return self._config
 
     @property
@@ -244,7 +217,7 @@ class RunDirectory:
     def _write_config(self, allow_changes: Sequence[str]) -> None:
         path = self.path / "config.json"
         if path.is_file():
-            changes = config_changes(_read_json(path), self._config)
+            changes = config_changes(read_config(self.path), self._config)
             refused = [
                 key for key in changes if not any(fnmatch.fnmatch(key, pattern) for pattern in allow_changes)
             ]
@@ -261,9 +234,8 @@ class RunDirectory:
         write_json(path, self._config)
 
     def _write_metadata(self) -> None:
-        path = self.path / "metadata.json"
-        sessions = _read_json(path).get("sessions", []) if path.is_file() else []
-        write_json(path, {"sessions": [*sessions, describe_session()]})
+        sessions = [*read_sessions(self.path), describe_session(self.path)]
+        write_json(self.path / "metadata.json", {"sessions": sessions})
 
     def _catch_signals(self) -> None:
         if threading.current_thread() is threading.main_thread():
@@ -277,58 +249,6 @@ class RunDirectory:
         outer = self._previous_handlers.get(number)
         if isinstance(getattr(outer, "__self__", None), RunDirectory):  # a run inside a run: both stop
             outer(number, frame)
-
-
-def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A ConfigDict or nested mapping as JSON would read it back: dicts, lists, numbers, strings."""
-    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
-    try:
-        return json.loads(_dumps(tree))
-    except TypeError as error:
-        raise RunError(
-            f"The config holds what JSON cannot: {error}. Use numbers, strings, lists and dicts."
-        ) from error
-
-
-def _check_counts(config: Mapping[str, Any]) -> None:
-    for key, value in _flatten(config).items():
-        least = _LEAST.get(key.rpartition(".")[2])
-        if least is not None and isinstance(value, int) and value < least:
-            raise RunError(f"{key} is {value}; it must be at least {least}.")
-
-
-def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Dotted keys whose values differ, with the old and the new value; "(absent)" stands for none."""
-    old, new = _flatten(old), _flatten(new)
-    pairs = {key: (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in {**old, **new}}
-    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}
-
-
-def write_json(path: str | os.PathLike, value: Any) -> None:
-    """Writes a JSON file atomically; NumPy and JAX numbers and arrays become numbers and lists."""
-    write_atomically(path, _dumps(value, indent=2) + "\n")
-
-
-def describe_session() -> dict[str, Any]:
-    """What a reader needs to repeat a run: command, commit, versions, machine, devices."""
-    return {
-        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "processor_time": time.process_time(),  # seconds that the process has had before
-        "argv": sys.argv,
-        "directory": os.getcwd(),
-        "commit": _commit(),
-        "python": platform.python_version(),
-        "versions": _versions(),
-        "host": socket.gethostname(),
-        "platform": platform.platform(),
-        "num_cpus": len(os.sched_getaffinity(0)),
-        "devices": _devices(),
-        "environment": {
-            name: os.environ[name]
-            for name in ("XLA_FLAGS", "JAX_PLATFORMS", "GLIBC_TUNABLES", "MUJOCO_GL", "SLURM_JOB_ID")
-            if name in os.environ
-        },
-    }
 
 
 def _lock(folder: pathlib.Path):
@@ -372,68 +292,3 @@ def _clear(folder: pathlib.Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink()
-
-
-def _read_json(path: pathlib.Path) -> dict[str, Any]:
-    try:
-        return json.loads(path.read_text())
-    except ValueError as error:
-        raise RunError(f"{path} is not valid JSON ({error}). Use --fresh to start over.") from error
-
-
-def _dumps(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, indent=indent, default=_jsonable)
-
-
-def _jsonable(value: Any) -> Any:
-    if hasattr(value, "tolist"):  # NumPy and JAX numbers and arrays
-        return value.tolist()
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    raise TypeError(f"{value!r} is a {type(value).__name__}")
-
-
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def _commit() -> dict[str, Any] | None:
-    """Commit of the source tree, and whether it has been edited since; None for an installed package."""
-    root = pathlib.Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-
-    def git(*arguments):
-        return subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=10, check=True
-        ).stdout.strip()
-
-    try:
-        return {"hash": git("rev-parse", "HEAD"), "edited": bool(git("status", "--porcelain", "-uno"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
-def _devices() -> list[str] | None:
-    """Devices of JAX, or None in a program that does not use it."""
-    if "jax" not in sys.modules:
-        return None
-    return [f"{device.platform}:{device.id} {device.device_kind}" for device in sys.modules["jax"].devices()]

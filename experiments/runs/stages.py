@@ -12,7 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from experiments.runs.directory import RunDirectory, write_json
+from experiments.runs.directory import RunDirectory
+from experiments.runs.settings import write_json
 from experiments.runs.startup import set_up_process
 
 

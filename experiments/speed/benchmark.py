@@ -28,7 +28,8 @@ import jax
 from jax import lax
 
 from agents.planning import PlanSettings
-from experiments.runs.directory import describe_session, plain_config, write_json
+from experiments.runs.session import describe_session
+from experiments.runs.settings import plain_config, write_json
 from experiments.speed import benchmark_programs as programs
 from experiments.speed.timing import (
     Timing,

@@ -128,7 +128,7 @@ def jax_side(arguments) -> dict:
     import jax
 
     from experiments.configs import benchmark
-    from experiments.runs.directory import plain_config
+    from experiments.runs.settings import plain_config
     from experiments.runs.startup import set_up_process
     from experiments.speed import benchmark_programs as programs
 

@@ -24,8 +24,9 @@ from experiments.methods import collect, online, pretrain
 from experiments.methods.online_learner import OnlineLearner, model_architecture
 from experiments.models import world_models
 from experiments.models.loading import load_run
-from experiments.runs.directory import Interrupted, plain_config
+from experiments.runs.directory import Interrupted
 from experiments.runs.metrics import read_rows
+from experiments.runs.settings import plain_config
 from worldmodels import registry
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, write_episode

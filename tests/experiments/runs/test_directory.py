@@ -8,13 +8,8 @@ import ml_collections
 import numpy as np
 import pytest
 
-from experiments.runs.directory import (
-    Interrupted,
-    RunDirectory,
-    RunError,
-    config_changes,
-    plain_config,
-)
+from experiments.runs.directory import Interrupted, RunDirectory
+from experiments.runs.settings import RunError, config_changes, plain_config
 from tests.experiments.runs import toy_config, toy_run
 
 

@@ -9,7 +9,7 @@ from imitation_data import make_config, write_data
 
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
-from experiments.runs.directory import RunError
+from experiments.runs.settings import RunError
 from experiments.studies import aggregate, compare
 from worldmodels.data.episodes import append_episode, load_episodes
 

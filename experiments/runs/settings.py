@@ -1,0 +1,137 @@
+"""The config of a run as JSON: checked, written, read back with its paths as they are now, compared."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from experiments.runs import paths
+from worldmodels.files import write_atomically
+
+# The least of counts, by the last part of their key; None stands for all there are.
+_LEAST = {
+    "num_seeds": 1,
+    "num_agents": 1,
+    "num_envs": 1,
+    "batch_size": 1,
+    "length": 1,
+    "updates_per_dispatch": 1,
+    "num_updates": 0,
+    "num_episodes": 0,
+}
+
+_ABSENT = "(absent)"
+_REMEDY = "run the command of its run again with --fresh, or get an intact copy"
+
+
+class RunError(ValueError):
+    """A run directory cannot be used as asked."""
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a ConfigDict or nested mapping as JSON would read it back: dicts, lists, numbers, strings."""
+    tree = config.to_dict() if hasattr(config, "to_dict") else dict(config)
+    try:
+        return json.loads(_dumps(tree))
+    except TypeError as error:
+        raise RunError(
+            f"The config holds what JSON cannot: {error}. Use numbers, strings, lists and dicts."
+        ) from error
+
+
+def check_counts(config: Mapping[str, Any]) -> None:
+    """Raises a RunError for a count below the least that there can be."""
+    for key, value in _flatten(config).items():
+        least = _LEAST.get(key.rpartition(".")[2])
+        if least is not None and isinstance(value, int) and value < least:
+            raise RunError(f"{key} is {value}; it must be at least {least}.")
+
+
+def with_absolute_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a plain config whose paths mean the same from every directory."""
+    return _with_values(config, paths.absolute)
+
+
+def read_config(run: str | os.PathLike) -> dict[str, Any]:
+    """Reads the config of a run, with its paths as they are now: from elsewhere, and after the run has been moved.
+
+    The one place where a recorded config is read, of this release and of earlier ones.
+
+    Raises:
+      RunError: no run, or one whose files are damaged.
+    """
+    home = pathlib.Path(run).expanduser().absolute()
+    if not (home / "config.json").is_file():
+        raise RunError(f"{home} is not the directory of a run: it has no config.json.")
+    session = ([{}] + read_sessions(home))[-1]
+    return _with_values(
+        read_json(home / "config.json"), lambda key, value: paths.located(key, value, session, home)
+    )
+
+
+def read_sessions(run: pathlib.Path) -> list[dict[str, Any]]:
+    """Reads what `describe_session` said at every start of a run."""
+    path = run / "metadata.json"
+    return read_json(path).get("sessions", []) if path.is_file() else []
+
+
+def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Dotted keys whose values differ, with the old and the new value; "(absent)" stands for none."""
+    old, new = _flatten(old), _flatten(new)
+    pairs = {key: (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in {**old, **new}}
+    return {key: pair for key, pair in pairs.items() if not paths.is_same(key, *pair)}
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON object; a RunError if the file is damaged."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged ({error}); {_REMEDY}.") from error
+    if not isinstance(value, dict):
+        raise RunError(f"{path} is damaged (no mapping of names to values); {_REMEDY}.")
+    return value
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes a JSON file atomically; NumPy and JAX numbers and arrays become numbers and lists."""
+    write_atomically(path, _dumps(value, indent=2) + "\n")
+
+
+def _dumps(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, default=_jsonable)
+
+
+def _jsonable(value: Any) -> Any:
+    if hasattr(value, "tolist"):  # NumPy and JAX numbers and arrays
+        return value.tolist()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    raise TypeError(f"{value!r} is a {type(value).__name__}")
+
+
+def _with_values(
+    tree: Mapping[str, Any], change: Callable[[str, Any], Any], prefix: str = ""
+) -> dict[str, Any]:
+    """Changes every value of a nested config by its dotted key."""
+    return {
+        key: _with_values(value, change, f"{prefix}{key}.")
+        if isinstance(value, Mapping)
+        else change(prefix + key, value)
+        for key, value in tree.items()
+    }
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat.update(_flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
