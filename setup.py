@@ -13,6 +13,7 @@ CORE = [
     "h5py",
     "imageio-ffmpeg",
     "jax>=0.10",
+    "jinja2>=3.1",
     "matplotlib",
     "ml_collections>=1.1",
     "numpy>=2",

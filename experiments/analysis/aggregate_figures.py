@@ -1,16 +1,18 @@
-"""Figures over tasks: aggregates with their intervals, performance profiles, probabilities of improvement."""
+"""Figures with a row per method: aggregates over tasks, methods on one task, probabilities; performance profiles."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from experiments.analysis import intervals
 from experiments.analysis.aggregates import Aggregate
-from experiments.analysis.intervals import Improvement, Scores
+from experiments.analysis.intervals import Improvement, Interval, Scores
+from experiments.analysis.labels import AIME
 from experiments.drawing.style import DASHED, MUTED, WIDTH, describe, label_lines, method_styles, styled
 
 _TITLES = {"iqm": "IQM", "median": "Median", "mean": "Mean"}
@@ -27,30 +29,15 @@ def aggregate_intervals(
     """
     if not aggregates:
         raise ValueError("aggregate_intervals got no methods; pass at least one.")
-    names = list(aggregates)
-    figure = Figure(figsize=(WIDTH, 0.28 * len(names) + 1.2), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.28 * len(aggregates) + 1.2), layout="constrained")
     panels = figure.subplots(1, len(_TITLES), sharey=True, sharex=True)
-    styles = method_styles(names)
+    styles = method_styles(aggregates)
     for axes, (statistic, heading) in zip(panels, _TITLES.items(), strict=True):
         axes.set_title(heading, fontsize=8.5)
-        axes.grid(axis="x")
-        axes.grid(visible=False, axis="y")
-        for row, name in enumerate(names):
-            value, interval = aggregates[name].values[statistic], aggregates[name].intervals[statistic]
-            colour = styles[name].colour
-            axes.barh(
-                row,
-                interval.high - interval.low,
-                0.55,
-                left=interval.low,
-                color=colour,
-                alpha=0.35,
-                linewidth=0,
-            )
-            axes.plot([value, value], [row - 0.3, row + 0.3], color=colour, linewidth=2)
+        for row, (name, found) in enumerate(aggregates.items()):
+            _draw_bar(axes, row, found.values[statistic], found.intervals[statistic], styles[name].colour)
         axes.set_xlabel(x_label)
-    panels[0].set_yticks(range(len(names)), names)
-    panels[0].set_ylim(len(names) - 0.4, -0.6)
+        _name_rows(axes, list(aggregates))
     describe(figure, title, note)
     return figure
 
@@ -67,7 +54,7 @@ def performance_profiles(
     """Share of seeds with a score above a threshold, against the threshold; higher is better everywhere.
 
     Args:
-      profiles: {method: (share, low, high)}, [K] each, of `sweep_statistics.performance_profile`.
+      profiles: {method: (share, low, high)}, [K] each, of `aggregates.performance_profile`.
       thresholds: [K].
     """
     if not profiles:
@@ -100,18 +87,11 @@ def improvement_intervals(
         raise ValueError("improvement_intervals got no pairs; pass at least two methods.")
     figure = Figure(figsize=(0.85 * WIDTH, 0.26 * len(improvements) + 1.1), layout="constrained")
     axes = figure.subplots()
-    axes.grid(axis="x")
-    axes.grid(visible=False, axis="y")
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=DASHED)
     styles = method_styles(dict.fromkeys(ours for ours, _ in improvements))
     for row, ((ours, _), value) in enumerate(improvements.items()):
-        colour, interval = styles[ours].colour, value.interval
-        axes.barh(
-            row, interval.high - interval.low, 0.55, left=interval.low, color=colour, alpha=0.35, linewidth=0
-        )
-        axes.plot([value.probability] * 2, [row - 0.3, row + 0.3], color=colour, linewidth=2)
-    axes.set_yticks(range(len(improvements)), [f"{ours}  over  {theirs}" for ours, theirs in improvements])
-    axes.set_ylim(len(improvements) - 0.4, -0.6)
+        _draw_bar(axes, row, value.probability, value.interval, styles[ours].colour)
+    _name_rows(axes, [f"{ours}  over  {theirs}" for ours, theirs in improvements])
     axes.set_xlim(0, 1)
     axes.set_xlabel("Probability of improvement")
     describe(figure, title, note)
@@ -126,21 +106,20 @@ def thresholds_for(scores: Sequence[float], count: int = 201) -> np.ndarray:
 
 @styled
 def comparison_figure(
-    scores: Mapping[str, Sequence[Scores]],
+    scores: Mapping[str, Scores],
     *,
-    reference: str = "AIME",
     published: Mapping[str, tuple[float, float]] | None = None,
     random: float | None = None,
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Left: seeds, interquartile mean and its interval in % of the expert. Right: P(reference beats the method).
+    """Left: seeds, interquartile mean and its interval in % of the expert. Right: P(AIME beats the method).
 
-    Published figures stand below ours as a grey diamond, with their standard deviation.
+    Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with nothing
+    else, there is no right panel.
 
     Args:
-      scores: {method: one `[N][E]` per task, in % of the expert}, from the top.
-      reference: method that the others are compared with; without it there is no right panel.
+      scores: {method: `[N][E]` in % of the expert}, from the top.
       published: {method: (mean, std)} in % of the expert.
       random: the random policy in % of the expert, drawn as a line if it is known.
       note: small print below the figure.
@@ -149,37 +128,49 @@ def comparison_figure(
         raise ValueError("comparison_figure got no methods; pass at least one.")
     published = published or {}
     figure = Figure(figsize=(WIDTH, 0.42 * len(scores) + 1.5), layout="constrained")
-    if reference in scores and len(scores) > 1:
+    if AIME in scores and len(scores) > 1:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
     else:
         left, right = figure.subplots(), None
     styles = method_styles(scores)
-    for row, (method, strata) in enumerate(scores.items()):
-        _draw_method(left, row, strata, published.get(method), styles[method].colour)
+    for row, (method, of_method) in enumerate(scores.items()):
+        _draw_method(left, row, of_method, published.get(method), styles[method].colour)
     for level, name in ((100.0, "expert"), (random, "random")):
         if level is not None:
             left.axvline(level, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
             place = dict(xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
             left.annotate(name, (level, 1), **place)
-    left.set_yticks(range(len(scores)), list(scores))
-    left.set_ylim(len(scores) - 0.4, -0.6)
+    _name_rows(left, list(scores))
     left.set_xlim(left=min(0.0, left.get_xlim()[0]))
     left.set_xlabel("IQM over seeds, % of expert")
-    left.grid(axis="x")
-    left.grid(visible=False, axis="y")
     if right is not None:
-        _draw_improvements(right, scores, reference, styles)
+        _draw_improvements(right, scores, styles)
     _legend(left, bool(published))
     describe(figure, title, note)
     return figure
 
 
+def _name_rows(axes: Axes, names: Sequence[str]) -> None:
+    """A row per name from the top, with vertical grid lines only."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x")
+    axes.grid(visible=False, axis="y")
+
+
+def _draw_bar(axes: Axes, row: int, value: float, interval: Interval, colour: str) -> None:
+    """An interval as a bar, with a line at the value."""
+    width = interval.high - interval.low
+    axes.barh(row, width, 0.55, left=interval.low, color=colour, alpha=0.35, linewidth=0)
+    axes.plot([value, value], [row - 0.3, row + 0.3], color=colour, linewidth=2)
+
+
 def _draw_method(
-    axes, row: int, strata: Sequence[Scores], published: tuple[float, float] | None, colour: str
+    axes: Axes, row: int, scores: Scores, published: tuple[float, float] | None, colour: str
 ) -> None:
     """Seeds as faint dots, the IQM and its interval; the published figure a little below."""
-    values = np.concatenate([intervals.seed_scores(scores) for scores in strata])
-    interval = intervals.stratified_bootstrap_interval(strata, "iqm")
+    values = intervals.seed_scores(scores)
+    interval = intervals.stratified_bootstrap_interval([scores], "iqm")
     axes.plot(values, np.full(len(values), row), "o", color=colour, alpha=0.3, markersize=3.5, zorder=2)
     bounds = [interval.low, interval.high]
     axes.plot(bounds, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
@@ -191,29 +182,27 @@ def _draw_method(
         axes.plot(mean, below, "D", color="white", markeredgecolor=MUTED, markersize=4.5, zorder=3)
 
 
-def _draw_improvements(axes, scores: Mapping[str, Sequence[Scores]], reference: str, styles) -> None:
-    """Probability that the reference beats each method, with its interval."""
-    for row, (method, strata) in enumerate(scores.items()):
-        if method == reference:
+def _draw_improvements(axes: Axes, scores: Mapping[str, Scores], styles) -> None:
+    """Probability that AIME beats each method, with its interval."""
+    for row, (method, of_method) in enumerate(scores.items()):
+        if method == AIME:
             continue
-        better = intervals.probability_of_improvement(scores[reference], strata)
+        better = intervals.probability_of_improvement([scores[AIME]], [of_method])
         colour = styles[method].colour
         axes.plot([better.interval.low, better.interval.high], [row, row], color=colour, linewidth=2.2)
         axes.plot(better.probability, row, "D", color=colour, markersize=5.5)
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
     axes.set_xlim(-0.04, 1.04)
-    axes.set_xlabel(f"P({reference} better)")
+    axes.set_xlabel(f"P({AIME} better)")
     axes.grid(axis="x")
     axes.grid(visible=False, axis="y")
 
 
-def _legend(axes, published: bool) -> None:
-    handles = [
-        Line2D([], [], color=MUTED, marker="D", linewidth=2.2, markersize=5, label="IQM, 95% interval")
-    ]
+def _legend(axes: Axes, published: bool) -> None:
+    style = dict(color=MUTED, marker="D")
+    handles = [Line2D([], [], **style, linewidth=2.2, markersize=5, label="IQM, 95% interval")]
     if published:
-        handles.append(
-            Line2D([], [], color=MUTED, marker="D", markerfacecolor="white", linewidth=0.8, markersize=4.5,
-                   label="published, std over episodes")
-        )  # fmt: skip
+        text = "published, std over episodes"
+        style |= dict(markerfacecolor="white", linewidth=0.8, markersize=4.5)
+        handles.append(Line2D([], [], **style, label=text))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=2)

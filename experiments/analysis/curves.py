@@ -2,15 +2,13 @@
 
     python -m experiments curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
 
-Reads what each run was given from its config and that of its world model, and writes `runs.{md,csv}` and one figure
+Reads what each run was given from its config and that of its world model, and writes `runs.{csv,md,tex}` and one figure
 for every setting in which runs differ that share all others. The demonstrations with their true actions serve the
 analysis: how far inferred actions are from them, and whether the model finds them more or less likely.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import pathlib
 
@@ -19,11 +17,12 @@ import numpy as np
 
 from aime.analysis import action_evidence
 from experiments.analysis import figures
+from experiments.analysis.labels import AIME
 from experiments.drawing import style
+from experiments.drawing.table import Table
 from experiments.models.loading import load_run, read_config
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
-from worldmodels.files import write_atomically
 from worldmodels.training import select_seed
 
 SETTINGS = {
@@ -49,7 +48,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         )
     workdir = pathlib.Path(workdir).expanduser()
     rows = [row_of(path, config) for path in config.runs]
-    write_table(rows, workdir / "runs")
+    table = runs_table(rows)
+    table.write(workdir / "runs")
+    print(table.markdown())
     paths = [draw(config.title, rows, setting, workdir) for setting in SETTINGS]
     return {"rows": rows, "figures": [str(path) for path in paths if path]}
 
@@ -113,7 +114,7 @@ def draw(title: str, rows: list[dict], setting: str, workdir: pathlib.Path) -> p
     for key, group in groups.items():
         differing = [i for i in range(len(others)) if len({other[i] for other in groups}) > 1]
         label = ", ".join(f"{key[i]} {others[i].replace('_', ' ')}" for i in differing)
-        series[f"AIME, {label}" if label else "AIME"] = figures.Points(
+        series[f"{AIME}, {label}" if label else AIME] = figures.Points(
             x=[row[setting] for row in group], seeds=[row["by_expert"] for row in group]
         )
     figure = figures.score_curve(series, x_label=SETTINGS[setting], title=title)
@@ -122,27 +123,14 @@ def draw(title: str, rows: list[dict], setting: str, workdir: pathlib.Path) -> p
     return path
 
 
-def write_table(rows: list[dict], path: pathlib.Path) -> None:
-    """`path`.csv with every number and `path`.md with means over seeds."""
-    names = ["run", *SETTINGS, "by_expert", *ANALYSIS]
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(names)
-    for row in rows:
-        writer.writerow([" ".join(map(str, x)) if isinstance(x := row[name], list) else x for name in names])
+def runs_table(rows: list[dict]) -> Table:
+    """A row per run: means over seeds for readers, every seed in the CSV."""
     headings = ["Run", *(name.replace("_", " ") for name in SETTINGS), "% of expert", "by seed"]
     headings += ["evidence, true actions", "evidence, inferred", "action MSE"]
-    lines = ["| " + " | ".join(headings) + " |", "|--" * len(headings) + "|"]
+    texts = []
     for row in rows:
         seeds = " ".join(f"{value:.0f}" for value in row["by_expert"])
         cells = [str(row[name]) for name in ("run", *SETTINGS)] + [f"{np.mean(row['by_expert']):.1f}", seeds]
-        cells += [f"{np.mean(row[name]):.3g}" for name in ANALYSIS]
-        lines.append("| " + " | ".join(cells) + " |")
-    lines += [
-        "",
-        "Evidence in nats per record of the demonstrations, higher is more likely; means over seeds.",
-    ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.with_suffix(".csv"), buffer.getvalue())
-    write_atomically(path.with_suffix(".md"), "\n".join(lines) + "\n")
-    print("\n".join(lines))
+        texts.append(cells + [f"{np.mean(row[name]):.3g}" for name in ANALYSIS])
+    caption = "Evidence in nats per record of the demonstrations, higher is more likely; means over seeds."
+    return Table(headings, texts, caption, numbers=rows)

@@ -54,7 +54,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     table = tables.results_table(
         [tables.MethodScores(pathlib.Path(run).name, result["return"])], random=None, expert=loaded.expert
     )
-    print(table.markdown(), table.caption, sep="\n")
+    print(table.markdown())
     if config.video:
         path, why_not = rendered.seeds_side_by_side(
             folder / "videos" / "evaluation.mp4",

@@ -1,7 +1,7 @@
-"""Figures of scores: learning curves, bars against published figures, score against a setting.
+"""Figures of scores: learning curves, score against a setting, true against surrogate returns.
 
 Every function takes plain numbers, returns a `Figure`, and draws each seed next to the mean: an average
-without its seeds hides what readers most want to know. `plot_style.save_figure` writes them.
+without its seeds hides what readers most want to know. `drawing.style.save_figure` writes them.
 """
 
 import math
@@ -11,20 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
+from scipy import stats
 
 from experiments.analysis import intervals
-from experiments.analysis.tables import MethodScores
-from experiments.data.evaluation import by_expert
 from experiments.drawing.style import (
     DASHED,
-    INK,
     MUTED,
     WIDTH,
     MethodStyle,
     describe,
     label_lines,
-    lighter,
     method_styles,
     styled,
 )
@@ -58,29 +54,6 @@ class Points:
 
     x: Sequence[float]
     seeds: Sequence[Sequence[float]]
-
-
-@dataclass(frozen=True)
-class Bar:
-    """One method in a bar chart.
-
-    Attributes:
-      label: below the bar; a line break is allowed.
-      seeds: [N] scores of the seeds, drawn as dots.
-      low, high: interval of the mean; None for no whisker.
-      published, published_std: what the paper reports, drawn grey and hatched; None for none.
-      group: bars of one group stand together above its name.
-      method: decides the colour; the label if empty.
-    """
-
-    label: str
-    seeds: Sequence[float]
-    low: float | None = None
-    high: float | None = None
-    published: float | None = None
-    published_std: float | None = None
-    group: str = ""
-    method: str = ""
 
 
 @styled
@@ -138,79 +111,6 @@ def learning_curves(
 
 
 @styled
-def comparison_bars(
-    bars: Sequence[Bar], *, title: str = "", y_label: str = PERCENT, note: str = ""
-) -> Figure:
-    """Ours against the published figures for the same cell: a dot per seed, whiskers for intervals.
-
-    Published bars are grey and hatched, next to ours; their whisker is a thin line.
-
-    Args:
-      bars: in order; neighbours with the same `group` stand together.
-      note: small print: what whiskers are, and the source of the published figures.
-    """
-    if not bars:
-        raise ValueError("comparison_bars got no bars; pass at least one Bar.")
-    places, groups, width = _places(bars)
-    figure = Figure(figsize=(max(WIDTH, 0.72 * width + 0.8), 3.6), layout="constrained")
-    axes = figure.subplots()
-    levels = [v for bar in bars for v in (*bar.seeds, bar.published) if v is not None]
-    levels += [bar.published + bar.published_std for bar in bars if bar.published_std is not None]
-    bounds = [v for bar in bars for v in (bar.low, bar.high) if v is not None]
-    axes.set_ylim(_limits(levels, bounds, head_room=0.07))
-    axes.set_ylabel(y_label)
-    axes.axhline(100.0, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
-    styles = method_styles(dict.fromkeys(bar.method or bar.label for bar in bars))
-    for bar, place in zip(bars, places, strict=True):
-        _draw_bar(axes, bar, place, styles[bar.method or bar.label].colour)
-    centres = [
-        place + (0.22 if bar.published is not None else 0.0) for bar, place in zip(bars, places, strict=True)
-    ]
-    axes.set_xticks(centres, [bar.label for bar in bars])
-    axes.tick_params(axis="x", length=0)
-    axes.set_xlim(-0.7, width - 0.3)
-    _draw_groups(axes, groups)
-    if any(bar.published is not None for bar in bars):
-        ours = Patch(facecolor=lighter(MUTED), edgecolor=MUTED, label="ours, one dot per seed")
-        theirs = Patch(facecolor="#efefef", edgecolor="#8c8c8c", hatch="////", label="published")
-        axes.legend(handles=[ours, theirs], loc="lower right", bbox_to_anchor=(1, 1.0), ncols=2)
-    describe(figure, title, note)
-    return figure
-
-
-def bars_of(scores: Sequence[MethodScores], *, expert: float) -> list[Bar]:
-    """Bars in % of the expert from the rows of a results table.
-
-    Rows are grouped by their number of demonstrations where it differs; what follows a comma in a method's
-    name is left out of the label then, as the group says it.
-
-    Args:
-      scores: as for `tables.results_table`.
-      expert: mean return of the expert, above 0.
-    """
-    several = len({s.num_demonstrations for s in scores} - {None}) > 1
-    bars = []
-    for score in scores:
-        summary = intervals.summarise(score.returns)
-        low, high = (by_expert(v, expert) for v in (summary.interval.low, summary.interval.high))
-        count = score.num_demonstrations
-        grouped = several and count is not None
-        bars.append(
-            Bar(
-                label=score.method.split(",")[0] if grouped else score.method,
-                seeds=by_expert(summary.seed_scores, expert).tolist(),
-                low=None if math.isnan(low) else float(low),
-                high=None if math.isnan(high) else float(high),
-                published=score.published,
-                published_std=score.published_std,
-                group=f"{count} demonstration{'s' * (count != 1)}" if grouped else "",
-                method=score.method.split(",")[0],
-            )
-        )
-    return bars
-
-
-@styled
 def score_curve(
     series: Mapping[str, Points],
     *,
@@ -253,6 +153,47 @@ def score_curve(
     return figure
 
 
+@styled
+def true_against_surrogate(
+    returns: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    *,
+    surrogate: str,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """A scatter plot, one colour per kind of data, with the rank correlation over all of them.
+
+    Args:
+      returns: {kind of data: (true returns [N], surrogate returns [N])}.
+      surrogate: name of the surrogate reward.
+      note: small print below the figure.
+    """
+    if not returns:
+        raise ValueError("true_against_surrogate got no returns; pass at least one kind of data.")
+    figure = Figure(figsize=(WIDTH * 0.62, 3.6), layout="constrained")
+    axes = figure.subplots()
+    for name, style in method_styles(returns).items():
+        true, scored = returns[name]
+        axes.scatter(
+            true, scored, s=14, color=style.colour, alpha=0.7, linewidth=0, label=f"{name} ({len(true)})"
+        )
+    axes.set_xlabel("True return")
+    axes.set_ylabel(f"Return by {surrogate}")
+    axes.margins(0.06)
+    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    true, scored = (np.concatenate([np.asarray(pair[i], float) for pair in returns.values()]) for i in (0, 1))
+    rank = rank_correlation(true, scored)
+    describe(figure, title, f"Rank correlation {rank:.2f} over {len(true)} episodes. {note}".strip())
+    return figure
+
+
+def rank_correlation(true: Sequence[float], scored: Sequence[float]) -> float:
+    """Spearman's; NaN where one of them does not vary."""
+    if len(true) < 2 or np.ptp(true) == 0 or np.ptp(scored) == 0:
+        return float("nan")
+    return float(stats.spearmanr(true, scored).statistic)
+
+
 def _refuse_empty(series: Mapping, name: str) -> None:
     if not series or any(not len(s.x) or not len(s.seeds) for s in series.values()):
         raise ValueError(f"{name} needs at least one method, each with at least one point and one seed.")
@@ -271,16 +212,13 @@ def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
     ]
 
 
-def _limits(
-    levels: Sequence[float], bounds: Sequence[float] = (), head_room: float = 0.04
-) -> tuple[float, float]:
+def _limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[float, float]:
     """y limits that start at zero, or below the smallest negative value, with room above the largest.
 
     Args:
       levels: values that must be seen.
       bounds: ends of intervals, seen as long as they widen the axis by at most a quarter at each end: the
         interval of two seeds would flatten everything else.
-      head_room: share of the height that stays free above.
     """
     levels = np.asarray(levels, np.float64)
     levels = levels[np.isfinite(levels)]
@@ -288,7 +226,7 @@ def _limits(
     reach = 0.25 * ((high - low) or 1.0)
     seen = [low, high, *np.clip(bounds, low - reach, high + reach)]
     low, high = min(seen), max(seen)
-    room = head_room * ((high - low) or 1.0)
+    room = 0.04 * ((high - low) or 1.0)
     return low - room * (low < 0), high + room
 
 
@@ -317,100 +255,6 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, ban
         axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=alpha, linewidth=0)
     marker = style.marker if len(x) <= 12 else ""
     axes.plot(x, np.nanmean(seeds, axis=0), style.line, color=style.colour, marker=marker, zorder=3)
-
-
-def _places(bars: Sequence[Bar]) -> tuple[list[float], list[tuple[str, float, float]], float]:
-    """x of each bar, (name, left, right) of each group, and the width of it all."""
-    places, groups, x = [], [], 0.0
-    for index, bar in enumerate(bars):
-        if index and bar.group != bars[index - 1].group:
-            x += 0.45
-        right = x + (0.44 if bar.published is not None else 0.0)
-        if groups and groups[-1][0] == bar.group and index and bars[index - 1].group == bar.group:
-            groups[-1] = (bar.group, groups[-1][1], right)
-        else:
-            groups.append((bar.group, x, right))
-        places.append(x)
-        x = right + 1.0
-    return places, groups, x
-
-
-def _draw_bar(axes: Axes, bar: Bar, place: float, colour: str) -> None:
-    """One bar with its dots and whiskers, and the published one at its right."""
-    single = bar.published is None
-    width = 0.52 if single else 0.44
-    average = float(np.mean(bar.seeds))
-    axes.bar(place, average, width, color=lighter(colour), edgecolor=colour, linewidth=1.0, zorder=2)
-    tops = [average, *bar.seeds]
-    if bar.low is not None and bar.high is not None:
-        axes.plot([place, place], [bar.low, bar.high], color=INK, linewidth=1.1, zorder=3)
-        tops.append(bar.high)
-    if len(bar.seeds) > 1:
-        offsets = np.linspace(-0.3, 0.3, len(bar.seeds)) * width
-        axes.scatter(
-            place + offsets, bar.seeds, 13, color=colour, edgecolors="white", linewidths=0.6, zorder=4
-        )
-    _value(axes, place, max(tops), average, "bold")
-    if single:
-        return
-    place += 0.44
-    axes.bar(
-        place,
-        bar.published,
-        0.44,
-        color="#efefef",
-        edgecolor="#8c8c8c",
-        hatch="////",
-        linewidth=0.8,
-        zorder=2,
-    )
-    top = bar.published
-    if bar.published_std is not None:
-        low, top = bar.published - bar.published_std, bar.published + bar.published_std
-        axes.plot([place, place], [low, top], color=MUTED, linewidth=0.8, zorder=3)
-    _value(axes, place, top, bar.published, "normal")
-
-
-def _value(axes: Axes, place: float, top: float, value: float, weight: str) -> None:
-    """Writes a value above everything that is drawn for a bar."""
-    axes.annotate(
-        f"{value:.0f}",
-        (place, max(top, 0.0)),
-        xytext=(0, 3),
-        textcoords="offset points",
-        ha="center",
-        va="bottom",
-        fontsize=8,
-        fontweight=weight,
-        color=INK if weight == "bold" else MUTED,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.6},
-        zorder=5,
-    )
-
-
-def _draw_groups(axes: Axes, groups: Sequence[tuple[str, float, float]]) -> None:
-    """A line and a name below the labels of each named group."""
-    transform = axes.get_xaxis_transform()
-    for name, left, right in groups:
-        if name:
-            axes.plot(
-                [left - 0.35, right + 0.35],
-                [-0.115] * 2,
-                color="#9a9a9a",
-                linewidth=0.8,
-                transform=transform,
-                clip_on=False,
-            )
-            axes.text(
-                (left + right) / 2,
-                -0.135,
-                name,
-                ha="center",
-                va="top",
-                transform=transform,
-                fontsize=8,
-                color=MUTED,
-            )
 
 
 def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float, log_x: bool) -> None:

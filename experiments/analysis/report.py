@@ -5,78 +5,173 @@
 
 Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
 figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be read, are
-named and left out.
+named and left out. On one task there is a row per method; over several tasks there are aggregates.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from experiments.analysis import aggregates, published_results, sweep_notes, sweep_tables
+from experiments.analysis import aggregates, published_results, tables
+from experiments.analysis import page as pages
 from experiments.analysis.aggregates import Normalisation, Pair
-from experiments.analysis.intervals import Improvement
-from experiments.analysis.sweep_results import Cell, Results, read_results
-from experiments.analysis.sweep_tables import TextTable
+from experiments.analysis.intervals import Improvement, seed_scores
+from experiments.analysis.labels import AIME
+from experiments.analysis.scores import Cell, Results, read_results
+from experiments.data.evaluation import by_expert
+from experiments.drawing.table import Table, to_csv
 from experiments.runs.command_line import is_user_error
 from worldmodels.files import write_atomically
 
 MAX_VIDEOS = 6
 MAX_PAIRS = 20  # of methods in the figure of improvements
+CLOCKS = {"env_step": "Simulator steps", "update": "Updates"}
 
 
 def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str = "") -> dict:
-    """Writes the report.
+    """Reads the runs below folders and writes the report.
 
     Returns:
-      {"page": path, "tables": [names], "figures": [names], "num_runs", "unfinished", "unreadable": {path: why},
-      "notes": [sentences about runs that do not belong together and tasks that are left out]}.
+      What `write` does, with "unfinished" and "unreadable", {path: why}.
 
     Raises:
       ValueError: a folder that does not exist, or no finished run below them.
     """
     results = read_results(folders)
     out = Path(out) if out else Path(folders[0]) / "report"
-    by_expert, *others = aggregates.normalisations(results)
-    known = [n for n in (by_expert, *others) if _applies(n, results)]
-    notes = sweep_notes.notes(results, known or [by_expert])
-    pairs = aggregates.improvements(results, known[0]) if known else {}
-    tables = write_tables(results, known, pairs, out / "tables")
+    found = write(
+        results,
+        out,
+        title=title or Path(folders[0]).resolve().name,
+        footer=f"From {', '.join(map(str, folders))}. Settings and machine are those of the first run.",
+    )
+    unreadable = {str(path): why for path, why in results.unreadable}
+    return found | {"unfinished": [str(path) for path in results.unfinished], "unreadable": unreadable}
+
+
+def write(
+    results: Results,
+    out: Path,
+    *,
+    title: str,
+    lead: str = "",
+    extra: Sequence[pages.Section] = (),
+    seconds: Mapping[str, float] | None = None,
+    settings: str | Path = "",
+    footer: str = "",
+) -> dict:
+    """Writes scores.csv, tables/, figures/ and report.html into `out`.
+
+    Args:
+      lead: what the page is about; how much there is of it follows.
+      extra: sections after the figures, in place of the videos of the first runs.
+      seconds: {stage: how long it took}, if the page is to show it.
+      settings: directory of the run whose settings and machine the page shows; the first run's by default.
+      footer: small print at the end of the page.
+
+    Returns:
+      {"page": path, "tables": [names], "figures": [names], "num_runs", "notes": [sentences about runs that do not
+      belong together and tasks that are left out]}.
+    """
+    first, *others = aggregates.normalisations(results)
+    known = [n for n in (first, *others) if any(n.of_cell(cell) for cell in results.cells)]
+    notes = aggregates.notes(results, known or [first])
+    pairs = aggregates.improvements(results, known[0]) if known and not task_alone(results) else {}
+    all_tables = make_tables(results, known, pairs)
+    for name, table in all_tables.items():
+        table.write(out / "tables" / name)
     figures = write_figures(results, known, pairs, out / "figures")
-    write_atomically(out / "scores.csv", sweep_tables.to_csv(sweep_tables.seed_rows(results, known)))
-    title = title or Path(folders[0]).resolve().name
-    page = write_page(results, notes, tables, figures, out, title, folders)
+    write_atomically(out / "scores.csv", to_csv(aggregates.seed_rows(results, known)))
+    sections = [
+        *remarks(results, notes),
+        *(pages.TableSection(table, emphasised=(AIME,)) for table in all_tables.values()),
+        *(
+            pages.MediaSection(text, out / "figures" / f"{name}.png", alt=text)
+            for name, text in figures.items()
+        ),
+        *(extra or video_sections(results)),
+        *([pages.TimesSection("Time", seconds)] if seconds else []),
+        *pages.run_sections(settings or results.cells[0].runs[0].path),
+    ]
+    num_runs = sum(len(cell.runs) for cell in results.cells)
+    counts = {"run": num_runs, "method": len(results.methods), "task": len(results.tasks)}
+    counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
+    there = f"{counted}. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
+    source = f"Published figures: {published_results.source().paper}; AIME-NoB, arXiv:2404.18896."
+    path = pages.write_page(
+        out / "report.html",
+        title=title,
+        sections=sections,
+        lead=f"{lead} {there}".strip(),
+        footer=f"{footer} {source}".strip(),
+    )
     return {
-        "page": str(page),
-        "tables": [table.name for table in tables],
+        "page": str(path),
+        "tables": list(all_tables),
         "figures": list(figures),
-        "num_runs": sum(len(cell.runs) for cell in results.cells),
-        "unfinished": [str(path) for path in results.unfinished],
-        "unreadable": {str(path): why for path, why in results.unreadable},
+        "num_runs": num_runs,
         "notes": notes,
     }
 
 
-def write_tables(
-    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
-) -> list[TextTable]:
-    """All tables, also on disk."""
-    tables = []
-    for normalisation in known:
-        found = aggregates_of(results, normalisation)
-        tables.append(sweep_tables.aggregate_table(found, normalisation, results))
-        tables.append(sweep_tables.cell_table(results, normalisation))
-    if pairs:
-        tables.append(sweep_tables.improvement_table(pairs, known[0]))
-    success = sweep_tables.success_table(results)
-    tables += [sweep_tables.return_table(results), *([success] if success else [])]
-    for table in tables:
-        table.write(folder)
-    return tables
+def task_alone(results: Results) -> str:
+    """The task, if there is one alone whose runs agree on the expert, so that methods stand in rows; else ""."""
+    (task, *others) = results.tasks
+    return "" if others or len(results.experts(task)) > 1 else task
+
+
+def make_tables(
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
+) -> dict[str, Table]:
+    """{name of the files: table}."""
+    found = {}
+    if task := task_alone(results):
+        rows = task_rows(results, task)
+        found["results"] = tables.results_table(
+            rows,
+            random=results.random_return(task),
+            expert=results.expert_return(task),
+            source=source_of(rows),
+            compared=len(results.methods) > 1,
+            title="Scores",
+        )
+    else:
+        for normalisation in known:
+            of_methods = aggregates_of(results, normalisation)
+            key = normalisation.key
+            found[f"aggregate_{key}"] = tables.aggregate_table(of_methods, normalisation, results)
+            found[f"cells_{key}"] = tables.cell_table(results, normalisation)
+        if pairs:
+            found["improvement"] = tables.improvement_table(pairs, known[0])
+        found["returns"] = tables.return_table(results)
+    if success := tables.success_table(results):
+        found["success"] = success
+    return found
+
+
+def task_rows(results: Results, task: str) -> list[tables.MethodScores]:
+    """Rows of the table of one task: the random policy, the methods, the expert."""
+    rows = []
+    if returns := results.random.get(task):
+        rows.append(tables.MethodScores("Random", [returns], is_method=False))
+    for cell in results.of_task(task):
+        theirs = tables.published(cell)
+        values = (None, None) if theirs is None else (theirs.mean, theirs.std)
+        counts = (cell.num_demonstrations, *values, cell.num_env_steps)
+        rows.append(tables.MethodScores(cell.name, cell.returns, *counts))
+    if returns := results.expert.get(task):
+        rows.append(tables.MethodScores("Expert", [returns], is_method=False))
+    return rows
+
+
+def source_of(rows: Sequence[tables.MethodScores]) -> str:
+    """Where the published figures of the rows come from; "" if there are none."""
+    return published_results.source().caption if any(row.published is not None for row in rows) else ""
 
 
 def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, aggregates.Aggregate]:
@@ -89,39 +184,62 @@ def write_figures(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
 ) -> dict[str, str]:
     """All figures on disk; {name of the file: what it shows}."""
-    from experiments.analysis import aggregate_figures  # matplotlib is slow to import
-    from experiments.drawing import style
+    from experiments.drawing import style  # matplotlib is slow to import
 
     shown = {}
-
-    def save(name: str, figure, text: str) -> None:
+    for name, figure, text in figures_of(results, known, pairs):
         style.save_figure(figure, folder / name)
         shown[name] = text
+    return shown
 
-    for normalisation in known:
+
+def figures_of(
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
+) -> Iterator[tuple[str, object, str]]:
+    """(name of the file, figure, what it shows)."""
+    from experiments.analysis import aggregate_figures  # matplotlib is slow to import
+
+    task = task_alone(results)
+    if task and known:
+        yield "comparison", comparison(results, task), "Methods, in % of the expert"
+    for normalisation in () if task else known:
         scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
         scores = {name: list(of.values()) for name, of in scores.items() if of}
+        key, unit = normalisation.key, normalisation.text
         note = "Bars: 95% stratified bootstrap over seeds and episodes."
-        figure = aggregate_figures.aggregate_intervals(
-            aggregates_of(results, normalisation), x_label=normalisation.text, note=note
+        of_methods = aggregates_of(results, normalisation)
+        figure = aggregate_figures.aggregate_intervals(of_methods, x_label=unit, note=note)
+        yield f"aggregates_{key}", figure, f"Mean, median and IQM of every method, {unit}"
+        thresholds = aggregate_figures.thresholds_for(
+            [np.mean(seed) for of in scores.values() for task in of for seed in task]
         )
-        save(
-            f"aggregates_{normalisation.key}",
-            figure,
-            f"Mean, median and IQM of every method, {normalisation.text}",
-        )
-        seeds = [np.mean(seed) for of in scores.values() for task in of for seed in task]
-        thresholds = aggregate_figures.thresholds_for(seeds)
         profiles = {name: aggregates.performance_profile(of, thresholds) for name, of in scores.items()}
-        figure = aggregate_figures.performance_profiles(profiles, thresholds, x_label=normalisation.text)
-        save(f"profiles_{normalisation.key}", figure, f"Share of seeds above a score, {normalisation.text}")
+        figure = aggregate_figures.performance_profiles(profiles, thresholds, x_label=unit)
+        yield f"profiles_{key}", figure, f"Share of seeds above a score, {unit}"
     if pairs:
         drawn, text = drawn_pairs(pairs)
-        save("improvement", aggregate_figures.improvement_intervals(drawn), text)
+        yield "improvement", aggregate_figures.improvement_intervals(drawn), text
     for task in results.tasks:
-        for unit, figure in curves(results, task).items():
-            save(f"curves_{task}_{unit}", figure, f"{task}: return during training, against {unit}s")
-    return shown
+        for (clock, score), figure in curves(results, task).items():
+            suffix, what = ("", "return") if score == "return" else ("_success", "success")
+            text = f"{task}: {what} during training, against {CLOCKS[clock].lower()}"
+            yield f"curves_{task}_{clock}{suffix}", figure, text
+
+
+def comparison(results: Results, task: str):
+    """The figure of the methods of one task."""
+    from experiments.analysis import aggregate_figures
+
+    expert, random = results.expert_return(task), results.random_return(task)
+    rows = [row for row in task_rows(results, task) if row.is_method]
+    return aggregate_figures.comparison_figure(
+        {row.method: tables.in_percent(row.returns, expert) for row in rows},
+        published={
+            row.method: (row.published, row.published_std) for row in rows if row.published is not None
+        },
+        random=None if random is None else float(by_expert(random, expert)),
+        note=source_of(rows),
+    )
 
 
 def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, str], Improvement], str]:
@@ -137,115 +255,109 @@ def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, 
     return drawn, text
 
 
-def curves(results: Results, task: str) -> dict:
-    """{clock: figure} of the learning curves of a task, with the published ones where there are any."""
-    from experiments.analysis import figures
+def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
+    """{(clock, score): figure} of the learning curves of a task, with the published ones where there are any."""
+    from experiments.analysis.figures import Curve
 
-    drawn: dict[str, dict[str, figures.Curve]] = {}
+    drawn: dict[tuple[str, str], dict[str, Curve]] = {}
     for cell in results.of_task(task):
         clock = "env_step" if all(_advances(run.curve.get("env_step")) for run in cell.runs) else "update"
-        curve = _merged(cell, clock)
-        if curve is not None:
-            drawn.setdefault(clock, {})[cell.name] = figures.Curve(*curve)
-            published = sweep_tables.published_curve(cell) if clock == "env_step" else {}
-            published = {step: mean for step, mean in published.items() if step <= max(curve[0])}
-            if published:
-                steps, means = zip(*published.items(), strict=True)
-                drawn[clock][f"{cell.method}, published"] = figures.Curve(steps, [means])
-    experts = results.experts(task)
-    names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
-    levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
-    levels = {name: level for name, level in levels.items() if level is not None}
-    note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
-    labels = {"env_step": "Simulator steps", "update": "Updates"}
+        for score in ("return", "success_any"):
+            if (curve := _merged(cell, clock, score)) is not None:
+                x, values = curve
+                scale = 100 if score == "success_any" else 1
+                drawn.setdefault((clock, score), {})[cell.name] = Curve(x, scale * values)
+        own = drawn.get(("env_step", "return"), {})
+        published = published_curve(cell) if cell.name in own else {}
+        published = {step: mean for step, mean in published.items() if step <= max(own[cell.name].x)}
+        if published:
+            steps, means = zip(*published.items(), strict=True)
+            own[f"{cell.method}, published"] = Curve(steps, [means])
     return {
-        clock: figures.learning_curves(
-            of, title=task, x_label=labels[clock], y_label="Return", references=levels, note=note
-        )
-        for clock, of in drawn.items()
+        (clock, score): curve_figure(results, task, clock, score, of) for (clock, score), of in drawn.items()
     }
 
 
-def write_page(
-    results: Results,
-    notes: Sequence[str],
-    tables: Sequence[TextTable],
-    figures: Mapping[str, str],
-    out: Path,
-    title: str,
-    folders: Sequence[str | Path],
-) -> Path:
-    """report.html, with everything inside."""
-    from experiments.analysis import page as report_page
+def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping):
+    """Scores against a clock; methods that have no curve by it are level lines."""
+    from experiments.analysis import figures
 
-    sections: list = []
+    others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
+    if score == "return":
+        experts = results.experts(task)
+        names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
+        levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
+        finals = {cell.name: cell.returns for cell in others}
+        note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
+        options = dict(y_label="Return", note=note)
+    else:
+        levels = {}
+        finals = {
+            cell.name: rate and tables.in_percent(rate) for cell in others for rate in [cell.success("any")]
+        }
+        options = dict(y_label="Episodes with success, %", note="Thin lines: seeds.", bands=False)
+    levels |= {name: final and float(np.mean(seed_scores(final))) for name, final in finals.items()}
+    levels = {name: level for name, level in levels.items() if level is not None}
+    return figures.learning_curves(
+        of_methods, title=task, x_label=CLOCKS[clock], references=levels, **options
+    )
+
+
+def published_curve(cell: Cell) -> dict[int, float]:
+    """{simulator steps: published mean} of the method on the task, raw; empty where nothing was published."""
+    is_metaworld = cell.env.startswith("metaworld-")
+    suite, model = ("metaworld", cell.dataset) if is_metaworld else ("dmc", "")
+    try:
+        curve = published_results.online_curve(suite, cell.env.removeprefix("metaworld-"), cell.method, model)
+    except ValueError:
+        return {}
+    return {step: point.mean for step, point in curve.items()}
+
+
+def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:
+    """What a reader must know before the tables: runs that are left out, that do not belong together, that diverged."""
+    texts = {}
     if results.unfinished:
-        text = [f"{len(results.unfinished)} runs below these directories are not finished and left out:"]
-        sections.append(
-            report_page.TextSection("Not finished", text + [str(p) for p in results.unfinished[:20]])
-        )
+        first = f"{len(results.unfinished)} runs below these directories are not finished and left out:"
+        texts["Not finished"] = [first, *map(str, results.unfinished[:20])]
     if results.unreadable:
-        text = [f"{len(results.unreadable)} finished runs cannot be read and are left out:"]
-        text += [f"{path}: {why}" for path, why in results.unreadable]
-        sections.append(report_page.TextSection("Not readable", text))
+        first = f"{len(results.unreadable)} finished runs cannot be read and are left out:"
+        texts["Not readable"] = [first, *(f"{path}: {why}" for path, why in results.unreadable)]
     if notes:
-        sections.append(report_page.TextSection("Before comparing", notes))
+        texts["Before comparing"] = notes
     diverged = [run for cell in results.cells for run in cell.runs if run.diverged]
     if diverged:
-        text = [f"{run.path}: seeds {', '.join(map(str, run.diverged))}" for run in diverged]
-        text.append("They count with the policy of their last finite update.")
-        sections.append(report_page.TextSection("Seeds that diverged", text))
-    for table in tables:
-        sections.append(report_page.TableSection(table.title, table.headings, table.cells, table.caption))
-    for name, text in figures.items():
-        sections.append(report_page.FigureSection(text, out / "figures" / f"{name}.png", alt=text))
-    sections += video_sections(results, report_page)
-    sections += report_page.run_sections(results.cells[0].runs[0].path)
-    counts = {"run": sum(len(cell.runs) for cell in results.cells)}
-    counts |= {"method": len(results.methods), "task": len(results.tasks)}
-    counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    lead = f"{counted}. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
-    source = published_results.source()
-    footer = (
-        f"From {', '.join(map(str, folders))}. Published figures: {source.paper}; AIME-NoB, arXiv:2404.18896. "
-        "Settings and machine below the tables are those of the first run."
-    )
-    return report_page.write_report(
-        out / "report.html", title=title, sections=sections, lead=lead, footer=footer
-    )
+        last = "They count with the policy of their last finite update."
+        found = [f"{run.path}: seeds {', '.join(map(str, run.diverged))}" for run in diverged]
+        texts["Seeds that diverged"] = [*found, last]
+    return [pages.TextSection(title, paragraphs) for title, paragraphs in texts.items()]
 
 
-def video_sections(results: Results, report_page) -> list:
+def video_sections(results: Results) -> list[pages.MediaSection]:
     """Videos of the first runs that have one."""
     found = []
     for cell in results.cells:
         path = next((p for run in cell.runs for p in sorted((run.path / "videos").glob("*.mp4"))), None)
         if path is not None:
-            heading = f"{cell.task}: {cell.name}"
+            title, alt = f"{cell.task}: {cell.name}", f"{cell.name} on {cell.task}"
             caption = "One episode of the final evaluation, seeds side by side."
-            found.append(
-                report_page.VideoSection(heading, path, alt=f"{cell.name} on {cell.task}", caption=caption)
-            )
+            found.append(pages.MediaSection(title, path, alt, caption))
     return found[:MAX_VIDEOS]
-
-
-def _applies(normalisation: Normalisation, results: Results) -> bool:
-    return any(normalisation.of_cell(cell) for cell in results.cells)
 
 
 def _advances(clock: np.ndarray | None) -> bool:
     return clock is not None and bool(np.any(clock > 0))
 
 
-def _merged(cell: Cell, clock: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Positions [P] and returns [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
-    found = [run.curve for run in cell.runs if clock in run.curve]
+def _merged(cell: Cell, clock: str, score: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Positions [P] and scores [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
+    found = [run.curve for run in cell.runs if {clock, score} <= run.curve.keys()]
     x = sorted({float(value) for curve in found for value in curve[clock]})
     if len(x) < 2:
         return None
     rows = []
     for curve in found:
-        for seed in np.asarray(curve["return"]).T:
+        for seed in np.asarray(curve[score]).T:
             row = dict(zip(map(float, curve[clock]), seed, strict=True))
             rows.append([row.get(position, np.nan) for position in x])
     return np.array(x), np.array(rows)

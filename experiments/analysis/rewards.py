@@ -36,7 +36,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def compare(directory: RunDirectory) -> dict:
     """The comparison in an opened directory."""
-    from experiments.analysis import reward_figure  # matplotlib is slow to import
+    from experiments.analysis import figures  # matplotlib is slow to import
     from experiments.drawing import style
 
     config = directory.config
@@ -53,12 +53,10 @@ def compare(directory: RunDirectory) -> dict:
         scored, state = surrogate_returns(learner, state, episodes)
         returns[name] = ([episode.return_ for episode in episodes], scored)
     true, scored = (np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1))
-    figure = reward_figure.true_against_surrogate(
-        returns, surrogate=learner.reward.head, title="Surrogate reward"
-    )
+    figure = figures.true_against_surrogate(returns, surrogate=learner.reward.head, title="Surrogate reward")
     style.save_figure(figure, directory / "figures" / "rewards")
     result = {
-        "rank_correlation": reward_figure.rank_correlation(true, scored),
+        "rank_correlation": figures.rank_correlation(true, scored),
         "returns": {name: {"true": a, "surrogate": b} for name, (a, b) in returns.items()},
     }
     print(f"Rank correlation of true and surrogate return: {result['rank_correlation']:.3f}", flush=True)

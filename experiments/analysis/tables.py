@@ -1,20 +1,22 @@
-"""One table of results: a row per method, as CSV for machines and as Markdown for readers and terminals."""
+"""Tables of scores: a row per method on one task; over several tasks aggregates, cells, returns, success."""
 
-import csv
-import io
+from __future__ import annotations
+
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from experiments.analysis import intervals
+import numpy as np
+
+from experiments.analysis import intervals, published_results
+from experiments.analysis.aggregates import Aggregate, Normalisation, Pair
+from experiments.analysis.intervals import Interval
+from experiments.analysis.labels import AIME
+from experiments.analysis.scores import SUCCESS_RULES, Cell, Results
 from experiments.data.evaluation import by_expert, by_random_and_expert
-from worldmodels.files import write_atomically
+from experiments.drawing.table import MISSING, Table
 
-EM_DASH = "–"
-
-# Column of the CSV -> heading of the Markdown table. The CSV has more columns than the Markdown.
+# Column of the CSV of a results table -> heading for readers. The CSV has more columns.
 _HEADINGS = {
     "method": "Method",
     "return": "Return",
@@ -22,26 +24,29 @@ _HEADINGS = {
     "interval": "95% interval",
     "iqm": "IQM %",
     "iqm_interval": "IQM 95% interval",
-    "improvement": "P(AIME better)",
+    "improvement": f"P({AIME} better)",
     "lowest_seed": "Lowest seed",
     "by_random_and_expert": "% above random",
     "published": "Published %",
-    "num_tasks": "Cells",
+    "num_env_steps": "Simulator steps",
     "num_seeds": "Seeds",
     "num_episodes": "Episodes",
     "num_demonstrations": "Demos",
 }
+_ALWAYS = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
 
 
 @dataclass(frozen=True)
 class MethodScores:
-    """What was measured for one row of the table.
+    """What was measured for one row of a results table.
 
     Attributes:
-      method: name of the row, e.g. "AIME".
+      method: label of the row, e.g. "AIME".
       returns: `[N][E]` raw returns, one list of episodes per seed.
       num_demonstrations: that the method saw; None where it needs none.
       published, published_std: % of the expert in the paper, for the same cell; None where there is none.
+      num_env_steps: of learning in the environment; None without.
+      is_method: False for the random policy and the expert, with which no method is compared.
     """
 
     method: str
@@ -49,86 +54,20 @@ class MethodScores:
     num_demonstrations: int | None = None
     published: float | None = None
     published_std: float | None = None
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table as text and as numbers.
-
-    Attributes:
-      rows: one dict per row with the columns of the CSV, numbers unrounded, None where undefined.
-      caption: what the numbers are.
-    """
-
-    rows: tuple[Mapping[str, object], ...]
-    caption: str = ""
-
-    @property
-    def headings(self) -> list[str]:
-        """Headings of the readers' table; a column that is empty in every row is left out."""
-        return [_HEADINGS[name] for name in self._shown()]
-
-    @property
-    def cells(self) -> list[list[str]]:
-        """The readers' table: rounded text, one list per row."""
-        return [[_text(name, row) for name in self._shown()] for row in self.rows]
-
-    def csv(self) -> str:
-        """All columns, comma-separated, numbers with six digits, empty where undefined."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.rows[0])
-        writer.writerows([_csv_value(value) for value in row.values()] for row in self.rows)
-        return buffer.getvalue()
-
-    def markdown(self) -> str:
-        """GitHub Markdown with padded columns, so that it also reads well in a terminal."""
-        return markdown(self.headings, self.cells)
-
-    def _shown(self) -> list[str]:
-        always = {"method", "return", "by_expert", "interval", "num_seeds", "num_episodes"}
-        there = [name for name in _HEADINGS if name in self.rows[0]]
-        return [n for n in there if n in always or any(row[n] is not None for row in self.rows)]
-
-
-def markdown(headings: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    """A GitHub Markdown table with padded columns; the first is left-aligned."""
-    lines = [list(headings), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(headings))]
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    padded = [
-        [
-            line[0].ljust(widths[0]),
-            *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)),
-        ]
-        for line in lines
-    ]
-    return "".join(f"| {' | '.join(line)} |\n" for line in (padded[0], rule, *padded[1:]))
-
-
-def latex(headings: Sequence[str], cells: Sequence[Sequence[str]], caption: str = "") -> str:
-    """The same table for LaTeX with the package booktabs: `\\input` it."""
-    rows = [r" & ".join(map(_tex, row)) + r" \\" for row in (headings, *cells)]
-    lines = [
-        r"\begin{table}",
-        r"\centering",
-        rf"\begin{{tabular}}{{l{'r' * (len(headings) - 1)}}}",
-        r"\toprule",
-        rows[0],
-        r"\midrule",
-        *rows[1:],
-        r"\bottomrule",
-        r"\end{tabular}",
-        *([rf"\caption{{{_tex(caption)}}}"] if caption else []),
-        r"\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
+    num_env_steps: int | None = None
+    is_method: bool = True
 
 
 def results_table(
-    scores: Sequence[MethodScores], *, random: float | None, expert: float | None, source: str = ""
+    scores: Sequence[MethodScores],
+    *,
+    random: float | None,
+    expert: float | None,
+    source: str = "",
+    compared: bool = False,
+    title: str = "",
 ) -> Table:
-    """Builds the results table.
+    """Builds the table of one task.
 
     Args:
       scores: one entry per row, in order.
@@ -136,66 +75,166 @@ def results_table(
       expert: mean return of the expert; None leaves the normalised columns undefined. So does an expert
         that is not better than nothing, or than the random policy.
       source: sentence about the published numbers, e.g. `published_results.source().caption`.
+      compared: adds the interquartile means and the probability that AIME is better, if there is an expert.
+      title: of the table on a page.
 
     Raises:
       ValueError: no rows, or returns that `intervals.seed_scores` refuses.
     """
     if not scores:
         raise ValueError("results_table got no rows; pass one MethodScores per method.")
-    rows = tuple(_row(s, random, expert) for s in scores)
-    return Table(rows=rows, caption=f"{_caption(rows, random, expert)} {source}".strip())
+    rows = [_row(s, random, expert) for s in scores]
+    caption = f"{_caption(rows, random, expert)} {source}".strip()
+    if compared and expert is not None and expert > 0:
+        percent = {s.method: in_percent(s.returns, expert) for s in scores if s.is_method}
+        comparison = _comparison(percent)
+        rows = [row | comparison.get(row["method"], {}) for row in rows]
+        caption = f"{caption} {_comparison_caption(percent)}"
+    shown = [n for n in _HEADINGS if n in _ALWAYS or any(row.get(n) is not None for row in rows)]
+    cells = [[_text(name, row) for name in shown] for row in rows]
+    return Table([_HEADINGS[name] for name in shown], cells, caption, title, rows)
 
 
-def with_comparison(
-    table: Table, scores: Mapping[str, Sequence[intervals.Scores]], *, reference: str = "AIME"
+def in_percent(scores: intervals.Scores, hundred: float = 1.0) -> list[list[float]]:
+    """Scores `[N][E]` in % of a number; seeds may have different numbers of episodes."""
+    return [(100.0 * np.asarray(seed, np.float64) / hundred).tolist() for seed in scores]
+
+
+def aggregate_table(
+    aggregates: Mapping[str, Aggregate], normalisation: Normalisation, results: Results
 ) -> Table:
-    """The table with what compares methods (Agarwal et al. 2021).
-
-    Adds interquartile means with their stratified-bootstrap intervals, and the probability that the reference beats
-    each method.
-
-    Args:
-      table: a row per method.
-      scores: {method: one `[N][E]` per task, in % of the expert}, in the order of the rows.
-      reference: method that the others are compared with; without it that column stays empty.
-    """
-    rows = []
-    for row, (method, strata) in zip(table.rows, scores.items(), strict=True):
-        interval = intervals.stratified_bootstrap_interval(strata, "iqm")
-        values = [value for task in strata for value in intervals.seed_scores(task)]
-        extra = {
-            "iqm": float(intervals.interquartile_mean(values)),
-            "iqm_interval": (interval.low, interval.high),
-        }
-        extra["improvement"] = None
-        if reference in scores and method != reference:
-            better = intervals.probability_of_improvement(scores[reference], strata)
-            extra["improvement"] = (better.probability, better.interval.low, better.interval.high)
-        rows.append({**row, **extra})
-    caption = f"{table.caption} IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
-    if reference in scores:
-        caption += (
-            f" P({reference} better): probability that a seed of {reference} scores higher than one of the method, "
-            "with its interval."
-        )
-    if any(len(task) == 1 for strata in scores.values() for task in strata):
-        caption += (
-            " Where there is one seed, both intervals are over its episodes and tell nothing of other seeds."
-        )
-    return Table(rows=tuple(rows), caption=caption.strip())
-
-
-def write_table(table: Table, stem: str | os.PathLike) -> tuple[Path, Path]:
-    """Writes `stem.csv` and `stem.md` (the table and its caption), each atomically; returns both paths."""
-    stem = Path(stem)
-    note = f"\n{table.caption}\n" if table.caption else ""
-    return (
-        write_atomically(stem.with_name(stem.name + ".csv"), table.csv()),
-        write_atomically(stem.with_name(stem.name + ".md"), table.markdown() + note),
+    """A row per method: mean, median and IQM over all tasks, with their intervals."""
+    names = {"mean": "Mean", "median": "Median", "iqm": "IQM"}
+    headings = ["Method", *(text for name in names.values() for text in (name, "95% interval"))]
+    rows, numbers = [], []
+    for method, found in aggregates.items():
+        row, text = {"method": method}, [method]
+        for name in names:
+            value, interval = found.values[name], found.intervals[name]
+            text += [f"{value:.1f}", between(interval)]
+            row |= {name: value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+        rows.append([*text, str(found.num_tasks), str(found.num_seeds)])
+        numbers.append(row | {"num_tasks": found.num_tasks, "num_seeds": found.num_seeds})
+    caption = (
+        f"In {normalisation.text}, each seed the mean of its episodes. Mean and median over tasks, of each task's mean "
+        "over seeds; IQM over the seeds of all tasks (Agarwal et al. 2021). Intervals: stratified bootstrap over seeds "
+        "within tasks, and episodes within seeds."
     )
+    title = f"Over all tasks, {normalisation.text}"
+    return Table([*headings, "Tasks", "Seeds"], rows, caption + _experts_differ(results), title, numbers)
+
+
+def cell_table(results: Results, normalisation: Normalisation) -> Table:
+    """A row per task, a column per method: mean ± half the 95% interval; published figures in columns beside ours."""
+    with_published = {
+        cell.name for cell in results.cells if published(cell) and normalisation.key == "by_expert"
+    }
+    headings = ["Task"]
+    for name in results.methods:
+        headings += [name, *([f"{name}, published"] if name in with_published else [])]
+    rows, numbers = [], []
+    for task in results.tasks:
+        row = [task]
+        for name in results.methods:
+            cell = results.cell(task, name)
+            scores = None if cell is None else normalisation.of_cell(cell)
+            row.append(MISSING if scores is None else with_interval(scores))
+            if scores is not None:
+                numbers.append(_numbers(cell, scores))
+            if name in with_published:
+                theirs = None if cell is None else published(cell)
+                row.append(MISSING if theirs is None else f"{theirs.mean:.1f}")
+        rows.append(row)
+    caption = (
+        f"{normalisation.text[:1].upper()}{normalisation.text[1:]}: mean over seeds ± half of its 95% interval "
+        "(number of seeds), Student's t up to nine seeds; with one seed over its episodes."
+    )
+    caption += _experts_differ(results)
+    if with_published:
+        caption += f" {published_results.source().caption}"
+    return Table(headings, rows, caption, f"Every task, {normalisation.text}", numbers)
+
+
+def return_table(results: Results) -> Table:
+    """Raw returns: a row per task, a column per method, with the random policy and the expert."""
+    rows, numbers = [], []
+    for task in results.tasks:
+        random, experts = results.random_return(task), results.experts(task)
+        row = [task, MISSING if random is None else f"{random:.1f}"]
+        for name in results.methods:
+            cell = results.cell(task, name)
+            row.append(MISSING if cell is None else with_interval(cell.returns))
+            if cell is not None:
+                expert = results.expert_return(task)
+                numbers.append(_numbers(cell, cell.returns) | {"random": random, "expert": expert})
+        rows.append([*row, ", ".join(f"{expert:.1f}" for expert in experts) or MISSING])
+    caption = "Undiscounted returns: mean over seeds ± half of its 95% interval (number of seeds)."
+    headings = ["Task", "Random", *results.methods, "Expert"]
+    return Table(headings, rows, caption + _experts_differ(results), "Returns", numbers)
+
+
+def success_table(results: Results) -> Table | None:
+    """Success rates in % by the three rules that papers use: a row per task and method; None where there are none."""
+    rows, numbers, several = [], [], len(results.tasks) > 1
+    for cell in results.cells:
+        rates = {rule: cell.success(rule) for rule in SUCCESS_RULES}
+        if all(value is None for value in rates.values()):
+            continue
+        percent = {rule: None if value is None else in_percent(value) for rule, value in rates.items()}
+        texts = [MISSING if value is None else with_interval(value) for value in percent.values()]
+        rows.append([*([cell.task] if several else []), cell.name, *texts])
+        means = {
+            f"success_{rule}": float(intervals.seed_scores(v).mean()) for rule, v in percent.items() if v
+        }
+        numbers.append({"task": cell.task, "method": cell.name, **means})
+    if not rows:
+        return None
+    rules = "; ".join(f"{rule}: {text}" for rule, text in SUCCESS_RULES.items())
+    headings = [*(["Task"] if several else []), "Method", *(f"Success {rule}" for rule in SUCCESS_RULES)]
+    caption = f"% of episodes: mean over seeds ± half of its 95% interval (number of seeds). {rules}."
+    return Table(headings, rows, caption, "Success rates by three rules", numbers)
+
+
+def improvement_table(pairs: Mapping[tuple[str, str], Pair], normalisation: Normalisation) -> Table:
+    """A row per pair of methods and direction: how often a seed of the one beats one of the other."""
+    rows, numbers = [], []
+    for (ours, theirs), pair in pairs.items():
+        better = pair.improvement
+        low, high = better.interval.low, better.interval.high
+        text = [f"{better.probability:.2f}", f"{low:.2f} to {high:.2f}"]
+        rows.append([ours, theirs, *text, str(pair.num_tasks)])
+        row = {"method": ours, "over": theirs, "probability": better.probability, "low": low, "high": high}
+        numbers.append(row | {"num_tasks": pair.num_tasks})
+    caption = (
+        "Probability that a seed of the method scores higher than one of the other, ties half, averaged over the tasks "
+        f"that both have in {normalisation.text} (Agarwal et al. 2021). Intervals: stratified bootstrap."
+    )
+    headings = ["Method", "Over", "Probability", "95% interval", "Tasks"]
+    return Table(headings, rows, caption, "Probability of improvement", numbers)
+
+
+def with_interval(scores: intervals.Scores) -> str:
+    """ "87.3 ± 4.1 (5)": mean, half of its 95% interval, and the number of seeds."""
+    summary = intervals.summarise(scores)
+    half = (summary.interval.high - summary.interval.low) / 2
+    spread = "" if np.isnan(half) else f" ± {half:.1f}"
+    return f"{summary.mean:.1f}{spread} ({summary.num_seeds})"
+
+
+def between(interval: Interval) -> str:
+    """ "81.0 to 92.4"."""
+    return MISSING if np.isnan(interval.low) else f"{interval.low:.1f} to {interval.high:.1f}"
+
+
+def published(cell: Cell) -> published_results.PublishedCell | None:
+    """What AIME (NeurIPS 2023) reports for this cell, in % of the expert."""
+    if cell.variant:
+        return None
+    return published_results.cells_of(cell.env, cell.dataset, cell.setup).get(cell.method)
 
 
 def _row(scores: MethodScores, random: float | None, expert: float | None) -> dict[str, object]:
+    """The numbers of one row of a results table."""
     summary = intervals.summarise(scores.returns)
     bounds = (_known(summary.interval.low), _known(summary.interval.high))
 
@@ -203,10 +242,9 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
         usable = value is not None and expert is not None and expert > 0
         return float(by_expert(value, expert)) if usable else None
 
-    def percent_above_random(value):
-        usable = random is not None and expert is not None and expert > random
-        return float(by_random_and_expert(value, random, expert)) if usable else None
-
+    above_random = None
+    if random is not None and expert is not None and expert > random:
+        above_random = float(by_random_and_expert(summary.mean, random, expert))
     low, high = map(percent, bounds)
     return {
         "method": scores.method,
@@ -220,8 +258,9 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
         "by_expert_high": high,
         "interval": summary.interval.kind,
         "lowest_seed": percent(summary.seed_scores.min()) if summary.num_seeds > 1 else None,
-        "by_random_and_expert": percent_above_random(summary.mean),
+        "by_random_and_expert": above_random,
         "published": scores.published,
+        "num_env_steps": scores.num_env_steps,
         "num_seeds": summary.num_seeds,
         "num_episodes": summary.num_episodes,
         "num_demonstrations": scores.num_demonstrations,
@@ -229,12 +268,43 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
     }
 
 
+def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, object]]:
+    """{method: its interquartile mean, and how often AIME is better} (Agarwal et al. 2021).
+
+    Args:
+      scores: {method: `[N][E]` in % of the expert}.
+    """
+    found = {}
+    for method, of_method in scores.items():
+        interval = intervals.stratified_bootstrap_interval([of_method], "iqm")
+        iqm = float(intervals.interquartile_mean(intervals.seed_scores(of_method)))
+        found[method] = {"iqm": iqm, "iqm_interval": (interval.low, interval.high), "improvement": None}
+        if AIME in scores and method != AIME:
+            better = intervals.probability_of_improvement([scores[AIME]], [of_method])
+            bounds = (better.interval.low, better.interval.high)
+            found[method]["improvement"] = (better.probability, *bounds)
+    return found
+
+
+def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
+    """What `_comparison` adds, in whole sentences."""
+    text = "IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
+    if AIME in scores:
+        text += (
+            f" P({AIME} better): probability that a seed of {AIME} scores higher than one of the method, with its "
+            "interval."
+        )
+    if any(len(of_method) == 1 for of_method in scores.values()):
+        text += " With one seed both intervals are over its episodes and say nothing about other seeds."
+    return text
+
+
 def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert: float | None) -> str:
     """What the columns mean, in whole sentences."""
     sentences = []
     if expert is not None:
         sentences.append(f"100% of expert is a return of {_rounded(expert)}; zero is not subtracted.")
-    if expert is not None and random is not None:
+    if any(row["by_random_and_expert"] is not None for row in rows):
         sentences.append(
             f"% above random: 0 is the random policy (a return of {_rounded(random)}) and 100 the expert."
         )
@@ -257,32 +327,20 @@ def _interval_kinds(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _text(name: str, row: Mapping[str, object]) -> str:
-    """One cell of the readers' table."""
-    value = row[name]
-    if name == "iqm_interval":
-        return f"{_rounded(value[0])} to {_rounded(value[1])}"
-    if name == "improvement" and value is not None:
-        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+    """One cell of a results table."""
+    value = row.get(name)
     if name == "interval":
         prefix = "by_expert" if row["by_expert"] is not None else "return"
-        bounds = [row[f"{prefix}_low"], row[f"{prefix}_high"]]
-        return EM_DASH if None in bounds else f"{_rounded(bounds[0])} to {_rounded(bounds[1])}"
-    if value is None:
-        return EM_DASH
+        value = (row[f"{prefix}_low"], row[f"{prefix}_high"])
+    if value is None or value == (None, None):
+        return MISSING
+    if name == "improvement":
+        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+    if isinstance(value, tuple):
+        return " to ".join(map(_rounded, value))
+    if name == "num_env_steps":
+        return f"{value:,}"
     return _rounded(value) if isinstance(value, float) else str(value)
-
-
-def _tex(text: str) -> str:
-    """Text with what LaTeX reads as commands escaped."""
-    special = {
-        "\\": r"\textbackslash{}",
-        "~": r"\textasciitilde{}",
-        "^": r"\textasciicircum{}",
-        EM_DASH: "--",
-        "±": r"$\pm$",
-    }
-    special |= {letter: f"\\{letter}" for letter in "&%$#_{}"}
-    return "".join(special.get(letter, letter) for letter in text)
 
 
 def _rounded(value: float) -> str:
@@ -294,13 +352,31 @@ def _rounded(value: float) -> str:
     return f"{value:.1f}" if abs(value) >= 1 else f"{value:.2g}"
 
 
-def _csv_value(value: object) -> object:
-    if value is None:
-        return ""
-    if isinstance(value, tuple):
-        return " ".join(map(_csv_value, value))
-    return f"{value:.6g}" if isinstance(value, float) else value
-
-
 def _known(value: float) -> float | None:
     return None if math.isnan(value) else value
+
+
+def _experts_differ(results: Results) -> str:
+    """Names the tasks whose runs were shown different experts, for captions."""
+    tasks = [task for task in results.tasks if len(results.experts(task)) > 1]
+    return (
+        f" Runs of {', '.join(tasks)} have different experts; each is measured by its own." if tasks else ""
+    )
+
+
+def _numbers(cell: Cell, scores: intervals.Scores) -> dict[str, object]:
+    """The numbers of one cell of a table over tasks."""
+    summary, theirs = intervals.summarise(scores), published(cell)
+    return {
+        "task": cell.task,
+        "method": cell.name,
+        "mean": summary.mean,
+        "median": summary.median,
+        "iqm": summary.iqm,
+        "low": summary.interval.low,
+        "high": summary.interval.high,
+        "interval": summary.interval.kind,
+        "num_seeds": summary.num_seeds,
+        "num_episodes": summary.num_episodes,
+        "published": theirs and theirs.mean,
+    }

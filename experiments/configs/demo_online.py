@@ -6,13 +6,13 @@ import ml_collections
 
 from experiments.configs import _presets, collect, imitate, online, pretrain
 
-# Rows of the table: stage, its name, and what differs from config.online.
+# Stage of a variant of AIME-v2 -> what differs from config.online. `experiments.analysis.labels` has their labels.
 VARIANTS = {
-    "viper": ("AIME-v2, VIPER", {"reward": {"name": "viper"}}),
-    "ail": ("AIME-v2, adversarial", {"reward": {"name": "ail"}}),
-    "ot": ("AIME-v2, optimal transport", {"reward": {"name": "ot"}}),
-    "no-regulariser": ("Without regulariser (adversarial)", {"reward": {"name": "ail"}, "embodiment": ""}),
-    "no-reward": ("Without surrogate reward", {"reward": {"name": "none"}}),
+    "viper": {"reward": {"name": "viper"}},
+    "ail": {"reward": {"name": "ail"}},
+    "ot": {"reward": {"name": "ot"}},
+    "no-regulariser": {"reward": {"name": "ail"}, "embodiment": ""},
+    "no-reward": {"reward": {"name": "none"}},
 }
 
 OTHER_TASKS = (
@@ -44,8 +44,7 @@ def _parts(config: ml_collections.ConfigDict, size: str, variants: Sequence[str]
     config.reward_model = pretrain.get_config(f"viper-{size}")
     config.imitate = imitate.get_config(size)
     config.online = online.get_config(size)
-    config.labels = ml_collections.ConfigDict({stage: VARIANTS[stage][0] for stage in variants})
-    config.variants = ml_collections.ConfigDict({stage: VARIANTS[stage][1] for stage in variants})
+    config.variants = ml_collections.ConfigDict({stage: VARIANTS[stage] for stage in variants})
 
 
 def small(config: ml_collections.ConfigDict) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 
 from experiments.data.checks import NO_PHYSICS_STATE, check_file, first_record, last_record, start_of, turned
 from experiments.drawing import video
+from experiments.drawing.table import MISSING, Table
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.runs.directory import RunDirectory
@@ -69,16 +70,15 @@ def statistics(config, folders: Sequence[str], workdir: str, fresh: bool) -> dic
     """Prints a line per folder that holds episode files; returns {folder: `summarise_folder`}."""
     parents = {path.parent: None for folder in folders for path in some_episode_paths(folder)}
     summaries = {str(parent): summarise_folder(parent) for parent in parents}
-    print("| Folder | Episodes | Records | Length | Return | Lowest | Highest | Success |")
-    print("| --- | --: | --: | --: | --: | --: | --: | --: |")
+    rows = []
     for name, s in summaries.items():
-        success = "" if s["success_rate"] is None else f"{100 * s['success_rate']:.0f} %"
-        spread = (
-            f"{s['return_mean']:.1f} ± {s['return_std']:.1f} | {s['return_min']:.1f} | {s['return_max']:.1f}"
-        )
-        print(
-            f"| {name} | {s['num_episodes']} | {s['num_records']} | {s['length_mean']:.1f} | {spread} | {success} |"
-        )
+        success = MISSING if s["success_rate"] is None else f"{100 * s['success_rate']:.0f} %"
+        returns = [f"{s['return_mean']:.1f} ± {s['return_std']:.1f}"]
+        returns += [f"{s[key]:.1f}" for key in ("return_min", "return_max")]
+        counts = [str(s["num_episodes"]), str(s["num_records"]), f"{s['length_mean']:.1f}"]
+        rows.append([name, *counts, *returns, success])
+    headings = ["Folder", "Episodes", "Records", "Length", "Return", "Lowest", "Highest", "Success"]
+    print(Table(headings, rows).markdown(), end="")
     return summaries
 
 

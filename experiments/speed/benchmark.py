@@ -9,8 +9,6 @@ that is longer, the time to move their operands and results once at the rate of 
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import resource
@@ -28,6 +26,7 @@ import jax
 from jax import lax
 
 from agents.planning import PlanSettings
+from experiments.drawing.table import Table
 from experiments.runs.session import describe_session
 from experiments.runs.settings import plain_config, write_json
 from experiments.speed import benchmark_programs as programs
@@ -63,6 +62,13 @@ HEADINGS = (
     "Memory",
     "Peak",
     "Note",
+)
+CAPTION = (
+    "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
+    "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
+    "the other at that of the second if that is longer, for acting on a CPU at the rate at which NumPy multiplies "
+    "a vector with a matrix of as many bytes. Memory is that of arguments and temporaries, Peak all that the process "
+    "held."
 )
 
 
@@ -128,8 +134,9 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def write(workdir: Path, rows: list[Row], before: Mapping) -> dict:
     """Writes the rows in all formats; returns what `run` does."""
     result = {"rows": [asdict(row) for row in rows], **surroundings(before)}
-    write_atomically(workdir / "benchmark.md", markdown(rows, result))
-    write_atomically(workdir / "benchmark.csv", as_csv(rows))
+    table = Table(HEADINGS, [row.cells for row in rows], CAPTION, numbers=result["rows"])
+    write_atomically(workdir / "benchmark.md", f"{heading(result)}\n{table.markdown()}")
+    write_atomically(workdir / "benchmark.csv", table.csv())
     write_json(workdir / "benchmark.json", result)
     return result
 
@@ -284,7 +291,7 @@ def start_rows(config: Mapping) -> Iterator[Row]:
 
 START = """
 import json
-from experiments import benchmark
+from experiments.speed import benchmark
 from experiments.runs.startup import set_compilation_cache
 set_compilation_cache()
 config = json.loads({config!r})
@@ -328,16 +335,14 @@ def median_row(name: str, seconds: list[tuple[float, float]], note: str = "") ->
     return Row(name, statistics.median(walls), min(walls), statistics.median(cpus), note=note)
 
 
-def markdown(
-    rows: list[Row], result: Mapping, *, title: str = "Benchmark", module: str = "experiments.speed.benchmark"
-) -> str:
-    """The table with the machine, the versions, the commit and the command, `python -m module`."""
+def heading(result: Mapping) -> str:
+    """What stands above the table: the machine, the versions, the commit and the command."""
     facts, session = result["machine"], result["session"]
     commit = session["commit"] or {"hash": "unknown", "edited": False}
     versions = ", ".join(f"{name} {session['versions'][name]}" for name in ("jax", "jaxlib", "flax", "numpy"))
     settings = " ".join(f"{name}={value}" for name, value in session["environment"].items())
     lines = [
-        f"# {title}",
+        "# Benchmark",
         "",
         f"{facts['processor']}, {facts['cpus']} cores, {facts['memory']}, {facts['system']}; {session['devices'][0]}; "
         f"load {facts['load']} before and {facts['load_after']} after; "
@@ -345,29 +350,10 @@ def markdown(
         f"Python {session['python']}, {versions}. "
         f"Commit {commit['hash'][:12]}{', edited' * commit['edited']}, {session['time']}.",
         "",
-        f"    {settings} python -m {module} {shlex.join(session['argv'][1:])}".rstrip(),
-        "",
-        f"| {' | '.join(HEADINGS)} |",
-        f"|{'|'.join(['--'] + ['--:'] * (len(HEADINGS) - 2) + ['--'])}|",
-        *(f"| {' | '.join(row.cells)} |" for row in rows),
-        "",
-        "Median and fastest are wall time; Processor is the time of all threads. GFLOP counts products of matrices; "
-        "GB their operands and results, each moved once; Floor is what the one takes at the rate of the first row, or "
-        "the other at that of the second if that is longer, for acting on a CPU at the rate at which NumPy multiplies "
-        "a vector with a matrix of as many bytes. Memory is that of arguments and temporaries, "
-        "Peak all that the process held.",
+        f"    {settings} python -m experiments {shlex.join(session['argv'][1:])}".rstrip(),
         "",
     ]
     return "\n".join(lines)
-
-
-def as_csv(rows: list[Row]) -> str:
-    """All fields of the rows, unrounded."""
-    buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(asdict(rows[0])), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(row) for row in rows)
-    return buffer.getvalue()
 
 
 def duration(seconds: float | None) -> str:

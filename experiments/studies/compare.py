@@ -1,21 +1,22 @@
-"""AIME against every baseline that the data allow: one table, one figure.
+"""AIME against every baseline that the data allow: one table, one figure, one page.
 
     python -m experiments compare --config=compare:small --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
 Every method is a run of its own in WORKDIR, by the main of this package that trains it; what is done already is not
-done again, so that methods can be added later. Writes table.md, table.csv, figures/comparison.png and .pdf.
+done again, so that methods can be added later. Writes tables/results, figures/comparison and report.html.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 
-from experiments.analysis import published_results, tables
+from experiments.analysis import published_results, report
+from experiments.analysis.labels import label
+from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import baseline as baseline_config
-from experiments.data.evaluation import by_expert, environment_of, expert_return
+from experiments.data.evaluation import environment_of, expert_return
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline import BASELINES
@@ -44,9 +45,9 @@ class Method:
 METHODS = Registry(
     "method",
     {
-        "aime": Method("AIME", ("world model",), imitate.run),
-        "gaifo": Method("GAIfO", ("vectors",), surrogate.run),
-        "ot": Method("OT + ADS", ("vectors",), surrogate.run),
+        "aime": Method(label("aime"), ("world model",), imitate.run),
+        "gaifo": Method(label("gaifo"), ("vectors",), surrogate.run),
+        "ot": Method(label("ot"), ("vectors",), surrogate.run),
         **{name: Method(part.label, part.needs, baseline.run) for name, part in BASELINES.items()},
     },
 )
@@ -61,7 +62,7 @@ def method_of(name: str) -> Method:
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
-    """Runs the methods and writes table and figure.
+    """Runs the methods and writes the report.
 
     Returns:
       {"returns": {method: `[num_seeds][episodes]`}, "expert": mean return, "left_out": {method: why},
@@ -73,7 +74,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
         summary = directory.result or compare(config, directory)
         print(summary["table"], flush=True)
-        print(f"Figure: {directory / 'figures' / 'comparison.png'}", flush=True)
+        print(f"Report: {directory / 'report.html'}", flush=True)
         return summary
 
 
@@ -92,7 +93,9 @@ def compare(config, directory: RunDirectory) -> dict:
     methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
         print(f"Without {method_of(method).label}: {why}", flush=True)
-    if config.published_data and not published_cells(config, env_name):
+    if config.published_data and not published_results.cells_of(
+        env_name, config.published_data, config.setup
+    ):
         print(
             f"Without published numbers: there are none for {config.published_data!r} data, {env_name!r}, set-up "
             f"{config.setup!r}.",
@@ -101,9 +104,17 @@ def compare(config, directory: RunDirectory) -> dict:
     stages = Stages(directory.path)
     results = run_methods(config, stages, methods)
     with stages.timed("report"):
-        table = report(config, directory.path, env_name, results, expert, len(episodes))
+        report.write(
+            scores(config, stages, env_name, methods, len(episodes)),
+            directory.path,
+            title=config.title or f"{env_name}, {config.setup}, {len(episodes)} demonstrations",
+            lead=" ".join(f"Without {method_of(method).label}: {why}" for method, why in left_out.items()),
+            seconds=stages.seconds,
+            settings=directory.path,
+        )
+    table = (directory / "tables" / "results.md").read_text()
     returns = {method: result["return"] for method, result in results.items()}
-    summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table.markdown()}
+    summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table}
     summary["labels"] = {method: method_of(method).label for method in results}
     return directory.mark_done(summary | {"seconds": stages.seconds})
 
@@ -169,11 +180,14 @@ def run_methods(config, stages: Stages, methods: list[str]) -> dict[str, dict]:
     if any("world model" in method_of(method).needs for method in methods):
         stages.run("pretrain", pretrain.run, pretraining(config))
     return {
-        method: stages.run(
-            method.replace(":", "."), method_of(method).run, method_config(config, stages, method)
-        )
+        method: stages.run(stage_of(method), method_of(method).run, method_config(config, stages, method))
         for method in methods
     }
+
+
+def stage_of(method: str) -> str:
+    """Returns the name of a method's stage."""
+    return method.replace(":", ".")
 
 
 def pretraining(config):
@@ -211,35 +225,9 @@ def method_config(config, stages: Stages, method: str):
     return changed(section, **shared)
 
 
-def published_cells(config, env_name: str) -> dict[str, published_results.PublishedCell]:
-    """{label of a method: its published number}, for the data that `config.published_data` names."""
-    return published_results.cells_of(env_name, config.published_data, config.setup)
-
-
-def report(
-    config, workdir: Path, env_name: str, results: Mapping[str, dict], expert: float, num: int
-) -> tables.Table:
-    """Writes table and figure into `workdir` and returns the table."""
-    from experiments.analysis import aggregate_figures
-    from experiments.drawing import style  # matplotlib is slow to import
-
-    published, rows = published_cells(config, env_name), []
-    for method, result in results.items():
-        label = method_of(method).label
-        cell = published.get(label)
-        values = (None, None) if cell is None else (cell.mean, cell.std)
-        rows.append(tables.MethodScores(label, result["return"], num, *values))
-    source = published_results.source().caption if published else ""
-    table = tables.results_table(rows, random=config.random_return, expert=expert, source=source)
-    percent = {row.method: [by_expert(row.returns, expert)] for row in rows}
-    table = tables.with_comparison(table, percent)
-    tables.write_table(table, workdir / "table")
-    figure = aggregate_figures.comparison_figure(
-        percent,
-        published={name: (cell.mean, cell.std) for name, cell in published.items() if name in percent},
-        random=None if config.random_return is None else by_expert(config.random_return, expert),
-        title=config.title or f"{env_name}, {config.setup}, {num} demonstrations",
-        note=source,
-    )
-    style.save_figure(figure, workdir / "figures" / "comparison")
-    return table
+def scores(config, stages: Stages, env_name: str, methods: list[str], num_demonstrations: int) -> Results:
+    """Reads the scores of all methods from their stages."""
+    labels = dict(task=env_name, env=env_name, setup=config.setup, dataset=config.published_data)
+    labels |= dict(seed=str(config.seed), demonstrations=str(num_demonstrations))
+    runs = [read_scores(stages.path(stage_of(method)), labels | {"method": method}) for method in methods]
+    return Results(cells_of([dataclasses.replace(run, random=config.random_return) for run in runs]), {})

@@ -10,22 +10,34 @@ what is done already is not done again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.analysis import published_results
+import numpy as np
+
+from agents.loop import collect_episodes
+from experiments.analysis import published_results, report
+from experiments.analysis.labels import label
+from experiments.analysis.page import MediaSection
+from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
+from experiments.data.evaluation import environment_of, evaluation_envs
+from experiments.drawing import rendered
 from experiments.methods import baseline, collect, imitate, pretrain
+from experiments.models.loading import load_run
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.stages import Stages, changed
-from experiments.studies import demo_report
-from experiments.studies.demo_report import demonstration_counts
+from worldmodels.data.episodes import Episode, load_episodes
+
+METHODS = ("aime", "bco", "bc")
+SECONDS = 10.0  # of the video
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
     """Runs all stages and writes the report.
 
     Returns:
-      {"aime": mean return in % of the expert, "bco": ..., "report": path, "seconds": {stage: seconds}}.
+      {"table": Markdown, "return": {stage: mean return}, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
     if config.relevance and config.few_demonstrations:
@@ -47,8 +59,9 @@ def run_everything(config, directory: RunDirectory) -> dict:
     stages = Stages(directory.path)
     results = run_stages(config, stages)
     with stages.timed("report"):
-        summary = demo_report.write(config, directory.path, results, stages.seconds)
-    return directory.mark_done(summary)
+        table = write_report(config, directory.path, stages, results)
+    means = {stage: result["return_mean"] for stage, result in results.items() if "return_mean" in result}
+    return directory.mark_done({"table": table, "return": means, "seconds": stages.seconds})
 
 
 def run_stages(config, stages: Stages) -> dict[str, dict]:
@@ -115,3 +128,95 @@ def embodiment_data(config, stages: Stages) -> tuple[Path, float]:
     mix = changed(collect_config.get_config("mix"), sources=tuple(str(path) for path in sources))
     stages.run("embodiment", collect.run, mix)
     return stages.path("embodiment") / "episodes", random["return_mean"]
+
+
+def demonstration_counts(config) -> dict[str, int]:
+    """{suffix of the stages: number of demonstrations}."""
+    counts = {"": config.num_demonstrations}
+    if config.few_demonstrations:
+        counts[f"-{config.few_demonstrations}"] = config.few_demonstrations
+    return counts
+
+
+def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, dict]) -> str:
+    """Writes tables, figures, the video and report.html from what the stages left on disk; returns the table."""
+    expert = load_episodes(stages.path("oracle") / "episodes")
+    random = load_episodes(stages.path("random") / "episodes", keys=())
+    clip, why_not = None, "Switched off."
+    if config.video:
+        imitators = []
+        for stage in ("aime", "bco"):
+            by_seed = results[stage]["return_by_seed"]
+            median = int(np.argsort(by_seed)[len(by_seed) // 2])
+            imitators.append((f"{label(stage)} (median seed)", stages.path(stage), median))
+        path = workdir / "videos" / "side_by_side.mp4"
+        clip, why_not = side_by_side(path, config.env, expert[0], imitators)
+    report.write(
+        scores(config, stages, [e.return_ for e in random], [e.return_ for e in expert]),
+        workdir,
+        title=config.title,
+        lead=(
+            f"AIME imitates {config.env} from {config.num_demonstrations} demonstrations without actions, with a world "
+            f"model of the body that was pretrained on other data ({', '.join(['random', *config.body])}). "
+            f"Set-up {config.setup}; {config.num_seeds} seeds, trained in one program."
+        ),
+        extra=[
+            MediaSection(
+                "Expert and imitators",
+                clip,
+                alt="Expert, AIME and BCO(0) side by side",
+                caption="Left the expert, then the imitators with the seed of median score. None of them has seen an "
+                "action of the expert.",
+                why_not=why_not,
+            ),
+            foreseen(stages),
+        ],
+        seconds=stages.seconds,
+        settings=workdir,
+    )
+    return (workdir / "tables" / "results.md").read_text()
+
+
+def scores(config, stages: Stages, random: list[float], expert: list[float]) -> Results:
+    """The scores of all methods, with all demonstrations and with few."""
+    runs = []
+    for suffix, number in demonstration_counts(config).items():
+        shared = dict(task=config.env, env=config.env, setup=config.setup, demonstrations=str(number))
+        shared["dataset"] = config.published_data
+        shared["variant"] = suffix and f"{number} demonstration{'s' * (number != 1)}"
+        for method in METHODS:
+            runs.append(read_scores(stages.path(method + suffix), shared | {"method": method}))
+    return Results(cells_of(runs), {config.env: random}, expert={config.env: expert})
+
+
+def foreseen(stages: Stages) -> MediaSection:
+    """The figure of the pretrained world model."""
+    return MediaSection(
+        "What the world model foresees",
+        stages.path("pretrain") / "figures" / "open_loop.png",
+        alt="Truth and open-loop prediction per dimension",
+        caption="Truth and prediction of the first world model; the shaded records were shown to it.",
+    )
+
+
+def side_by_side(
+    path: Path, env_name: str, demonstration: Episode, imitators: Sequence[tuple[str, Path, int]]
+) -> tuple[Path | None, str]:
+    """Writes a video of a demonstration and of imitators from the same start.
+
+    Args:
+      imitators: (label, directory of the run, seed) of each.
+
+    Returns:
+      The path, or None and why there is no video.
+    """
+    if "physics_state" not in demonstration.records:
+        return None, f"{env_name} has no physics state to render from."
+    clips = [rendered.clip("Expert", demonstration)]
+    for name, run_path, seed in imitators:
+        loaded = load_run(run_path)
+        with evaluation_envs(loaded.env_name, loaded.env_options, 1, seed=7, workers=0) as envs:
+            (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
+        clips.append(rendered.clip(name, episode))
+    _, options = environment_of(env_name, [demonstration])
+    return rendered.write(path, env_name, options, clips, seconds=SECONDS)

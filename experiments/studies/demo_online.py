@@ -11,13 +11,23 @@ mains of this package; what is done already is not done again.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import numpy as np
+
+from agents.loop import episode_summary
+from experiments.analysis import report
+from experiments.analysis.page import MediaSection, TextSection
+from experiments.analysis.scores import SUCCESS_RULES, Cell, Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
 from experiments.data.scripted import environments_of
 from experiments.methods import collect, imitate, online, pretrain
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.studies import demo_online_report
-from experiments.studies.demo import Stages, changed
+from experiments.runs.stages import Stages, changed
+from experiments.studies.demo import foreseen, side_by_side
+from worldmodels.data.episodes import load_episodes
+
+DATA = {"embodiment": "Embodiment data", "demonstrations": "Demonstrations"}
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -37,32 +47,33 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def run_everything(config, directory: RunDirectory) -> dict:
     """All stages and the report, in an opened directory."""
     stages = Stages(directory.path)
-    results = run_stages(config, stages)
+    run_stages(config, stages)
     with stages.timed("report"):
-        summary = demo_online_report.write(config, directory.path, results, stages.seconds)
-    return directory.mark_done(summary)
+        found = scores(config, stages)
+        table = write_report(config, directory.path, stages, found)
+    success = {cell.name: mean_success(cell) for cell in found.cells}
+    return directory.mark_done({"table": table, "success": success, "seconds": stages.seconds})
 
 
-def run_stages(config, stages: Stages) -> dict[str, dict]:
-    """Every stage but the report: {stage: what its main returned}."""
+def run_stages(config, stages: Stages) -> None:
+    """Every stage but the report."""
     shown = environments_of(config.task)
     others = environments_of(config.body.tasks)
     if set(shown) & set(others) and not config.body_may_hold_task:
         raise ValueError(
             f"The embodiment data must be of other tasks than {config.task!r}; it is among body.tasks."
         )
-    results = {"embodiment": stages.run("embodiment", collect.run, config.body)}
+    stages.run("embodiment", collect.run, config.body)
     for name, with_actions in (("demonstrations", False), ("oracle", True)):
-        results[name] = stages.run(name, collect.run, demonstrations(config, with_actions))
+        stages.run(name, collect.run, demonstrations(config, with_actions))
     body, observed = (str(stages.path(name) / "episodes") for name in ("embodiment", "demonstrations"))
     model = changed(config.pretrain, embodiment=body, setup=config.setup)
     reward_model = changed(config.reward_model, embodiment=observed, setup=config.setup)
     with stages.beside("reward-model", pretrain.run, reward_model) as wait_for_reward_model:
-        results["pretrain"] = stages.run("pretrain", pretrain.run, model)
-        results["reward-model"] = wait_for_reward_model()
+        stages.run("pretrain", pretrain.run, model)
+        wait_for_reward_model()
     for pair in pairs(list(methods(config, stages))):
-        results |= run_together(stages, pair)
-    return results
+        run_together(stages, pair)
 
 
 def methods(config, stages: Stages) -> Iterator[tuple[str, Callable, object]]:
@@ -99,11 +110,78 @@ def pairs(items: list) -> Iterator[list]:
         yield items[start : start + 2]
 
 
-def run_together(stages: Stages, pair: list[tuple[str, Callable, object]]) -> dict[str, dict]:
-    """One method in a process of its own and one in this; {stage: result}."""
+def run_together(stages: Stages, pair: list[tuple[str, Callable, object]]) -> None:
+    """One method in a process of its own and one in this."""
     if len(pair) == 1 or all((stages.path(name) / "DONE").is_file() for name, *_ in pair):
-        return {name: stages.run(name, main, config) for name, main, config in pair}
-    (beside, main, config), here = pair
-    with stages.beside(beside, main, config) as wait:
-        result = stages.run(*here)
-        return {here[0]: result, beside: wait()}
+        for stage in pair:
+            stages.run(*stage)
+        return
+    with stages.beside(*pair[0]) as wait:
+        stages.run(*pair[1])
+        wait()
+
+
+def scores(config, stages: Stages) -> Results:
+    """The final evaluations of all methods and seeds; the expert is what the demonstrations show."""
+    (env_name,) = environments_of(config.task)
+    shared = dict(
+        task=config.task, env=env_name, setup=config.setup, demonstrations=str(config.num_demonstrations)
+    )
+    methods = {"aime": "aime"} | {stage: f"aime-v2-{stage}" for stage in config.variants}
+    runs = [
+        read_scores(stages.path(f"{stage}-{seed}"), shared | {"method": method, "seed": str(seed)})
+        for stage, method in methods.items()
+        for seed in range(config.num_seeds)
+    ]
+    shown = load_episodes(stages.path("demonstrations") / "episodes", keys=())
+    return Results(cells_of(runs), {}, expert={config.task: [episode.return_ for episode in shown]})
+
+
+def mean_success(cell: Cell) -> float:
+    """Share of the episodes of all seeds with success at any step."""
+    return float(np.mean(cell.success("any")))
+
+
+def write_report(config, workdir: Path, stages: Stages, found: Results) -> str:
+    """Writes tables, figures, the video and report.html; returns the tables."""
+    clip, why_not = None, "Switched off."
+    if config.video:
+        offline, *learnt = found.cells
+        best = max(learnt, key=mean_success)
+        imitators = [(cell.name, cell.runs[0].path, 0) for cell in (offline, best)]
+        demonstration = load_episodes(stages.path("oracle") / "episodes", limit=1)[0]
+        path = workdir / "videos" / "side_by_side.mp4"
+        clip, why_not = side_by_side(path, offline.env, demonstration, imitators)
+    report.write(
+        found,
+        workdir,
+        title=config.title,
+        lead=(
+            f"A robot that knows other tasks only ({config.body.tasks}) imitates {config.task} from "
+            f"{config.num_demonstrations} demonstrations without actions. Offline AIME has to make do with what it "
+            "knows; AIME-v2 continues to learn in the environment, without ever being told a reward. Learning sees "
+            "neither success nor reward."
+        ),
+        extra=[
+            TextSection("What there was to learn from", [data_text(stages, name) for name in DATA]),
+            MediaSection(
+                "Demonstration and imitators",
+                clip,
+                alt="Demonstration, offline AIME and AIME-v2 side by side",
+                why_not=why_not,
+            ),
+            foreseen(stages),
+        ],
+        seconds=stages.seconds,
+        settings=workdir,
+    )
+    return "\n".join((workdir / "tables" / f"{name}.md").read_text() for name in ("success", "results"))
+
+
+def data_text(stages: Stages, name: str) -> str:
+    """How many episodes a stage has collected, and how many of them succeed in their own task."""
+    summaries = [episode_summary(each) for each in load_episodes(stages.path(name) / "episodes", keys=())]
+    rates = {rule: 100 * np.mean([found[f"success_{rule}"] for found in summaries]) for rule in SUCCESS_RULES}
+    listed = ", ".join(f"{rule} {rate:.0f}%" for rule, rate in rates.items())
+    mean = np.mean([found["return"] for found in summaries])
+    return f"{DATA[name]}: {len(summaries)} episodes, mean return {mean:.0f}, success in their own tasks: {listed}."

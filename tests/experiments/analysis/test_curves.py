@@ -35,9 +35,9 @@ def test_a_setting_that_all_runs_share_has_no_curve(tmp_path):
 
 def test_the_table_has_a_line_for_every_run_and_the_figure_is_written(tmp_path):
     rows = [row(), row(run="b", units=128)]
-    curves.write_table(rows, tmp_path / "runs")
-    assert "| b | 80 | 128 | 10 | 5 | 9 | 60.0 | 50 70 |" in (tmp_path / "runs.md").read_text()
-    assert len((tmp_path / "runs.csv").read_text().splitlines()) == 3
+    table = curves.runs_table(rows)
+    assert table.rows[1][:8] == ["b", "80", "128", "10", "5", "9", "60.0", "50 70"]
+    assert table.csv().splitlines()[2].startswith("b,80,128,10,5,9,50 70,")
     curves.draw("Title", rows, "units", tmp_path)
     assert (tmp_path / "score_by_units.png").is_file()
 

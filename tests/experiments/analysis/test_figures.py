@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.analysis import figures
-from experiments.analysis.figures import Bar, Curve, Points
-from experiments.analysis.tables import MethodScores
+from experiments.analysis.figures import Curve, Points
 
 REFERENCES = {"Expert": 100.0, "Random": 9.0}
 
@@ -17,16 +16,6 @@ def make_curves():
         "BCO(0)": Curve([0, 200, 450], [[9, 60, 62], [8, 70, 71]]),
         "BC (true actions)": Curve([0, 200, 450], [[9, 99, 100], [8, 100, 101]]),
     }
-
-
-def make_bars():
-    return [
-        Bar("Random", [9.0], 8.0, 10.0),
-        Bar("BCO(0)", [62.0, 71.0], 60.0, 73.0, 80.8, 1.3, "20 demonstrations"),
-        Bar("AIME", [96.0, 90.0, 71.0, 86.0], 69.0, 103.0, 97.3, 9.7, "20 demonstrations"),
-        Bar("AIME", [88.0, 70.0], None, None, group="1 demonstration"),
-        Bar("Expert", [100.0]),
-    ]
 
 
 def texts(figure):
@@ -58,7 +47,6 @@ DRAWINGS = {
     "rows of panels": lambda: figures.learning_curves(
         {f"Method {n}": Curve([0, 10**n], [[9, 80]]) for n in range(5)}, title="Title", references=REFERENCES
     ),
-    "bars": lambda: figures.comparison_bars(make_bars(), title="Title", note="Source."),
     "scaling": lambda: figures.score_curve(
         {"AIME": Points([20e3, 70e3], [[2, 3], [5]]), "BCO(0)": Points([20e3, 70e3], [[2], [4, 5]])},
         x_label="Transitions",
@@ -107,36 +95,6 @@ def test_curves_of_one_seed_have_no_band():
 def test_curves_skip_evaluations_that_are_missing():
     axes = figures.learning_curves({"AIME": Curve([0, 1], [[1.0, np.nan], [3.0, 5.0]])}).axes[0]
     np.testing.assert_allclose(axes.get_lines()[-1].get_ydata(), [2.0, 5.0])
-
-
-def test_bars_have_the_heights_of_the_means_and_of_the_published_figures():
-    heights = [patch.get_height() for patch in figures.comparison_bars(make_bars()).axes[0].patches]
-    np.testing.assert_allclose(heights, [9.0, 66.5, 80.8, 85.75, 97.3, 79.0, 100.0])
-
-
-def test_a_huge_interval_does_not_flatten_the_bars():
-    axes = figures.comparison_bars([Bar("AIME", [50.0, 100.0], -250.0, 400.0)]).axes[0]
-    assert axes.get_ylim()[1] < 140.0
-
-
-def test_bars_of_a_table_are_grouped_by_demonstrations():
-    scores = [
-        MethodScores("Random", [[10.0, 30.0]]),
-        MethodScores("AIME", [[160.0], [180.0]], 20, published=97.3, published_std=9.7),
-        MethodScores("AIME, 1 demonstration", [[150.0], [150.0]], 1),
-    ]
-    bars = figures.bars_of(scores, expert=200.0)
-    assert [(b.label, b.group) for b in bars] == [
-        ("Random", ""),
-        ("AIME", "20 demonstrations"),
-        ("AIME", "1 demonstration"),
-    ]
-    assert (bars[1].seeds, bars[1].published, bars[1].published_std) == ([80.0, 90.0], 97.3, 9.7)
-
-
-def test_bars_of_one_kind_of_demonstrations_are_not_grouped():
-    bars = figures.bars_of([MethodScores("AIME, small", [[1.0]], 20)], expert=2.0)
-    assert (bars[0].label, bars[0].group, bars[0].low) == ("AIME, small", "", None)
 
 
 @pytest.mark.parametrize("curves", [{}, {"AIME": Curve([], [[]])}, {"AIME": Curve([1], [])}])

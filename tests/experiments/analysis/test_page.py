@@ -6,16 +6,14 @@ import pytest
 from experiments.analysis import page as report_page
 from experiments.analysis.page import (
     FactsSection,
-    FigureSection,
-    NumbersSection,
+    MediaSection,
     TableSection,
     TextSection,
     TimesSection,
-    VideoSection,
     run_sections,
-    write_report,
+    write_page,
 )
-from experiments.analysis.tables import MethodScores, results_table
+from experiments.drawing.table import Table
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 
@@ -47,7 +45,7 @@ class Reader(html.parser.HTMLParser):
 
 
 def read(tmp_path, *sections, **changes):
-    path = write_report(tmp_path / "report.html", **({"title": "Title", "sections": sections} | changes))
+    path = write_page(tmp_path / "report.html", **({"title": "Title", "sections": sections} | changes))
     return Reader(path.read_text())
 
 
@@ -58,18 +56,15 @@ def make_file(tmp_path, name, content=b"content"):
 
 
 def all_sections(tmp_path):
-    table = results_table(
-        [MethodScores(EVIL, [[1.0, 2.0]]), MethodScores("AIME", [[3.0]])], random=1.0, expert=3.0
-    )
+    table = Table([EVIL, "Return"], [[EVIL, EVIL], ["AIME", "3.0"]], EVIL, EVIL)
     return [
         TextSection("Text", [EVIL]),
-        NumbersSection("Numbers", [(EVIL, EVIL, EVIL)]),
-        TableSection.of("Table", table),
-        FigureSection("Figure", make_file(tmp_path, "a.png"), EVIL, EVIL),
-        VideoSection("Video", make_file(tmp_path, "a.mp4"), EVIL, EVIL),
-        VideoSection("No video", None, "", why_not=EVIL),
+        TableSection(table, emphasised=["AIME"]),
+        MediaSection("Figure", make_file(tmp_path, "a.png"), EVIL, EVIL),
+        MediaSection("Video", make_file(tmp_path, "a.mp4"), EVIL, EVIL),
+        MediaSection("No video", None, "", why_not=EVIL),
         TimesSection("Times", {EVIL: 3.0, "AIME": 60.0}),
-        FactsSection(EVIL, {"env": {EVIL: EVIL}}, folded=True),
+        FactsSection(EVIL, {"env": {EVIL: EVIL}}),
     ]
 
 
@@ -95,35 +90,36 @@ def test_nothing_is_loaded_from_outside_of_the_page(tmp_path):
 
 
 def test_pictures_have_words_for_those_who_cannot_see_them(tmp_path):
-    reader = read(tmp_path, FigureSection("", make_file(tmp_path, "a.png"), "AIME reaches 86."))
+    reader = read(tmp_path, MediaSection("", make_file(tmp_path, "a.png"), "AIME reaches 86."))
     assert reader.of("img")[0]["alt"] == "AIME reaches 86."
 
 
 def test_videos_loop_without_sound_and_have_controls(tmp_path):
-    attributes = read(tmp_path, VideoSection("", make_file(tmp_path, "a.mp4"), "Words.")).of("video")[0]
+    attributes = read(tmp_path, MediaSection("", make_file(tmp_path, "a.mp4"), "Words.")).of("video")[0]
     assert {"controls", "autoplay", "loop", "muted", "playsinline"} <= set(attributes)
     assert attributes["src"].startswith("data:video/mp4;base64,") and attributes["aria-label"] == "Words."
 
 
-@pytest.mark.parametrize("section", [FigureSection, VideoSection])
-def test_a_file_that_is_missing_is_explained(tmp_path, section):
-    reader = read(tmp_path, section("", tmp_path / "absent", "Words.", why_not="No EGL on this machine."))
+def test_a_file_that_is_missing_is_explained(tmp_path):
+    reader = read(
+        tmp_path, MediaSection("", tmp_path / "absent", "Words.", why_not="No EGL on this machine.")
+    )
     assert "No EGL on this machine." in reader.text and reader.of("video") == reader.of("img") == []
 
 
 def test_a_huge_video_is_linked_instead(tmp_path, monkeypatch):
-    monkeypatch.setattr(report_page, "MAX_EMBEDDED_BYTES", 3)
-    reader = read(tmp_path, VideoSection("", make_file(tmp_path, "a.mp4"), "Words."))
+    monkeypatch.setattr(report_page, "MAX_MEGABYTES", 3e-6)
+    reader = read(tmp_path, MediaSection("", make_file(tmp_path, "a.mp4"), "Words."))
     assert reader.of("a") == [{"href": "a.mp4"}] and reader.of("video") == []
 
 
 def test_a_figure_that_browsers_cannot_show_is_refused(tmp_path):
     with pytest.raises(ValueError, match="save the figure as .png"):
-        read(tmp_path, FigureSection("", make_file(tmp_path, "a.pdf"), "Words."))
+        read(tmp_path, MediaSection("", make_file(tmp_path, "a.pdf"), "Words."))
 
 
 def test_the_row_of_the_method_is_emphasised(tmp_path):
-    reader = read(tmp_path, *all_sections(tmp_path)[2:3])
+    reader = read(tmp_path, *all_sections(tmp_path)[1:2])
     assert reader.of("tr") == [{}, {}, {"class": "emphasised"}]
 
 

@@ -6,13 +6,21 @@ import json
 import numpy as np
 import pytest
 
-from experiments.analysis import intervals, report
-from experiments.analysis.aggregates import Pair, aggregate, normalisations, performance_profile, strata
+from experiments.analysis import intervals, published_results, report
+from experiments.analysis.aggregates import (
+    Pair,
+    aggregate,
+    normalisations,
+    notes,
+    performance_profile,
+    strata,
+)
 from experiments.analysis.intervals import Improvement, Interval
-from experiments.analysis.sweep_notes import notes
-from experiments.analysis.sweep_results import read_results
-from experiments.analysis.sweep_tables import cell_table, success_table
-from experiments.analysis.tables import latex, markdown
+from experiments.analysis.labels import LABELS, label
+from experiments.analysis.scores import read_results
+from experiments.analysis.tables import cell_table, success_table
+from experiments.configs.compare import METHODS
+from launch.suites import SUITES
 
 
 def write_run(
@@ -167,7 +175,7 @@ def test_published_figures_stand_beside_ours(root):
     results = read_results([root])
     table = cell_table(results, normalisations(results)[0])
     assert table.headings == ["Task", "AIME", "AIME, published", "BCO(0)", "BCO(0), published"]
-    walk = next(row for row in table.cells if row[0] == "walk")
+    walk = next(row for row in table.rows if row[0] == "walk")
     assert (walk[2], walk[4]) == ("80.9", "53.5")  # AIME (NeurIPS 2023), walker, mix, lpomdp
 
 
@@ -271,6 +279,59 @@ def test_a_report_has_tables_figures_scores_and_a_page(root):
     assert "http" not in page.replace("http-equiv", "")
 
 
+@pytest.fixture
+def one_task(tmp_path):
+    """AIME, which does not learn in the environment, and a method that does; both define success."""
+    rates = {"any": [1.0, 0.0], "final": [0.0, 0.0], "held": [0.0, 0.0]}
+    write_run(tmp_path, "walk", "aime", 0, [6.0, 8.0], success=rates)
+    path = write_run(tmp_path, "walk", "aime-v2-ail", 0, [9.0, 9.0], success=rates)
+    rows = [
+        {"update": n, "env_step": 100 * n, "return": [[float(n), 9.0]], "success_any": [[0.0, 1.0]]}
+        for n in (1, 5)
+    ]
+    (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path
+
+
+def test_on_one_task_methods_stand_in_rows_and_are_compared(one_task):
+    result = report.run([one_task])
+    assert result["tables"] == ["results", "success"] and "comparison" in result["figures"]
+    rows = list(csv.DictReader(open(one_task / "report" / "tables" / "results.csv")))
+    assert [(row["method"], row["by_expert"]) for row in rows] == [("AIME", "70"), ("AIME-v2 (AIL)", "90")]
+    assert [row["num_env_steps"] for row in rows] == ["", "500"]
+    assert rows[1]["improvement"].split()[0] == "0"
+
+
+def test_methods_without_a_curve_are_level_lines_beside_those_that_have_one(one_task):
+    figures = report.curves(read_results([one_task]), "walk")
+    assert list(figures) == [("env_step", "return"), ("env_step", "success_any")]
+    for figure, level in zip(figures.values(), (7.0, 50.0), strict=True):
+        (axes,) = figure.axes
+        assert level in [line.get_ydata()[0] for line in axes.get_lines()]
+        assert "AIME" in [text.get_text() for text in axes.texts]
+
+
+def test_every_known_method_has_a_label_and_others_go_by_their_names():
+    assert [label(name) for name in ("bco_alpha", "bco-alpha", "mine")] == [
+        "BCO(alpha)",
+        "BCO(alpha)",
+        "mine",
+    ]
+    assert all(label(method) != method for method in METHODS)
+    for suite in SUITES.values():
+        assert all(label(method) != method for method in suite.methods)
+    published = {cell.method for cell in published_results.cells()}
+    assert published <= set(LABELS.values())
+
+
+def test_the_label_that_a_run_of_an_own_method_records_is_in_the_report(tmp_path):
+    own = "my.module:HuberBC"
+    path = write_run(tmp_path, "walk", own, 0, [1.0], label="Huber BC")
+    (path / "config.json").write_text(json.dumps({"method": own}))
+    write_run(tmp_path, "walk", "rate=0.1", 0, [1.0], label="Huber BC")  # of a grid, named by what varies
+    assert read_results([tmp_path]).methods == ["Huber BC", "rate=0.1"]
+
+
 def test_a_report_is_the_same_when_written_again(root):
     report.run([root])
     before = (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes()
@@ -304,19 +365,6 @@ def test_mistakes_are_told_in_one_sentence(tmp_path, capsys):
     with pytest.raises(SystemExit) as stopped:
         report.main([str(tmp_path / "absent")])
     assert stopped.value.code == 2 and capsys.readouterr().err.startswith("Error: There is no directory")
-
-
-def test_tables_for_latex_escape_what_latex_reads():
-    text = latex(["Method", "%"], [["a_b & c", "1 ± 2"]], "50%")
-    assert r"a\_b \& c & 1 $\pm$ 2 \\" in text and r"\caption{50\%}" in text
-
-
-def test_tables_for_readers_are_padded():
-    assert markdown(["A", "Long"], [["x", "1"]]).splitlines() == [
-        "| A | Long |",
-        "| - | ---: |",
-        "| x |    1 |",
-    ]
 
 
 def test_intervals_of_one_seed_are_those_of_its_episodes():

@@ -11,6 +11,7 @@ from experiments.analysis import page as report_page
 from experiments.analysis.figures import Curve, learning_curves
 from experiments.drawing import video
 from experiments.drawing.style import save_figure
+from experiments.drawing.table import Table
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -37,11 +38,11 @@ def test_a_page_shows_in_a_browser(tmp_path):
     film = np.broadcast_to(np.uint8(MAGENTA), (25, 240, 240, 3))
     video.write_mp4(tmp_path / "film.mp4", film, fps=25)
     sections = [
-        report_page.TableSection("Scores", ["Method", "Return"], [["AIME", "9.3"]]),
-        report_page.FigureSection("During training", tmp_path / "curve.png", alt="A curve that rises"),
-        report_page.VideoSection("An episode", tmp_path / "film.mp4", alt="A square"),
+        report_page.TableSection(Table(["Method", "Return"], [["AIME", "9.3"]], title="Scores")),
+        report_page.MediaSection("During training", tmp_path / "curve.png", alt="A curve that rises"),
+        report_page.MediaSection("An episode", tmp_path / "film.mp4", alt="A square"),
     ]
-    page = report_page.write_report(tmp_path / "report.html", title="Title", sections=sections)
+    page = report_page.write_page(tmp_path / "report.html", title="Title", sections=sections)
     shot = tmp_path / "shot.png"
     command = [BROWSER, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1000,1600"]
     result = subprocess.run(

@@ -3,11 +3,11 @@ import io
 
 import pytest
 
-from experiments.analysis.tables import MethodScores, results_table, with_comparison, write_table
+from experiments.analysis.tables import MethodScores, results_table
 
-RANDOM = MethodScores("Random", [[10.0, 20.0, 30.0]])
+RANDOM = MethodScores("Random", [[10.0, 20.0, 30.0]], is_method=False)
 AIME = MethodScores("AIME", [[170.0, 190.0], [160.0, 160.0]], num_demonstrations=20, published=97.3)
-EXPERT = MethodScores("Expert", [[200.0, 200.0]])
+EXPERT = MethodScores("Expert", [[200.0, 200.0]], is_method=False)
 
 
 def make_table(**changes):
@@ -15,30 +15,19 @@ def make_table(**changes):
 
 
 def test_rows_hold_raw_and_both_normalised_scores():
-    row = make_table().rows[1]
+    row = make_table().numbers[1]
     assert (row["return"], row["by_expert"], row["lowest_seed"]) == (170.0, 85.0, 80.0)
     assert row["by_random_and_expert"] == pytest.approx(100 * 150 / 180)
 
 
 def test_the_interval_is_in_percent_of_the_expert():
-    row = make_table().rows[1]
+    row = make_table().numbers[1]
     assert row["by_expert_high"] == pytest.approx(85 + 12.7062 * 5, abs=1e-3)
 
 
 def test_counts_are_of_seeds_episodes_and_demonstrations():
-    row = make_table().rows[1]
+    row = make_table().numbers[1]
     assert (row["num_seeds"], row["num_episodes"], row["num_demonstrations"]) == (2, 2, 20)
-
-
-def test_markdown_has_one_aligned_line_per_row():
-    lines = make_table().markdown().splitlines()
-    assert len(lines) == 5 and len({len(line) for line in lines}) == 1
-    assert [cell.strip() for cell in lines[3].strip("|").split("|")][:3] == ["AIME", "170.0", "85.0"]
-
-
-def test_markdown_escapes_the_column_separator():
-    table = results_table([MethodScores("a|b", [[1.0]])], random=None, expert=None)
-    assert "a\\|b" in table.markdown()
 
 
 def test_csv_reads_back_with_one_value_per_column():
@@ -55,17 +44,17 @@ def test_columns_without_any_value_are_not_shown_to_readers():
 
 @pytest.mark.parametrize("expert", [20.0, 5.0, -1.0])
 def test_an_expert_no_better_than_random_leaves_the_score_undefined(expert):
-    assert make_table(expert=expert).rows[1]["by_random_and_expert"] is None
+    assert make_table(expert=expert).numbers[1]["by_random_and_expert"] is None
 
 
 def test_one_episode_gives_no_interval():
     table = results_table([MethodScores("AIME", [[1.0]])], random=0.0, expert=2.0)
-    assert table.cells[0][table.headings.index("95% interval")] == "–"
+    assert table.rows[0][table.headings.index("95% interval")] == "–"
 
 
 def test_rounding_error_reads_as_zero():
     table = results_table([MethodScores("Random", [[0.1, 0.2]])], random=0.1 + 0.2 - 0.15, expert=1.0)
-    assert table.cells[0][table.headings.index("% above random")] == "0.0"
+    assert table.rows[0][table.headings.index("% above random")] == "0.0"
 
 
 def test_the_caption_says_what_normalises_and_how_intervals_are_made():
@@ -73,33 +62,38 @@ def test_the_caption_says_what_normalises_and_how_intervals_are_made():
     assert "a return of 200.0" in caption and "Student t over 2 seeds for AIME" in caption
 
 
-def test_table_is_written_as_csv_and_markdown(tmp_path):
-    table = make_table()
-    paths = write_table(table, tmp_path / "deep" / "table")
-    assert [path.name for path in paths] == ["table.csv", "table.md"]
-    assert paths[1].read_text() == table.markdown() + "\n" + table.caption + "\n"
-
-
 def test_a_table_without_rows_is_refused():
     with pytest.raises(ValueError, match="no rows"):
         results_table([], random=0.0, expert=1.0)
 
 
-def test_a_comparison_adds_iqm_and_the_probability_that_the_reference_is_better():
-    scores = {"AIME": [[[40.0], [45.0]]], "BCO(0)": [[[20.0], [42.5]]]}
-    rows = [MethodScores(name, cells[0]) for name, cells in scores.items()]
-    table = results_table(rows, random=None, expert=100.0)
-    compared = with_comparison(table, scores)
-    assert compared.rows[0]["iqm"] == 42.5 and compared.rows[0]["improvement"] is None
-    assert compared.rows[0]["iqm_interval"] == (40.0, 45.0)
-    assert compared.rows[1]["improvement"][0] == 0.75
-    assert "0.75 (" in compared.markdown() and "P(AIME better)" in compared.headings
-    assert "IQM %" not in table.headings
+def compared(**returns):
+    rows = [MethodScores(name, seeds) for name, seeds in returns.items()]
+    return results_table([RANDOM, *rows, EXPERT], random=None, expert=100.0, compared=True)
+
+
+def test_a_comparison_adds_iqm_and_the_probability_that_aime_is_better():
+    table = compared(AIME=[[40.0], [45.0]], BCO=[[20.0], [42.5]])
+    _, aime, bco, _ = table.numbers
+    assert aime["iqm"] == 42.5 and aime["improvement"] is None and aime["iqm_interval"] == (40.0, 45.0)
+    assert bco["improvement"][0] == 0.75
+    assert "0.75 (" in table.markdown() and "P(AIME better)" in table.headings
+    assert "IQM %" not in make_table().headings
+
+
+def test_the_random_policy_and_the_expert_are_not_compared():
+    table = compared(AIME=[[40.0], [45.0]], BCO=[[20.0], [42.5]])
+    for row in (table.rows[0], table.rows[-1]):
+        assert row[table.headings.index("IQM %")] == row[table.headings.index("P(AIME better)")] == "–"
 
 
 @pytest.mark.parametrize(("seeds", "is_said"), [([[20.0, 42.5]], True), ([[20.0], [42.5]], False)])
-def test_intervals_of_a_single_seed_are_said_to_tell_nothing_of_others(seeds, is_said):
-    scores = {"AIME": [[[40.0], [45.0]]], "BCO(0)": [seeds]}
-    rows = [MethodScores(name, cells[0]) for name, cells in scores.items()]
-    caption = with_comparison(results_table(rows, random=None, expert=100.0), scores).caption
-    assert ("tell nothing of other seeds" in caption) == is_said
+def test_intervals_of_a_single_seed_are_said_to_say_nothing_about_others(seeds, is_said):
+    caption = compared(AIME=[[40.0], [45.0]], BCO=seeds).caption
+    assert ("nothing about other seeds" in caption) == is_said
+
+
+def test_the_steps_of_methods_that_learn_in_the_environment_are_shown():
+    rows = [MethodScores("AIME", [[1.0]]), MethodScores("AIME-v2", [[1.0]], num_env_steps=20000)]
+    table = results_table(rows, random=None, expert=None)
+    assert [row[table.headings.index("Simulator steps")] for row in table.rows] == ["–", "20,000"]

@@ -24,6 +24,11 @@ def test_bc_and_bco_are_told_apart():
     assert len({style.colour for style in styles.values()}) == 2
 
 
+def test_surrogate_rewards_are_told_apart_by_colour():
+    names = ["AIME", *(f"AIME-v2 ({reward})" for reward in ("VIPER", "AIL", "OT"))]
+    assert len({style.colour for style in plot_style.method_styles(names).values()}) == 4
+
+
 def test_unknown_methods_get_colours_that_no_known_one_uses():
     styles = plot_style.method_styles(["Mine", "AIME", "Yours"])
     assert len({style.colour for style in styles.values()}) == 3

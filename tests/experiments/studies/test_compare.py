@@ -9,7 +9,7 @@ from imitation_data import make_config, write_data
 
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
-from experiments.runs.settings import RunError
+from experiments.runs.settings import RunError, write_json
 from experiments.studies import aggregate, compare
 from worldmodels.data.episodes import append_episode, load_episodes
 
@@ -33,17 +33,17 @@ def test_every_method_has_scores_of_every_seed(finished):
     assert all(np.shape(returns) == (2, 2) for returns in summary["returns"].values())
 
 
-def test_the_table_tells_iqm_interval_and_probability_of_improvement(finished):
+def test_the_table_has_iqm_interval_and_probability_of_improvement(finished):
     workdir, summary = finished
-    rows = list(csv.DictReader(open(workdir / "table.csv")))
-    assert [row["method"] for row in rows] == [compare.METHODS.get(method).label for method in CHOSEN]
+    rows = list(csv.DictReader(open(workdir / "tables" / "results.csv")))
+    assert [row["method"] for row in rows] == ["AIME", "BCO(0)", "OT", "MBBC oracle", "BC oracle"]
     assert rows[0]["improvement"] == "" and rows[1]["improvement"] != ""
     assert "IQM 95% interval" in summary["table"] and "P(AIME better)" in summary["table"]
 
 
-def test_table_and_figure_are_there(finished):
+def test_every_promised_file_is_there(finished):
     workdir, _ = finished
-    for name in ("table.csv", "table.md", "figures/comparison.png", "figures/comparison.pdf"):
+    for name in ("tables/results.md", "scores.csv", "figures/comparison.png", "report.html"):
         assert (workdir / name).stat().st_size > 0
 
 
@@ -130,19 +130,27 @@ def test_images_stay_on_disk_and_only_the_vectors_of_the_set_up_are_read(tmp_pat
     assert (len(episodes), len(body)) == (4, 2)
 
 
+def done_at_once(config, stages, methods):
+    """In place of `compare.run_methods`."""
+    result = {"return": [[1.0], [2.0]], "expert_return": 4.0}
+    for method in methods:
+        write_json(stages.path(method) / "DONE", result)
+    return dict.fromkeys(methods, result)
+
+
 def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_path, capsys, monkeypatch):
     config = make_config(get_config("tiny"), data, published_data="rndom")
     with pytest.raises(ValueError, match="Unknown published data 'rndom'. Known: .*random.*; pass one"):
         compare.run(config, tmp_path / "a")
     assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(compare, "run_methods", lambda *_: {"bco": {"return": [[1.0], [2.0]]}})
+    monkeypatch.setattr(compare, "run_methods", done_at_once)
     compare.run(make_config(get_config("tiny"), data, published_data="random"), tmp_path / "b")
     absent = "Without published numbers: there are none for 'random' data, 'fake-pointmass', set-up 'lpomdp'."
     assert absent in capsys.readouterr().out
 
 
 def test_the_world_model_of_finished_stages_is_not_trained_any_further(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "run_methods", lambda *_: {"aime": {"return": [[1.0], [2.0]]}})
+    monkeypatch.setattr(compare, "run_methods", done_at_once)
     config = make_config(get_config("tiny"), data)
     compare.run(config, tmp_path)
     config.aime.num_updates += 10
@@ -175,14 +183,14 @@ def test_cells_are_aggregated_in_percent_of_their_own_expert(tmp_path):
     result = aggregate.run(config, tmp_path / "run")
     # AIME: 50, 70, 50, 60 -> the middle half is 50, 60. BCO(0): 10, 20, 10, 70 -> 10, 20.
     assert result["iqm"] == {"AIME": 55.0, "BCO(0)": 15.0}
-    rows = list(csv.DictReader(open(tmp_path / "run" / "table.csv")))
+    rows = list(csv.DictReader(open(tmp_path / "run" / "tables" / "improvement.csv")))
     # AIME wins 4 of 4 pairs in the first cell; in the second 50 and 60 win over 10 and lose to 70.
-    assert rows[1]["improvement"].split()[0] == "0.75"
-    assert (tmp_path / "run" / "figures" / "comparison.png").stat().st_size > 0
+    assert (rows[0]["method"], rows[0]["over"], rows[0]["probability"]) == ("AIME", "BCO(0)", "0.75")
+    assert (tmp_path / "run" / "report.html").stat().st_size > 0
 
 
 def test_an_unfinished_comparison_is_named(tmp_path):
     with pytest.raises(ValueError, match="is not a finished run of `compare`"):
-        aggregate.read_scores([str(tmp_path)])
+        aggregate.read_comparisons([str(tmp_path)])
     with pytest.raises(ValueError, match="Which comparisons"):
-        aggregate.read_scores([])
+        aggregate.read_comparisons([])

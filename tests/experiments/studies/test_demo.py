@@ -17,18 +17,21 @@ def finished(tmp_path_factory):
 
 def test_the_table_has_every_method_with_many_and_with_one_demonstration(finished):
     workdir, _ = finished
-    with open(workdir / "table.csv") as file:
-        methods = [row["method"] for row in csv.DictReader(file)]
-    few = [f"{name}, 1 demonstration" for name in ("BCO(0)", "AIME", "BC oracle")]
-    assert methods == ["Random", "BCO(0)", "AIME", "BC oracle", *few, "Expert"]
+    with open(workdir / "tables" / "results.csv") as file:
+        rows = list(csv.DictReader(file))
+    methods = [name + few for name in ("AIME", "BCO(0)", "BC oracle") for few in ("", ", 1 demonstration")]
+    assert [row["method"] for row in rows] == ["Random", *methods, "Expert"]
+    assert [row["num_demonstrations"] for row in rows[1:3]] == ["3", "1"]
 
 
 def test_every_promised_file_is_there(finished):
     workdir, _ = finished
-    for name in ("table.csv", "table.md", "report.html", "seconds.json", "DONE"):
+    for name in ("tables/results.md", "scores.csv", "report.html", "seconds.json", "DONE"):
         assert (workdir / name).stat().st_size > 0
-    for name in ("figures/learning_curves", "figures/comparison", "pretrain/figures/open_loop"):
-        assert (workdir / f"{name}.png").stat().st_size > 0
+    for name in ("comparison", "curves_fake-pointmass_update"):
+        assert (workdir / "figures" / f"{name}.png").stat().st_size > 0
+    page = (workdir / "report.html").read_text()
+    assert "What the world model foresees" in page and "3 demonstrations without actions" in page
 
 
 def test_demonstrations_for_imitation_hold_no_actions_and_the_oracles_do(finished):

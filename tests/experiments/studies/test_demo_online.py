@@ -14,25 +14,27 @@ def finished(tmp_path_factory):
     return workdir, demo_online.run(demo_config.get_config("tiny"), workdir)
 
 
-def test_the_table_has_what_was_given_offline_aime_and_every_variant(finished):
+def test_the_tables_have_offline_aime_and_every_variant(finished):
     workdir, result = finished
-    with open(workdir / "table.csv") as file:
-        rows = {row["Method"]: row for row in csv.DictReader(file)}
-    assert list(rows) == [
-        "Embodiment data (fake-pointmass)",
-        "AIME (offline)",
-        "AIME-v2, VIPER",
-        "Demonstrations",
-    ]
-    assert rows["AIME-v2, VIPER"]["Environment steps"] == str(2 * 25)
-    assert float(rows["Demonstrations"]["success_final"]) == 1.0
-    assert set(result["success"]) == set(rows)
+    with open(workdir / "tables" / "results.csv") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["AIME", "AIME-v2 (VIPER)", "Expert"]
+    assert (rows["AIME"]["num_env_steps"], rows["AIME-v2 (VIPER)"]["num_env_steps"]) == ("", str(2 * 25))
+    with open(workdir / "tables" / "success.csv") as file:
+        assert [row["method"] for row in csv.DictReader(file)] == list(result["success"]) == list(rows)[:2]
+
+
+def test_the_page_says_what_there_was_to_learn_from(finished):
+    workdir, _ = finished
+    page = (workdir / "report.html").read_text()
+    assert "Demonstrations: 3 episodes" in page and "final 100%" in page
 
 
 def test_every_promised_file_is_there(finished):
     workdir, _ = finished
-    for name in ("table.csv", "table.md", "report.html", "seconds.json", "DONE", "figures/success.png"):
+    for name in ("tables/success.md", "scores.csv", "report.html", "seconds.json", "DONE"):
         assert (workdir / name).stat().st_size > 0
+    assert (workdir / "figures" / "curves_fake-pointmass_env_step_success.png").stat().st_size > 0
 
 
 def test_a_finished_job_does_nothing_again(finished):
