@@ -6,12 +6,9 @@ the action that led to record F.
 
 from __future__ import annotations
 
-from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
-
-PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs
 
 
 def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:

@@ -18,9 +18,6 @@ from agents.frame_stack import FrameStackNet, policy_frames
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
-PUBLISHED = FitSettings(min_updates=5000)  # of both networks, and as BC otherwise
-PUBLISHED_ALPHA = FitSettings(batch_size=256, min_epochs=10, min_updates=5000)  # the first round; by episodes
-
 
 def later_rounds(settings: FitSettings) -> FitSettings:
     """From the second round on, BCO(alpha) stops at the first epoch without improvement."""

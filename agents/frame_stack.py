@@ -17,6 +17,7 @@ from flax import nnx
 
 from worldmodels.encoders import ObservationEncoder, Standardizer, require
 from worldmodels.nets import MLP, layer_norm, linear
+from worldmodels.registry import Registry
 from worldmodels.structures import Array
 
 
@@ -49,70 +50,50 @@ class FlareMerger(nnx.Module):
         return self.norm(self.layer(merged.reshape(*merged.shape[:-2], -1)))
 
 
-MERGERS = {"concat": ConcatMerger, "flare": FlareMerger}
+MERGERS = Registry("merger", {"concat": ConcatMerger, "flare": FlareMerger}, base=nnx.Module)
 
 
-def make_merger(name: str, num_frames: int, embed_size: int, *, rngs: nnx.Rngs) -> nnx.Module:
-    """The merger registered as `name`; a single frame has no flow and is concatenated, as published."""
-    if name not in MERGERS:
-        raise ValueError(f"Unknown merger {name!r}. Known: {', '.join(sorted(MERGERS))}.")
-    merger = MERGERS[name] if num_frames > 1 else ConcatMerger
-    return merger(num_frames, embed_size, rngs=rngs)
-
-
-class FrameStackNet(nnx.Module):
-    """Observations of F successive records -> action in [-1, 1].
+class FrameStack(nnx.Module):
+    """Observations of F successive records -> features, by an encoder of each frame and a merger.
 
     Args:
       sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
-      action_size: A.
       num_frames: F.
-      merger: "concat" or "flare".
+      merger: "concat" or "flare"; a single frame has no flow and is concatenated, as published.
       encoder: options of the encoder of the vectors of one frame with its `name`; the published one is the
         identity.
       image_encoder: the same of each image, uint8 [..., y, x, 3]; the published one is `cnn_ha`.
       statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as
         they are.
-      hidden_size, hidden_layers: of the MLP; ELU.
+      rngs: initialisation.
     """
 
     def __init__(
         self,
         sizes: Mapping,
-        action_size: int,
         *,
         num_frames: int,
         merger: str = "concat",
         encoder: Mapping | None = None,
         image_encoder: Mapping | None = None,
         statistics: Mapping[str, tuple] | None = None,
-        hidden_size: int = 128,
-        hidden_layers: int = 2,
         rngs: nnx.Rngs,
     ):
         if num_frames < 1:
             raise ValueError(f"A stack of {num_frames} frames is empty; give at least 1.")
         self.standardizer = Standardizer(sizes, statistics)
-        self.encoder = ObservationEncoder(
-            sizes,
-            encoder=encoder or {"name": "identity"},
-            image_encoder=image_encoder or {"name": "cnn_ha"},
-            rngs=rngs,
+        networks = dict(
+            encoder=encoder or {"name": "identity"}, image_encoder=image_encoder or {"name": "cnn_ha"}
         )
-        self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
-        self.head = MLP(
-            self.merger.out_size,
-            action_size,
-            hidden_size=hidden_size,
-            hidden_layers=hidden_layers,
-            output_activation="tanh",
-            rngs=rngs,
-        )
+        self.encoder = ObservationEncoder(sizes, rngs=rngs, **networks)
+        MERGERS.get(merger)
+        name = merger if num_frames > 1 else "concat"
+        self.merger = MERGERS.make(num_frames, self.encoder.out_size, name=name, rngs=rngs)
         self.names = tuple(sizes)
         self.num_frames = num_frames
 
-    def __call__(self, observation: Mapping[str, Array]) -> Array:
-        """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> [..., A]."""
+    def merged(self, observation: Mapping[str, Array]) -> Array:
+        """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> features [..., merger.out_size]."""
         require(observation, self.names)
         embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
         if embed.shape[-2] != self.num_frames:
@@ -120,7 +101,37 @@ class FrameStackNet(nnx.Module):
                 f"The network reads {self.num_frames} frames and was given {embed.shape[-2]}; "
                 "sample windows of one record more than the policy's stack."
             )
-        return self.head(self.merger(embed))
+        return self.merger(embed)
+
+
+class FrameStackNet(FrameStack):
+    """Observations of F successive records -> action in [-1, 1].
+
+    Args:
+      sizes: as of `FrameStack`.
+      action_size: A.
+      hidden_size, hidden_layers: of the MLP; ELU.
+      rngs: initialisation.
+      **frames: the other arguments of `FrameStack`.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping,
+        action_size: int,
+        *,
+        hidden_size: int = 128,
+        hidden_layers: int = 2,
+        rngs: nnx.Rngs,
+        **frames,
+    ):
+        super().__init__(sizes, rngs=rngs, **frames)
+        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, output_activation="tanh")
+        self.head = MLP(self.merger.out_size, action_size, rngs=rngs, **options)
+
+    def __call__(self, observation: Mapping[str, Array]) -> Array:
+        """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> [..., A]."""
+        return self.head(self.merged(observation))
 
 
 def policy_frames(observation: Mapping[str, Array], num_frames: int) -> dict[str, Array]:

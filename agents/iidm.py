@@ -13,21 +13,18 @@ import jax.numpy as jnp
 from flax import nnx
 
 from agents.bc import last_action
-from agents.fitting import FitSettings
-from agents.frame_stack import FrameStackNet, make_merger, policy_frames
+from agents.frame_stack import FrameStack, FrameStackNet, policy_frames
 from worldmodels.decoders import DECODERS
-from worldmodels.encoders import ObservationEncoder, Standardizer, require, scaled_image
+from worldmodels.encoders import scaled_image
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
-PUBLISHED = FitSettings(min_updates=5000)  # of both networks, as BCO(0)
 
-
-class ForwardNet(nnx.Module):
+class ForwardNet(FrameStack):
     """Observations of F successive records and an action -> the next observation.
 
-    Encoder per frame -> merger -> with the action through a decoder per sensor: `dmlp` for vectors, `cnn_ha` with the
-    sigmoid of AIME v1 for images. Arguments as of `FrameStackNet`.
+    A decoder per sensor reads the merged frames and the action: `dmlp` for vectors, `cnn_ha` with the sigmoid of AIME
+    v1 for images. Arguments as of `FrameStackNet`.
     """
 
     def __init__(
@@ -35,23 +32,12 @@ class ForwardNet(nnx.Module):
         sizes: Mapping,
         action_size: int,
         *,
-        num_frames: int,
-        merger: str = "concat",
-        encoder: Mapping | None = None,
-        image_encoder: Mapping | None = None,
-        statistics: Mapping[str, tuple] | None = None,
         hidden_size: int = 128,
         hidden_layers: int = 2,
         rngs: nnx.Rngs,
+        **frames,
     ):
-        self.standardizer = Standardizer(sizes, statistics)
-        self.encoder = ObservationEncoder(
-            sizes,
-            encoder=encoder or {"name": "identity"},
-            image_encoder=image_encoder or {"name": "cnn_ha"},
-            rngs=rngs,
-        )
-        self.merger = make_merger(merger, num_frames, self.encoder.out_size, rngs=rngs)
+        super().__init__(sizes, rngs=rngs, **frames)
         in_size = self.merger.out_size + action_size
         vector = {"name": "dmlp", "hidden_size": hidden_size, "hidden_layers": hidden_layers}
         image = {"name": "cnn_ha", "sigmoid": True}
@@ -59,14 +45,10 @@ class ForwardNet(nnx.Module):
         self.decoders = nnx.Dict(
             {name: DECODERS.make(in_size, sizes[name], rngs=rngs, **options[name]) for name in sizes}
         )
-        self.names = tuple(sizes)
-        self.num_frames = num_frames
 
     def __call__(self, observation: Mapping[str, Array], action: Array) -> dict[str, Array]:
         """{sensor: [..., F, d]} and [..., A] -> {sensor: [..., d]} as `target` scores them."""
-        require(observation, self.names)
-        embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
-        inputs = jnp.concatenate([self.merger(embed), action], axis=-1)
+        inputs = jnp.concatenate([self.merged(observation), action], axis=-1)
         return {name: self.decoders[name](inputs).mean() for name in self.names}
 
     def target(self, observation: Mapping[str, Array]) -> dict[str, Array]:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from agents.fitting import FitSettings
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import TanhGaussianHead, WorldModel
-
-PUBLISHED = FitSettings()  # patience 3 after at least 50 epochs, on windows of 50 records
 
 
 def mbbc_loss(

@@ -19,7 +19,33 @@ from worldmodels.structures import Array
 MIN_STD = 1e-6
 
 
-class FixedStdDecoder(nnx.Module):
+class VectorDecoder(nnx.Module):
+    """An MLP of features, [..., in_size] -> [..., out_size], and what a distribution makes of it.
+
+    Args:
+      hidden_size, hidden_layers, activation, norm: of the MLP.
+      rngs: initialisation.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        out_size: int,
+        *,
+        hidden_size: int = 128,
+        hidden_layers: int = 2,
+        activation: str = "elu",
+        norm: str | None = None,
+        rngs: nnx.Rngs,
+    ):
+        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
+        self._make_networks(in_size, out_size, dict(options, rngs=rngs))
+
+    def _make_networks(self, in_size: int, out_size: int, options: dict) -> None:
+        self.net = MLP(in_size, out_size, **options)
+
+
+class FixedStdDecoder(VectorDecoder):
     """`dmlp`: Normal(MLP(f), std). The published std is 1, a squared error."""
 
     def __init__(
@@ -28,15 +54,11 @@ class FixedStdDecoder(nnx.Module):
         out_size: int,
         *,
         hidden_size: int = 512,
-        hidden_layers: int = 2,
-        activation: str = "elu",
-        norm: str | None = None,
         std: float = 1.0,
         constant: bool = False,
-        rngs: nnx.Rngs,
+        **options,
     ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
-        self.net = MLP(in_size, out_size, rngs=rngs, **options)
+        super().__init__(in_size, out_size, hidden_size=hidden_size, **options)
         self.std, self.constant = std, constant
 
     def __call__(self, features: Array) -> Distribution:
@@ -44,49 +66,30 @@ class FixedStdDecoder(nnx.Module):
         return normal(mean, jnp.full(mean.shape, self.std), self.constant)
 
 
-class LearnedStdDecoder(nnx.Module):
+class LearnedStdDecoder(VectorDecoder):
     """`smlp`: Normal(MLP_mean(f), softplus(MLP_std(f)) + min_std), two separate networks."""
 
     def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        *,
-        hidden_size: int = 128,
-        hidden_layers: int = 2,
-        activation: str = "elu",
-        norm: str | None = None,
-        min_std: float = MIN_STD,
-        constant: bool = False,
-        rngs: nnx.Rngs,
+        self, in_size: int, out_size: int, *, min_std: float = MIN_STD, constant: bool = False, **options
     ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
-        self.mean_net = MLP(in_size, out_size, rngs=rngs, **options)
-        self.std_net = MLP(in_size, out_size, output_activation="softplus", rngs=rngs, **options)
+        super().__init__(in_size, out_size, **options)
         self.min_std, self.constant = min_std, constant
+
+    def _make_networks(self, in_size, out_size, options):
+        self.mean_net = MLP(in_size, out_size, **options)
+        self.std_net = MLP(in_size, out_size, output_activation="softplus", **options)
 
     def __call__(self, features: Array) -> Distribution:
         return normal(self.mean_net(features), self.std_net(features) + self.min_std, self.constant)
 
 
-class GlobalStdDecoder(nnx.Module):
+class GlobalStdDecoder(VectorDecoder):
     """`ssmlp`: Normal(MLP(f), exp(log_std) + min_std) with one learned log_std per dimension, zero at first."""
 
     def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        *,
-        hidden_size: int = 128,
-        hidden_layers: int = 2,
-        activation: str = "elu",
-        norm: str | None = None,
-        min_std: float = MIN_STD,
-        constant: bool = False,
-        rngs: nnx.Rngs,
+        self, in_size: int, out_size: int, *, min_std: float = MIN_STD, constant: bool = False, **options
     ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
-        self.net = MLP(in_size, out_size, rngs=rngs, **options)
+        super().__init__(in_size, out_size, **options)
         self.log_std = nnx.Param(jnp.zeros(out_size))
         self.min_std, self.constant = min_std, constant
 
@@ -96,22 +99,8 @@ class GlobalStdDecoder(nnx.Module):
         return normal(mean, jnp.broadcast_to(std, mean.shape), self.constant)
 
 
-class BinaryDecoder(nnx.Module):
+class BinaryDecoder(VectorDecoder):
     """`binary`: Bernoulli(logits=MLP(f)), for terminations."""
-
-    def __init__(
-        self,
-        in_size: int,
-        out_size: int,
-        *,
-        hidden_size: int = 128,
-        hidden_layers: int = 2,
-        activation: str = "elu",
-        norm: str | None = None,
-        rngs: nnx.Rngs,
-    ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, activation=activation, norm=norm)
-        self.net = MLP(in_size, out_size, rngs=rngs, **options)
 
     def __call__(self, features: Array) -> Distribution:
         return Bernoulli(logits=self.net(features).astype(jnp.float32))

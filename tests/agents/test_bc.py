@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from agents import bc
 from agents.bc import bc_loss
 from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
@@ -50,10 +49,6 @@ def test_the_loss_is_the_mean_squared_error_to_the_action_that_leads_to_the_last
 def test_demonstrations_without_actions_are_refused(action):
     with pytest.raises(ValueError, match="needs the true actions, but these windows have none"):
         bc_loss(LastFrame(), make_batch(action))
-
-
-def test_the_published_rule_waits_for_50_epochs():
-    assert (bc.PUBLISHED.patience, bc.PUBLISHED.min_epochs, bc.PUBLISHED.min_updates) == (3, 50, 0)
 
 
 def make_episode(seed, length=60):

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from agents import bco
 from agents.bco import bco_loss, inverse_dynamics_loss
 from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
@@ -68,10 +67,6 @@ def test_the_inverse_model_is_frozen_while_the_policy_learns():
     make = lambda n: FrameStackNet({"position": 1}, 1, num_frames=n, hidden_size=4, rngs=nnx.Rngs(n))  # noqa: E731
     grads = jax.grad(lambda idm: bco_loss(make(2), make_batch(), idm)[0])(make(3))
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads))
-
-
-def test_the_published_rule_waits_for_5000_updates_too():
-    assert (bco.PUBLISHED.patience, bco.PUBLISHED.min_epochs, bco.PUBLISHED.min_updates) == (3, 50, 5000)
 
 
 def collect(num_episodes, seed):

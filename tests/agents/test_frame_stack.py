@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from agents.frame_stack import ConcatMerger, FlareMerger, FrameStackNet, make_merger, with_encoder_of
+from agents.frame_stack import ConcatMerger, FlareMerger, FrameStackNet, with_encoder_of
 
 SIZES = {"position": 2, "height": 1}
 
@@ -77,11 +77,11 @@ def test_flows_send_no_gradient_to_their_earlier_frame():
 
 
 def test_a_single_frame_is_concatenated():
-    assert isinstance(make_merger("flare", 1, 4, rngs=nnx.Rngs(0)), ConcatMerger)
+    assert isinstance(make_net(num_frames=1, merger="flare").merger, ConcatMerger)
 
 
 def test_an_unknown_merger_lists_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown merger 'sum'. Known: concat, flare."):
+    with pytest.raises(ValueError, match="Unknown merger 'sum'. Known: concat, flare; or"):
         make_net(merger="sum")
 
 

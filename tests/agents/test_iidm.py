@@ -9,7 +9,7 @@ from linear_world import STEP, WEIGHTS, dataset
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
-from agents.iidm import PUBLISHED, ForwardNet, forward_loss, iidm_loss
+from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from worldmodels.data.dataset import windows
 
 SETTINGS = FitSettings(
@@ -87,7 +87,3 @@ def test_embodiment_data_without_actions_are_refused():
     batch = windows(dataset(0, demonstrated=False, with_actions=False), jnp.arange(2))
     with pytest.raises(ValueError, match="A forward model needs the true actions"):
         forward_loss(exact_model(), batch)
-
-
-def test_the_published_settings_are_those_of_bco():
-    assert FitSettings(patience=3, min_epochs=50, min_updates=5000) == PUBLISHED

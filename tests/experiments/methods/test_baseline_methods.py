@@ -7,7 +7,6 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
-from agents import bc, bco, iidm, mbbc
 from agents.fitting import FitSettings, continued
 from experiments.analysis import evaluate
 from experiments.configs import pretrain as pretrain_config
@@ -225,11 +224,11 @@ def test_the_published_settings_of_bco_alpha_are_the_default():
 @pytest.mark.parametrize(
     ("method", "published"),
     [
-        ("bc", bc.PUBLISHED),
-        ("bco", bco.PUBLISHED),
-        ("bco_alpha", bco.PUBLISHED_ALPHA),
-        ("iidm", iidm.PUBLISHED),
-        ("mbbc", mbbc.PUBLISHED),
+        ("bc", FitSettings(min_epochs=50, min_updates=0)),
+        ("bco", FitSettings(min_epochs=50, min_updates=5000)),
+        ("bco_alpha", FitSettings(batch_size=256, min_epochs=10, min_updates=5000)),
+        ("iidm", FitSettings(min_epochs=50, min_updates=5000)),
+        ("mbbc", FitSettings(min_epochs=50, min_updates=0)),
     ],
 )
 def test_by_default_a_method_stops_as_published(method, published):
