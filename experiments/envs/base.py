@@ -49,6 +49,7 @@ class BaseEnvironment:
     """
 
     suite = ""
+    draws = False  # whether it can render
     packages: tuple[str, ...] = ()  # whose versions the metadata record
     observation_spec: dict[str, ArraySpec]
     action_spec: ArraySpec
@@ -200,6 +201,7 @@ class MujocoEnvironment(BaseEnvironment):
     A subclass sets `_model` and `_data` (of the package mujoco) and `_arrays`, views of all that changes.
     """
 
+    draws = True
     _model: Any
     _data: Any
     _arrays: dict[str, np.ndarray]

@@ -28,7 +28,7 @@ class FakePointMass(BaseEnvironment):
     origin. No termination, 25 agent steps. Fully determined by the seed of the episode.
     """
 
-    suite = "fake"
+    suite, draws = "fake", True
 
     def __init__(
         self,

@@ -58,6 +58,7 @@ class Environment(Protocol):
       action_spec: ArraySpec([A], float32, -1, 1).
       action_repeat: simulator steps per agent step.
       control_seconds: simulated seconds per agent step.
+      draws: optional, whether it can `render`.
       sensors: optional, of `sensors.Sensor`: which are velocities, and which are the robot's own.
     """
 

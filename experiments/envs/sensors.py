@@ -106,14 +106,15 @@ def sensor_layout(env_name: str) -> list[Sensor]:
 def layout_of(environment: Environment) -> list[Sensor]:
     """Returns the layout of an environment: its own `sensors`, and of those that it does not list what the specs allow.
 
-    These are visual if they are images, and tabular of second order if they are vectors, which may hold velocities.
+    These are visual if they are images, and tabular of first order if they are vectors, so that the default set-up
+    gives them to the model. An environment that draws has the sensor `image`, which appears where images are asked for.
     """
     layout = {
-        name: Sensor(name, "visual", "first", "external")
-        if len(spec.shape) == 3
-        else Sensor(name, "tabular", "second")
+        name: dataclasses.replace(IMAGE, name=name) if len(spec.shape) == 3 else Sensor(name)
         for name, spec in environment.observation_spec.items()
     }
+    if getattr(environment, "draws", False):
+        layout.setdefault("image", IMAGE)
     own = {sensor.name: sensor for sensor in getattr(environment, "sensors", ())}
     if own.keys() - layout.keys():
         raise ValueError(

@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.envs.fake import FakePointMass
-from experiments.envs.sensors import SETUPS, Sensor, Setup, observation_setup, sensor_layout
+from experiments.envs.sensors import IMAGE, SETUPS, Sensor, Setup, observation_setup, sensor_layout
 
 WALKER = {
     "mdp": Setup(("orientations", "height", "velocity"), ("orientations", "height", "velocity")),
@@ -38,13 +38,17 @@ def test_a_target_is_a_sensor_of_the_task_that_has_one():
 
 
 def test_unknown_environments_are_described_by_their_specs():
-    assert observation_setup("experiments.envs.fake:FakePointMass", "mdp").inputs == ("position", "velocity")
+    for setup in ("lpomdp", "mdp"):
+        assert observation_setup("experiments.envs.fake:FakePointMass", setup).inputs == (
+            "position",
+            "velocity",
+        )
 
 
 def test_an_environment_of_ones_own_lists_its_sensors_itself(monkeypatch):
     own = (Sensor("position", type="internal"), Sensor("velocity", order="second", type="internal"))
     monkeypatch.setattr(FakePointMass, "sensors", own, raising=False)
-    assert sensor_layout("experiments.envs.fake:FakePointMass") == list(own)
+    assert sensor_layout("experiments.envs.fake:FakePointMass") == [*own, IMAGE]
     assert observation_setup("experiments.envs.fake:FakePointMass", "lpomdp").inputs == ("position",)
     monkeypatch.setattr(FakePointMass, "sensors", (Sensor("speed"),))
     with pytest.raises(
@@ -67,7 +71,15 @@ def test_an_unknown_environment_is_refused():
 
 def test_a_set_up_without_inputs_is_refused():
     with pytest.raises(ValueError, match="leaves no input"):
-        observation_setup("experiments.envs.fake:FakePointMass", "lpomdp")
+        observation_setup("user_environments:Walk", "visual")
+
+
+@pytest.mark.parametrize(
+    ("name", "inputs"), [("Draws", ()), ("draws", ("image",)), ("Everything", ("camera",))]
+)
+def test_the_layout_has_the_images_that_an_environment_gives_or_draws(name, inputs):
+    layout = sensor_layout(f"user_environments:{name}")
+    assert tuple(sensor.name for sensor in layout if sensor.modality == "visual") == inputs
 
 
 def test_set_ups_that_leave_inputs_are_named():
