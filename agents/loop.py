@@ -3,6 +3,7 @@
 Depends on the interface of a vector of environments only, not on any simulator.
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -14,6 +15,7 @@ Records = dict[str, np.ndarray]
 
 # A success is held if there are more; the rule of ROT (Haldar et al. 2022) and ADS (Liu et al. 2024).
 HELD_RECORDS = 3
+LONG_EPISODE = 10_000  # records; ten times what the suites have
 
 
 class Actor(Protocol):
@@ -51,6 +53,7 @@ def collect_episodes(
     *,
     record_physics: bool = True,
     on_episode: Callable[[Episode], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> list[Episode]:
     """Lets an actor play whole episodes.
 
@@ -64,6 +67,7 @@ def collect_episodes(
       num_episodes: how many to collect.
       record_physics: whether to keep `physics_state` [T, P] float64 in the records.
       on_episode: called with each episode as it ends, so that none has to be kept.
+      on_step: called before each step; raises to stop, as for a signal in an episode that never ends.
 
     Returns:
       The episodes, ordered by round and environment; empty if `on_episode` is given.
@@ -80,6 +84,13 @@ def collect_episodes(
         physics = vector_env.physics_states() if record_physics else None
         for index in np.flatnonzero(moved):
             _append(partial[index], records, physics, index)
+            if len(partial[index]) == LONG_EPISODE:
+                name = vector_env.metadata(int(index)).get("environment")
+                warnings.warn(
+                    f"An episode of {name!r} has not ended after {LONG_EPISODE} records; if it never does, set "
+                    "episode_length, the number of steps after which it is cut.",
+                    stacklevel=2,
+                )
             if records["is_last"][index]:
                 episode = Episode(stack_records(partial[index]), vector_env.metadata(int(index)))
                 partial[index] = []
@@ -91,6 +102,8 @@ def collect_episodes(
         moved = done < quota
         if not moved.any():
             return [episode for *_, episode in sorted(episodes, key=lambda entry: entry[:2])]
+        if on_step is not None:
+            on_step()
         records = vector_env.step(actor(records), None if moved.all() else moved)
 
 
@@ -101,6 +114,7 @@ def evaluate(
     *,
     record_physics: bool = False,
     on_episode: Callable[[Episode], None] | None = None,
+    on_step: Callable[[], None] | None = None,
 ) -> dict[str, list[float]]:
     """Lets an actor play whole episodes and returns one number per episode.
 
@@ -108,6 +122,7 @@ def evaluate(
       vector_env, actor, num_episodes: as in `collect_episodes`.
       record_physics: whether the episodes given to `on_episode` hold the physics states.
       on_episode: called with each episode as it ends, to keep some for videos.
+      on_step: as in `collect_episodes`.
 
     Returns:
       "return": undiscounted sums of rewards; "length": agent steps; and where the environment defines success
@@ -121,7 +136,8 @@ def evaluate(
         if on_episode is not None:
             on_episode(episode)
 
-    collect_episodes(vector_env, actor, num_episodes, record_physics=record_physics, on_episode=summarise)
+    hooks = {"on_episode": summarise, "on_step": on_step}
+    collect_episodes(vector_env, actor, num_episodes, record_physics=record_physics, **hooks)
     rows.sort(key=lambda row: row[:2])
     names = {name: None for *_, row in rows for name in row}
     # An episode without `success` where others have it had none.

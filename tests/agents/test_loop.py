@@ -6,6 +6,7 @@ import signal
 import numpy as np
 import pytest
 
+from agents import loop
 from agents.loop import collect_episodes, evaluate
 from experiments.envs import vector
 
@@ -113,3 +114,21 @@ def test_environments_without_success_have_no_success_rate():
 def test_collecting_no_episodes_is_refused():
     with make(1) as env, pytest.raises(ValueError, match="num_episodes must be at least 1"):
         collect_episodes(env, homeward, 0)
+
+
+def test_an_episode_that_never_ends_is_told_of_and_can_be_stopped(monkeypatch):
+    monkeypatch.setattr(loop, "LONG_EPISODE", 4)
+    steps = []
+
+    def on_step() -> None:
+        steps.append(len(steps))
+        if len(steps) == 6:
+            raise KeyboardInterrupt
+
+    with vector.make_vector("user_environments:Never", 2, seed=0) as env:
+        with pytest.warns(
+            UserWarning, match="'user_environments:Never' has not ended after 4 .*episode_length"
+        ):
+            with pytest.raises(KeyboardInterrupt):
+                collect_episodes(env, lambda records: np.zeros((2, 1), np.float32), 2, on_step=on_step)
+    assert len(steps) == 6
