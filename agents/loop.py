@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from worldmodels.data.episodes import Episode, stack_records
+from worldmodels.data.episodes import Episode
+from worldmodels.data.records import stack_records
 
 Records = dict[str, np.ndarray]
 

@@ -1,5 +1,6 @@
 """Files that appear complete or not at all."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -26,4 +27,15 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> Path:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    with contextlib.suppress(OSError):  # not every file system can flush a folder
+        _flush(path.parent)
     return path
+
+
+def _flush(folder: Path) -> None:
+    """Waits until the names in a folder are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

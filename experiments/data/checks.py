@@ -17,7 +17,8 @@ from experiments.envs import registry, rendering
 from experiments.envs.interface import EnvironmentFailure
 from experiments.envs.render_pool import RenderPool
 from experiments.envs.sensors import LAYOUTS, sensor_layout
-from worldmodels.data.episodes import FLAGS, Episode, EpisodeError, canonical_records, read_arrays
+from worldmodels.data.episodes import Episode, EpisodeError, read_arrays
+from worldmodels.data.records import FLAGS, canonical_records
 
 ACCIDENTS = {
     "as it should be": lambda image: image,

@@ -28,9 +28,9 @@ from worldmodels.data.episodes import (
     EpisodeError,
     read_episode,
     some_episode_paths,
-    stack_records,
     write_episode,
 )
+from worldmodels.data.records import stack_records
 
 _SHOWN = 20  # problems that are printed
 

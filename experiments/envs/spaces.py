@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.envs.interface import ArraySpec
 from worldmodels.data.episode_files import RESERVED_NAMES
-from worldmodels.data.episodes import NOT_SENSORS
+from worldmodels.data.records import NOT_SENSORS
 
 _WAY_OUT = "change it with a gymnasium.ObservationWrapper"
 

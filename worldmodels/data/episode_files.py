@@ -5,11 +5,11 @@ What the arrays mean is the business of `worldmodels.data.episodes`.
 """
 
 import contextlib
+import io
 import json
-import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -18,9 +18,12 @@ import h5py
 import numpy as np
 import psutil
 
+from worldmodels.files import write_atomically
+
 SUFFIXES = (".npz", ".hdf5")
 
 _METADATA = "metadata"
+_ELSEWHERE = "stored in another file, which is never opened"
 RESERVED_NAMES = (_METADATA, "file", "allow_pickle")  # numpy takes the latter two for arguments of its own
 _MAX_METADATA_BYTES = 60_000  # an HDF5 attribute holds 64 KiB
 _ALWAYS_READ = 2**28  # bytes
@@ -49,21 +52,23 @@ class OpenFile(Protocol):
     """A file of arrays.
 
     Attributes:
-      names: of its arrays.
+      names: of its arrays of numbers with at least one axis.
+      ignored: {name: what it is} of everything else at its top.
       metadata: ours, or {}.
     """
 
     names: list[str]
+    ignored: dict[str, str]
     metadata: dict
 
     def read(self, name: str, rows: slice | None = None) -> np.ndarray:
-        """Some rows of an array as they are on disk; None means all."""
+        """Returns some rows of an array as they are on disk; None means all."""
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of an array, without reading it."""
+        """Returns the shape of an array, without reading it."""
 
     def num_bytes(self, name: str) -> int:
-        """Bytes that an array takes in memory by what the file says of it, without reading it."""
+        """Returns the bytes that an array takes in memory by what the file says of it, without reading it."""
 
 
 @contextlib.contextmanager
@@ -82,8 +87,8 @@ def open_file(path: Path) -> Iterator[OpenFile]:
     except _UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise EpisodeError(
-            f"{path} is not a readable episode, it is truncated or of another kind ({reason}); "
-            "delete it and collect or download it again."
+            f"{path} is not a readable episode, it is damaged or of another kind ({reason}); move it elsewhere, or "
+            "collect or download it again."
         ) from error
 
 
@@ -91,31 +96,24 @@ def open_file(path: Path) -> Iterator[OpenFile]:
 class _NpzFile:
     file: np.lib.npyio.NpzFile
     names: list[str]
+    ignored: dict[str, str]
     metadata: dict
 
     def read(self, name: str, rows: slice | None = None) -> np.ndarray:
-        try:
-            array = self.file[name]
-        except ValueError as error:
-            if "allow_pickle" in str(error):  # numpy recommends to allow what runs code
-                raise ValueError(f"{name!r} holds Python objects, which are never loaded") from error
-            raise
-        return array if rows is None else array[rows]
+        return self.file[name][... if rows is None else rows]
 
     def num_bytes(self, name: str) -> int:
         return self.file.zip.getinfo(f"{name}.npy").file_size
 
     def shape(self, name: str) -> tuple[int, ...]:
-        with self.file.zip.open(f"{name}.npy") as member:
-            version = np.lib.format.read_magic(member)
-            read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            return read[version](member)[0]
+        return _npz_header(self.file, name)[0]
 
 
 @dataclass(frozen=True)
 class _HDF5File:
     file: h5py.File
     names: list[str]
+    ignored: dict[str, str]
     metadata: dict
 
     def read(self, name: str, rows: slice | None = None) -> np.ndarray:
@@ -135,30 +133,55 @@ def _open_npz(path: Path) -> Iterator[_NpzFile]:
     if not (begins_as_archive and zipfile.is_zipfile(path)):  # else numpy would recommend to unpickle it
         raise ValueError("no whole npz archive, perhaps a single array or a pickle")
     with np.load(path, allow_pickle=False) as file:
-        names = [name for name in file.files if name != _METADATA]
-        yield _NpzFile(file, names, _parsed(str(file[_METADATA]), path) if _METADATA in file.files else {})
+        kinds = {name: _kind(*_npz_header(file, name)) for name in file.files if name != _METADATA}
+        metadata = _parsed(str(file[_METADATA]), path) if _METADATA in file.files else {}
+        yield _NpzFile(file, *_divided(kinds), metadata)
+
+
+def _npz_header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
+    """Returns (shape, dtype) of an array of an archive."""
+    with file.zip.open(f"{name}.npy") as member:
+        version = np.lib.format.read_magic(member)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[version](member)
+    return shape, dtype
 
 
 @contextlib.contextmanager
 def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
     # A published file never changes, so that no lock is needed; some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
-        for name in file:
-            _check_item(file, name)
+        kinds = {name: _hdf5_kind(file, name) for name in file}
         text = file.attrs.get(_METADATA)
-        yield _HDF5File(file, list(file), {} if text is None else _parsed(text, path))
+        yield _HDF5File(file, *_divided(kinds), {} if text is None else _parsed(text, path))
 
 
-def _check_item(file: h5py.File, name: str) -> None:
-    """Refuses what is not an array that lies in this file."""
-    is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
-    if is_link or getattr(file[name], "external", None) or getattr(file[name], "is_virtual", False):
-        raise ValueError(f"{name!r} lies in another file")
-    if not isinstance(file[name], h5py.Dataset):
-        raise ValueError(
-            f"{name!r} is a {type(file[name]).__name__.lower()}, and the arrays of an episode, one per sensor, lie at "
-            "the top of its file"
-        )
+def _hdf5_kind(file: h5py.File, name: str) -> str | None:
+    """Returns what an entry at the top is, None for an array of numbers that is stored in this file."""
+    link = file.get(name, getlink=True)
+    if not isinstance(link, h5py.HardLink):
+        return _ELSEWHERE
+    item = file[name]
+    if not isinstance(item, h5py.Dataset):
+        return f"a {type(item).__name__.lower()}"
+    if item.external or item.is_virtual:
+        return _ELSEWHERE
+    return _kind(item.shape, item.dtype)
+
+
+def _kind(shape: tuple[int, ...] | None, dtype: np.dtype) -> str | None:
+    """Returns what an array is, None for one of numbers with at least one axis."""
+    if dtype.kind == "O":
+        return "text or Python objects, which are never loaded"
+    if dtype.kind not in "biuf":
+        return f"of dtype {dtype}, no numbers"
+    return None if shape else "a single value"
+
+
+def _divided(kinds: Mapping[str, str | None]) -> tuple[list[str], dict[str, str]]:
+    """Returns the names of what can be read, and what the rest is."""
+    ignored = {name: kind for name, kind in kinds.items() if kind is not None}
+    return [name for name in kinds if name not in ignored], ignored
 
 
 def _parsed(text: str | bytes, path: Path) -> dict:
@@ -234,9 +257,9 @@ def write_file(path: Path, arrays: Mapping[str, np.ndarray], metadata: Mapping, 
         ) from error
     if len(text.encode()) > _MAX_METADATA_BYTES:
         raise EpisodeError(f"{source} has {len(text)} bytes of metadata; keep at most {_MAX_METADATA_BYTES}.")
-    write = _write_npz if path.suffix == ".npz" else _write_hdf5
+    content = (_as_npz if path.suffix == ".npz" else _as_hdf5)(arrays, text)
     try:
-        write_atomically(path, lambda temporary: write(temporary, arrays, text))
+        write_atomically(path, content)
     except OSError as error:
         raise EpisodeError(
             f"Cannot write episode {path}: {error.strerror or error}. Check free space and permissions."
@@ -249,14 +272,15 @@ def _plain(value: object) -> object:
     raise TypeError(f"{type(value).__name__} is not JSON")
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    with open(path, "wb") as file:
-        np.savez_compressed(file, **arrays, **{_METADATA: np.array(metadata)})
+def _as_npz(arrays: Mapping[str, np.ndarray], metadata: str) -> bytes:
+    file = io.BytesIO()
+    np.savez_compressed(file, **arrays, **{_METADATA: np.array(metadata)})
+    return file.getvalue()
 
 
-def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> None:
-    # In memory first: HDF5 that meets a full disk on the way leaves the process in no state to go on.
-    with h5py.File(path, "w", driver="core", backing_store=False) as file:
+def _as_hdf5(arrays: Mapping[str, np.ndarray], metadata: str) -> bytes:
+    # In memory: HDF5 that meets a full disk on the way leaves the process unable to continue.
+    with h5py.File("episode", "w", driver="core", backing_store=False) as file:
         for name, value in arrays.items():
             if value.size == 0:  # a robot without actions: HDF5 has no empty chunks
                 file.create_dataset(name, data=value)
@@ -266,26 +290,4 @@ def _write_hdf5(path: Path, arrays: Mapping[str, np.ndarray], metadata: str) -> 
             file.create_dataset(name, data=value, compression="lzf", chunks=chunks)
         file.attrs[_METADATA] = metadata
         file.flush()
-        path.write_bytes(file.id.get_file_image())
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Calls `write` with a hidden path in the same folder (made if needed) and then renames it to `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        write(temporary)
-        _flush(temporary)
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return file.id.get_file_image()

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodels.data.episode_files import write_atomically
 from worldmodels.data.episodes import Episode, EpisodeError, read_episode, some_episode_paths, subsample
+from worldmodels.files import write_atomically
 
 _MANIFEST = "mix.json"
 
@@ -88,7 +88,7 @@ def mix_folders(
     partial = target.with_name(f".{target.name}.partial")
     if _read_text(partial / _MANIFEST) != manifest:
         shutil.rmtree(partial, ignore_errors=True)
-        write_atomically(partial / _MANIFEST, lambda temporary: temporary.write_text(manifest))
+        write_atomically(partial / _MANIFEST, manifest)
     try:
         _copy_missing(paths, partial)
     except EpisodeError:
@@ -105,7 +105,7 @@ def _copy_missing(paths: Sequence[Path], folder: Path) -> None:
         copy = folder / f"{number}{path.suffix}"
         if not copy.exists():
             _check_same_robot(first, paths[0], read_episode(path), path)
-            write_atomically(copy, lambda temporary, path=path: shutil.copyfile(path, temporary))
+            write_atomically(copy, path.read_bytes())
 
 
 def check_apart(sources: Sequence[str | os.PathLike], target: Path) -> None:

@@ -17,16 +17,19 @@ Record t of an episode holds what is known on arrival at time t; T records are T
 
 Reading does not rely on the dtypes on disk, because some published files are float32 throughout, images and
 flags included. Images may stay in their files until they are asked for (`StoredImages`). Nothing here imports jax,
-so that environment workers may use it. How files are opened and written is told in `worldmodels.data.episode_files`.
+so that environment workers may use it. `worldmodels.data.episode_files` opens and writes the files,
+`worldmodels.data.records` checks their arrays.
 """
 
 import os
+import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from worldmodels.data import watchdog
 from worldmodels.data.episode_files import (
     SUFFIXES,
     EpisodeError,
@@ -35,12 +38,14 @@ from worldmodels.data.episode_files import (
     open_file,
     write_file,
 )
-
-FLAGS = ("is_first", "is_last", "is_terminal")
-BOOLEANS = (*FLAGS, "success")
-SCALARS = ("reward", "task_id", *BOOLEANS)
-REQUIRED = ("pre_action", "reward", *FLAGS)
-NOT_SENSORS = (*SCALARS, "pre_action", "physics_state")
+from worldmodels.data.records import (
+    FLAGS,
+    NOT_SENSORS,
+    REQUIRED,
+    canonical,
+    canonical_records,
+    check_image_shape,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +75,7 @@ class StoredImages:
         with open_file(self.path) as file:
             check_memory(file.num_bytes(self.name) * num_rows / max(len(self), 1), self.path)
             value = file.read(self.name, index if isinstance(index, slice) else None)
-        images = _canonical(self.name, np.asarray(value), self.path)
+        images = canonical(self.name, np.asarray(value), self.path)
         return images if isinstance(index, slice) else images[index]
 
     def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
@@ -115,120 +120,6 @@ class Episode:
         return tuple(sorted(set(self.records) - set(NOT_SENSORS)))
 
 
-def stack_records(records: Sequence[Mapping[str, object]]) -> dict[str, np.ndarray]:
-    """Stacks T per-step records {name: value [...]} into the arrays {name: [T, ...]} of an episode.
-
-    `success` is False in records that lack it where others have it: some environments define it in a later step.
-
-    Raises:
-      EpisodeError: there are no records, or one has other names or shapes than the first.
-    """
-    if not records:
-        raise EpisodeError("stack_records was given no records; an episode has at least its reset record.")
-    if any("success" in record for record in records):
-        records = [{"success": False, **record} for record in records]
-    for index, record in enumerate(records):
-        if record.keys() != records[0].keys():
-            different = ", ".join(sorted(record.keys() ^ records[0].keys()))
-            raise EpisodeError(
-                f"Record {index} and record 0 of an episode differ in {different}; every record needs all."
-            )
-    try:
-        stacked = {name: np.stack([np.asarray(record[name]) for record in records]) for name in records[0]}
-    except ValueError as error:
-        raise EpisodeError(f"The records of an episode have different shapes ({error}).") from error
-    return canonical_records(stacked, "an episode being collected")
-
-
-# Checks and dtypes ------------------------------------------------------------------------------------------
-
-
-def canonical_records(records: Mapping[str, np.ndarray], source: object) -> dict[str, np.ndarray]:
-    """Brings arrays of any dtype to the shapes and dtypes of the table of this module.
-
-    Args:
-      records: {name: [T, ...]}.
-      source: where they are from, for messages.
-
-    Raises:
-      EpisodeError: unequal lengths, no records, not numbers, NaN or infinite values, other ranks, images that are
-        not 0..255.
-    """
-    lengths = {name: len(value) if np.ndim(value) else 0 for name, value in records.items()}
-    if len(set(lengths.values())) > 1:
-        listing = ", ".join(f"{name} {length}" for name, length in sorted(lengths.items()))
-        raise EpisodeError(
-            f"{source} has arrays of unequal length ({listing}); every array needs one row per record."
-        )
-    if not any(lengths.values()):
-        raise EpisodeError(f"{source} has no records; an episode has at least its reset record.")
-    return {name: _canonical(name, np.asarray(value), source) for name, value in records.items()}
-
-
-def _canonical(name: str, value: np.ndarray, source: object) -> np.ndarray:
-    if value.dtype.kind not in "biuf":
-        raise EpisodeError(
-            f"{source}: {name!r} has dtype {value.dtype}; expected numbers. Remove it or write it again."
-        )
-    if value.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            value = value.astype(np.float64 if name == "physics_state" else np.float32, copy=False)
-        if not np.isfinite(value).all():
-            raise EpisodeError(
-                f"{source}: {name!r} has NaN or infinite values; remove the episode and find their cause."
-            )
-    if name in SCALARS:
-        if value.size != len(value):
-            raise EpisodeError(
-                f"{source}: {name!r} has shape {list(value.shape)}; expected one number per record."
-            )
-        value = value.reshape(-1)
-    elif value.ndim == 1:
-        value = value[:, None]
-    allowed = (1,) if name in SCALARS else (2,) if name in NOT_SENSORS else (2, 4)
-    if value.ndim not in allowed:
-        expected = "a vector per record, [T, d]" + (", or images, [T, y, x, 3]" if 4 in allowed else "")
-        raise EpisodeError(f"{source}: {name!r} has shape {list(value.shape)}; expected {expected}.")
-    return _cast(name, value, source)
-
-
-def _cast(name: str, value: np.ndarray, source: object) -> np.ndarray:
-    if name in BOOLEANS:
-        return value > 0.5 if value.dtype.kind == "f" else value.astype(bool)
-    if name == "task_id":
-        return value.astype(np.int64)
-    if value.ndim == 4:
-        _check_image_shape(name, value.shape, source)
-        return _as_image(name, value, source)
-    return value.astype(np.float64 if name == "physics_state" else np.float32, copy=False)
-
-
-def _check_image_shape(name: str, shape: tuple[int, ...], source: object) -> None:
-    if 0 in shape[1:]:
-        raise EpisodeError(f"{source}: image {name!r} has shape {list(shape)}, no pixels; remove it.")
-    if shape[-1] == 3:
-        return
-    if shape[1] == 3:
-        raise EpisodeError(
-            f"{source}: image {name!r} has shape {list(shape)}, channels before rows; expected [T, y, x, 3]. "
-            "`python -m experiments convert` with config.channels_first=True writes it so."
-        )
-    raise EpisodeError(f"{source}: image {name!r} has shape {list(shape)}; expected colours, [T, y, x, 3].")
-
-
-def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
-    if value.dtype == np.uint8:
-        return value
-    rounded = np.rint(value)
-    in_0_to_1 = value.dtype.kind == "f" and 0 < value.max() <= 1
-    if rounded.min() < 0 or rounded.max() > 255 or in_0_to_1:
-        raise EpisodeError(
-            f"{source}: image {name!r} has values from {value.min():g} to {value.max():g}; "
-            "expected 0 to 255. Scale it before writing (`python -m experiments convert`, config.image_scale)."
-        )
-    return rounded.astype(np.uint8)
-
-
 # Writing ----------------------------------------------------------------------------------------------------
 
 
@@ -245,7 +136,7 @@ def write_episode(path: str | os.PathLike, episode: Episode) -> None:
     path = Path(path)
     check_suffix(path)
     source = f"The episode to be written to {path}"
-    _check_names(episode.records, REQUIRED, source)
+    _check_names(episode.records, {}, REQUIRED, source)
     arrays = {name: _on_disk(value) for name, value in canonical_records(episode.records, source).items()}
     write_file(path, arrays, episode.metadata, source)
 
@@ -274,20 +165,20 @@ def read_episode(
       EpisodeError: no such file, truncated or alien, a missing key, NaN or infinite values, unequal lengths.
     """
     path = Path(path)
-    with open_file(path) as file:
+    with watchdog.opening(path), open_file(path) as file:
         if keys is None:
-            _check_names(file.names, REQUIRED, path)
+            _check_names(file.names, file.ignored, REQUIRED, path)
             names = file.names
         else:
             names = {*keys, "reward", *FLAGS} | ({"success"} & set(file.names))
-            _check_names(file.names, sorted(names), path)
+            _check_names(file.names, file.ignored, sorted(names), path)
         shapes = {name: file.shape(name) for name in names} if images_on_disk else {}
         images = {name: StoredImages(path, name, shape) for name, shape in shapes.items() if len(shape) == 4}
         check_memory(sum(file.num_bytes(name) for name in names if name not in images), path)
         records = {name: np.asarray(file.read(name)) for name in sorted(names) if name not in images}
     records = canonical_records(records, path)
     for name, stored in images.items():
-        _check_image_shape(name, stored.shape, path)
+        check_image_shape(name, stored.shape, path)
         if len(stored) != len(records["is_first"]):
             raise EpisodeError(
                 f"{path} has {len(stored)} images {name!r} and {len(records['is_first'])} records; "
@@ -297,7 +188,7 @@ def read_episode(
 
 
 def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
-    """All arrays of a file as they are on disk, unchecked, and its metadata; for converters and inspectors.
+    """Reads all arrays of a file as they are on disk, unchecked, and its metadata; for converters and inspectors.
 
     Raises:
       EpisodeError: no such file, truncated or alien.
@@ -307,13 +198,27 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
         return {name: np.asarray(file.read(name)) for name in file.names}, file.metadata
 
 
-def _check_names(present: Collection[str], required: Sequence[str], source: object) -> None:
+def _check_names(
+    present: Collection[str], ignored: Mapping[str, str], required: Sequence[str], source: object
+) -> None:
+    """Raises EpisodeError unless all required arrays are present; `ignored` says what else there is."""
     missing = [name for name in required if name not in present]
-    if missing:
+    if not missing:
+        return
+    if missing[0] in ignored:
         raise EpisodeError(
-            f"{source} lacks {', '.join(missing)}; it has {', '.join(sorted(present)) or 'nothing'}. "
-            "Ask for what it has, or record it again."
+            f"{source}: {missing[0]!r} is {ignored[missing[0]]}; expected an array of numbers with one row per record, "
+            "at the top of the file."
         )
+    found = ", ".join([*sorted(present), *(f"{name} ({kind})" for name, kind in sorted(ignored.items()))])
+    if not set(present) & set(FLAGS):
+        raise EpisodeError(
+            f"{source} can be read and is no episode: it lacks {', '.join(missing)}, and has {found or 'nothing'}. "
+            "Write it with worldmodels.data.episodes.write_episode, or see `python -m experiments convert`."
+        )
+    raise EpisodeError(
+        f"{source} lacks {', '.join(missing)}; it has {found}. Ask for what it has, or record it again."
+    )
 
 
 # Folders ----------------------------------------------------------------------------------------------------
@@ -365,12 +270,27 @@ def _walk(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
-    """As `episode_paths`, but an EpisodeError if there are none."""
+    """Returns `episode_paths`, or raises EpisodeError if there are none."""
     paths = episode_paths(folder)
     if not paths:
+        seen = [
+            str((parent / name).relative_to(Path(folder).expanduser()))
+            for parent, names in _walk(Path(folder).expanduser())
+            for name in sorted(names)
+            if name.endswith((*SUFFIXES, ".h5", ".hdf", ".he5"))
+        ]
+        listed = (
+            f"; of {', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''} it cannot use the names"
+            if seen
+            else ""
+        )
         raise EpisodeError(
-            f"{folder} holds no episodes, which are files 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ...; "
-            "collect or download some into it, or check the path."
+            f"{folder} holds no episodes, which are files 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ...{listed}; "
+            + (
+                "rename the files if they are episodes."
+                if seen
+                else "collect or download some, or check the path."
+            )
         )
     return paths
 
@@ -409,57 +329,24 @@ def load_episodes(
     folders = [folder] if isinstance(folder, str | os.PathLike) else folder
     paths = [path for each in folders for path in some_episode_paths(each)]
     paths = subsample(paths, limit, mode=mode, seed=seed)
-    return [read_episode(path, keys, images_on_disk=images_on_disk) for path in paths]
+    episodes = [read_episode(path, keys, images_on_disk=images_on_disk) for path in paths]
+    sentence = large_actions(episodes)
+    if sentence:
+        warnings.warn(f"{', '.join(map(str, folders))}: {sentence}", stacklevel=2)
+    return episodes
 
 
-def split_episodes(
-    episodes: Sequence[Episode], fraction: float, seed: int = 0
-) -> tuple[list[Episode], list[Episode]]:
-    """Splits at random into two lists that keep the order; no record is in both, unlike after a split of windows.
-
-    Args:
-      episodes: at least two.
-      fraction: share of the episodes that go to the first part.
-      seed: decides which.
-
-    Raises:
-      ValueError: a part would be empty.
-    """
-    num_first = round(fraction * len(episodes))
-    if not 0 < num_first < len(episodes):
-        raise ValueError(
-            f"A split of {len(episodes)} episodes at {fraction:g} leaves one part empty; use more episodes."
-        )
-    first = set(np.random.default_rng(seed).permutation(len(episodes))[:num_first].tolist())
-    parts = ([e for i, e in enumerate(episodes) if (i in first) is chosen] for chosen in (True, False))
-    return next(parts), next(parts)
-
-
-def label_episodes(episodes: Sequence[Episode], name: str, labels: Sequence[np.ndarray]) -> list[Episode]:
-    """The episodes with one more array in memory, such as a surrogate reward; "reward" replaces the recorded one.
-
-    Args:
-      episodes: they stay as they are, and share their other arrays with the result.
-      name: of the array; datasets offer it among their sensors.
-      labels: one array [T] or [T, d] per episode.
-
-    Raises:
-      EpisodeError: another number of labels than of episodes, another length than the episode's, or NaN.
-    """
-    if len(labels) != len(episodes):
-        raise EpisodeError(
-            f"{len(episodes)} episodes got {len(labels)} labels {name!r}; give one array each."
-        )
-    result = []
-    for index, (episode, label) in enumerate(zip(episodes, labels, strict=True)):
-        if np.shape(label)[:1] != (episode.num_records,):
-            raise EpisodeError(
-                f"The label {name!r} of episode {index} has shape {list(np.shape(label))}; expected "
-                f"{episode.num_records} rows, one per record."
-            )
-        label = canonical_records({name: np.asarray(label)}, f"episode {index}")[name]
-        result.append(Episode({**episode.records, name: label}, episode.metadata))
-    return result
+def large_actions(episodes: Sequence[Episode]) -> str:
+    """Returns a sentence about actions outside [-1, 1], which no policy can take, with the way out; "" if none are."""
+    sizes = [np.abs(e.records["pre_action"]).max(initial=0) for e in episodes if "pre_action" in e.records]
+    largest = max(sizes, default=0.0)
+    if largest <= 1 + 1e-6:
+        return ""
+    return (
+        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in size, "
+        "and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
+        "--config.action_low=LOW --config.action_high=HIGH --workdir=DIR` scales them from the bounds of their space."
+    )
 
 
 def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed: int = 0) -> list:

@@ -7,14 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodels.data.episodes import (
-    FLAGS,
-    Episode,
-    EpisodeError,
-    canonical_records,
-    read_arrays,
-    some_episode_paths,
-)
+from worldmodels.data.episodes import Episode, EpisodeError, read_arrays, some_episode_paths
+from worldmodels.data.records import FLAGS, canonical_records
 
 
 def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:

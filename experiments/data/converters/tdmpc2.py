@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from worldmodels.data.episodes import Episode, EpisodeError, canonical_records, read_arrays
+from worldmodels.data.episodes import Episode, EpisodeError, read_arrays
+from worldmodels.data.records import canonical_records
 
 FIRST_METAWORLD_ID = 30  # of `mt80`; below are tasks of DeepMind Control
 OBSERVATION_SIZE, ACTION_SIZE = 39, 4

@@ -17,9 +17,9 @@ from worldmodels.data.episodes import (
     EpisodeError,
     load_episodes,
     read_episode,
-    stack_records,
     write_episode,
 )
+from worldmodels.data.records import stack_records
 
 
 def played(seed=0, image=None, num_steps=4, **metadata):

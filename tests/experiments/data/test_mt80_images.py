@@ -8,7 +8,8 @@ from experiments.configs import dataset as dataset_config
 from experiments.data import convert, dataset
 from experiments.data.converters import tdmpc2
 from experiments.envs import registry, rendering, scripted
-from worldmodels.data.episodes import read_episode, stack_records
+from worldmodels.data.episodes import read_episode
+from worldmodels.data.records import stack_records
 
 SIZE, NUM_STEPS = 32, 5
 

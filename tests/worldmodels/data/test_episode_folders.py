@@ -1,7 +1,5 @@
 """Summaries and mixes of folders of episodes."""
 
-import shutil
-
 import numpy as np
 import pytest
 
@@ -77,15 +75,15 @@ def test_a_mix_may_take_some_of_each_source(tmp_path):
 
 def test_an_interrupted_mix_is_not_there_and_continues(tmp_path, monkeypatch):
     source, target = make_folder(tmp_path / "a", [1, 2, 3]), tmp_path / "mix"
-    copied, copyfile = [], shutil.copyfile
+    copied, write = [], episode_folders.write_atomically
 
-    def copy(path, temporary):
-        if len(copied) == 2:
+    def copy(path, content):
+        if len(copied) == 3:  # the manifest and two episodes
             raise KeyboardInterrupt
         copied.append(path)
-        return copyfile(path, temporary)
+        return write(path, content)
 
-    monkeypatch.setattr(episode_folders.shutil, "copyfile", copy)
+    monkeypatch.setattr(episode_folders, "write_atomically", copy)
     with pytest.raises(KeyboardInterrupt):
         mix_folders([source], target)
     assert not target.exists()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import types
+import warnings
 
 import h5py
 import numpy as np
@@ -22,14 +23,12 @@ from worldmodels.data.episodes import (
     EpisodeError,
     append_episode,
     episode_paths,
-    label_episodes,
     load_episodes,
     read_episode,
-    split_episodes,
-    stack_records,
     subsample,
     write_episode,
 )
+from worldmodels.data.records import stack_records
 
 ROOT = pathlib.Path(__file__).parents[3]
 
@@ -182,12 +181,11 @@ def foreign_with(**changes):
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        (foreign_with(height=np.full((5, 1), np.nan)), "'height' has NaN or infinite"),
+        (foreign_with(height=np.array([[0], [0], [0], [np.nan], [0]])), "'height' has NaN .* in record 3"),
         (foreign_with(reward=np.full((5, 1), np.inf)), "'reward' has NaN or infinite"),
         (foreign_with(is_first=np.full((5, 1), np.nan)), "'is_first' has NaN or infinite"),
         (foreign_with(velocity=np.full((5, 3), 1e300)), "'velocity' has NaN or infinite"),
         (foreign_with(height=np.zeros((4, 1))), r"unequal length \(height 4, image 5"),
-        (foreign_with(height=np.float32(0)), r"unequal length \(height 0"),
         (foreign_with(reward=np.zeros((5, 2))), r"'reward' has shape \[5, 2\]"),
         (foreign_with(image=np.full((5, 4, 4, 3), 0.5)), "expected 0 to 255"),
         (foreign_with(image=np.ones((5, 4, 4, 3), np.float32)), "expected 0 to 255"),
@@ -203,7 +201,6 @@ def foreign_with(**changes):
             foreign_with(pre_action=np.zeros((5, 2, 2))),
             "'pre_action' has shape.* expected a vector per record",
         ),
-        (foreign_with(note=np.full((5, 1), b"text")), "'note' has dtype"),
         ({name: value[:0] for name, value in foreign_with().items()}, "has no records"),
     ],
 )
@@ -219,7 +216,7 @@ def test_a_truncated_file_is_refused(path, kept):
     write_episode(path, make_episode(num_records=50))
     content = path.read_bytes()
     path.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(EpisodeError, match="not a readable episode.*delete it"):
+    with pytest.raises(EpisodeError, match="not a readable episode, it is damaged.*move it elsewhere"):
         read_episode(path)
 
 
@@ -247,14 +244,15 @@ def test_a_single_array_is_not_an_episode(tmp_path):
 
 def test_pickled_objects_are_never_loaded(tmp_path):
     np.savez(tmp_path / "0.npz", **foreign_with(height=np.array([{}] * 5, dtype=object)))
-    with pytest.raises(EpisodeError, match="'height' holds Python objects, which are never loaded"):
-        read_episode(tmp_path / "0.npz")
+    assert "height" not in read_episode(tmp_path / "0.npz").records
+    with pytest.raises(EpisodeError, match="'height' is text or Python objects, which are never loaded"):
+        read_episode(tmp_path / "0.npz", ["height"])
     (tmp_path / "0.npz").write_bytes(pickle.dumps({"a": 1}))
     with pytest.raises(EpisodeError, match="no whole npz archive, perhaps a single array or a pickle"):
         read_episode(tmp_path / "0.npz")
 
 
-def test_an_hdf5_file_that_reads_other_files_is_refused(tmp_path):
+def test_other_files_that_an_hdf5_file_names_are_never_opened(tmp_path):
     write_episode(tmp_path / "1.hdf5", make_episode())
     (tmp_path / "secret").write_bytes(bytes(40))
     for number in (2, 3, 4):
@@ -271,20 +269,51 @@ def test_an_hdf5_file_that_reads_other_files_is_refused(tmp_path):
             else:
                 external = [(str(tmp_path / "secret"), 0, 40)]
                 file.create_dataset("height", (5, 1), "float64", external=external)
-        with pytest.raises(EpisodeError, match="not a readable episode.*'height' lies in another file"):
-            read_episode(tmp_path / f"{number}.hdf5")
+        assert "height" not in read_episode(tmp_path / f"{number}.hdf5").records
+        with pytest.raises(EpisodeError, match="'height' is stored in another file, which is never opened"):
+            read_episode(tmp_path / f"{number}.hdf5", ["height"])
 
 
-def test_a_nested_hdf5_file_is_refused(tmp_path):
-    with h5py.File(tmp_path / "0.hdf5", "w") as file:
-        for name, value in foreign_with().items():
-            file[name] = value
-        file["more/height"] = np.zeros(5)
+EXTRAS = {
+    "note": b"text",
+    "notes": np.full((5, 1), b"text"),
+    "scalar": 3.0,
+    "empty name ": np.zeros((5, 1)),
+    "complex": np.zeros((5, 1), complex),
+}
+
+
+def test_what_is_no_array_of_numbers_is_ignored_unless_it_is_asked_for(path):
+    """Files of other programs hold groups, text, scalars and odd names beside what an episode needs."""
+    if path.suffix == ".npz":
+        np.savez(path, **foreign_with(), **EXTRAS)
+    else:
+        with h5py.File(path, "w") as file:
+            for name, value in {**foreign_with(), **EXTRAS}.items():
+                file[name] = value
+            file["more/height"] = np.zeros(5)
+            file.attrs["sim"] = True
     for keys in (None, ["height"]):
+        episode = read_episode(path, keys)
+        assert "height" in episode.records and not {"note", "notes", "scalar", "more"} & set(episode.records)
+    for name in ("note", "notes", "scalar", "complex", *(["more"] if path.suffix == ".hdf5" else [])):
+        with pytest.raises(EpisodeError, match=f"{path}: '{name}' is .*; expected an array of numbers"):
+            read_episode(path, [name])
+
+
+def test_a_readable_file_of_another_kind_is_told_from_a_damaged_one(path):
+    if path.suffix == ".npz":
+        np.savez(path, action=np.zeros((5, 2)), qpos=np.zeros((5, 2)))
+    else:
+        with h5py.File(path, "w") as file:
+            file["action"], file["observations/qpos"] = np.zeros((5, 2)), np.zeros((5, 2))
+    has = "action, qpos" if path.suffix == ".npz" else r"action, observations \(a group\)"
+    for keys in (None, ["qpos"]):
         with pytest.raises(
-            EpisodeError, match="not a readable episode.*'more' is a group.*at the top of its file"
-        ):
-            read_episode(tmp_path / "0.hdf5", keys)
+            EpisodeError, match=f"{path} can be read and is no episode: it lacks .*has {has}"
+        ) as told:
+            read_episode(path, keys)
+        assert "delete" not in str(told.value)
 
 
 @pytest.mark.parametrize("images_on_disk", [False, True])
@@ -464,7 +493,12 @@ def test_absent_and_empty_folders_are_told_apart(tmp_path):
     assert episode_paths(tmp_path) == []
     with pytest.raises(EpisodeError, match="There is no folder"):
         episode_paths(tmp_path / "absent")
-    with pytest.raises(EpisodeError, match="holds no episodes"):
+    with pytest.raises(EpisodeError, match="holds no episodes.*collect or download some"):
+        load_episodes(tmp_path)
+    for name in ("0.h5", "sub/episode_0.hdf5", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with pytest.raises(EpisodeError, match=r"; of 0.h5, sub/episode_0.hdf5 it cannot use the names; rename"):
         load_episodes(tmp_path)
 
 
@@ -578,24 +612,16 @@ def test_several_folders_are_read_one_after_the_other(tmp_path):
     assert [episode.num_records for episode in load_episodes(folders)] == [5, 3, 4]
 
 
-def test_a_split_of_episodes_shares_none():
-    episodes = [make_episode(n) for n in range(2, 12)]
-    parts = split_episodes(episodes, 0.7, seed=1)
-    assert [len(part) for part in parts] == [7, 3]
-    assert sorted(e.num_records for part in parts for e in part) == list(range(2, 12))
-    assert parts[0] == split_episodes(episodes, 0.7, seed=1)[0] != split_episodes(episodes, 0.7, seed=2)[0]
-    with pytest.raises(ValueError, match="leaves one part empty"):
-        split_episodes(episodes[:1], 0.7)
-
-
-def test_labels_are_arrays_beside_the_recorded_ones():
-    episode = make_episode(4)
-    (labelled,) = label_episodes([episode], "viper_reward", [np.arange(4.0)])
-    assert labelled.records["viper_reward"].shape == (4, 1)
-    assert "viper_reward" not in episode.records
-    (relabelled,) = label_episodes([episode], "reward", [np.ones(4)])
-    assert relabelled.return_ == 4.0
-    with pytest.raises(EpisodeError, match="1 episodes got 2 labels"):
-        label_episodes([episode], "x", [np.ones(4)] * 2)
-    with pytest.raises(EpisodeError, match="expected 4 rows"):
-        label_episodes([episode], "x", [np.ones(3)])
+def test_actions_that_no_policy_can_take_are_told_when_data_are_opened(tmp_path):
+    for number, size in enumerate((1.0, 2.5, 1.0)):
+        append_episode(
+            tmp_path, make_episode(pre_action=np.full((5, 2), -size if number else 1.0, np.float32))
+        )
+    with pytest.warns(
+        UserWarning, match=f"{tmp_path}: 1 of 3 episodes have actions of up to 2.5 .*convert:files"
+    ):
+        load_episodes(tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_episodes(tmp_path, limit=1)
+        load_episodes(tmp_path, keys=["height"])
