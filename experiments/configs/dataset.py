@@ -23,6 +23,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.do = preset
     config.data = ""  # folder of episodes, or several: "DIR,DIR"
     if preset == "check":
+        config.seconds = 60.0  # after which a file counts as unreadable
         config.draw = True  # compare images with pictures drawn again, where physics states allow it
         # Of files without them, as published: the first image is compared with a start of an episode.
         config.env = ""

@@ -1,14 +1,18 @@
 """What can be wrong with an episode file, found without training on it.
 
-Alignment is the rule of `worldmodels.structures`: record t holds what is known on arrival, `pre_action[t]` led to it.
+Alignment is the rule of `worldmodels.data.episodes`: record t has what is known on arrival, `pre_action[t]` led to it.
 Orientation of images is judged against a picture drawn again from the physics state: whichever of the usual
 accidents (upside down, mirrored, rotated, rows and columns or red and blue exchanged) fits it best.
 """
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import itertools
+import multiprocessing
 from collections.abc import Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +21,10 @@ from experiments.envs import registry, rendering
 from experiments.envs.interface import EnvironmentFailure
 from experiments.envs.render_pool import RenderPool
 from experiments.envs.sensors import LAYOUTS, sensor_layout
+from worldmodels.data.episode_files import open_file
 from worldmodels.data.episodes import Episode, EpisodeError, read_arrays
-from worldmodels.data.records import FLAGS, canonical_records
+from worldmodels.data.records import FLAGS, REQUIRED, canonical_records
+from worldmodels.data.setups import differences
 
 ACCIDENTS = {
     "as it should be": lambda image: image,
@@ -31,33 +37,114 @@ ACCIDENTS = {
 _CLEARLY = 0.7  # another orientation counts if its error is below this share of the present one's
 
 
-def check_file(path: Path) -> tuple[Episode | None, list[str], list[str]]:
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """What one file is like.
+
+    Attributes:
+      shapes: {array: shape of one record}; empty if the file cannot be used.
+      metadata: of the episode.
+      drawable: one image beside its physics state, to be compared with a drawn picture; None if there is none.
+      problems: what is wrong.
+      notes: what is unusual, such as dtypes.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    metadata: Mapping = dataclasses.field(default_factory=dict)
+    drawable: Episode | None = None
+    problems: Sequence[str] = ()
+    notes: Sequence[str] = ()
+
+
+def check_file(path: Path, env_name: str = "", start: np.ndarray | None = None) -> Checked:
     """Reads one file and judges it.
 
-    Returns:
-      The episode, or None if it cannot be used; what is wrong; and what is only unusual, such as dtypes.
+    Args:
+      path: the file.
+      env_name, start: environment and physics state of a start, for a file that has images and no physics states.
     """
     try:
         arrays, metadata = read_arrays(path)
-        notes = list(unusual_arrays(arrays))
-        missing = [name for name in ("pre_action", "reward", *FLAGS) if name not in arrays]
+        notes = [*ignored_entries(path), *unusual_arrays(arrays)]
+        missing = [name for name in REQUIRED if name not in arrays]
         if missing:
-            return None, [f"lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}"], notes
+            lacks = f"lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}"
+            return Checked(problems=[lacks], notes=notes)
         episode = Episode(canonical_records(arrays, path), metadata)
     except EpisodeError as error:
-        return None, [str(error).removeprefix(str(path)).lstrip(": ")], []
-    return episode, [*alignment(episode.records), *missing_sensors(episode)], notes
+        return Checked(problems=[str(error).removeprefix(str(path)).lstrip(": ")])
+    problems = [*alignment(episode.records), *empty_images(episode.records), *missing_sensors(episode)]
+    shapes = {name: value.shape[1:] for name, value in episode.records.items() if name != "success"}
+    return Checked(shapes, metadata, _drawable(episode, env_name, start), problems, notes)
+
+
+def check_files(
+    paths: Sequence[Path], env_name: str = "", start: np.ndarray | None = None, *, seconds: float
+) -> Iterator[tuple[Path, Checked]]:
+    """Yields (path, `check_file`) of each file, read by a process of its own, since HDF5 may never finish or crash.
+
+    Args:
+      paths, env_name, start: as for `check_file`.
+      seconds: after which a file counts as unreadable.
+    """
+    context, worker = multiprocessing.get_context("spawn"), None
+    try:
+        for path in paths:
+            if worker is None:
+                here, there = context.Pipe()
+                worker = context.Process(target=_serve, args=(there, env_name, start), daemon=True)
+                worker.start()
+                there.close()
+                here.recv()  # it is ready
+            here.send(path)
+            try:
+                if here.poll(seconds):
+                    yield path, here.recv()
+                    continue
+                reason = f"cannot be read within {seconds:g} s"
+            except EOFError:
+                reason = "ends the process that reads it"
+            yield path, Checked(problems=[f"{reason}; it may be damaged: move it elsewhere or make it again"])
+            worker.kill()
+            worker = None
+    finally:
+        if worker is not None:
+            worker.kill()
+
+
+def _serve(connection: Connection, env_name: str, start: np.ndarray | None) -> None:
+    """Checks files until the other end of the connection is closed."""
+    connection.send(None)
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send(check_file(connection.recv(), env_name, start))
+
+
+def ignored_entries(path: Path) -> Iterator[str]:
+    """What is at the top of a file and not read as an array."""
+    with open_file(path) as file:
+        for name, kind in sorted(file.ignored.items()):
+            yield f"{name!r} is {kind}; it is ignored"
 
 
 def unusual_arrays(arrays: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Images and flags that are stored as floating-point numbers, as in some published files, and black images."""
+    """Images and flags that are stored as floating-point numbers, as in some published files."""
     for name, value in sorted(arrays.items()):
         if value.ndim == 4 and value.dtype != np.uint8:
             yield f"image {name!r} is stored as {value.dtype}, four times or more the bytes of uint8"
-        if value.ndim == 4 and value.dtype.kind in "bu" and value.max(initial=0) <= 1:
-            yield f"image {name!r} never exceeds 1, as if it had been scaled to 0..1 before it was made uint8"
         if name in FLAGS and value.dtype.kind == "f":
             yield f"{name!r} is stored as {value.dtype}"
+
+
+def empty_images(records: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Images in which there is nothing to see."""
+    for name, value in sorted(records.items()):
+        if value.ndim != 4:
+            continue
+        if value.max() <= 1:
+            yield f"image {name!r} never exceeds 1 of 255, as if it had been scaled to 0..1 before it was made uint8"
+        elif value.min() == value.max():
+            yield f"image {name!r} has one value everywhere, {value.min()}, and no content"
 
 
 def alignment(records: Mapping[str, np.ndarray]) -> Iterator[str]:
@@ -96,6 +183,25 @@ def missing_sensors(episode: Episode) -> Iterator[str]:
         yield f"{name} has the sensors {', '.join(missing)}, the file has not"
 
 
+def unlike(checked: Checked, other: Checked, other_name: str) -> Iterator[str]:
+    """In what a file differs from another one of its folder."""
+    here, there = checked.shapes, other.shapes
+    yield from (f"lacks {name}, which {other_name} has" for name in sorted(there.keys() - here))
+    yield from (f"has {name}, which {other_name} lacks" for name in sorted(here.keys() - there))
+    for name in sorted(here.keys() & there):
+        if here[name] != there[name]:
+            yield f"{name!r} has shape {list(here[name])} per record, in {other_name} {list(there[name])}"
+    for name, mine, theirs in differences(checked.metadata, other.metadata):
+        yield f"the {name} is {mine}, in {other_name} {theirs}"
+
+
+def other_task(checked: Checked, other: Checked, other_name: str) -> Iterator[str]:
+    """In which task of the same body a file was played, if that is another than in the first of its folder."""
+    here, there = (str(each.metadata.get("environment")) for each in (checked, other))
+    if here != there and "body" not in {name for name, *_ in differences(checked.metadata, other.metadata)}:
+        yield f"the task is {here}, in {other_name} {there}"
+
+
 def orientation(image: np.ndarray, drawn: np.ndarray) -> str | None:
     """Judges an image against the same state drawn again, both uint8 [y, x, 3].
 
@@ -126,16 +232,19 @@ NO_PHYSICS_STATE = (
 )
 
 
-def last_record(episode: Episode) -> Episode:
-    """Only the last image and physics state, of which thousands may be kept."""
-    kept = {name: episode.records[name][-1:].copy() for name in ("image", "physics_state")}
-    return Episode(kept, episode.metadata)
-
-
-def first_record(episode: Episode, env_name: str, start: np.ndarray) -> Episode:
-    """Only the first image, beside the physics state of some start of an episode: floor and sky say how it stands."""
-    records = {"image": episode.records["image"][:1].copy(), "physics_state": start[None]}
-    return Episode(records, {"environment": env_name})
+def _drawable(episode: Episode, env_name: str, start: np.ndarray | None) -> Episode | None:
+    """The last image and its physics state, or the first image and `start`: floor and sky say how it stands."""
+    records = episode.records
+    if "image" not in records:
+        return None
+    if "physics_state" in records:
+        kept = {name: records[name][-1:].copy() for name in ("image", "physics_state")}
+        return Episode(kept, episode.metadata)
+    if start is None:
+        return None
+    return Episode(
+        {"image": records["image"][:1].copy(), "physics_state": start[None]}, {"environment": env_name}
+    )
 
 
 def start_of(env_name: str) -> np.ndarray:

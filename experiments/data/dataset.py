@@ -7,6 +7,7 @@ The presets say what is done; experiments/configs/dataset.py lists them.
 
 from __future__ import annotations
 
+import collections
 import functools
 import itertools
 import math
@@ -15,14 +16,22 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.data.checks import NO_PHYSICS_STATE, check_file, first_record, last_record, start_of, turned
+from experiments.data.checks import (
+    NO_PHYSICS_STATE,
+    Checked,
+    check_files,
+    other_task,
+    start_of,
+    turned,
+    unlike,
+)
 from experiments.drawing import video
 from experiments.drawing.table import MISSING, Table
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.runs.directory import RunDirectory
 from experiments.runs.progress import Progress
-from worldmodels.data.episode_folders import check_apart, mix_folders, setup_of, summarise_folder
+from worldmodels.data.episode_folders import check_apart, mix_folders, summarise_folder
 from worldmodels.data.episodes import (
     Episode,
     EpisodeError,
@@ -92,30 +101,28 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
       EpisodeError: there are problems.
     """
     problems: dict[str, list[str]] = {}
-    notes: dict[str, int] = {}
-    reference: dict[Path, tuple[Path, dict, dict]] = {}
-    usable: list[tuple[Path, Episode]] = []
+    notes: collections.Counter[str] = collections.Counter()
+    first: dict[Path, tuple[str, Checked]] = {}  # of each folder: name of a file, and what it is like
+    drawable: list[tuple[Path, Episode]] = []
     paths = [path for folder in folders for path in some_episode_paths(folder)]
     start = start_of(config.env) if config.draw and config.env else None
     with Progress(len(paths), "Checking files") as bar:
-        for path in paths:
-            episode, found, unusual = check_file(path)
-            if episode is not None:
-                different, unlike = _unlike(reference, path, episode)
-                found, unusual = found + different, unusual + unlike
-                if "image" in episode.records and "physics_state" in episode.records:
-                    usable.append((path, last_record(episode)))
-                elif start is not None and "image" in episode.records:
-                    usable.append((path, first_record(episode, config.env, start)))
-                elif config.draw and "image" in episode.records:
+        for path, checked in check_files(paths, config.env, start, seconds=config.seconds):
+            found, unusual = [*checked.problems], [*checked.notes]
+            if checked.shapes:
+                name, other = first.setdefault(path.parent, (path.name, checked))
+                found += unlike(checked, other, name)
+                unusual += other_task(checked, other, name)
+                if checked.drawable is not None:
+                    drawable.append((path, checked.drawable))
+                elif config.draw and "image" in checked.shapes:
                     unusual.append(NO_PHYSICS_STATE)
             if found:
                 problems[str(path)] = found
-            for note in unusual:
-                notes[note] = notes.get(note, 0) + 1
+            notes.update(unusual)
             bar.update(1)
     if config.draw:
-        for path, sentence in turned(usable):
+        for path, sentence in turned(drawable):
             problems.setdefault(str(path), []).append(sentence)
     for note, number in notes.items():
         print(f"Note: in {number} of {len(paths)} files {note}.")
@@ -126,29 +133,7 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
             f"{len(problems)} of {len(paths)} files are not as they should be; the lines above say why."
         )
     print(f"All {len(paths)} files are as they should be.")
-    return {"files": len(paths), "problems": problems, "notes": notes}
-
-
-def _unlike(reference: dict, path: Path, episode: Episode) -> tuple[list[str], list[str]]:
-    """In what a file differs from the first of its folder: what is wrong, and what is only unusual."""
-    shapes = {name: value.shape[1:] for name, value in episode.records.items()}
-    first, expected, metadata = reference.setdefault(path.parent, (path, shapes, episode.metadata))
-    wrong = [f"lacks {name}, which {first.name} has" for name in sorted(expected.keys() - shapes)]
-    wrong += [f"has {name}, which {first.name} lacks" for name in sorted(shapes.keys() - expected)]
-    wrong += [
-        f"{name!r} has shape {list(shapes[name])} per record, in {first.name} {list(expected[name])}"
-        for name in sorted(shapes.keys() & expected)
-        if shapes[name] != expected[name]
-    ]
-    here, there = setup_of(episode.metadata), setup_of(metadata)
-    wrong += [
-        f"the {name} is {here[name]}, in {first.name} {there[name]}"
-        for name in here
-        if name in there and here[name] != there[name]
-    ]
-    tasks = [str(each.get("environment")) for each in (metadata, episode.metadata)]
-    other_task = tasks[0] != tasks[1] and here.get("domain") == there.get("domain")
-    return wrong, [f"the task is {tasks[1]}, in {first.name} {tasks[0]}"] if other_task else []
+    return {"files": len(paths), "problems": problems, "notes": dict(notes)}
 
 
 def mix(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:

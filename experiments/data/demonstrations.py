@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.data.arena import Arena
 from experiments.runs.paths import folders
-from worldmodels.data.episodes import Episode, read_episode, some_episode_paths, subsample
+from worldmodels.data.episodes import Episode, read_episode, read_episodes, some_episode_paths, subsample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,8 +52,9 @@ class Demonstrations:
         first, keys = read_episode(paths[0], images_on_disk=True), None
         if sensors is not None:
             keys = [*sensors(Arena.of_episodes([first], env).name, first), "pre_action"]
-        shown = {path: read_episode(path, keys, images_on_disk=True) for path in subsample(paths, limit)}
-        episodes = list(shown.values())
+        chosen = subsample(paths, limit)
+        episodes = read_episodes(chosen, keys, images_on_disk=True)
+        shown = dict(zip(chosen, episodes, strict=True))
         arena = Arena.of_episodes(episodes, env, tuple(episodes[0].records) if inputs is None else inputs)
         return cls(arena, episodes, _mean_return(shown.get(path) or read_episode(path, ()) for path in paths))
 

@@ -3,12 +3,13 @@
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from worldmodels.data.episodes import Episode, EpisodeError, read_episode, some_episode_paths, subsample
+from worldmodels.data.setups import check_together
 from worldmodels.files import write_atomically
 
 _MANIFEST = "mix.json"
@@ -120,33 +121,21 @@ def check_apart(sources: Sequence[str | os.PathLike], target: Path) -> None:
             )
 
 
-def setup_of(metadata: Mapping) -> dict[str, object]:
-    """What episodes that are learnt from together must have in common, of what the metadata tell."""
-    drawn = metadata.get("rendering") or {}
-    camera = drawn.get("camera")
-    setup = {
-        "domain": str(metadata.get("environment") or "").partition("-")[0] or None,
-        "action repeat": metadata.get("action_repeat"),
-        "quality of images": drawn.get("quality"),
-        "camera": ("published" if camera is None else camera) if drawn else None,
-    }
-    return {name: value for name, value in setup.items() if value is not None}
-
-
 def _check_same_robot(first: Episode, first_path: Path, other: Episode, other_path: Path) -> None:
+    """Raises EpisodeError unless two episodes have the same sensors, actions and set-up."""
     here, there = _robot(first), _robot(other)
     for what in here:
-        if what in there and here[what] != there[what]:
+        if here[what] != there[what]:
             raise EpisodeError(
                 f"{first_path} has {what} {here[what]} and {other_path} has {there[what]}; mix only one robot."
             )
+    check_together(first.metadata, other.metadata, (first_path, other_path))
 
 
 def _robot(episode: Episode) -> dict[str, object]:
-    """Sensors with their shapes, action size, and `setup_of`."""
+    """Returns sensors with their shapes, and the size of actions."""
     sensors = {name: episode.records[name].shape[1:] for name in episode.sensors}
-    size = episode.records["pre_action"].shape[1]
-    return {"sensors": sensors, "action size": size, **setup_of(episode.metadata)}
+    return {"sensors": sensors, "action size": episode.records["pre_action"].shape[1]}
 
 
 def _read_text(path: Path) -> str | None:

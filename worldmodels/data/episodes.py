@@ -46,6 +46,7 @@ from worldmodels.data.records import (
     canonical_records,
     check_image_shape,
 )
+from worldmodels.data.setups import check_together
 
 
 @dataclass(frozen=True, eq=False)
@@ -324,15 +325,33 @@ def load_episodes(
       images_on_disk: as for `read_episode`.
 
     Raises:
-      EpisodeError: no episodes there, or one that cannot be read.
+      EpisodeError: no episodes there, or as `read_episodes`.
     """
     folders = [folder] if isinstance(folder, str | os.PathLike) else folder
     paths = [path for each in folders for path in some_episode_paths(each)]
     paths = subsample(paths, limit, mode=mode, seed=seed)
+    return read_episodes(paths, keys, images_on_disk=images_on_disk)
+
+
+def read_episodes(
+    paths: Sequence[Path], keys: Sequence[str] | None = None, *, images_on_disk: bool = False
+) -> list[Episode]:
+    """Reads episodes that are learnt from together, and warns of actions that no policy can take.
+
+    Args:
+      paths, keys, images_on_disk: as for `read_episode`.
+
+    Raises:
+      EpisodeError: one cannot be read, or their metadata record different bodies, action repeats or, of images that
+        are read, ways of drawing.
+    """
     episodes = [read_episode(path, keys, images_on_disk=images_on_disk) for path in paths]
+    for path, episode in zip(paths, episodes, strict=True):
+        has_images = any(value.ndim == 4 for value in episode.records.values())
+        check_together(episodes[0].metadata, episode.metadata, (paths[0], path), images=has_images)
     sentence = large_actions(episodes)
     if sentence:
-        warnings.warn(f"{', '.join(map(str, folders))}: {sentence}", stacklevel=2)
+        warnings.warn(f"{paths[0].parent}: {sentence}", stacklevel=2)
     return episodes
 
 
@@ -343,8 +362,8 @@ def large_actions(episodes: Sequence[Episode]) -> str:
     if largest <= 1 + 1e-6:
         return ""
     return (
-        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in size, "
-        "and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
+        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in "
+        "size, and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
         "--config.action_low=LOW --config.action_high=HIGH --workdir=DIR` scales them from the bounds of their space."
     )
 

@@ -1,14 +1,19 @@
 """The dataset tool: statistics, checks of files and of the way images stand, mixes, rendering, videos."""
 
+import base64
+import multiprocessing
 import pathlib
 import re
+import threading
+import time
+import zlib
 
 import h5py
 import numpy as np
 import pytest
 
 from experiments.configs.dataset import get_config
-from experiments.data.checks import ACCIDENTS, alignment, orientation
+from experiments.data.checks import ACCIDENTS, alignment, check_files, orientation
 from experiments.data.dataset import run
 from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
@@ -104,7 +109,7 @@ def test_every_bad_file_is_named_with_the_reason(tmp_path, capsys):
     with pytest.raises(EpisodeError, match="2 of 3 files are not as they should be"):
         run(config_of("check", tmp_path, draw=False))
     output = capsys.readouterr().out
-    assert "1.hdf5: is not a readable episode, it is truncated" in output
+    assert "1.hdf5: is not a readable episode, it is damaged" in output
     assert "2.hdf5: 'velocity' has NaN or infinite values" in output
 
 
@@ -209,9 +214,10 @@ def test_what_cannot_be_drawn_spoils_no_other_check(tmp_path, capsys, monkeypatc
     ("metadata", "sentence"),
     [
         ({"action_repeat": 3}, "the action repeat is 3, in 0.hdf5 1"),
+        ({"control_seconds": 0.1}, "the seconds per step is 0.1, in 0.hdf5 0.05"),
         ({"rendering": {"quality": "fast"}}, "the quality of images is fast, in 0.hdf5 published"),
         ({"rendering": {"quality": "published", "camera": 2}}, "the camera is 2, in 0.hdf5 published"),
-        ({"environment": "cheetah-run", "source": "elsewhere"}, "the domain is cheetah, in 0.hdf5 fake"),
+        ({"environment": "cheetah-run", "source": "elsewhere"}, "the body is cheetah, in 0.hdf5 fake"),
     ],
 )
 def test_files_of_another_setup_are_found(tmp_path, capsys, metadata, sentence):
@@ -222,13 +228,84 @@ def test_files_of_another_setup_are_found(tmp_path, capsys, metadata, sentence):
     assert f"1.hdf5: {sentence}" in capsys.readouterr().out
 
 
-def test_other_tasks_and_black_images_are_noted(tmp_path):
+def test_other_tasks_are_noted(tmp_path):
     source = {"source": "elsewhere"}
     folder_of(tmp_path, played(0, environment="fake-a", **source), played(1, environment="fake-b", **source))
-    folder_of(tmp_path / "black", played(image=lambda image: image // 255))
     notes = run(config_of("check", tmp_path, draw=False))["notes"]
     assert notes["the task is fake-b, in 0.hdf5 fake-a"] == 1
-    assert any(note.startswith("image 'image' never exceeds 1") for note in notes)
+
+
+@pytest.mark.parametrize(
+    ("image", "sentence"),
+    [
+        (lambda image: image // 255, "image 'image' never exceeds 1 of 255"),
+        (lambda image: 0 * image, "image 'image' never exceeds 1 of 255"),
+        (lambda image: 0 * image + 90, "image 'image' has one value everywhere, 90, and no content"),
+    ],
+)
+def test_images_without_content_are_found(tmp_path, capsys, image, sentence):
+    folder_of(tmp_path, played(0), played(1, image=image))
+    with pytest.raises(EpisodeError, match="1 of 2"):
+        run(config_of("check", tmp_path, draw=False))
+    assert f"1.hdf5: {sentence}" in capsys.readouterr().out
+
+
+def test_what_is_ignored_is_noted_and_an_absent_success_is_nothing_wrong(tmp_path):
+    folder_of(tmp_path, played(0), without(played(1), "success"))
+    with h5py.File(tmp_path / "1.hdf5", "a") as file:
+        file["more/height"], file["note"] = np.zeros(5), "text"
+    notes = run(config_of("check", tmp_path, draw=False))["notes"]
+    assert {
+        "'more' is a group; it is ignored",
+        "'note' is text or Python objects, which are never loaded; it is ignored",
+    } <= {*notes}
+
+
+# A small episode with 16 bytes inserted, which HDF5 never finishes reading.
+HANGING = """
+eNrt3L9rE2Ecx/Hv5RK5tpamIhh1iSLYSTN0qC6mmMQKwdS24pgeNm0CaZX0QKl0t5uT+ic45k8QJ0cHhQ4OroJ/gFu8u+d5TC62
+CVQTEvp+LU+eH/fc9frc8eG45GApV5ievDQpAceRuCSlU0vLuNG66V/XpaXLV7p8HzPtdtiX0u1JPf+nZVWv6va1lXw+GN3qYvaT
+iasyLTiNlvKL4Ypp6rpePvI9P9j9WnJGrW3L1OdUGVMN8a713123/ZUffJ5N3xEnbMnK/JTMt2zVn/Bbg/6YrSac8ucPPlhmgn0n
+vIbqe5t/5k9Y7evA0VeWHbNfJNqHYIVd6sz91/Ox+qCUC86JnlzSdu/xc7rM3ug9bsHcP271HpfV5edc73HmLta80HucOY+/rg53
+PQf3O+uI+925Pts1Z6L17vXmcKsAAAAAAAAYa2P0PPJDqn0IA3seedxztIk+232cYS0BAACQo0cyRzvXhpCjAQAAgOHkaJWLUzHV
+lnRMnyOFxeJq8Hrv2sqjvNnopLk6/neuXr4ZzdV6hoV/Oh/HPY+Od/zNR/nS571Oi6UGAABAjh6NHP3u9gjl6ENyNAAAADl6PHL0
+68IAcrRRrdS2qp7Is0al7D7xak93VHuj8txtbIjUdsubtcauZ8b79brrV/3SqzS2aztuPXKe1gf0/ztp7v9G7gcAADhVZvUvfnX/
+/uBZ/Z60JRNy3k/b2xXP3XA912x30Q/qwZZJaef8jrx48HPv7Y/HX0tv7l+5Pl0sX5Zg2szDdqa8d7dUDMcmozlT715e7keP85Dv
+HQIAAAAAMHZ+A7vs1Gs=
+"""
+
+
+def hanging_file(path):
+    path.write_bytes(zlib.decompress(base64.b64decode(HANGING)))
+
+
+def test_a_file_that_is_never_read_to_its_end_is_named(tmp_path, capsys):
+    folder_of(tmp_path, *(played(seed) for seed in range(3)))
+    hanging_file(tmp_path / "1.hdf5")
+    with pytest.raises(EpisodeError, match="1 of 3"):
+        run(config_of("check", tmp_path, draw=False, seconds=2.0))
+    assert "1.hdf5: cannot be read within 2 s; it may be damaged" in capsys.readouterr().out
+
+
+def test_a_file_that_ends_its_reader_is_named(tmp_path):
+    hanging_file(tmp_path / "1.hdf5")
+    folder_of(tmp_path, played())
+
+    def kill_the_reader():
+        while not (readers := multiprocessing.active_children()):
+            time.sleep(0.1)
+        time.sleep(3.0)
+        readers[0].kill()
+
+    killer = threading.Thread(target=kill_the_reader)
+    killer.start()
+    paths = [tmp_path / "1.hdf5", tmp_path / "0.hdf5"]
+    problems = [checked.problems for _, checked in check_files(paths, seconds=60.0)]
+    killer.join()
+    assert problems == [
+        ["ends the process that reads it; it may be damaged: move it elsewhere or make it again"],
+        [],
+    ]
 
 
 # Rendering and videos -----------------------------------------------------------------------------------------

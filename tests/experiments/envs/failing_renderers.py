@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import numpy as np
+
 from experiments.envs.fake import FakePointMass
 
 
@@ -35,7 +37,7 @@ class FromObservation(FakePointMass):
     def reset_from_observation(self, state):
         self.reset(0)
         self._position = state.astype(float)
-        return self._with_state(self._record([0.0, 0.0], 0.0))
+        return self._with_state(self._record(np.zeros(2, np.float32), 0.0, False))
 
     def step(self, action):
         return self._with_state(super().step(action))
