@@ -12,41 +12,15 @@ FOLDER = Path(__file__).parent / "published"
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where published numbers come from and what they mean.
-
-    Attributes:
-      paper: full reference.
-      short: name for legends and captions.
-      repository, commit: where the raw results lie.
-      unit, spread: what `mean` and `std` of a cell are.
-      policies, episodes, demonstrations: behind each number.
-    """
-
-    paper: str
-    short: str
-    repository: str
-    commit: str
-    unit: str
-    spread: str
-    policies: int
-    episodes: int
-    demonstrations: int
-
-    @property
-    def caption(self) -> str:
-        """One sentence for the foot of a figure or table."""
-        return (
-            f"Published: {self.short}, {self.policies} policy x {self.episodes} episodes, "
-            f"{self.demonstrations} demonstrations."
-        )
-
-
-@dataclass(frozen=True)
 class PublishedCell:
-    """One published number.
+    """One published number of AIME (NeurIPS 2023): imitation without interaction.
 
     Attributes:
+      embodiment: "walker" or "cheetah".
+      dataset: embodiment data: "random", "p2e", "mix" or the task whose replay it is, e.g. "stand".
+      task: demonstrated task, e.g. "runbackward".
+      method: "AIME" or "BCO(0)".
+      setup: "visual", "lpomdp" or "mdp".
       mean: % of the expert's return (zero is not subtracted).
       std: population standard deviation over the 100 evaluation episodes of one policy, not over seeds.
     """
@@ -58,80 +32,6 @@ class PublishedCell:
     setup: str
     mean: float
     std: float
-
-
-def source() -> Source:
-    """Source of the AIME (NeurIPS 2023) numbers."""
-    data = _aime_v1()
-    described = {name: data["source"][name] for name in ("paper", "short", "repository", "commit")}
-    counted = {name: data[name] for name in ("unit", "spread", "policies", "episodes", "demonstrations")}
-    return Source(**described, **counted)
-
-
-def cells() -> list[PublishedCell]:
-    """All published cells: 42 pairs of embodiment dataset and task x 2 methods x 3 observation set-ups."""
-    return [PublishedCell(**values) for values in _aime_v1()["cells"]]
-
-
-def datasets() -> list[str]:
-    """Names of the embodiment data that `cells` know: "random", "p2e", "mix", and tasks whose replay they are."""
-    return list(dict.fromkeys(c.dataset for c in cells()))
-
-
-def check_dataset(name: str) -> None:
-    """Raises a ValueError if `name`, a config's `published_data`, names no data of the table; "" names none."""
-    known = datasets()
-    if name and name not in known:
-        raise ValueError(
-            f"Unknown published data {name!r}. Known: {', '.join(known)}; pass one of them as --config.published_data, "
-            "or '' for no published numbers."
-        )
-
-
-def cell(embodiment: str, dataset: str, task: str, method: str, setup: str) -> PublishedCell:
-    """The published number for one method.
-
-    Args:
-      embodiment: "walker" or "cheetah".
-      dataset: embodiment data: "random", "p2e", "mix" or the task whose replay it is, e.g. "stand".
-      task: demonstrated task, e.g. "runbackward"; "cheetah-runbackward" is understood too.
-      method: "AIME" or "BCO(0)".
-      setup: "visual", "lpomdp" or "mdp".
-
-    Raises:
-      ValueError: no such cell; the message lists what exists.
-    """
-    task = task.removeprefix(f"{embodiment}-")
-    wanted = {"embodiment": embodiment, "dataset": dataset, "task": task, "method": method, "setup": setup}
-    found = cells()
-    for field, value in wanted.items():
-        known = list(dict.fromkeys(getattr(c, field) for c in found))
-        found = [c for c in found if getattr(c, field) == value]
-        if not found:
-            raise ValueError(f"No published result for {field} {value!r}. Known: {', '.join(known)}.")
-    return found[0]
-
-
-def cells_of(env_name: str, dataset: str, setup: str) -> dict[str, PublishedCell]:
-    """{method: cell} for an environment such as "cheetah-runbackward"; empty where nothing was published."""
-    embodiment, _, task = env_name.partition("-")
-    return {
-        c.method: c
-        for c in cells()
-        if (c.embodiment, c.task, c.dataset, c.setup) == (embodiment, task, dataset, setup)
-    }
-
-
-def expert_return(env_name: str) -> float:
-    """Return of the published expert, e.g. of "walker-walk".
-
-    Raises:
-      ValueError: unknown environment; the message lists the known ones.
-    """
-    returns = _aime_v1()["expert_returns"]
-    if env_name not in returns:
-        raise ValueError(f"No published expert for {env_name!r}. Known: {', '.join(sorted(returns))}.")
-    return returns[env_name]
 
 
 @dataclass(frozen=True)
@@ -155,40 +55,70 @@ class OnlineCell:
     std: float
     model: str = ""
 
+    @property
+    def score(self) -> str:
+        """What `mean` is, by its name in evaluations."""
+        return "success_any" if self.suite == "metaworld" else "return"
 
-def online_cells() -> list[OnlineCell]:
-    """All: 9 DMC tasks x 8 methods x 4 step counts, and 6 Meta-World tasks x 11 methods and models x 3."""
-    return [OnlineCell(**values) for values in _aime_nob()["cells"]]
+
+def caption() -> str:
+    """Returns a sentence about the numbers of AIME (NeurIPS 2023), for the foot of a figure or table."""
+    data = _read("aime_v1")
+    return (
+        f"Published: {data['source']['short']}, {data['policies']} policy x {data['episodes']} episodes, "
+        f"{data['demonstrations']} demonstrations."
+    )
 
 
-def online_curve(suite: str, task: str, method: str, model: str = "") -> dict[int, OnlineCell]:
-    """{step: cell} of one method on one task, by increasing steps.
+def papers() -> list[str]:
+    """Returns the full references of the numbers."""
+    return [_read(name)["source"]["paper"] for name in ("aime_v1", "aime_nob")]
 
-    Raises:
-      ValueError: nothing was published; the message lists what was.
+
+@functools.cache
+def cells() -> tuple[PublishedCell, ...]:
+    """Returns all of AIME: 42 pairs of embodiment dataset and task x 2 methods x 3 observation set-ups."""
+    return tuple(PublishedCell(**values) for values in _read("aime_v1")["cells"])
+
+
+@functools.cache
+def online_cells() -> tuple[OnlineCell, ...]:
+    """Returns all of AIME-NoB: 9 tasks of DMC x 8 methods x 4 steps, 6 of Meta-World x 11 methods and models x 3."""
+    return tuple(OnlineCell(**values) for values in _read("aime_nob")["cells"])
+
+
+def check_dataset(name: str) -> None:
+    """Raises a ValueError if `name`, a config's `published_data`, names no data of the table; "" names none."""
+    known = list(dict.fromkeys(cell.dataset for cell in cells()))
+    if name and name not in known:
+        raise ValueError(
+            f"Unknown published data {name!r}. Known: {', '.join(known)}; pass one of them as --config.published_data, "
+            "or '' for no published numbers."
+        )
+
+
+def cells_of(env_name: str, dataset: str, setup: str) -> dict[str, PublishedCell]:
+    """Returns {method: cell} of an environment such as "cheetah-runbackward"; empty where nothing was published."""
+    embodiment, _, task = env_name.partition("-")
+    wanted = (embodiment, task, dataset, setup)
+    return {c.method: c for c in cells() if (c.embodiment, c.task, c.dataset, c.setup) == wanted}
+
+
+def online_curve(env_name: str, method: str, model: str = "") -> dict[int, OnlineCell]:
+    """Returns {step: cell} of a method in an environment, by increasing steps; empty where nothing was published.
+
+    Args:
+      env_name: e.g. "walker-run", "metaworld-hammer".
+      method: its label.
+      model: data of the world model, by which Meta-World's curves of methods with one differ.
     """
-    found = online_cells()
-    wanted = {"suite": suite, "task": task, "method": method, "model": model}
-    for field, value in wanted.items():
-        known = list(dict.fromkeys(getattr(c, field) for c in found))
-        found = [c for c in found if getattr(c, field) == value]
-        if not found:
-            raise ValueError(
-                f"No published result for {field} {value!r}. Known: {', '.join(map(repr, known))}."
-            )
+    task = env_name.removeprefix("metaworld-")
+    wanted = ("dmc" if task == env_name else "metaworld", task, method)
+    found = [c for c in online_cells() if (c.suite, c.task, c.method) == wanted and c.model in ("", model)]
     return {c.step: c for c in sorted(found, key=lambda c: c.step)}
 
 
-def online_source() -> dict:
-    """Source of the AIME-NoB numbers, {"source", "suites", "notes"}, as in the file."""
-    return {name: value for name, value in _aime_nob().items() if name != "cells"}
-
-
 @functools.cache
-def _aime_v1() -> dict:
-    return json.loads((FOLDER / "aime_v1.json").read_text(encoding="utf-8"))
-
-
-@functools.cache
-def _aime_nob() -> dict:
-    return json.loads((FOLDER / "aime_nob.json").read_text(encoding="utf-8"))
+def _read(name: str) -> dict:
+    """Returns the content of a file of published numbers."""
+    return json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))

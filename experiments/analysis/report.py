@@ -30,6 +30,7 @@ from worldmodels.files import write_atomically
 
 MAX_VIDEOS = 6
 MAX_PAIRS = 20  # of methods in the figure of improvements
+SCALES = {"return": 1.0, "success_any": 100.0}  # of the scores in learning curves
 CLOCKS = {"env_step": "Simulator steps", "update": "Updates"}
 
 
@@ -90,33 +91,30 @@ def write(
     sections = [
         *remarks(results, notes),
         *(pages.TableSection(table, emphasised=(AIME,)) for table in all_tables.values()),
-        *(
-            pages.MediaSection(text, out / "figures" / f"{name}.png", alt=text)
-            for name, text in figures.items()
-        ),
+        *(pages.MediaSection(text, path, alt=text) for path, text in figures.items()),
         *(extra or video_sections(results)),
         *([pages.TimesSection("Time", seconds)] if seconds else []),
         *pages.run_sections(settings or results.cells[0].runs[0].path),
     ]
-    num_runs = sum(len(cell.runs) for cell in results.cells)
-    counts = {"run": num_runs, "method": len(results.methods), "task": len(results.tasks)}
-    counted = ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items())
-    there = f"{counted}. Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
-    source = f"Published figures: {published_results.source().paper}; AIME-NoB, arXiv:2404.18896."
+    files = "Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
+    source = f"Published figures: {'; '.join(published_results.papers())}."
     path = pages.write_page(
         out / "report.html",
         title=title,
         sections=sections,
-        lead=f"{lead} {there}".strip(),
+        lead=f"{lead} {amount(results)} {files}".strip(),
         footer=f"{footer} {source}".strip(),
     )
-    return {
-        "page": str(path),
-        "tables": list(all_tables),
-        "figures": list(figures),
-        "num_runs": num_runs,
-        "notes": notes,
-    }
+    names = {"tables": list(all_tables), "figures": [path.stem for path in figures]}
+    num_runs = sum(len(cell.runs) for cell in results.cells)
+    return {"page": str(path), **names, "num_runs": num_runs, "notes": notes}
+
+
+def amount(results: Results) -> str:
+    """Says how much there is: "12 runs, 3 methods, 1 task."."""
+    counts = {"run": sum(len(cell.runs) for cell in results.cells)}
+    counts |= {"method": len(results.methods), "task": len(results.tasks)}
+    return ", ".join(f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()) + "."
 
 
 def task_alone(results: Results) -> str:
@@ -171,7 +169,7 @@ def task_rows(results: Results, task: str) -> list[tables.MethodScores]:
 
 def source_of(rows: Sequence[tables.MethodScores]) -> str:
     """Where the published figures of the rows come from; "" if there are none."""
-    return published_results.source().caption if any(row.published is not None for row in rows) else ""
+    return published_results.caption() if any(row.published is not None for row in rows) else ""
 
 
 def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, aggregates.Aggregate]:
@@ -182,15 +180,14 @@ def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, a
 
 def write_figures(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
-) -> dict[str, str]:
-    """All figures on disk; {name of the file: what it shows}."""
+) -> dict[Path, str]:
+    """Writes all figures; returns {path of the picture: what it shows}."""
     from experiments.drawing import style  # matplotlib is slow to import
 
-    shown = {}
-    for name, figure, text in figures_of(results, known, pairs):
-        style.save_figure(figure, folder / name)
-        shown[name] = text
-    return shown
+    return {
+        style.save_figure(figure, folder / name)[0]: text
+        for name, figure, text in figures_of(results, known, pairs)
+    }
 
 
 def figures_of(
@@ -262,20 +259,20 @@ def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
     drawn: dict[tuple[str, str], dict[str, Curve]] = {}
     for cell in results.of_task(task):
         clock = "env_step" if all(_advances(run.curve.get("env_step")) for run in cell.runs) else "update"
-        for score in ("return", "success_any"):
-            if (curve := _merged(cell, clock, score)) is not None:
-                x, values = curve
-                scale = 100 if score == "success_any" else 1
-                drawn.setdefault((clock, score), {})[cell.name] = Curve(x, scale * values)
-        own = drawn.get(("env_step", "return"), {})
-        published = published_curve(cell) if cell.name in own else {}
-        published = {step: mean for step, mean in published.items() if step <= max(own[cell.name].x)}
-        if published:
-            steps, means = zip(*published.items(), strict=True)
-            own[f"{cell.method}, published"] = Curve(steps, [means])
-    return {
-        (clock, score): curve_figure(results, task, clock, score, of) for (clock, score), of in drawn.items()
-    }
+        for score, scale in SCALES.items():
+            if (curve := _merged(cell, clock, score)) is None:
+                continue
+            x, values = curve
+            own = drawn.setdefault((clock, score), {})
+            own[cell.name] = Curve(x, scale * values)
+            online = clock == "env_step"
+            theirs = published_results.online_curve(cell.env, cell.method, cell.dataset) if online else {}
+            means = {
+                step: scale * c.mean for step, c in theirs.items() if c.score == score and step <= max(x)
+            }
+            if means:
+                own[f"{cell.method}, published"] = Curve(list(means), [list(means.values())])
+    return {key: curve_figure(results, task, *key, of_methods) for key, of_methods in drawn.items()}
 
 
 def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping):
@@ -301,17 +298,6 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
     return figures.learning_curves(
         of_methods, title=task, x_label=CLOCKS[clock], references=levels, **options
     )
-
-
-def published_curve(cell: Cell) -> dict[int, float]:
-    """{simulator steps: published mean} of the method on the task, raw; empty where nothing was published."""
-    is_metaworld = cell.env.startswith("metaworld-")
-    suite, model = ("metaworld", cell.dataset) if is_metaworld else ("dmc", "")
-    try:
-        curve = published_results.online_curve(suite, cell.env.removeprefix("metaworld-"), cell.method, model)
-    except ValueError:
-        return {}
-    return {step: point.mean for step, point in curve.items()}
 
 
 def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:

@@ -74,7 +74,7 @@ def results_table(
       random: mean return of the random policy; None leaves the column that needs it undefined.
       expert: mean return of the expert; None leaves the normalised columns undefined. So does an expert
         that is not better than nothing, or than the random policy.
-      source: sentence about the published numbers, e.g. `published_results.source().caption`.
+      source: sentence about the published numbers, e.g. `published_results.caption()`.
       compared: adds the interquartile means and the probability that AIME is better, if there is an expert.
       title: of the table on a page.
 
@@ -151,7 +151,7 @@ def cell_table(results: Results, normalisation: Normalisation) -> Table:
     )
     caption += _experts_differ(results)
     if with_published:
-        caption += f" {published_results.source().caption}"
+        caption += f" {published_results.caption()}"
     return Table(headings, rows, caption, f"Every task, {normalisation.text}", numbers)
 
 

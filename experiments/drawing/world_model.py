@@ -1,4 +1,4 @@
-"""Open-loop predictions of a world model: what it foresees from actions alone, against what happened."""
+"""What a world model foresees from actions alone, against what happened, and the evidence that it gives sequences."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,6 @@ from experiments.drawing.style import DASHED, INK, MUTED, WIDTH, describe, light
 _MODEL = "#0072b2"
 _BASELINE = "#d55e00"
 _CONTEXT = "#f1f1f1"
-_COLUMNS = 4
 
 
 @styled
@@ -53,10 +52,10 @@ def open_loop(
     scale = np.where(spread > 0, spread, 1.0) if scale is None else np.asarray(scale, np.float64)
     shown = np.sort(np.argsort(-spread / scale, kind="stable")[:max_panels])
     time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
-    rows = math.ceil(len(shown) / _COLUMNS)
+    rows = math.ceil(len(shown) / 4)
     figure = Figure(figsize=(WIDTH, 1.15 * rows + 2.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.15 * rows + 0.3, 1.9])
-    panels = upper.subplots(rows, min(_COLUMNS, len(shown)), sharex=True, squeeze=False)
+    panels = upper.subplots(rows, min(4, len(shown)), sharex=True, squeeze=False)
     for axes, index in zip(panels.flat, shown, strict=False):
         _draw_dimension(axes, time, truth[example, :, index], prediction[example, :, index], context)
         if std is not None:
@@ -99,6 +98,51 @@ def error_growth(
     axes = figure.subplots()
     _draw_error(axes, time, truth, prediction, scale, context)
     axes.set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
+    describe(figure, title, note)
+    return figure
+
+
+@styled
+def evidence(
+    log_prob: Mapping[str, np.ndarray],
+    kl: np.ndarray,
+    *,
+    example: int = 0,
+    seconds_per_step: float | None = None,
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """The evidence lower bound and what it is made of: median and 80% of all windows, and one window.
+
+    Args:
+      log_prob: {target: [N, T]} log p(o_t | s_t) in nats.
+      kl: [N, T] KL(q || p) in nats.
+      example: the window that is drawn as a line of its own.
+      seconds_per_step: labels the time axis in seconds; None labels it in steps.
+      title, note: above and below.
+    """
+    parts = {name: np.asarray(values) for name, values in log_prob.items()}
+    kl = np.asarray(kl)
+    shapes = {values.shape for values in (*parts.values(), kl)}
+    if len(shapes) != 1 or kl.ndim != 2:
+        raise ValueError(f"evidence needs arrays [N, T] of one shape, got {sorted(map(list, shapes))}.")
+    panels = {"ELBO": sum(parts.values()) - kl, "KL(posterior ‖ prior)": kl}
+    panels |= {f"log p({name} | state)": values for name, values in parts.items()}
+    rows = math.ceil(len(panels) / 3)
+    figure = Figure(figsize=(WIDTH, 1.9 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, min(3, len(panels)), sharex=True, squeeze=False)
+    time = np.arange(kl.shape[1]) * (seconds_per_step or 1.0)
+    for axes, (name, values) in zip(grid.flat, panels.items(), strict=False):
+        _draw_evidence(axes, time, values, example)
+        axes.set_title(name, fontsize=8.5)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_visible(False)
+    for axes in grid[-1]:
+        axes.set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("Nats per record")
+    handles, labels = grid[0, 0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, borderaxespad=0.1)
     describe(figure, title, note)
     return figure
 
@@ -191,62 +235,13 @@ def _draw_error(
         )
 
 
-_BAND = "#0072b2"
-_COLUMNS = 3
-
-
-@styled
-def evidence(
-    log_prob: Mapping[str, np.ndarray],
-    kl: np.ndarray,
-    *,
-    example: int = 0,
-    seconds_per_step: float | None = None,
-    title: str = "",
-    note: str = "",
-) -> Figure:
-    """The evidence lower bound and what it is made of: median and 80% of all windows, and one window.
-
-    Args:
-      log_prob: {target: [N, T]} log p(o_t | s_t) in nats.
-      kl: [N, T] KL(q || p) in nats.
-      example: the window that is drawn as a line of its own.
-      seconds_per_step: labels the time axis in seconds; None labels it in steps.
-      title, note: above and below.
-    """
-    parts = {name: np.asarray(values) for name, values in log_prob.items()}
-    kl = np.asarray(kl)
-    shapes = {values.shape for values in (*parts.values(), kl)}
-    if len(shapes) != 1 or kl.ndim != 2:
-        raise ValueError(f"evidence needs arrays [N, T] of one shape, got {sorted(map(list, shapes))}.")
-    panels = {"ELBO": sum(parts.values()) - kl, "KL(posterior ‖ prior)": kl}
-    panels |= {f"log p({name} | state)": values for name, values in parts.items()}
-    rows = math.ceil(len(panels) / _COLUMNS)
-    figure = Figure(figsize=(WIDTH, 1.9 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, min(_COLUMNS, len(panels)), sharex=True, squeeze=False)
-    time = np.arange(kl.shape[1]) * (seconds_per_step or 1.0)
-    for axes, (name, values) in zip(grid.flat, panels.items(), strict=False):
-        _draw(axes, time, values, example)
-        axes.set_title(name, fontsize=8.5)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_visible(False)
-    for axes in grid[-1]:
-        axes.set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("Nats per record")
-    handles, labels = grid[0, 0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=3, borderaxespad=0.1)
-    describe(figure, title, note)
-    return figure
-
-
-def _draw(axes: Axes, time: np.ndarray, values: np.ndarray, example: int) -> None:
+def _draw_evidence(axes: Axes, time: np.ndarray, values: np.ndarray, example: int) -> None:
     with np.errstate(invalid="ignore"):  # a model that diverges gives infinities
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
     axes.fill_between(
-        time, low, high, color=lighter(_BAND, 0.7), linewidth=0, label=f"80% of {len(values)} windows"
+        time, low, high, color=lighter(_MODEL, 0.7), linewidth=0, label=f"80% of {len(values)} windows"
     )
-    axes.plot(time, middle, color=_BAND, label="median")
+    axes.plot(time, middle, color=_MODEL, label="median")
     axes.plot(time, values[example], color=INK, linewidth=0.9, label="one window")
     axes.tick_params(labelsize=7, pad=2)
     axes.locator_params(axis="y", nbins=5)

@@ -24,6 +24,13 @@ def test_there_is_one_panel_per_dimension_and_one_for_the_error():
     assert titles == ["x", "y", "z", "How the error grows"]
 
 
+def test_panels_stand_in_rows_of_four():
+    truth = np.concatenate([TRUTH, TRUTH], axis=-1)
+    *panels, _ = draw(truth, truth, names=list("abcdef")).axes
+    rows = [axes.get_subplotspec().rowspan.start for axes in panels]
+    assert rows[:4] == [0] * 4 and rows[4:6] == [1] * 2
+
+
 def test_time_zero_is_the_last_record_that_was_shown():
     assert draw(seconds_per_step=0.5).axes[0].get_xlim() == (-1.5, 4.0)
 
