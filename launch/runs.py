@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.runs import paths
+from experiments.runs import own_parts, paths
 
 PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -121,8 +121,10 @@ def check_settings(runs: Iterable[Run]) -> None:
     """
     runs = list(runs)
     for run in runs:
-        known = _defaults(run.config)
+        known, own = _defaults(run.config), _own_options(run)
         for key, value in run.settings.items():
+            if key in own:
+                continue
             if key not in known:
                 near = difflib.get_close_matches(key, known, n=1)
                 guess = f"Did you mean {near[0]!r}? " if near else ""
@@ -163,14 +165,24 @@ def changed_settings(run: Run, recorded: Mapping[str, Any]) -> dict[str, tuple[A
     """
     recorded = dict(_flat(recorded))
     planned = dict(_defaults(run.config))
+    own = _own_options(run)
     for key, value in run.settings.items():
-        if key in planned:
+        if key in own:
+            planned[key] = _as_json(own[key])
+        elif key in planned:
             planned[key] = value if _mentions_outputs(value) else _parsed(run.config, key, str(value))
     return {
         key: (recorded[key], _text(value, pathlib.Path()) if _mentions_outputs(value) else value)
         for key, value in planned.items()
         if key in recorded and not _is_same(key, value, recorded[key])
     }
+
+
+def _own_options(run: Run) -> dict[str, Any]:
+    """Returns {dotted key: value} of the settings that are options of parts of the user's own."""
+    settings = [f"--config.{key}={value}" for key, value in run.settings.items()]
+    _, own = own_parts.split(settings, lambda: load_config(run.config))
+    return {f"{group}.{key}": value for group, options in own.items() for key, value in options.items()}
 
 
 def _is_same(key: str, planned: Any, recorded: Any) -> bool:

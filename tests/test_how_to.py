@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 
+from experiments.analysis.scores import read_results
 from experiments.configs import baseline as baseline_config
 from experiments.configs import collect as collect_config
 from experiments.configs import compare as compare_config
@@ -68,6 +69,10 @@ def test_a_baseline_of_ones_own_is_trained_and_compared(huber, tmp_path):
         make_config(compare_config.get_config("tiny"), data, methods=("bc", huber)), tmp_path / "compared"
     )
     assert summary["labels"] == {"bc": "BC oracle", huber: "Huber BC"} and "| Huber BC " in summary["table"]
+    results = read_results(
+        [tmp_path / "compared"]
+    )  # as a report of a sweep does, which knows no class of the user's
+    assert results.methods == ["BC oracle", "Huber BC"]
     hidden = make_config(compare_config.get_config("tiny"), data, "observations", methods=("bco", huber))
     assert compare.run(hidden, tmp_path / "hidden")["left_out"] == {
         huber: "the demonstrations have no actions."

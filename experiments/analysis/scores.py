@@ -93,10 +93,11 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
 
 def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> str:
     """Returns the label that the result records, if the run goes by the method of its config; else that of its name."""
-    method = labels["method"]
-    recorded = result.get("label")
-    if recorded and read_object(path / "config.json").get("method") == method:
-        return recorded
+    method, recorded = labels["method"], result.get("label")
+    if recorded:
+        trained = read_object(path / "config.json").get("method")
+        if method in (trained, str(trained).replace(":", ".")):  # directories have no colon
+            return recorded
     return label(method)
 
 

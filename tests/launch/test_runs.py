@@ -6,7 +6,7 @@ import re
 import pytest
 
 from launch.grid import grid
-from launch.runs import PROJECT, Output, Run, check_settings, in_order, parse_axes, product
+from launch.runs import PROJECT, Output, Run, changed_settings, check_settings, in_order, parse_axes, product
 
 ROOT = pathlib.Path("/sweep")
 
@@ -104,6 +104,13 @@ def test_the_directories_of_a_grid_are_those_that_the_page_on_sweeps_names():
     ).groups()
     first, *_, last = (run.name for run in grid(config, parse_axes(axes.replace("\\", "").split())))
     assert f"`runs/grid/{first}` to `.../{last.removeprefix('imitate-small/')}`" in page
+
+
+def test_options_of_parts_of_the_users_own_are_settings_like_others():
+    run = Run("a", "online", "online:tiny", {"reward.name": "my.module:Reward", "reward.options.scale": 2})
+    check_settings([run])
+    recorded = {"reward": {"name": "my.module:Reward", "options": {"scale": 1}}}
+    assert changed_settings(run, recorded) == {"reward.options.scale": (1, 2)}
 
 
 def test_a_misspelt_key_is_refused_before_anything_runs():
