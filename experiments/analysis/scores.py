@@ -15,27 +15,20 @@ import numpy as np
 
 from experiments.analysis import intervals
 from experiments.analysis.labels import label, place
+from experiments.data.evaluation import Scores
 from experiments.runs.metrics import read_rows
 
 RANDOM = "random"  # method of the random policy's runs in sweeps
 
-SUCCESS_RULES = {
-    "any": "any record of an episode is a success",
-    "final": "its last record is one",
-    "held": "more than three of its records are (the rule of ROT and ADS)",
-}
 
-
-@dataclasses.dataclass(frozen=True)
-class RunScores:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunScores(Scores):
     """The evaluation of one finished run, which may hold several seeds.
 
     Attributes:
       path: its directory.
       label: of its method, in tables and figures.
       labels: suite, task, method, variant, setup, dataset, seed, env, demonstrations, as far as they are known.
-      returns: `[N][E]`. success: {"any", "final", "held": `[N][E]`}, empty where the environment defines none.
-      expert, random: mean returns of its demonstrations and of the random policy, or None where none is recorded.
       curve: {"update", "env_step"?, "return": [P, N], "success_any"?: [P, N]} of evaluations during training.
       diverged: seeds that stopped early because something was not finite.
     """
@@ -43,12 +36,8 @@ class RunScores:
     path: pathlib.Path
     label: str
     labels: Mapping[str, str]
-    returns: list[list[float]]
-    success: Mapping[str, list[list[float]]]
-    expert: float | None
-    random: float | None
-    curve: Mapping[str, np.ndarray]
-    diverged: list[int]
+    curve: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    diverged: Sequence[int] = ()
 
     @property
     def task(self) -> str:
@@ -68,26 +57,23 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
       ValueError: its DONE cannot be read, or holds scores that cannot be averaged.
     """
     result = read_object(path / "DONE")
-    if not isinstance(result.get("return"), list) or not result["return"]:
+    scores = Scores.of_row(result)
+    for name, values in {"return": scores.returns, **scores.success}.items():
+        try:
+            if values:
+                intervals.seed_scores(values)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name!r} in DONE: {error}") from error
+    num_seeds = len(scores.returns)
+    if not num_seeds:
         return None
-    returns = _per_seed(result, "return")
-    success = {
-        rule: _per_seed(result, f"success_{rule}")
-        for rule in SUCCESS_RULES
-        if result.get(f"success_{rule}") is not None
-    }
-    expert, random = (_finite(result.get(name)) for name in ("expert_return", "random_return"))
-    curve = _curve(read_rows(path / "eval.jsonl"), len(returns))
     return RunScores(
-        path,
-        label_of(path, labels, result),
-        labels,
-        returns,
-        success,
-        expert,
-        random,
-        curve,
-        _diverged(result, len(returns)),
+        **vars(scores),
+        path=path,
+        label=label_of(path, labels, result),
+        labels=labels,
+        curve=_curve(read_rows(path / "eval.jsonl"), num_seeds),
+        diverged=_diverged(result, num_seeds),
     )
 
 
@@ -116,22 +102,6 @@ def read_object(path: pathlib.Path) -> dict:
     return value
 
 
-def _finite(value) -> float | None:
-    return value if isinstance(value, int | float) and math.isfinite(value) else None
-
-
-def _per_seed(result: Mapping, name: str) -> list[list[float]]:
-    """Scores `[N][E]`; those of a single agent, [E], are one seed."""
-    scores = result[name]
-    if isinstance(scores, list) and scores and not isinstance(scores[0], list):
-        scores = [scores]
-    try:
-        intervals.seed_scores(scores)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name!r} in DONE: {error}") from error
-    return scores
-
-
 def _diverged(result: Mapping, num_seeds: int) -> list[int]:
     """Indices of the seeds that have diverged; a run of a single seed says `true`."""
     diverged = result.get("diverged") or []
@@ -140,25 +110,17 @@ def _diverged(result: Mapping, num_seeds: int) -> list[int]:
 
 def _curve(rows: Sequence[Mapping], num_seeds: int) -> dict[str, np.ndarray]:
     """Means over episodes of every seed at every evaluation."""
-    rows = [row for row in rows if len(_of_seeds(row.get("return"))) == num_seeds]
-    if not rows:
-        return {}
+    evaluations = [(row, Scores.of_row(row)) for row in rows]
+    evaluations = [(row, scores) for row, scores in evaluations if len(scores.returns) == num_seeds]
     curve = {}
     for name in ("return", "success_any"):
-        if all(len(_of_seeds(row.get(name))) == num_seeds for row in rows):
-            means = [[np.mean(np.asarray(seed, float)) for seed in _of_seeds(row[name])] for row in rows]
-            curve[name] = np.array(means)
+        found = [s.returns if name == "return" else s.success.get("any", ()) for _, s in evaluations]
+        if found and all(len(seeds) == num_seeds for seeds in found):
+            curve[name] = np.array([[np.mean(np.asarray(seed, float)) for seed in seeds] for seeds in found])
     for clock in ("update", "env_step"):
-        if all(clock in row for row in rows):
-            curve[clock] = np.array([row[clock] for row in rows])
+        if evaluations and all(clock in row for row, _ in evaluations):
+            curve[clock] = np.array([row[clock] for row, _ in evaluations])
     return curve
-
-
-def _of_seeds(scores) -> list[list[float]]:
-    """`[N][E]` of `[N][E]` or, of a single agent, [E]; nothing of anything else."""
-    if not isinstance(scores, list) or not scores:
-        return []
-    return scores if all(isinstance(seed, list) and seed for seed in scores) else [scores]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,8 +12,8 @@ from experiments.analysis import intervals, published_results
 from experiments.analysis.aggregates import Aggregate, Normalisation, Pair
 from experiments.analysis.intervals import Interval
 from experiments.analysis.labels import AIME
-from experiments.analysis.scores import SUCCESS_RULES, Cell, Results
-from experiments.data.evaluation import by_expert, by_random_and_expert
+from experiments.analysis.scores import Cell, Results
+from experiments.data.evaluation import SUCCESS_RULES, by_expert, by_random_and_expert
 from experiments.drawing.table import MISSING, Table
 
 # Column of the CSV of a results table -> heading for readers. The CSV has more columns.

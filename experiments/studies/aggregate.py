@@ -54,15 +54,11 @@ def read_comparisons(runs) -> Results:
     names = [path.name for path in found]
     scores = [
         RunScores(
-            path,
-            result.get("labels", {}).get(method, label(method)),
-            {"task": path.name if names.count(path.name) == 1 else str(path), "method": method},
             result["returns"][method],
-            success={},
             expert=result["expert"],
-            random=None,
-            curve={},
-            diverged=[],
+            path=path,
+            label=result.get("labels", {}).get(method, label(method)),
+            labels={"task": path.name if names.count(path.name) == 1 else str(path), "method": method},
         )
         for path, result in found.items()
         for method in result["returns"]

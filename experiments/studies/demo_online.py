@@ -18,8 +18,9 @@ import numpy as np
 from agents.loop import episode_summary
 from experiments.analysis import report
 from experiments.analysis.page import MediaSection, TextSection
-from experiments.analysis.scores import SUCCESS_RULES, Cell, Results, cells_of, read_scores
+from experiments.analysis.scores import Cell, Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
+from experiments.data.evaluation import SUCCESS_RULES
 from experiments.data.scripted import environments_of
 from experiments.methods import collect, imitate, online, pretrain
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
