@@ -6,25 +6,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-import sys
+from collections.abc import Callable
 
 import jax
 
 from agents.actors import FilterActor
 from aime.offline import JointState, make_imitation_update, make_joint_update
-from experiments.data.evaluation import (
-    check_environment,
-    environment_of,
-    evaluate_seeds,
-    expert_return,
-    scores,
-)
-from experiments.drawing import rendered
+from experiments.data.demonstrations import Demonstrations
+from experiments.data.evaluation import Evaluation, Scores
 from experiments.models import world_models
 from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
+from experiments.runs.paths import folders
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels.checkpoints import Checkpoints
@@ -53,10 +47,7 @@ def imitate(directory: RunDirectory) -> dict:
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
-        (
-            "model",
-            "world model, of `pretrain`, `export` or a published folder",
-        ),
+        ("model", "world model, of `pretrain`, `export` or a published folder"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
@@ -64,21 +55,23 @@ def imitate(directory: RunDirectory) -> dict:
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     pretrained = world_models.resolve(config["model"])
     models = pretrained.for_seeds(num_seeds)
-    episodes, sensors = demonstrations(config, pretrained)
-    evaluator = Evaluator.create(config, models, pretrained.architecture, episodes)
+    shown = demonstrations(config, pretrained)
+    sensors = sensors_for(models, shown.episodes)
+    play = evaluator(config, models, shown)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
-    with_actions = all(episode.records["pre_action"].shape[-1] == models.action_size for episode in episodes)
     data = open_dataset(
-        episodes,
+        shown.episodes,
         storage=config["storage"],
         length=config["length"],
         sensors=sensors,
-        with_actions=with_actions,
+        with_actions=all(
+            episode.records["pre_action"].shape[-1] == models.action_size for episode in shown.episodes
+        ),
         with_reward=False,
         on_storage=print_storage("Demonstrations"),
         placement=placement,
     )
-    del episodes  # images are large, and the dataset has them now
+    del shown  # images are large, and the dataset has them now
     policies = initial_policies(directory, config, models, num_seeds)
     state, learn = training(config, models, policies, data, sensors, pretrained.loss, placement)
     clocks = ("num_updates", "updates_per_dispatch", "save_every")
@@ -90,80 +83,51 @@ def imitate(directory: RunDirectory) -> dict:
         schedule,
         prefix="train/policy/",
         description="policy",
-        evaluate=lambda state, update: evaluator(state, evaluation["episodes"], evaluation["seed"]),
+        evaluate=lambda state, update: play(state, evaluation["episodes"], evaluation["seed"]).row(),
         placement=placement,
     )
     save(directory, state, num_seeds, pretrained)
-    played: list[Episode] = []
-    on_episode = (lambda episode: played.append(rendered.filmed(episode))) if evaluation["video"] else None
-    result = evaluator(state, evaluation["final_episodes"], evaluation["seed"] + 1, on_episode)
-    if played:
-        evaluator.write_video(directory / "videos" / "evaluation.mp4", played)
-    return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
+    video = directory / "videos" / "evaluation.mp4" if evaluation["video"] else None
+    scores = play(state, evaluation["final_episodes"], evaluation["seed"] + 1, video=video)
+    diverged = diverged_result(state.step < config["num_updates"], state.step)
+    return directory.mark_done(scores.row() | diverged)
 
 
-def demonstrations(config: dict, pretrained: world_models.Pretrained) -> tuple[list[Episode], list[str]]:
-    """Demonstrations with what is needed of them, and the sensors that the model shares with them."""
-    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
-    world_models.check_body(pretrained.architecture, first, "demonstrations")
-    sensors = sensors_for(pretrained.models, first)
-    options = dict(keys=(*sensors, "pre_action"), images_on_disk=True)
-    return load_episodes(config["demonstrations"], config["num_demonstrations"], **options), sensors
+def demonstrations(config: dict, pretrained: world_models.Pretrained) -> Demonstrations:
+    """Reads the demonstrations, with the sensors that the world model shares with them; checks that it fits."""
+    models, arch = pretrained.models, pretrained.architecture
+
+    def sensors(env_name: str, first: Episode) -> list[str]:
+        world_models.check_body(arch, [first], "demonstrations")
+        return sensors_for(models, [first])
+
+    options = dict(env=config["env"], sensors=sensors, inputs=models.inputs)
+    shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
+    sizes = {name: arch["sizes"][name] for name in models.inputs}
+    shown.arena.check(sizes, models.action_size, config["evaluation"]["workers"])
+    return shown
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluator:
-    """Plays with the policies of all seeds.
+def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scores]:
+    """Returns (state, number of episodes, seed, video=None) -> scores of the policies of all seeds.
 
-    Attributes:
-      config: of the run. models: world models of all seeds, leaves [num_seeds, ...].
-      env_name, env_options: where. expert: mean return of the demonstrations, or None.
+    Args:
+      models: world models of all seeds, leaves [num_seeds, ...], of states that train none.
     """
+    num_seeds, options = config["num_seeds"], config["evaluation"]
+    normalisation = (shown.expert, options["random_return"])
+    evaluation = Evaluation(shown.arena, num_seeds, *normalisation, workers=options["workers"])
+    sampled = dict(sample_action=options["sample_action"], num_seeds=num_seeds)
 
-    config: dict
-    models: object
-    env_name: str
-    env_options: dict
-    expert: float | None
-
-    @classmethod
-    def create(cls, config: dict, models, arch: dict, episodes: list[Episode]) -> Evaluator:
-        """In the environment that the demonstrations come from; `arch` says what the models read."""
-        env_name, env_options = environment_of(config["env"], episodes, models.inputs)
-        sizes = {name: arch["sizes"][name] for name in models.inputs}
-        workers = config["evaluation"]["workers"]
-        check_environment(env_name, env_options, sizes, action_size=models.action_size, workers=workers)
-        expert = expert_return(load_episodes(config["demonstrations"], keys=()))
-        return cls(config, models, env_name, env_options, expert)
-
-    def __call__(self, state, num_episodes: int, seed: int, on_episode=None) -> dict:
-        """What `evaluate_seeds` and `scores` say."""
-        evaluation, num_seeds = self.config["evaluation"], self.config["num_seeds"]
-        models = state.model.model if isinstance(state, JointState) else self.models
-        policies = policy_state(state).model
+    def play(state, num_episodes: int, seed: int, video=None) -> Scores:
+        modules = (state.model.model if isinstance(state, JointState) else models, policy_state(state).model)
 
         def make_actor(num_envs: int) -> FilterActor:
-            options = dict(sample_action=evaluation["sample_action"], num_seeds=num_seeds)
-            return FilterActor(models, policies, num_envs, jax.random.key(seed), **options)
+            return FilterActor(*modules, num_envs, jax.random.key(seed), **sampled)
 
-        episodes = evaluate_seeds(
-            make_actor,
-            self.env_name,
-            self.env_options,
-            num_seeds=num_seeds,
-            num_episodes=num_episodes,
-            seed=seed,
-            workers=evaluation["workers"],
-            on_episode=on_episode,
-        )
-        return episodes | scores(episodes["return"], self.expert, evaluation["random_return"])
+        return evaluation.play(make_actor, num_episodes, seed, video=video)
 
-    def write_video(self, path, played: list[Episode]) -> None:
-        """One episode of each of the first seeds; says why where nothing can be rendered."""
-        num_seeds = self.config["num_seeds"]
-        _, why_not = rendered.seeds_side_by_side(path, self.env_name, self.env_options, played, num_seeds)
-        if why_not:
-            print(f"No video: {why_not}", file=sys.stderr)
+    return play
 
 
 def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
@@ -218,7 +182,7 @@ def training(
         update = make_imitation_update(optimizer, **loss)
         return policy, make_loops(update, (data,), (models,), **options)
 
-    body = load_episodes(config["embodiment"].split(","), keys=(*sensors, "pre_action"), images_on_disk=True)
+    body = load_episodes(folders(config["embodiment"]), keys=(*sensors, "pre_action"), images_on_disk=True)
     body = open_dataset(
         body,
         storage=config["storage"],

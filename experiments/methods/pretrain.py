@@ -9,10 +9,11 @@ import functools
 
 import jax
 
-from experiments.data.evaluation import environment_of
+from experiments.data.arena import Arena
 from experiments.models import inspection, world_models
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
+from experiments.runs.paths import folders
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels import report
@@ -48,15 +49,15 @@ def pretrain(directory: RunDirectory) -> dict:
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
-    folders = config["embodiment"].split(",")
-    first = load_episodes(folders, limit=1, images_on_disk=True)
-    env_name, _ = environment_of(config["env"], first)
+    first = load_episodes(folders(config["embodiment"]), limit=1, images_on_disk=True)
+    env_name = Arena.of_episodes(first, config["env"]).name
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
     if config["action_free"]:
         arch["action_size"] = 0
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
     keys = (*arch["sizes"], "pre_action")
-    episodes = load_episodes(folders, limit=config["num_episodes"], keys=keys, images_on_disk=True)
+    options = dict(limit=config["num_episodes"], keys=keys, images_on_disk=True)
+    episodes = load_episodes(folders(config["embodiment"]), **options)
     build = functools.partial(world_models.build, arch, episodes=episodes)
     models = world_models.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes, placement)
@@ -115,8 +116,8 @@ def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placem
         **options,
     )
     relevance = dict(config["relevance"])
-    folder, number = relevance.pop("demonstrations"), relevance.pop("num_demonstrations")
-    if not folder:
+    source, number = folders(relevance.pop("demonstrations")), relevance.pop("num_demonstrations")
+    if not source:
         return data
     if placement.num_processes > 1:
         raise ValueError(
@@ -128,7 +129,7 @@ def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placem
             "Windows are weighted by vectors, and this set-up reads none; leave relevance.demonstrations empty."
         )
     shown = SequenceDataset.create(
-        load_episodes(folder, limit=number, keys=sensors), sensors=sensors, with_actions=False, **options
+        load_episodes(source, limit=number, keys=sensors), sensors=sensors, with_actions=False, **options
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)
