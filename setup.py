@@ -1,6 +1,7 @@
 """Installs the packages of this repository: `pip install -c constraints.txt -e ".[dmc,dev]"`."""
 
 import pathlib
+import re
 
 from setuptools import find_packages, setup
 
@@ -50,12 +51,14 @@ EXTRAS = {
     "cuda13": ["jax[cuda13]"],
 }
 
+HERE = pathlib.Path(__file__).parent
 PACKAGES = ["worldmodels", "agents", "aime", "experiments", "launch"]
-README = pathlib.Path(__file__).with_name("README.md")
+VERSION = re.search(r'__version__ = "(.*)"', HERE.joinpath("worldmodels", "__init__.py").read_text())[1]
+README = HERE / "README.md"
 
 setup(
     name="aime-jax",
-    version="0.1.0",
+    version=VERSION,
     description="Imitation from observation with world models, in JAX: AIME and what it is compared with",
     long_description=README.read_text() if README.exists() else "",
     long_description_content_type="text/markdown",

@@ -17,7 +17,8 @@ from experiments.methods import baseline, collect, pretrain
 from experiments.studies import compare
 from launch.runs import check_settings
 from launch.suites import runs_of
-from worldmodels.data.episodes import load_episodes
+from worldmodels.data.arrays import from_arrays
+from worldmodels.data.episodes import append_episode, load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
 
@@ -101,23 +102,39 @@ def test_its_own_physics_is_seeded(module):
     np.testing.assert_array_equal(first, second)
 
 
+def run_data_page(**arrays):
+    """Runs the page's code on 200 steps of zeros, but for the given arrays."""
+    (code,) = python_blocks("data")
+    zeros = dict(positions=np.zeros((1, 201, 8)), actions=np.zeros((1, 200, 6)), rewards=np.zeros((1, 200)))
+    exec(code, zeros | arrays)
+
+
 def test_data_of_ones_own_are_written_and_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (code,) = python_blocks("data")
-    positions = np.zeros((201, 8), np.float32)
-    exec(code, {"positions": positions, "actions": np.zeros((201, 6), np.float32)})
+    run_data_page(actions=np.linspace(0, 1, 200)[None, :, None])
     (episode,) = load_episodes(tmp_path / "data" / "mine")
     assert episode.length == 200 and episode.metadata["environment"] == "cheetah-run"
+    np.testing.assert_allclose(episode.records["pre_action"][:2, 0], [0, 0], atol=1e-6)
+    np.testing.assert_allclose(episode.records["pre_action"][-1, 0], 1)
 
 
 def test_episodes_get_another_reward(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (write,), (relabel, *_) = python_blocks("data"), python_blocks("reward")
+    (relabel, *_) = python_blocks("reward")
     velocity = np.linspace(0, 1, 201, dtype=np.float32)[:, None]
-    write = write.replace('"position": positions', '"velocity": velocity').replace(
-        "data/mine", "runs/noise/episodes"
-    )
-    exec(write, {"velocity": velocity, "actions": np.zeros((201, 6), np.float32)})
+    episodes = from_arrays({"velocity": [velocity]}, [np.zeros((200, 6))])
+    append_episode(tmp_path / "runs" / "noise" / "episodes", episodes[0])
     exec(relabel, {})
     (episode,) = load_episodes(tmp_path / "runs" / "relabelled" / "episodes")
     np.testing.assert_allclose(episode.records["reward"], velocity[:, 0])
+
+
+def test_a_world_model_of_arrays_infers_actions_in_25_lines():
+    (code, *_) = python_blocks("notebook")
+    assert code in (PAGES.parent.parent / "README.md").read_text()
+    assert len([line for line in code.splitlines() if line.strip()]) <= 25
+    names = {}
+    exec(code, names)
+    inferred, true = np.asarray(names["actions"])[:, 1:], names["hidden"]
+    assert inferred.shape == true.shape == (20, 15, 2)
+    assert np.corrcoef(inferred.ravel(), true.ravel())[0, 1] > 0.9

@@ -1,5 +1,27 @@
 """World models: models, losses, data and training. Knows nothing of tasks or simulators.
 
-Import the module you need, for example `from worldmodels.world_model import WorldModel`;
-importing this package itself is free and touches no device.
+Importing the package is free and touches no device; what it offers is imported when it is first used.
 """
+
+from worldmodels import lazy
+
+__version__ = "0.2.0"
+
+__getattr__, __dir__, __all__ = lazy.names(
+    __name__,
+    {
+        "checkpoints": ["Checkpoints"],
+        "data.arrays": ["from_arrays"],
+        "data.dataset": ["SequenceDataset", "sample", "windows"],
+        "data.episodes": ["Episode", "append_episode", "load_episodes"],
+        "data.loops": ["fit", "make_loops"],
+        "data.replay": ["Replay"],
+        "export": ["load", "save"],
+        "losses": ["elbo_loss", "evidence_terms", "per_step_evidence"],
+        "report": ["open_loop", "reconstruct"],
+        "rssm": ["RSSM"],
+        "structures": ["FilterOutput", "RSSMState", "SequenceBatch"],
+        "training": ["TrainState", "make_optimizer", "make_update"],
+        "world_model": ["TanhGaussianHead", "WorldModel"],
+    },
+)

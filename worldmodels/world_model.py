@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from worldmodels import describe
 from worldmodels.decoders import DECODERS
 from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
@@ -41,6 +42,11 @@ class TanhGaussianHead(nnx.Module):
         self.std_net = MLP(in_size, action_size, output_activation="softplus", rngs=rngs, **options)
         self.min_std = min_std
 
+    def __repr__(self) -> str:
+        return f"TanhGaussianHead({describe.parameters(self)})"
+
+    __str__ = __repr__
+
     def __call__(self, x: Array) -> TanhNormal:
         mean, std = self.mean_net(x).astype(jnp.float32), self.std_net(x).astype(jnp.float32)
         return TanhNormal(mean, std + self.min_std)
@@ -51,13 +57,14 @@ class WorldModel(nnx.Module):
 
     Args:
       sizes: {sensor: d, or (y, x) of an image} of every sensor that the model may read or predict.
-      inputs: sensors that are encoded, in the published order of the sensor layout.
+      inputs: sensors that are encoded, in the published order of the sensor layout; all by default, as `targets`.
       targets: sensors that are decoded; "emb" is the stopped embedding of the observation; "reward" and "is_terminal"
         are switched by `predict_reward` and `predict_terminal`; name further heads here (size 1 unless in `sizes`).
       probes: sensors that are predicted from stopped features, without influence on the model.
       action_size: A; 0 makes the model action-free (VIPER).
       rssm: options of `RSSM`.
-      encoder, decoder, probe, binary: options of the vector encoder and of the decoders, each with its `name`.
+      encoder, decoder, probe, binary: options of the vector encoder (default: `mlp`) and of the decoders (`dmlp`), each
+        with its `name`.
       image_encoder, image_decoder, image_probe: the same for images; `cnn_ha` by default.
       heads: {target: options of its decoder} where they are not those above.
       predict_terminal, predict_reward: adds these heads; `detach_reward` makes the reward a probe.
@@ -79,13 +86,13 @@ class WorldModel(nnx.Module):
         self,
         sizes: Mapping[str, int | tuple[int, int]],
         *,
-        inputs: Sequence[str],
-        targets: Sequence[str],
+        inputs: Sequence[str] | None = None,
+        targets: Sequence[str] | None = None,
         probes: Sequence[str] = (),
         action_size: int,
-        rssm: Mapping,
-        encoder: Mapping,
-        decoder: Mapping,
+        rssm: Mapping | None = None,
+        encoder: Mapping | None = None,
+        decoder: Mapping | None = None,
         probe: Mapping | None = None,
         binary: Mapping | None = None,
         image_encoder: Mapping | None = None,
@@ -106,6 +113,9 @@ class WorldModel(nnx.Module):
         compute_dtype: str = "float32",
         rngs: nnx.Rngs,
     ):
+        inputs = tuple(sizes) if inputs is None else inputs
+        targets = tuple(sizes) if targets is None else targets
+        encoder, decoder = encoder or dict(name="mlp"), decoder or dict(name="dmlp")
         check(sizes, (*inputs, *probes), idm_mode)
         probes = (*probes, "reward") if predict_reward and detach_reward else tuple(probes)
         targets = (*targets, "reward") if predict_reward and not detach_reward else tuple(targets)
@@ -115,7 +125,7 @@ class WorldModel(nnx.Module):
         networks = dict(encoder=encoder, image_encoder=image_encoder or dict(name="cnn_ha"))
         self.encoder = ObservationEncoder({name: sizes[name] for name in inputs}, rngs=rngs, **networks)
         embed_size = self.encoder.out_size
-        self.rssm = RSSM(embed_size, action_size, rngs=rngs, **rssm)
+        self.rssm = RSSM(embed_size, action_size, rngs=rngs, **(rssm or {}))
         feature_size, sizes = self.rssm.feature_size, {**sizes, EMBEDDING: embed_size}
         image_decoder = image_decoder or dict(name="cnn_ha")
         kinds = dict(vector=decoder, image=image_decoder, binary=binary or dict(name="binary"), rngs=rngs)
@@ -134,6 +144,13 @@ class WorldModel(nnx.Module):
         follows = EMBEDDING in targets and momentum is not None and momentum < 1.0
         self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
         set_compute_dtype(self, compute_dtype)
+
+    def __repr__(self) -> str:
+        sensors = f"{', '.join(self.inputs)} -> {', '.join(self.targets)}"
+        size = f"deter {self.rssm.deter_size}, stoch {self.rssm.stoch_size}, actions {self.action_size}"
+        return f"WorldModel({sensors}; {size}; {describe.parameters(self)})"
+
+    __str__ = __repr__
 
     def _make_curious(self, embed_size: int, ensemble, reward_probe, rngs: nnx.Rngs) -> None:
         """The networks of intrinsic rewards."""

@@ -28,6 +28,9 @@ from worldmodels import registry
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
 _USER_ERROR, _DONE = 2, 0
+_LIST = re.compile(
+    r"--?config\.([\w.]+)=([^\d\s()\[\]'\"-][^()\[\]'\"]*)"
+)  # of names, without brackets or quotes
 _ALONE = (
     "This command runs in one process, on all its devices; of several processes are `pretrain` and "
     "`imitate`. Leave out --coordinator, --num_processes and --process_id."
@@ -132,8 +135,9 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
     Raises:
       UsageError: one sentence that says what is wrong and what is known.
     """
-    argv = [argv[0], *_with_config_file(list(argv[1:]), command.config)]
+    argv = [argv[0], *_with_config_file(_joined(argv[1:]), command.config)]
     argv, own = own_parts.split(argv, lambda: _config_of(argv, command))
+    argv = _with_tuples(argv, command)
     values = _define_flags(argv, command)
     wants_help = not {"--help", "-h"}.isdisjoint(argv)
     try:
@@ -147,7 +151,6 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
         return None
     if config is None:
         raise UsageError("--config is required. --help lists the flags.")
-    _split_at_commas(config, argv[1:])
     own_parts.put_in(config, own)
     if rest and command.listed:
         config[command.listed] = (*config[command.listed], *rest)
@@ -267,6 +270,17 @@ def _help(name: str, command: Command, config: Any, path: str) -> Iterator[str]:
         yield from config_help.lines(*path.partition(":")[::2], config)
 
 
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Writes `--config.key value` as one argument."""
+    joined: list[str] = []
+    for argument in arguments:
+        if joined and re.fullmatch(r"--?config\.[\w.]+", joined[-1]) and not argument.startswith("-"):
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
 def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
     """Replaces the config by the path of an existing file, or puts in the default."""
     for i, argument in enumerate(arguments):
@@ -288,15 +302,19 @@ def _given_config(argv: Sequence[str]) -> str:
     return next((text.partition("=")[2] for text in argv if text.startswith("--config=")), "")
 
 
-def _split_at_commas(config: Any, arguments: Sequence[str]) -> None:
-    """Reads `--config.rewards=none,ail` as two names, as `=1,2` are two numbers already, not as one with a comma."""
-    given = {text for argument in arguments for text in (argument, argument.partition("=")[2])}
-    for key, value in config.items():
-        if hasattr(value, "items"):
-            _split_at_commas(value, arguments)
-        elif isinstance(value, tuple) and len(value) == 1 and isinstance(value[0], str) and value[0] in given:
-            names = [name.strip() for name in value[0].split(",")]
-            config[key] = tuple(filter(None, names))
+def _with_tuples(argv: Sequence[str], command: Command) -> list[str]:
+    """Writes lists of names, `--config.rewards=none,my.module:Reward`, as the tuples that those keys are."""
+    matches = [_LIST.fullmatch(argument) for argument in argv]
+    if not any(matches):
+        return list(argv)
+    known = dict(config_help.flat(_config_of(argv, command)))
+    names = ((match, [name.strip() for name in match[2].split(",")]) if match else () for match in matches)
+    return [
+        f"--config.{found[0][1]}={tuple(filter(None, found[1]))!r}"
+        if found and isinstance(known.get(found[0][1]), tuple)
+        else argument
+        for argument, found in zip(argv, names, strict=True)
+    ]
 
 
 def _flag_sentence(error: Exception, argv: Sequence[str], command: Command) -> str:

@@ -71,7 +71,8 @@ class _Meanings:
         """Returns the config of another file that a key is part of, and the key there."""
         names = key.split(".")
         for number in range(len(names), -1, -1):
-            part = self._parts.get(_join(*names[:number]))
+            section = _join(*names[:number])
+            part = self._parts.get(section) or self._parts.get(_join(*names[: number - 1], "*"))
             if part:
                 file, section = part
                 return _Meanings(self._path.with_name(f"{file}.py")), _join(section, *names[number:])
@@ -182,7 +183,9 @@ def _keys(node: ast.expr, names: Mapping[str, list[str]]) -> list[str]:
     if isinstance(node, ast.Attribute):
         return [_join(key, node.attr) for key in _keys(node.value, names)]
     if isinstance(node, ast.Subscript):
-        ends = names.get(node.slice.id, []) if isinstance(node.slice, ast.Name) else [_constant(node.slice)]
+        ends = (
+            names.get(node.slice.id, ["*"]) if isinstance(node.slice, ast.Name) else [_constant(node.slice)]
+        )
         return [_join(key, end) for key in _keys(node.value, names) for end in ends]
     return []
 

@@ -21,6 +21,7 @@ import numpy as np
 import psutil
 from flax import struct
 
+from worldmodels import describe
 from worldmodels.data.episodes import FLAGS, Episode
 from worldmodels.structures import Array, SequenceBatch
 
@@ -51,13 +52,16 @@ class SequenceDataset:
     first_starts: Array
     length: int = struct.field(pytree_node=False)
 
+    def __repr__(self) -> str:
+        return describe.dataset(self, f"{self.num_episodes} episodes, {self.num_windows} windows")
+
     @classmethod
     def create(
         cls,
         episodes: Sequence[Episode],
         *,
         length: int,
-        sensors: Sequence[str],
+        sensors: Sequence[str] | None = None,
         with_actions: bool = True,
         with_reward: bool | None = None,
     ) -> SequenceDataset:
@@ -66,7 +70,7 @@ class SequenceDataset:
         Args:
           episodes: at least one; of any lengths.
           length: T, records per window.
-          sensors: which of their sensors to load.
+          sensors: which of their sensors to load; all by default.
           with_actions: False for demonstrations; their actions do not even reach the device.
           with_reward: the same for rewards; None means as `with_actions`.
 
@@ -225,11 +229,13 @@ def _draw(table: Array, key: Array, batch_size: int) -> Array:
 def names_of(
     episodes: Sequence[Episode],
     length: int,
-    sensors: Sequence[str],
+    sensors: Sequence[str] | None,
     with_actions: bool,
     with_reward: bool | None,
 ) -> list[str]:
     """Names of the arrays that a dataset of these arguments holds; ValueError for arguments that do not go."""
+    if sensors is None:
+        sensors = episodes[0].sensors if episodes else ()
     extras = ["pre_action"] if with_actions else []
     extras += ["reward"] if (with_actions if with_reward is None else with_reward) else []
     if length < 1:

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import numpy as np
 
+from worldmodels import describe
 from worldmodels.data import watchdog
 from worldmodels.data.episode_files import (
     SUFFIXES,
@@ -94,6 +95,11 @@ class Episode:
 
     records: dict[str, np.ndarray]
     metadata: dict = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        sensed = describe.rows({name: self.records[name] for name in (*self.sensors, "pre_action")})
+        where = f" of {self.metadata['environment']}" if "environment" in self.metadata else ""
+        return f"Episode({self.length} steps{where}: {sensed}; return {self.return_:.1f})"
 
     @property
     def num_records(self) -> int:

@@ -11,6 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -20,11 +21,19 @@ from worldmodels.data.dataset import SequenceDataset, draw_starts, sample
 from worldmodels.data.streaming import StreamedDataset
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.structures import Array
-from worldmodels.training import make_train_loop, only_finite, sample_key
+from worldmodels.training import (
+    TrainState,
+    make_optimizer,
+    make_train_loop,
+    make_update,
+    only_finite,
+    sample_key,
+)
 
 BLOCK_BYTES = 2**26  # moved to the device at once
 BLOCKS_AHEAD = 2
 
+Model = TypeVar("Model")
 Dataset = SequenceDataset | StreamedDataset
 
 
@@ -78,6 +87,51 @@ def make_loops(
         options = dict(num_seeds=num_seeds, placement=placement)
         make = functools.partial(make_train_loop, update_with, sample_all, **options)
     return Loops(functools.cache(make), args)
+
+
+def fit(
+    loss_fn: Callable,
+    model: Model,
+    data: Dataset,
+    *frozen: object,
+    num_updates: int,
+    batch_size: int = 32,
+    learning_rate: float = 1e-3,
+    grad_clip: float | None = 100.0,
+    first_fraction: float = 0.0,
+    key: Array | None = None,
+    updates_per_dispatch: int = 50,
+) -> tuple[Model, dict[str, np.ndarray]]:
+    """Trains a model on windows of a dataset, in memory.
+
+    Args:
+      loss_fn: (model, batch, *frozen, key) -> (scalar, metrics), as `elbo_loss` and `action_inference_loss`.
+      model: pytree that is trained; it stays as it is.
+      data: what batches are drawn from.
+      frozen: models that the loss reads.
+      num_updates: of Adam, in dispatches of `updates_per_dispatch`.
+      batch_size, first_fraction: as of `worldmodels.data.dataset.sample`.
+      learning_rate, grad_clip: as of `worldmodels.training.make_optimizer`.
+      key: PRNG key, consumed; None is `jax.random.key(0)`.
+
+    Returns:
+      The trained model, and {metric: [D] means over each dispatch}.
+
+    Raises:
+      FloatingPointError: a metric or the gradient was not finite.
+    """
+    optimizer = make_optimizer(learning_rate, grad_clip)
+    key = jax.random.key(0) if key is None else key
+    state = TrainState.create(jax.tree.map(jnp.copy, model), optimizer, key)  # its buffers are donated
+    update = make_update(loss_fn, optimizer)
+    loops = make_loops(update, (data,), frozen, batch_size=batch_size, first_fraction=first_fraction)
+    rows = []
+    for done in range(0, num_updates, updates_per_dispatch):
+        state, metrics = loops(state, min(updates_per_dispatch, num_updates - done))
+        rows.append(jax.device_get(metrics))
+        if rows[-1].pop("finite") < 1:
+            raise FloatingPointError(f"Update {int(state.step) + 1} is not finite; lower the learning rate.")
+    return state.model, {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
 def keys_of(key: Array, data: tuple) -> list[Array]:

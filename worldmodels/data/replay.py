@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from worldmodels import describe
 from worldmodels.data.dataset import as_stored, gather_rows, pad_records, window_rows
 from worldmodels.data.episodes import FLAGS, Episode
 from worldmodels.structures import Array, SequenceBatch
@@ -53,6 +54,9 @@ class Replay:
     cursor: Array
     num_appended: Array
     length: int = struct.field(pytree_node=False)
+
+    def __repr__(self) -> str:
+        return describe.dataset(self, f"room for {self.capacity} records")
 
     @classmethod
     def create(cls, example: Episode, *, capacity: int, length: int, sensors: Sequence[str]) -> Replay:

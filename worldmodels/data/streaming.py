@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from worldmodels import describe
 from worldmodels.data import dataset as datasets
 from worldmodels.data.episodes import FLAGS, Episode, StoredImages
 from worldmodels.structures import Array, SequenceBatch
@@ -63,6 +64,9 @@ class StreamedDataset:
     starts: Array
     first_starts: Array
     length: int
+
+    def __repr__(self) -> str:
+        return describe.dataset(self, f"{len(self.first_starts)} episodes, {len(self.starts)} windows")
 
     @classmethod
     def create(

@@ -12,7 +12,7 @@ import pytest
 
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import collect_episodes
-from experiments.configs.baseline import PRESETS, get_config
+from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_recipes, collect
@@ -173,16 +173,6 @@ def test_the_published_settings_are_the_default():
     )  # fmt: skip
     assert get_config("bc").fit.min_updates == 0
     assert not config.standardize
-
-
-@pytest.mark.parametrize("name", baseline.BASELINES.names())
-def test_every_baseline_has_presets_of_all_sizes_a_label_and_known_needs(name):
-    found = baseline.BASELINES.get(name)
-    assert {f"{found.preset}{size}" for size in ("", "-small", "-tiny")} <= PRESETS.keys()
-    assert get_config(found.preset).method == name
-    assert set(found.needs) <= {"embodiment", "actions", "world model", "two episodes"}
-    others = [other for _, other in baseline.BASELINES.items() if other is not found]
-    assert found.label and found.label not in [other.label for other in others]
 
 
 @pytest.mark.parametrize(

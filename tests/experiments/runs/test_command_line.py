@@ -117,6 +117,7 @@ def test_a_value_of_the_wrong_type_is_named():
         ("none,ail", ("none", "ail")),
         ("none, ail,", ("none", "ail")),
         ("none", ("none",)),
+        ("none,my.module:Reward", ("none", "my.module:Reward")),
         ("('none', 'ail')", ("none", "ail")),
         ("('runs/a,b',)", ("runs/a,b",)),  # a name with a comma is written as Python does
     ],

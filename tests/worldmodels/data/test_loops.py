@@ -1,0 +1,32 @@
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from worldmodels.data.arrays import from_arrays
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.loops import fit
+
+
+@pytest.fixture
+def data():
+    return SequenceDataset.create(from_arrays({"position": np.ones((2, 6, 3))}), length=4, with_actions=False)
+
+
+def loss(model, batch, target, key):
+    value = jnp.mean((model["guess"][None, None] - target * batch.observation["position"]) ** 2)
+    return value, {"loss": value}
+
+
+def test_a_model_is_fitted_to_windows_and_stays_as_it_was(data):
+    model = {"guess": jnp.zeros(3)}
+    fitted, metrics = fit(
+        loss, model, data, 0.5, num_updates=110, learning_rate=0.02, updates_per_dispatch=50
+    )
+    np.testing.assert_allclose(fitted["guess"], 0.5, atol=0.02)
+    np.testing.assert_array_equal(model["guess"], 0)
+    assert metrics["loss"].shape == (3,) and metrics["loss"][0] > metrics["loss"][-1]
+
+
+def test_an_update_that_is_not_finite_ends_it(data):
+    with pytest.raises(FloatingPointError, match="Update 1 is not finite"):
+        fit(loss, {"guess": jnp.zeros(3)}, data, jnp.inf, num_updates=10)
