@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from experiments.configs import baseline
 from launch.runs import Output, Run, in_order, load_config, product, seed_folder
 
 AXES = ("task", "dataset", "setup", "method", "seed")
@@ -71,7 +72,7 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
       ValueError: unknown names; the sentence lists the known ones.
     """
     chosen = dict(chosen or {})
-    suite = _with_own_baselines(suite, chosen.get("method", ()))
+    suite = _with_baselines(suite, chosen.get("method", ()))
     axes = suite.axes()
     for axis in [key for key in chosen if key in axes]:
         values = chosen.pop(axis)
@@ -87,16 +88,18 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
     return in_order(planner.runs.values())
 
 
-def _with_own_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
-    """Adds the baselines of the user's own, `my.module:Name`, to a suite, each with the size that its BCO(0) has."""
+def _with_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
+    """Adds baselines that a suite does not list, also `my.module:Name`, in the size of its BCO(0)."""
     stages, known = dict(suite.stages), dict(suite.methods)
     for method in methods:
-        if ":" in method and method not in known:
+        if method in known or not (":" in method or method in baseline.METHODS):
+            continue
+        known[method] = method
+        if method not in stages:
             config = suite.stages["bco"].config.replace(":bco", f":{method}")
             keys = load_config(config)
             settings = {key: None for key in _INPUTS["baseline"] if key not in keys}
             stages[method] = Stage("baseline", config, settings | ({"model": ...} if "model" in keys else {}))
-            known[method] = method
     return dataclasses.replace(suite, stages=stages, methods=known)
 
 

@@ -14,7 +14,8 @@ from experiments.envs import metaworld_tasks
 from launch.cells import Stage, Suite, runs_of_suite
 from launch.runs import Run
 
-V1_METHODS = {"aime": "aime", "bco": "bco"}  # bc, the oracle, can be asked for
+# {method: its stage}; any other baseline can be asked for.
+V1_METHODS = {"aime": "aime", "bco": "bco"}
 V2_METHODS = {
     "aime-nob-ail": "nob_ail",
     "aime-nob-viper": "nob_viper",
