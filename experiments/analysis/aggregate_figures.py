@@ -22,7 +22,7 @@ _TITLES = {"iqm": "IQM", "median": "Median", "mean": "Mean"}
 def aggregate_intervals(
     aggregates: Mapping[str, Aggregate], *, x_label: str, title: str = "", note: str = ""
 ) -> Figure:
-    """A panel per statistic, a row per method: the value, and its 95% interval as a bar.
+    """Draws a panel per statistic with a row per method: the value, and its 95% interval as a bar.
 
     Args:
       aggregates: {method: Aggregate}, first at the top.
@@ -51,7 +51,7 @@ def performance_profiles(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Share of seeds with a score above a threshold, against the threshold; higher is better everywhere.
+    """Draws the share of seeds with a score above a threshold, against the threshold; higher is better.
 
     Args:
       profiles: {method: (share, low, high)}, [K] each, of `aggregates.performance_profile`.
@@ -82,7 +82,7 @@ def performance_profiles(
 def improvement_intervals(
     improvements: Mapping[tuple[str, str], Improvement], *, title: str = "", note: str = ""
 ) -> Figure:
-    """Probability that a seed of the left method beats one of the right, a row per pair, with its 95% interval."""
+    """Draws the probability that a seed of the left method beats one of the right, a row per pair."""
     if not improvements:
         raise ValueError("improvement_intervals got no pairs; pass at least two methods.")
     figure = Figure(figsize=(0.85 * WIDTH, 0.26 * len(improvements) + 1.1), layout="constrained")
@@ -99,7 +99,7 @@ def improvement_intervals(
 
 
 def thresholds_for(scores: Sequence[float], count: int = 201) -> np.ndarray:
-    """[K] thresholds from zero, or the lowest score, to a little above the highest."""
+    """Returns [K] thresholds from zero, or the lowest score, to a little above the highest."""
     low, high = min(0.0, *scores), max(*scores, 1.0)
     return np.linspace(low, high + 0.02 * (high - low), count)
 
@@ -113,7 +113,7 @@ def comparison_figure(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Left: seeds, interquartile mean and its interval in % of the expert. Right: P(AIME beats the method).
+    """Draws the methods of one task: IQM and seeds in % of the expert; at the right P(AIME beats the method).
 
     Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with nothing
     else, there is no right panel.
@@ -151,7 +151,7 @@ def comparison_figure(
 
 
 def _name_rows(axes: Axes, names: Sequence[str]) -> None:
-    """A row per name from the top, with vertical grid lines only."""
+    """Names the rows from the top and leaves vertical grid lines only."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="x")
@@ -159,7 +159,7 @@ def _name_rows(axes: Axes, names: Sequence[str]) -> None:
 
 
 def _draw_bar(axes: Axes, row: int, value: float, interval: Interval, colour: str) -> None:
-    """An interval as a bar, with a line at the value."""
+    """Draws an interval as a bar, with a line at the value."""
     width = interval.high - interval.low
     axes.barh(row, width, 0.55, left=interval.low, color=colour, alpha=0.35, linewidth=0)
     axes.plot([value, value], [row - 0.3, row + 0.3], color=colour, linewidth=2)
@@ -168,7 +168,7 @@ def _draw_bar(axes: Axes, row: int, value: float, interval: Interval, colour: st
 def _draw_method(
     axes: Axes, row: int, scores: Scores, published: tuple[float, float] | None, colour: str
 ) -> None:
-    """Seeds as faint dots, the IQM and its interval; the published figure a little below."""
+    """Draws seeds as faint dots, the IQM and its interval; the published figure a little below."""
     values = intervals.seed_scores(scores)
     interval = intervals.stratified_bootstrap_interval([scores], "iqm")
     axes.plot(values, np.full(len(values), row), "o", color=colour, alpha=0.3, markersize=3.5, zorder=2)
@@ -183,7 +183,7 @@ def _draw_method(
 
 
 def _draw_improvements(axes: Axes, scores: Mapping[str, Scores], styles) -> None:
-    """Probability that AIME beats each method, with its interval."""
+    """Draws the probability that AIME beats each method, with its interval."""
     for row, (method, of_method) in enumerate(scores.items()):
         if method == AIME:
             continue

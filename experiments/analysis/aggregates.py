@@ -20,7 +20,7 @@ from experiments.data.evaluation import by_random_and_expert
 
 @dataclass(frozen=True)
 class Normalisation:
-    """A way to make the returns of several tasks comparable.
+    """A scale on which the returns of several tasks are comparable.
 
     Attributes:
       key: for file names. text: for captions and axes.
@@ -33,7 +33,7 @@ class Normalisation:
     hundred: Callable[[RunScores], float | None]
 
     def why_not(self, run: RunScores) -> str:
-        """What keeps a run from being normalised; "" if nothing does."""
+        """Says what keeps a run from being normalised; "" if nothing does."""
         zero, hundred = self.zero(run), self.hundred(run)
         if hundred is None:
             return "no return of an expert above zero is recorded"
@@ -46,14 +46,14 @@ class Normalisation:
         return ""
 
     def apply(self, run: RunScores) -> list[list[float]] | None:
-        """The returns of a run, `[N][E]` in %, or None."""
+        """Returns the normalised returns of a run, `[N][E]` in %, or None."""
         if self.why_not(run):
             return None
         bounds = self.zero(run), self.hundred(run)
         return [by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
 
     def of_cell(self, cell: Cell) -> list[list[float]] | None:
-        """The returns of the runs of a cell that can be normalised, `[N][E]` in %; None if there are none."""
+        """Returns those of the runs of a cell that can be normalised, `[N][E]` in %; None if there are none."""
         found = [seed for run in cell.runs for seed in self.apply(run) or ()]
         return found or None
 
@@ -74,7 +74,7 @@ class Aggregate:
 
 
 def normalisations(results: Results) -> list[Normalisation]:
-    """By the expert (as the AIME papers print), and by the random policy and the expert."""
+    """Returns those by the expert (as the AIME papers print), and by the random policy and the expert."""
     return [
         Normalisation("by_expert", "% of expert", lambda run: 0.0, results.expert_of),
         Normalisation(
@@ -84,14 +84,14 @@ def normalisations(results: Results) -> list[Normalisation]:
 
 
 def strata(results: Results, name: str, normalisation: Normalisation) -> dict[str, list[list[float]]]:
-    """{task: normalised `[N][E]`} of a method, where both exist."""
+    """Returns {task: normalised `[N][E]`} of a method, where both exist."""
     cells = [cell for cell in results.cells if cell.name == name]
     scores = {cell.task: normalisation.of_cell(cell) for cell in cells}
     return {task: values for task, values in scores.items() if values is not None}
 
 
 def aggregate(scores: Sequence[Scores], *, resamples: int = 2000) -> Aggregate:
-    """Mean, median and interquartile mean as of `statistics.over_tasks`, with stratified-bootstrap intervals.
+    """Averages a method over tasks as `intervals.over_tasks` does, with stratified-bootstrap intervals.
 
     Args:
       scores: `[N][E]` of each task, normalised.
@@ -111,7 +111,7 @@ def aggregate(scores: Sequence[Scores], *, resamples: int = 2000) -> Aggregate:
 def performance_profile(
     scores: Sequence[Scores], thresholds: np.ndarray, *, resamples: int = 500, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Share of seeds, over all tasks, whose score is above each threshold, with a 95% bootstrap band.
+    """Computes the share of seeds above each threshold, over all tasks, with a 95% bootstrap band.
 
     Args:
       scores: `[N][E]` of each task, normalised.
@@ -145,7 +145,7 @@ class Pair:
 def improvements(
     results: Results, normalisation: Normalisation, *, resamples: int = 1000
 ) -> dict[tuple[str, str], Pair]:
-    """{(one, other): how often the one is better} of every pair of methods that share tasks, in both directions."""
+    """Returns {(one, other): how often the one is better} of all pairs of methods that share tasks, both ways."""
     scores = {name: strata(results, name, normalisation) for name in results.methods}
     found = {}
     for ours, theirs in itertools.combinations(scores, 2):
@@ -159,7 +159,7 @@ def improvements(
 
 
 def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list[dict[str, object]]:
-    """Everything as one long table: a row per seed of every run, for the reader's own analysis."""
+    """Returns everything as one long table: a row per seed of every run, for the reader's own analysis."""
     rows = []
     for cell in results.cells:
         for run in cell.runs:
@@ -177,7 +177,7 @@ def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list
 
 
 def notes(results: Results, normalisations: Sequence[Normalisation]) -> list[str]:
-    """A sentence for everything of the kind; none for runs that belong together.
+    """Says what a reader should know before comparing, in whole sentences; nothing of runs that belong together.
 
     Args:
       normalisations: those that the report shows.
@@ -233,6 +233,6 @@ def left_out(results: Results, normalisation: Normalisation) -> list[str]:
 
 
 def _seeds(run: RunScores) -> list[int]:
-    """Numbers of its seeds: the first one and those that follow; none where it is unknown."""
+    """Returns the numbers of its seeds: the first one and those that follow; none where it is unknown."""
     first = run.labels.get("seed", "")
     return [int(first) + index for index in range(len(run.returns))] if first.isdigit() else []

@@ -56,7 +56,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def row_of(path: str, config) -> dict:
-    """What a run was given and what it reached; scores and analysis are lists over seeds."""
+    """Returns what a run was given and what it reached; scores and analysis are lists over seeds."""
     run_config = read_config(pathlib.Path(path))
     done = pathlib.Path(path) / "DONE"
     if not done.is_file():
@@ -77,7 +77,7 @@ def row_of(path: str, config) -> dict:
 
 
 def analysis(path: str, config) -> dict[str, list[float]]:
-    """{name: one value per seed} of `action_evidence` on windows of the demonstrations."""
+    """Computes {name: one value per seed} of `action_evidence` on windows of the demonstrations."""
     loaded = load_run(path)
     first_action = loaded.config["loss"]["first_action"]
     episodes = load_episodes(config.demonstrations)
@@ -96,7 +96,7 @@ def analysis(path: str, config) -> dict[str, list[float]]:
 
 
 def curves_over(rows: list[dict], setting: str) -> dict[tuple, list[dict]]:
-    """Groups of runs that differ in `setting` alone: {their other settings: runs by setting}."""
+    """Groups runs that differ in `setting` alone: {their other settings: runs by setting}."""
     others = [name for name in SETTINGS if name != setting]
     groups: dict[tuple, list[dict]] = {}
     for row in sorted(rows, key=lambda row: row[setting]):
@@ -105,7 +105,7 @@ def curves_over(rows: list[dict], setting: str) -> dict[tuple, list[dict]]:
 
 
 def draw(title: str, rows: list[dict], setting: str, workdir: pathlib.Path) -> pathlib.Path | None:
-    """The figure of one setting, or None if no runs differ in it alone."""
+    """Draws the figure of one setting; returns its path, or None if no runs differ in it alone."""
     groups = curves_over(rows, setting)
     if not groups:
         return None
@@ -124,7 +124,7 @@ def draw(title: str, rows: list[dict], setting: str, workdir: pathlib.Path) -> p
 
 
 def runs_table(rows: list[dict]) -> Table:
-    """A row per run: means over seeds for readers, every seed in the CSV."""
+    """Builds a row per run: means over seeds for readers, every seed in the CSV."""
     headings = ["Run", *(name.replace("_", " ") for name in SETTINGS), "% of expert", "by seed"]
     headings += ["evidence, true actions", "evidence, inferred", "action MSE"]
     texts = []

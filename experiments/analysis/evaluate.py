@@ -68,7 +68,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
 
 
 def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:
-    """Number of environments -> actor: the policies of the run, or planners in its world models."""
+    """Returns (number of environments -> actor): the policies of the run, or planners in its world models."""
     if not config.planner:
         return functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed)
     PLANNERS.choose(config.planner)

@@ -1,7 +1,7 @@
 """Figures of scores: learning curves, score against a setting, true against surrogate returns.
 
-Every function takes plain numbers, returns a `Figure`, and draws each seed next to the mean: an average
-without its seeds hides what readers most want to know. `drawing.style.save_figure` writes them.
+Every function takes plain numbers and returns a `Figure` with each seed next to the mean: an average alone
+hides how much seeds differ. `drawing.style.save_figure` writes them.
 """
 
 import math
@@ -67,7 +67,7 @@ def learning_curves(
     note: str = "",
     bands: bool = True,
 ) -> Figure:
-    """Scores during training: seeds as faint lines, their mean, and the 95% Student t band over seeds.
+    """Draws scores during training: seeds as faint lines, their mean, and the 95% Student t band over seeds.
 
     Methods share one axis unless their numbers of updates differ by more than a factor of three; then each
     gets a panel with its own x axis and the common y axis.
@@ -121,7 +121,7 @@ def score_curve(
     references: Mapping[str, float] | None = None,
     note: str = "",
 ) -> Figure:
-    """Score against a setting (amount of data, model size, updates): seeds as dots, mean, Student t whiskers.
+    """Draws scores against a setting (data, model size, updates): seeds as dots, mean, Student t whiskers.
 
     Args:
       series: {method: Points}, drawn in order.
@@ -161,7 +161,7 @@ def true_against_surrogate(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """A scatter plot, one colour per kind of data, with the rank correlation over all of them.
+    """Draws a scatter plot, one colour per kind of data, with the rank correlation over all of them.
 
     Args:
       returns: {kind of data: (true returns [N], surrogate returns [N])}.
@@ -188,7 +188,7 @@ def true_against_surrogate(
 
 
 def rank_correlation(true: Sequence[float], scored: Sequence[float]) -> float:
-    """Spearman's; NaN where one of them does not vary."""
+    """Computes Spearman's rank correlation; NaN where one of them does not vary."""
     if len(true) < 2 or np.ptp(true) == 0 or np.ptp(scored) == 0:
         return float("nan")
     return float(stats.spearmanr(true, scored).statistic)
@@ -200,7 +200,7 @@ def _refuse_empty(series: Mapping, name: str) -> None:
 
 
 def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
-    """A figure and its panels, row by row, with a common y axis; the last row may be shorter."""
+    """Makes a figure and its panels, row by row, with a common y axis; the last row may be shorter."""
     rows = 1 if count <= 4 else math.ceil(count / 3)
     columns = math.ceil(count / rows)
     figure = Figure(figsize=(WIDTH, 3.2 if rows == 1 else 2.1 * rows + 0.7), layout="constrained")
@@ -213,7 +213,7 @@ def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
 
 
 def _limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[float, float]:
-    """y limits that start at zero, or below the smallest negative value, with room above the largest.
+    """Returns y limits that start at zero, or below the smallest negative value, with room above the largest.
 
     Args:
       levels: values that must be seen.
@@ -231,13 +231,13 @@ def _limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[floa
 
 
 def _last(curve: Curve) -> float:
-    """The mean over seeds where the curve ends."""
+    """Returns the mean over seeds where the curve ends."""
     means = np.nanmean(np.asarray(curve.seeds, np.float64), axis=0)
     return float(means[np.isfinite(means)][-1])
 
 
 def _interval(values: Sequence[float]) -> list[float]:
-    """Bounds of the mean of the finite values, or nothing where there are fewer than two."""
+    """Returns bounds of the mean of the finite values, or nothing where there are fewer than two."""
     values = np.asarray(values, np.float64)
     interval = intervals.student_t_interval(values[np.isfinite(values)])
     return [] if math.isnan(interval.low) else [interval.low, interval.high]
@@ -274,7 +274,7 @@ def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float, 
 
 
 def _setting_ticks(axes: Axes, settings: Sequence[float], log_x: bool) -> None:
-    """Ticks at the settings themselves where there is room for them."""
+    """Puts ticks at the settings themselves where there is room for them."""
     if len(settings) > 8:
         return
     axes.set_xticks(settings, [_short(x) for x in settings])
@@ -285,7 +285,7 @@ def _setting_ticks(axes: Axes, settings: Sequence[float], log_x: bool) -> None:
 
 
 def _short(value: float) -> str:
-    """70000 -> "70k", 1500000 -> "1.5M"."""
+    """Shortens 70000 to "70k" and 1500000 to "1.5M"."""
     for size, suffix in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
             return f"{value / size:.3g}{suffix}"

@@ -60,7 +60,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
 
 
 def check_windows(config) -> None:
-    """An error for windows in which nothing can be foreseen."""
+    """Raises a ValueError for windows in which nothing can be foreseen."""
     if config.windows < 1:
         raise ValueError(f"windows is {config.windows}; look at one at least.")
     if config.length is not None and config.length < 2:
@@ -70,14 +70,14 @@ def check_windows(config) -> None:
 
 
 def architecture_of(path: pathlib.Path) -> dict:
-    """What the world model of a run was built of: its own, or the one that its config names."""
+    """Reads the architecture of a run's world model: its own, or the one that its config names."""
     if (path / world_models.ARCHITECTURE).is_file():
         return world_models.read_architecture(path, world_models.ARCHITECTURE)
     return world_models.resolve(read_config(path)["model"]).architecture
 
 
 def load(path: pathlib.Path, seed: int):
-    """(world model, policy or None, config) of a run."""
+    """Loads (world model, policy or None, config) of a run."""
     run_config = read_config(path)
     if (path / world_models.POLICY).is_file():
         loaded = load_run(path)
@@ -88,7 +88,7 @@ def load(path: pathlib.Path, seed: int):
 
 
 def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
-    """(batch, metadata, environment, its options): some windows of the data of a run, or of the config's."""
+    """Samples windows of the data of a run, or of the config's: (batch, metadata, environment, its options)."""
     pretrained = "demonstrations" not in run_config
     folders = (config.data or run_config["embodiment" if pretrained else "demonstrations"]).split(",")
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
@@ -111,7 +111,7 @@ def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch,
 
 
 def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[SequenceBatch, dict, str]:
-    """The batch with the policy's explanation of it for actions, what is known of their error, and a title."""
+    """Returns the batch with the actions that the policy infers, what is known of their error, and a title."""
     infer = jax.jit(lambda model, policy, batch: infer_actions(model, policy, batch).actions)
     actions = infer(model, policy, batch.without_actions())
     extra = {}

@@ -2,7 +2,7 @@
 
 Everywhere `scores` are the evaluation returns of one method, one list per seed with one number per episode
 (`[N][E]`, seeds may have different numbers of episodes). The score of a seed is the mean over its episodes:
-seeds are what varies between two runs, episodes of one policy are not repetitions of an experiment.
+seeds vary between two runs, while episodes of one policy are not repetitions of an experiment.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Summary:
-    """What a table says about one method.
+    """The averages of one method over its seeds.
 
     Attributes:
       mean, median, iqm: over the scores of the seeds.
@@ -54,17 +54,17 @@ class Summary:
 
 
 def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Arithmetic mean along `axis`."""
+    """Computes the arithmetic mean along `axis`."""
     return np.mean(values, axis=axis)
 
 
 def median(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Median along `axis`."""
+    """Computes the median along `axis`."""
     return np.median(values, axis=axis)
 
 
 def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Mean of the middle half along `axis`: floor(n / 4) values are left out at each end.
+    """Averages the middle half along `axis`: floor(n / 4) values are left out at each end.
 
     Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
     """
@@ -75,7 +75,7 @@ def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
 
 
 def over_tasks(tasks: Sequence[np.ndarray], statistic: str) -> np.ndarray:
-    """A statistic of several tasks, as Agarwal et al. 2021 and their `rliable` define it.
+    """Computes a statistic of several tasks, as Agarwal et al. 2021 and their `rliable` define it.
 
     The mean and the median are over tasks, of the mean over the seeds of each, so that a task with more seeds counts
     no more than another. The interquartile mean is over the seeds of all tasks together.
@@ -96,7 +96,7 @@ STATISTICS: dict[str, Callable[..., np.ndarray]] = {"mean": mean, "median": medi
 
 
 def seed_scores(scores: Scores) -> np.ndarray:
-    """Mean over the episodes of each seed.
+    """Averages over the episodes of each seed.
 
     Args:
       scores: `[N][E]` returns.
@@ -111,7 +111,7 @@ def seed_scores(scores: Scores) -> np.ndarray:
 
 
 def student_t_interval(values: Sequence[float], *, confidence: float = 0.95, unit: str = "seeds") -> Interval:
-    """mean ± t_(n-1) s / sqrt(n): the interval of a mean of few independent normal values.
+    """Returns mean ± t_(n-1) s / sqrt(n): the interval of a mean of few independent normal values.
 
     Args:
       values: [n]; with n = 1 there is no interval and both bounds are NaN.
@@ -137,7 +137,7 @@ def stratified_bootstrap_interval(
     resample_seeds: bool = True,
     seed: int = 0,
 ) -> Interval:
-    """Percentile bootstrap of a statistic over the seeds of one or more tasks.
+    """Bootstraps a statistic over the seeds of one or more tasks and returns its percentiles.
 
     Each resample draws, within every stratum (task), as many seeds as there are with replacement, and as many
     episodes with replacement within each drawn seed; the statistic is that of `over_tasks`. The same `seed` gives
@@ -181,7 +181,7 @@ class Improvement:
     interval: Interval
 
     def reversed(self) -> Improvement:
-        """How often the other beats the one."""
+        """Returns how often the other beats the one."""
         low, high = 1.0 - self.interval.high, 1.0 - self.interval.low
         return Improvement(1.0 - self.probability, Interval(low, high, self.interval.kind))
 
@@ -194,7 +194,7 @@ def probability_of_improvement(
     resamples: int = 5000,
     seed: int = 0,
 ) -> Improvement:
-    """P(X > Y) + P(X = Y) / 2, over seeds of each task and averaged over tasks (Agarwal et al. 2021).
+    """Computes P(X > Y) + P(X = Y) / 2, over seeds of each task and averaged over tasks (Agarwal et al. 2021).
 
     On one task this is the Mann-Whitney statistic U / (N M). The interval is the percentile bootstrap of
     `stratified_bootstrap_interval`, with both methods drawn.
@@ -224,15 +224,15 @@ def probability_of_improvement(
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Share of pairs in which x wins, ties half: [R, N] and [R, M] -> [R]."""
+    """Returns the share of pairs in which x wins, ties half: [R, N] and [R, M] -> [R]."""
     difference = x[:, :, None] - y[:, None, :]
     return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(1, 2))
 
 
 def confidence_interval(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """The interval of the mean that suits the number of seeds.
+    """Returns the interval of the mean that suits the number of seeds.
 
-    One seed: Student's t over its episodes (says nothing about other seeds, and its `kind` tells so). Two to
+    One seed: Student's t over its episodes, which says nothing about other seeds (its `kind` names them). Two to
     nine: Student's t over seeds. From ten on: the stratified bootstrap.
     """
     checked = _checked(scores)
@@ -244,7 +244,7 @@ def confidence_interval(scores: Scores, *, confidence: float = 0.95, seed: int =
 
 
 def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Summary:
-    """Averages over seeds and the interval of the mean, for scores `[N][E]`."""
+    """Averages scores `[N][E]` over seeds, with the interval of the mean."""
     checked = _checked(scores)
     values = seed_scores(checked)
     return Summary(
@@ -259,7 +259,7 @@ def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Sum
 
 
 def _checked(scores: Scores) -> list[np.ndarray]:
-    """Scores as one float64 array per seed, refused if empty or not finite."""
+    """Returns scores as one float64 array per seed; refuses what is empty or not finite."""
     checked = [np.asarray(episodes, np.float64) for episodes in scores]
     if not checked:
         raise ValueError("Scores have no seeds; expected one list of episode returns per seed.")
@@ -269,14 +269,14 @@ def _checked(scores: Scores) -> list[np.ndarray]:
                 f"Scores of seed {index} have shape {list(episodes.shape)}; expected a list of returns."
             )
         if not np.isfinite(episodes).all():
-            raise ValueError(f"Scores of seed {index} hold a value that is not finite: evaluate again.")
+            raise ValueError(f"Scores of seed {index} contain a value that is not finite: evaluate again.")
     return checked
 
 
 def _resampled_seed_scores(
     checked: list[np.ndarray], generator: np.random.Generator, resamples: int, resample_seeds: bool
 ) -> np.ndarray:
-    """Bootstrap samples of the seed scores of one stratum, [R, N]."""
+    """Draws bootstrap samples of the seed scores of one stratum, [R, N]."""
     num_seeds = len(checked)
     lengths = np.array([len(episodes) for episodes in checked])
     padded = np.zeros((num_seeds, lengths.max()))

@@ -87,7 +87,7 @@ class MediaSection:
         return _MEDIA_TYPES[self.file.suffix]
 
     def data_url(self) -> str:
-        """The file as an address that contains it."""
+        """Returns the file as an address that contains it."""
         content = base64.b64encode(self.file.read_bytes()).decode("ascii")
         return f"data:{self.media_type};base64,{content}"
 
@@ -144,7 +144,7 @@ def write_page(
 
 
 def run_sections(workdir: str | os.PathLike) -> list[FactsSection]:
-    """Settings and software of a run, from its `config.json` and `metadata.json`; without them, nothing."""
+    """Shows settings and software of a run, from its `config.json` and `metadata.json`; nothing without them."""
     workdir = Path(workdir)
     sections = []
     config = _read_json(workdir / "config.json")
@@ -157,7 +157,7 @@ def run_sections(workdir: str | os.PathLike) -> list[FactsSection]:
 
 
 def duration(seconds: float) -> str:
-    """ "0.4 s", "42 s", "3 min 05 s", "2 h 10 min"."""
+    """Writes seconds as "0.4 s", "42 s", "3 min 05 s", "2 h 10 min"."""
     if seconds < 9.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -168,7 +168,7 @@ def duration(seconds: float) -> str:
 
 
 def _session_facts(sessions: Sequence[Mapping]) -> dict[str, object]:
-    """What a reader needs to repeat the run, from the last of its sessions."""
+    """Returns what a reader needs to repeat the run, from the last of its sessions."""
     session = sessions[-1]
     commit = session.get("commit") or {}
     edited = " with uncommitted changes" if commit.get("edited") else ""

@@ -5,7 +5,7 @@
 
 Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
 figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be read, are
-named and left out. On one task there is a row per method; over several tasks there are aggregates.
+named and left out. One task has a row per method; several tasks have aggregates.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def write(
         *([pages.TimesSection("Time", seconds)] if seconds else []),
         *pages.run_sections(settings or results.cells[0].runs[0].path),
     ]
-    files = "Tables are beside this page as CSV, Markdown and LaTeX, figures as PDF."
+    files = "The folder of this page has the tables as CSV, Markdown and LaTeX, the figures as PDF."
     source = f"Published figures: {'; '.join(published_results.papers())}."
     path = pages.write_page(
         out / "report.html",
@@ -118,7 +118,7 @@ def amount(results: Results) -> str:
 
 
 def task_alone(results: Results) -> str:
-    """The task, if there is one alone whose runs agree on the expert, so that methods stand in rows; else ""."""
+    """Returns the only task, if its runs agree on the expert, so that methods can stand in rows; else ""."""
     (task, *others) = results.tasks
     return "" if others or len(results.experts(task)) > 1 else task
 
@@ -126,7 +126,7 @@ def task_alone(results: Results) -> str:
 def make_tables(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
 ) -> dict[str, Table]:
-    """{name of the files: table}."""
+    """Returns {name of the files: table}."""
     found = {}
     if task := task_alone(results):
         rows = task_rows(results, task)
@@ -153,7 +153,7 @@ def make_tables(
 
 
 def task_rows(results: Results, task: str) -> list[tables.MethodScores]:
-    """Rows of the table of one task: the random policy, the methods, the expert."""
+    """Returns the rows of the table of one task: the random policy, the methods, the expert."""
     rows = []
     if returns := results.random.get(task):
         rows.append(tables.MethodScores("Random", [returns], is_method=False))
@@ -168,12 +168,12 @@ def task_rows(results: Results, task: str) -> list[tables.MethodScores]:
 
 
 def source_of(rows: Sequence[tables.MethodScores]) -> str:
-    """Where the published figures of the rows come from; "" if there are none."""
+    """Says where the published figures of the rows come from; "" if there are none."""
     return published_results.caption() if any(row.published is not None for row in rows) else ""
 
 
 def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, aggregates.Aggregate]:
-    """{method: Aggregate} of the methods that have normalised scores."""
+    """Returns {method: Aggregate} of the methods that have normalised scores."""
     scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
     return {name: aggregates.aggregate(list(of.values())) for name, of in scores.items() if of}
 
@@ -193,7 +193,7 @@ def write_figures(
 def figures_of(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
 ) -> Iterator[tuple[str, object, str]]:
-    """(name of the file, figure, what it shows)."""
+    """Draws all figures; yields (name of the file, figure, what it shows)."""
     from experiments.analysis import aggregate_figures  # matplotlib is slow to import
 
     task = task_alone(results)
@@ -224,7 +224,7 @@ def figures_of(
 
 
 def comparison(results: Results, task: str):
-    """The figure of the methods of one task."""
+    """Draws the methods of one task."""
     from experiments.analysis import aggregate_figures
 
     expert, random = results.expert_return(task), results.random_return(task)
@@ -240,7 +240,7 @@ def comparison(results: Results, task: str):
 
 
 def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, str], Improvement], str]:
-    """The pairs that the figure shows, each with the better method first, and a text that says what it leaves out."""
+    """Returns the pairs that the figure shows, the better method first, and a text that says what it leaves out."""
     better: dict[tuple[str, str], Improvement] = {}
     for names, pair in pairs.items():
         if names[::-1] not in better and pair.improvement.probability >= 0.5:
@@ -253,7 +253,7 @@ def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, 
 
 
 def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
-    """{(clock, score): figure} of the learning curves of a task, with the published ones where there are any."""
+    """Draws the learning curves of a task with the published ones; returns {(clock, score): figure}."""
     from experiments.analysis.figures import Curve
 
     drawn: dict[tuple[str, str], dict[str, Curve]] = {}
@@ -276,7 +276,7 @@ def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
 
 
 def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping):
-    """Scores against a clock; methods that have no curve by it are level lines."""
+    """Draws scores against a clock; methods that have no curve by it are level lines."""
     from experiments.analysis import figures
 
     others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
@@ -301,7 +301,7 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
 
 
 def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:
-    """What a reader must know before the tables: runs that are left out, that do not belong together, that diverged."""
+    """Says what comes before the tables: runs that are left out, that do not belong together, that diverged."""
     texts = {}
     if results.unfinished:
         first = f"{len(results.unfinished)} runs below these directories are not finished and left out:"
@@ -320,7 +320,7 @@ def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:
 
 
 def video_sections(results: Results) -> list[pages.MediaSection]:
-    """Videos of the first runs that have one."""
+    """Shows videos of the first runs that have one."""
     found = []
     for cell in results.cells:
         path = next((p for run in cell.runs for p in sorted((run.path / "videos").glob("*.mp4"))), None)
@@ -336,7 +336,7 @@ def _advances(clock: np.ndarray | None) -> bool:
 
 
 def _merged(cell: Cell, clock: str, score: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Positions [P] and scores [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
+    """Returns positions [P] and scores [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
     found = [run.curve for run in cell.runs if {clock, score} <= run.curve.keys()]
     x = sorted({float(value) for curve in found for value in curve[clock]})
     if len(x) < 2:
@@ -350,7 +350,7 @@ def _merged(cell: Cell, clock: str, score: str) -> tuple[np.ndarray, np.ndarray]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Command line; the exit code is 2 after a mistake."""
+    """Runs the command line; the exit code is 2 after a mistake."""
     parser = argparse.ArgumentParser("experiments.analysis.report", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folders", nargs="+", metavar="DIR", help="sweeps, runs, or folders of runs")

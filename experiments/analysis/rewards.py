@@ -5,7 +5,7 @@
         --config.reward.model=DIR --config.model=DIR --config.demonstrations=DIR --config.episodes=DIR --workdir=DIR
 
 With `run`, a run of `online`, the reward is as that run has learnt it; without, as at the start, and what
-it learns from the first episode (the scale of `ot`) holds for all others too. Writes
+it learns from the first episode (the scale of `ot`) applies to all others too. Writes
 `rewards.json` (returns and their rank correlation) and `figures/rewards.{png,pdf}`.
 """
 
@@ -35,7 +35,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def compare(directory: RunDirectory) -> dict:
-    """The comparison in an opened directory."""
+    """Runs the comparison in an opened directory."""
     from experiments.analysis import figures  # matplotlib is slow to import
     from experiments.drawing import style
 
@@ -64,7 +64,7 @@ def compare(directory: RunDirectory) -> dict:
 
 
 def learner_of(config: Mapping) -> OnlineLearner:
-    """The learner of the run that the config names, as it was at its newest checkpoint; or a new one."""
+    """Loads the learner of the run that the config names, from its newest checkpoint; or creates one."""
     settings = dict(config)
     if config["run"]:
         path = Path(config["run"]).expanduser()
@@ -78,13 +78,13 @@ def learner_of(config: Mapping) -> OnlineLearner:
     if config["run"]:
         restored = Checkpoints(path / "checkpoints").restore(learner.state)
         if restored is None:
-            raise ValueError(f"{path} holds no checkpoint yet; run its command first.")
+            raise ValueError(f"{path} has no checkpoint yet; run its command first.")
         learner.state = restored[1]
     return learner
 
 
 def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: str) -> None:
-    """Raises a ValueError in one sentence if episodes are of another body, or lack what the reward may score."""
+    """Raises a ValueError if episodes are of another body, or lack what the reward may score."""
     world_models.check_body(learner.architecture, episodes, what)
     missing = sorted({name for name in learner.reward.sensors for e in episodes if name not in e.records})
     if missing:
@@ -97,7 +97,7 @@ def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: st
 def surrogate_returns(
     learner: OnlineLearner, state, episodes: Sequence[Episode]
 ) -> tuple[list[float], object]:
-    """Sums of the rewards that episodes get one after the other, and the reward's state after them."""
+    """Sums the rewards that episodes get one after the other; returns the sums and the reward's state after them."""
     returns = []
     for episode in episodes:
         values, state = learner.reward.score(state, learner.model, whole_episode(episode, learner.sensors))
@@ -106,6 +106,6 @@ def surrogate_returns(
 
 
 def labels(folders: list[str]) -> list[str]:
-    """Short names of folders: the last part of the path that is not "episodes", numbered where two are alike."""
+    """Shortens the names of folders: the last part of the path that is not "episodes", numbered where two are alike."""
     names = [next((part for part in reversed(Path(f).parts) if part != "episodes"), f) for f in folders]
     return [f"{name} {i + 1}" if names.count(name) > 1 else name for i, name in enumerate(names)]

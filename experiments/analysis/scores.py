@@ -23,7 +23,7 @@ RANDOM = "random"  # method of the random policy's runs in sweeps
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunScores(Scores):
-    """The evaluation of one finished run, which may hold several seeds.
+    """The evaluation of one finished run, which may have several seeds.
 
     Attributes:
       path: its directory.
@@ -51,10 +51,10 @@ class RunScores(Scores):
 
 
 def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | None:
-    """The scores of a finished run; None if it evaluates nothing.
+    """Reads the scores of a finished run; None if it evaluates nothing.
 
     Raises:
-      ValueError: its DONE cannot be read, or holds scores that cannot be averaged.
+      ValueError: its DONE cannot be read, or has scores that cannot be averaged.
     """
     result = read_object(path / "DONE")
     scores = Scores.of_row(result)
@@ -88,7 +88,7 @@ def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> 
 
 
 def read_object(path: pathlib.Path) -> dict:
-    """The JSON object in a file.
+    """Reads the JSON object in a file.
 
     Raises:
       ValueError: there is none.
@@ -98,18 +98,18 @@ def read_object(path: pathlib.Path) -> dict:
     except (OSError, ValueError) as error:
         raise ValueError(f"{path.name} cannot be read ({error}); run its command again.") from error
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no JSON object; run its command again.")
+        raise ValueError(f"{path.name} contains no JSON object; run its command again.")
     return value
 
 
 def _diverged(result: Mapping, num_seeds: int) -> list[int]:
-    """Indices of the seeds that have diverged; a run of a single seed says `true`."""
+    """Returns indices of the seeds that have diverged; a run of a single seed records `true`."""
     diverged = result.get("diverged") or []
     return list(range(num_seeds)) if diverged is True else [entry["seed"] for entry in diverged]
 
 
 def _curve(rows: Sequence[Mapping], num_seeds: int) -> dict[str, np.ndarray]:
-    """Means over episodes of every seed at every evaluation."""
+    """Averages the episodes of every seed at every evaluation."""
     evaluations = [(row, Scores.of_row(row)) for row in rows]
     evaluations = [(row, scores) for row, scores in evaluations if len(scores.returns) == num_seeds]
     curve = {}
@@ -160,14 +160,14 @@ class Cell:
         return [seed for run in self.runs for seed in run.returns]
 
     def success(self, rule: str) -> list[list[float]] | None:
-        """`[N][E]` by a rule of `SUCCESS_RULES`; None where a run has none."""
+        """Returns `[N][E]` by a rule of `SUCCESS_RULES`; None where a run has none."""
         found = [run.success.get(rule) for run in self.runs]
         return None if None in found else [seed for run in found for seed in run]
 
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """All that a report shows.
+    """The runs that a report shows.
 
     Attributes:
       cells: in the order of `labels.LABELS`, then of their runs; without the random policy.
@@ -194,27 +194,27 @@ class Results:
         return list(dict.fromkeys(cell.name for cell in self.cells))
 
     def cell(self, task: str, name: str) -> Cell | None:
-        """The cell of a method on a task, if there is one."""
+        """Returns the cell of a method on a task, if there is one."""
         return next((cell for cell in self.cells if (cell.task, cell.name) == (task, name)), None)
 
     def of_task(self, task: str) -> list[Cell]:
-        """The cells of a task."""
+        """Returns the cells of a task."""
         return [cell for cell in self.cells if cell.task == task]
 
     def random_return(self, task: str) -> float | None:
-        """Mean return of the random policy: of its runs, else what the runs of the task record, if they agree on it."""
+        """Returns the mean of the random policy: of its runs, else what the runs of the task agree on."""
         if self.random.get(task):
             return float(np.mean(self.random[task]))
         recorded = {run.random for cell in self.of_task(task) for run in cell.runs} - {None}
         return recorded.pop() if len(recorded) == 1 else None
 
     def random_of(self, run: RunScores) -> float | None:
-        """What is 0% for a run: the random policy on its task, else what it records itself."""
+        """Returns what is 0% for a run: the random policy on its task, else what it records itself."""
         of_task = self.random_return(run.task)
         return run.random if of_task is None else of_task
 
     def experts(self, task: str) -> list[float]:
-        """The different mean returns of demonstrations that the runs of a task record; usually one."""
+        """Returns the different mean returns of demonstrations that the runs of a task record; usually one."""
         found: list[float] = []
         for run in (run for cell in self.of_task(task) for run in cell.runs):
             if run.expert is not None and not any(math.isclose(run.expert, e, rel_tol=1e-6) for e in found):
@@ -222,17 +222,17 @@ class Results:
         return found
 
     def expert_return(self, task: str) -> float | None:
-        """Mean return of the demonstrations, where all runs of a task agree on it."""
+        """Returns the mean of the demonstrations, where all runs of a task agree on it."""
         experts = self.experts(task)
         return experts[0] if len(experts) == 1 else None
 
     def expert_of(self, run: RunScores) -> float | None:
-        """By what a run is measured: its own expert; that of its task if it records none."""
+        """Returns what is 100% for a run: its own expert; that of its task if it records none."""
         return self.expert_return(run.task) if run.expert is None else run.expert
 
 
 def read_results(folders: Iterable[str | os.PathLike]) -> Results:
-    """Reads every finished run with evaluations below the folders, once; one that cannot be read is kept in mind.
+    """Reads every finished run with evaluations below the folders, once, and notes those that cannot be read.
 
     Raises:
       ValueError: a folder does not exist, or nothing is there.
@@ -262,7 +262,7 @@ def read_results(folders: Iterable[str | os.PathLike]) -> Results:
 def _run_directories(
     folders: Iterable[str | os.PathLike],
 ) -> Iterator[tuple[pathlib.Path, dict[str, str] | None]]:
-    """(directory of a run, its labels in a sweep), once each, however often the folders hold it."""
+    """Yields (directory of a run, its labels in a sweep), once each, however often the folders contain it."""
     folders = list(map(pathlib.Path, folders))
     labels: dict[pathlib.Path, dict[str, str]] = {}
     for folder in folders:
@@ -280,18 +280,18 @@ def _run_directories(
 
 
 def _is_seed_of_a_run(path: pathlib.Path) -> bool:
-    """True for `RUN/seeds/0`: RUN has the scores of all its seeds (`experiments.runs.stages`)."""
+    """Returns True for `RUN/seeds/0`: RUN has the scores of all its seeds (`experiments.runs.stages`)."""
     *_, parent, name = path.parts
     return parent == "seeds" and name.isdigit() and (path.parent.parent / "config.json").is_file()
 
 
 def _collected_returns(path: pathlib.Path) -> list[float]:
-    """Returns of the episodes of a collection."""
+    """Reads the returns of the episodes of a collection."""
     return [value for row in read_rows(path / "metrics.jsonl") for value in row.get("episode/return", [])]
 
 
 def _sweep_labels(folder: pathlib.Path) -> dict[pathlib.Path, dict[str, str]]:
-    """{directory of a run: labels} of the sweeps in a folder, or in one that it lies in."""
+    """Reads {directory of a run: labels} of the sweeps in a folder, or in one above it."""
     found = {}
     for root in (folder.resolve(), *folder.resolve().parents[:3]):
         for file in sorted((root / "sweep").glob("*.json")):
@@ -302,7 +302,7 @@ def _sweep_labels(folder: pathlib.Path) -> dict[pathlib.Path, dict[str, str]]:
 
 
 def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
-    """Labels of a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
+    """Labels a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
     config = read_object(path / "config.json")
     labels = {key: str(config.get(key) or "") for key in ("setup", "env")}
     labels["env"] = labels["env"] or _played_in(path)
@@ -313,7 +313,7 @@ def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
 
 
 def _played_in(path: pathlib.Path) -> str:
-    """The environment that a result names, which the config leaves to the demonstrations; "" in older results."""
+    """Returns the environment that a result names, which the config leaves to the demonstrations; "" in older ones."""
     environment = read_object(path / "DONE").get("environment")
     return str(environment.get("environment") or "") if isinstance(environment, dict) else ""
 

@@ -38,7 +38,7 @@ _ALWAYS = {"method", "return", "by_expert", "interval", "num_seeds", "num_episod
 
 @dataclass(frozen=True)
 class MethodScores:
-    """What was measured for one row of a results table.
+    """The measurements of one row of a results table.
 
     Attributes:
       method: label of the row, e.g. "AIME".
@@ -96,14 +96,14 @@ def results_table(
 
 
 def in_percent(scores: intervals.Scores, hundred: float = 1.0) -> list[list[float]]:
-    """Scores `[N][E]` in % of a number; seeds may have different numbers of episodes."""
+    """Returns scores `[N][E]` in % of a number; seeds may have different numbers of episodes."""
     return [(100.0 * np.asarray(seed, np.float64) / hundred).tolist() for seed in scores]
 
 
 def aggregate_table(
     aggregates: Mapping[str, Aggregate], normalisation: Normalisation, results: Results
 ) -> Table:
-    """A row per method: mean, median and IQM over all tasks, with their intervals."""
+    """Builds a row per method: mean, median and IQM over all tasks, with their intervals."""
     names = {"mean": "Mean", "median": "Median", "iqm": "IQM"}
     headings = ["Method", *(text for name in names.values() for text in (name, "95% interval"))]
     rows, numbers = [], []
@@ -125,7 +125,7 @@ def aggregate_table(
 
 
 def cell_table(results: Results, normalisation: Normalisation) -> Table:
-    """A row per task, a column per method: mean ± half the 95% interval; published figures in columns beside ours."""
+    """Builds a row per task and a column per method: mean ± half the 95% interval, published figures next to ours."""
     with_published = {
         cell.name for cell in results.cells if published(cell) and normalisation.key == "by_expert"
     }
@@ -156,7 +156,7 @@ def cell_table(results: Results, normalisation: Normalisation) -> Table:
 
 
 def return_table(results: Results) -> Table:
-    """Raw returns: a row per task, a column per method, with the random policy and the expert."""
+    """Builds a table of raw returns: a row per task, a column per method, the random policy and the expert."""
     rows, numbers = [], []
     for task in results.tasks:
         random, experts = results.random_return(task), results.experts(task)
@@ -174,7 +174,7 @@ def return_table(results: Results) -> Table:
 
 
 def success_table(results: Results) -> Table | None:
-    """Success rates in % by the three rules that papers use: a row per task and method; None where there are none."""
+    """Builds a table of success by the three rules that papers use, in %; None where no success is defined."""
     rows, numbers, several = [], [], len(results.tasks) > 1
     for cell in results.cells:
         rates = {rule: cell.success(rule) for rule in SUCCESS_RULES}
@@ -196,7 +196,7 @@ def success_table(results: Results) -> Table | None:
 
 
 def improvement_table(pairs: Mapping[tuple[str, str], Pair], normalisation: Normalisation) -> Table:
-    """A row per pair of methods and direction: how often a seed of the one beats one of the other."""
+    """Builds a row per pair of methods and direction: how often a seed of the one beats one of the other."""
     rows, numbers = [], []
     for (ours, theirs), pair in pairs.items():
         better = pair.improvement
@@ -214,7 +214,7 @@ def improvement_table(pairs: Mapping[tuple[str, str], Pair], normalisation: Norm
 
 
 def with_interval(scores: intervals.Scores) -> str:
-    """ "87.3 ± 4.1 (5)": mean, half of its 95% interval, and the number of seeds."""
+    """Writes "87.3 ± 4.1 (5)": mean, half of its 95% interval, and the number of seeds."""
     summary = intervals.summarise(scores)
     half = (summary.interval.high - summary.interval.low) / 2
     spread = "" if np.isnan(half) else f" ± {half:.1f}"
@@ -222,19 +222,19 @@ def with_interval(scores: intervals.Scores) -> str:
 
 
 def between(interval: Interval) -> str:
-    """ "81.0 to 92.4"."""
+    """Writes "81.0 to 92.4"."""
     return MISSING if np.isnan(interval.low) else f"{interval.low:.1f} to {interval.high:.1f}"
 
 
 def published(cell: Cell) -> published_results.PublishedCell | None:
-    """What AIME (NeurIPS 2023) reports for this cell, in % of the expert."""
+    """Returns what AIME (NeurIPS 2023) reports for this cell, in % of the expert."""
     if cell.variant:
         return None
     return published_results.cells_of(cell.env, cell.dataset, cell.setup).get(cell.method)
 
 
 def _row(scores: MethodScores, random: float | None, expert: float | None) -> dict[str, object]:
-    """The numbers of one row of a results table."""
+    """Computes the numbers of one row of a results table."""
     summary = intervals.summarise(scores.returns)
     bounds = (_known(summary.interval.low), _known(summary.interval.high))
 
@@ -269,7 +269,7 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
 
 
 def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, object]]:
-    """{method: its interquartile mean, and how often AIME is better} (Agarwal et al. 2021).
+    """Returns {method: its interquartile mean, and how often AIME is better} (Agarwal et al. 2021).
 
     Args:
       scores: {method: `[N][E]` in % of the expert}.
@@ -287,7 +287,7 @@ def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, o
 
 
 def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
-    """What `_comparison` adds, in whole sentences."""
+    """Explains what `_comparison` adds."""
     text = "IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
     if AIME in scores:
         text += (
@@ -300,7 +300,7 @@ def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
 
 
 def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert: float | None) -> str:
-    """What the columns mean, in whole sentences."""
+    """Explains the columns."""
     sentences = []
     if expert is not None:
         sentences.append(f"100% of expert is a return of {_rounded(expert)}; zero is not subtracted.")
@@ -317,7 +317,7 @@ def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert:
 
 
 def _interval_kinds(rows: Sequence[Mapping[str, object]]) -> str:
-    """How the intervals were computed; where rows differ, the rarer kinds name their rows."""
+    """Says how the intervals were computed; where rows differ, the rarer kinds name their rows."""
     methods: dict[str, list[str]] = {}
     for row in rows:
         if row["return_low"] is not None:
@@ -327,7 +327,7 @@ def _interval_kinds(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _text(name: str, row: Mapping[str, object]) -> str:
-    """One cell of a results table."""
+    """Writes one cell of a results table."""
     value = row.get(name)
     if name == "interval":
         prefix = "by_expert" if row["by_expert"] is not None else "return"
@@ -344,7 +344,7 @@ def _text(name: str, row: Mapping[str, object]) -> str:
 
 
 def _rounded(value: float) -> str:
-    """One decimal, two digits below one: 0.8614 -> "0.86", 172.34 -> "172.3", 9571.8 -> "9572"."""
+    """Writes one decimal, two digits below one: 0.8614 -> "0.86", 172.34 -> "172.3", 9571.8 -> "9572"."""
     if abs(value) < 1e-9:
         return "0.0"
     if abs(value) >= 1000:
@@ -365,7 +365,7 @@ def _experts_differ(results: Results) -> str:
 
 
 def _numbers(cell: Cell, scores: intervals.Scores) -> dict[str, object]:
-    """The numbers of one cell of a table over tasks."""
+    """Computes the numbers of one cell of a table over tasks."""
     summary, theirs = intervals.summarise(scores), published(cell)
     return {
         "task": cell.task,

@@ -1,7 +1,7 @@
 """Episodes drawn again from their physics states, side by side with labels.
 
-Rendering runs in a process of its own with a watchdog: an OpenGL driver that crashes or hangs costs a video
-and a sentence that says why, never the run. The module imports neither jax nor a simulator.
+Rendering runs in a process of its own with a watchdog: an OpenGL driver that crashes or hangs costs the video,
+never the run, and a sentence says why. The module imports neither jax nor a simulator.
 """
 
 import contextlib
@@ -48,7 +48,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class RenderedVideo:
-    """Frames, or the sentence why there are none.
+    """Frames, or the reason why there are none.
 
     Attributes:
       frames: [T, H, W, 3] uint8, or None.
@@ -63,7 +63,7 @@ class RenderedVideo:
 
 @dataclass(frozen=True)
 class RenderedClips:
-    """The pictures of every clip, or the sentence why there are none.
+    """The pictures of every clip, or the reason why there are none.
 
     Attributes:
       columns: per clip [T, H, W, 3] uint8, or None.
@@ -85,7 +85,7 @@ class _RenderingFailed(Exception):
 def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) -> RenderedVideo:
     """Draws episodes next to each other with labels, at the speed of the simulation.
 
-    A clip that ends early holds its last frame, faded.
+    A clip that ends early keeps its last frame, faded.
 
     Args:
       env_name: as in `experiments.envs.registry`.
@@ -163,7 +163,7 @@ def render_clips(
 def seeds_side_by_side(
     path: str | Path, env_name: str, env_options: Mapping, episodes: Sequence[Episode], num_seeds: int
 ) -> tuple[Path | None, str]:
-    """Writes an mp4; returns its path, or None and the sentence why there is none.
+    """Writes an mp4; returns its path, or None and the reason why there is none.
 
     Args:
       episodes: of all seeds, with physics states; environments are blocks of equal size, one per seed.
@@ -178,7 +178,7 @@ def seeds_side_by_side(
 
 
 def filmed(episode: Episode) -> Episode:
-    """The episode with no more than a video needs: what policies saw may be large."""
+    """Returns the episode with no more than a video needs: what policies saw may be large."""
     kept = ("physics_state", "reward")
     return Episode(
         {name: episode.records[name] for name in kept if name in episode.records}, episode.metadata
@@ -186,7 +186,7 @@ def filmed(episode: Episode) -> Episode:
 
 
 def clip(label: str, episode: Episode) -> Clip:
-    """An episode as a column of a video."""
+    """Returns an episode as a column of a video."""
     return Clip(label, episode.records["physics_state"], np.ravel(episode.records["reward"]))
 
 
@@ -197,7 +197,7 @@ def write(
     clips: Sequence[Clip],
     **options,
 ) -> tuple[Path | None, str]:
-    """Renders clips side by side into an mp4; returns its path, or None and the sentence why there is none."""
+    """Renders clips side by side into an mp4; returns its path, or None and the reason why there is none."""
     rendered = render_side_by_side(env_name, clips, env_options=env_options, **options)
     if rendered.frames is None:
         return None, rendered.why_not
@@ -213,7 +213,7 @@ def write(
 def _render_with_fallback(
     request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float
 ) -> tuple[list[np.ndarray], float, int]:
-    """Frames of each clip, frames per second, and every how many states a frame was drawn."""
+    """Renders, with OSMesa if need be; returns what `_render_in_process` does."""
     wished = os.environ.get("MUJOCO_GL", "").strip().lower()
     try:
         return _render_in_process(request, clips, stall_seconds, {})
@@ -312,7 +312,7 @@ def _labelled(frames: np.ndarray, clip: Clip, stride: int, length: int) -> np.nd
 
 
 def _strip(label: str, right: str, width: int) -> np.ndarray:
-    """A line of text, uint8 [h, width, 3]: the label at the left, shrunk to fit, and `right` at the right."""
+    """Draws a line of text, uint8 [h, width, 3]: the label at the left, shrunk to fit, and `right` at the right."""
     from PIL import Image, ImageDraw, ImageFont
 
     size = max(9, width // 20)

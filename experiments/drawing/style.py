@@ -1,4 +1,4 @@
-"""One look for all figures: colours that colour-blind readers can tell apart, small print that stays legible.
+"""One look for all figures: colours that colour-blind readers can distinguish, small print that stays legible.
 
 Figures are `matplotlib.figure.Figure` objects without pyplot: no global state, no display, nothing to close.
 """
@@ -97,7 +97,7 @@ class MethodStyle:
 
 
 def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
-    """A style for each method: known methods keep their colour in every figure.
+    """Chooses a style for each method: known methods keep their colour in every figure.
 
     "AIME" and "AIME, 1 demonstration" share a colour and differ by line and marker; unknown methods take the
     colours that are left.

@@ -38,7 +38,7 @@ class Table:
     numbers: Sequence[Mapping[str, object]] = ()
 
     def markdown(self) -> str:
-        """GitHub Markdown with padded columns, the first left-aligned, and the caption below."""
+        """Writes GitHub Markdown with padded columns, the first left-aligned, and the caption below."""
         lines = [self.headings, *([cell.replace("|", "\\|") for cell in row] for row in self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
@@ -53,7 +53,7 @@ class Table:
         return f"{table}\n{self.caption}\n" if self.caption else table
 
     def latex(self) -> str:
-        """LaTeX with the package booktabs: `\\input` it."""
+        """Writes LaTeX for the package booktabs: `\\input` it."""
         head, *body = [r" & ".join(map(_tex, row)) + r" \\" for row in (self.headings, *self.rows)]
         columns = "l" + "r" * (len(self.headings) - 1)
         lines = [r"\begin{table}", r"\centering", rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head]
@@ -62,7 +62,7 @@ class Table:
         return "\n".join([*lines, r"\end{table}", ""])
 
     def csv(self) -> str:
-        """The numbers, or the text where there are none, as `to_csv` writes them."""
+        """Writes the numbers, or the text where there are none."""
         return to_csv(self.numbers or [dict(zip(self.headings, row, strict=True)) for row in self.rows])
 
     def write(self, stem: str | os.PathLike) -> list[Path]:
@@ -72,7 +72,7 @@ class Table:
 
 
 def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
-    """All columns that any row has, numbers with six digits; empty where a row has none or None."""
+    """Writes all columns that any row has, numbers with six digits; empty where a row has none or None."""
     columns = list(dict.fromkeys(name for row in rows for name in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n", restval="")
@@ -82,12 +82,12 @@ def to_csv(rows: Sequence[Mapping[str, object]]) -> str:
 
 
 def _machine(value: object) -> object:
-    """A value as a CSV has it; those of a list with spaces between them."""
+    """Returns a value as a CSV has it; those of a list with spaces between them."""
     if isinstance(value, list | tuple):
         return " ".join(str(_machine(each)) for each in value)
     return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _tex(text: str) -> str:
-    """Text with what LaTeX reads as commands escaped."""
+    """Escapes what LaTeX reads as commands."""
     return "".join(_TEX.get(letter, letter) for letter in text)

@@ -54,7 +54,7 @@ def write_mp4(path: str | os.PathLike, frames: np.ndarray, fps: float) -> pathli
 
 
 def ffmpeg() -> str:
-    """Path of the ffmpeg program that comes with imageio-ffmpeg, or of that of the system."""
+    """Returns the path of the ffmpeg program that comes with imageio-ffmpeg, or of that of the system."""
     try:
         import imageio_ffmpeg
 
@@ -108,7 +108,7 @@ def side_by_side(
     """Puts videos next to each other.
 
     Args:
-      videos: each [T_i, H, W_i, 3] uint8, all of the same height; short ones hold their last frame.
+      videos: each [T_i, H, W_i, 3] uint8, all of the same height; short ones keep their last frame.
       labels: what to write above each.
       gap: white pixels between two.
 
@@ -158,7 +158,7 @@ def with_row_names(frames: np.ndarray, names: Sequence[str], size: int = 12) -> 
 
 
 def _text_strip(text: str, width: int, size: int) -> np.ndarray:
-    """A centred line of text on white, uint8 [h, width, 3]."""
+    """Draws a centred line of text on white, uint8 [h, width, 3]."""
     from PIL import Image, ImageDraw, ImageFont
 
     strip = Image.new("RGB", (width, 2 * (size * 3 // 4)), "white")

@@ -29,7 +29,7 @@ def open_loop(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Truth and prediction per dimension for one window, and how the error grows over all windows.
+    """Draws truth and prediction per dimension for one window, and how the error grows over all windows.
 
     Args:
       truth: [N, T, D] observations of N windows.
@@ -81,7 +81,7 @@ def error_growth(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """How the error of predicted images grows over all windows, where there are too many dimensions to draw each.
+    """Draws how the error of predicted images grows, where there are too many dimensions to draw each.
 
     Args:
       truth, prediction: [N, T, ...] as for `open_loop`; the error is divided by the std of all pixels around their mean
@@ -112,7 +112,7 @@ def evidence(
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """The evidence lower bound and what it is made of: median and 80% of all windows, and one window.
+    """Draws the evidence lower bound and its parts: median and 80% of all windows, and one window.
 
     Args:
       log_prob: {target: [N, T]} log p(o_t | s_t) in nats.
@@ -150,7 +150,7 @@ def evidence(
 def horizon_error(
     truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray | float | None = None
 ) -> np.ndarray:
-    """Root mean square error over dimensions, each divided by its scale.
+    """Computes the root mean square error over dimensions, each divided by its scale.
 
     Args:
       truth, prediction: [N, T, D].
@@ -206,7 +206,7 @@ def _draw_error(
     scale: np.ndarray | float,
     context: int,
 ) -> None:
-    """Error over all windows: median and middle 80%; and that of the guess that nothing moves any more."""
+    """Draws the error over all windows, median and middle 80%, and that of the guess that nothing moves any more."""
     error = horizon_error(truth, prediction, scale)
     still = np.broadcast_to(truth[:, context - 1 : context], truth.shape)
     still_error = np.median(horizon_error(truth, still, scale), axis=0)

@@ -35,7 +35,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def read_comparisons(runs) -> Results:
-    """The scores of the methods that all comparisons have; a task is a comparison.
+    """Reads the scores of the methods that all comparisons have; a task is a comparison.
 
     Raises:
       ValueError: no runs, one that has not finished, or no common method.

@@ -69,7 +69,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       "table": Markdown, "labels": {method: name in the table}, "seconds": {stage: seconds}}.
     """
     published_results.check_dataset(config.published_data)
-    # Only the last training may go on: a world model that did would not be the one that finished stages have used.
+    # Only the last training may continue: finished stages have used the world model as it is.
     allow = (*FREE_TO_CHANGE, "aime.num_updates", "title", "methods", "published_data", "random_return")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
         summary = directory.result or compare(config, directory)
@@ -79,7 +79,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def compare(config, directory: RunDirectory) -> dict:
-    """All stages and the report, in an opened directory."""
+    """Runs all stages and writes the report, in an opened directory."""
     for name in ("embodiment", "demonstrations"):
         if not config[name]:
             raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
@@ -87,8 +87,8 @@ def compare(config, directory: RunDirectory) -> dict:
     expert = expert_return(load_episodes(config.demonstrations, keys=()))  # of all, as the stages have it
     if expert is None or expert <= 0:
         raise ValueError(
-            f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} tell no return above 0; "
-            "use episodes with rewards."
+            f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} record no "
+            "return above 0; use episodes with rewards."
         )
     methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
@@ -120,7 +120,7 @@ def compare(config, directory: RunDirectory) -> dict:
 
 
 def read_data(config) -> tuple[str, list[Episode], list[Episode]]:
-    """(environment, demonstrations, up to two episodes of the embodiment data), with what the set-up reads of them.
+    """Reads (environment, demonstrations, up to two episodes of the embodiment data), as far as the set-up does.
 
     Raises:
       ValueError: episodes lack a sensor of the set-up.

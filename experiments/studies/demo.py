@@ -1,4 +1,4 @@
-"""The main job: a robot imitates what it has only seen, from nothing to a report.
+"""The main job: a robot imitates what it has seen without actions, from nothing to a report.
 
     python -m experiments demo --workdir=runs/demo
 
@@ -42,10 +42,10 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     published_results.check_dataset(config.published_data)
     if config.relevance and config.few_demonstrations:
         raise ValueError(
-            "With relevance=True the world model is told of all demonstrations, so that few of them would not be few; "
+            "With relevance=True the world model sees all demonstrations, so that few of them would not be few; "
             "set few_demonstrations=0."
         )
-    # Only the last training may go on: a world model that did would not be the one that finished stages have used.
+    # Only the last training may continue: finished stages have used the world model as it is.
     allow = (*FREE_TO_CHANGE, "imitate.num_updates", "video", "title")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
         summary = directory.result or run_everything(config, directory)
@@ -55,7 +55,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def run_everything(config, directory: RunDirectory) -> dict:
-    """All stages and the report, in an opened directory."""
+    """Runs all stages and writes the report, in an opened directory."""
     stages = Stages(directory.path)
     results = run_stages(config, stages)
     with stages.timed("report"):
@@ -65,7 +65,7 @@ def run_everything(config, directory: RunDirectory) -> dict:
 
 
 def run_stages(config, stages: Stages) -> dict[str, dict]:
-    """Every stage but the report: {stage: what its main returned}."""
+    """Runs every stage but the report; returns {stage: result of its main}."""
     results = {}
     expert = changed(config.expert, env=config.env)
     # The expert trains on one core while the robot that will imitate it learns its body on another.
@@ -95,7 +95,7 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
 
 
 def demonstrations(config, stages: Stages, with_actions: bool):
-    """Config of the episodes that the expert shows."""
+    """Returns the config of the episodes that the expert shows."""
     return changed(
         collect_config.get_config("demonstrations"),
         seed=config.expert.seed,
@@ -131,7 +131,7 @@ def embodiment_data(config, stages: Stages) -> tuple[Path, float]:
 
 
 def demonstration_counts(config) -> dict[str, int]:
-    """{suffix of the stages: number of demonstrations}."""
+    """Returns {suffix of the stages: number of demonstrations}."""
     counts = {"": config.num_demonstrations}
     if config.few_demonstrations:
         counts[f"-{config.few_demonstrations}"] = config.few_demonstrations
@@ -178,7 +178,7 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
 
 
 def scores(config, stages: Stages, random: list[float], expert: list[float]) -> Results:
-    """The scores of all methods, with all demonstrations and with few."""
+    """Reads the scores of all methods, with all demonstrations and with few."""
     runs = []
     for suffix, number in demonstration_counts(config).items():
         shared = dict(task=config.env, env=config.env, setup=config.setup, demonstrations=str(number))
@@ -190,7 +190,7 @@ def scores(config, stages: Stages, random: list[float], expert: list[float]) -> 
 
 
 def foreseen(stages: Stages) -> MediaSection:
-    """The figure of the pretrained world model."""
+    """Shows the figure of the pretrained world model."""
     return MediaSection(
         "What the world model foresees",
         stages.path("pretrain") / "figures" / "open_loop.png",

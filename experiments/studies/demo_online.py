@@ -1,10 +1,10 @@
-"""Online imitation, from nothing to a report: AIME-v2 learns a task of which its body's data hold nothing.
+"""Online imitation, from nothing to a report: AIME-v2 learns a task that its body's data do not contain.
 
     python -m experiments demo_online --workdir=runs/demo-online
 
 Scripted experts of *other* tasks, more or less noisy, give the embodiment data; the expert of the task shows it without
-actions. Offline AIME imitates with the model of the other tasks. AIME-v2 goes on learning in the environment, with each
-surrogate reward, without a reward, and without the regulariser. Every stage is a run of its own in WORKDIR, by the
+actions. Offline AIME imitates with the model of the other tasks. AIME-v2 continues to learn in the environment, with
+each surrogate reward, without a reward, and without the regulariser. Every stage is a run of its own in WORKDIR, by the
 mains of this package; what is done already is not done again.
 """
 
@@ -46,7 +46,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def run_everything(config, directory: RunDirectory) -> dict:
-    """All stages and the report, in an opened directory."""
+    """Runs all stages and writes the report, in an opened directory."""
     stages = Stages(directory.path)
     run_stages(config, stages)
     with stages.timed("report"):
@@ -57,7 +57,7 @@ def run_everything(config, directory: RunDirectory) -> dict:
 
 
 def run_stages(config, stages: Stages) -> None:
-    """Every stage but the report."""
+    """Runs every stage but the report."""
     shown = environments_of(config.task)
     others = environments_of(config.body.tasks)
     if set(shown) & set(others) and not config.body_may_hold_task:
@@ -78,7 +78,7 @@ def run_stages(config, stages: Stages) -> None:
 
 
 def methods(config, stages: Stages) -> Iterator[tuple[str, Callable, object]]:
-    """(stage, main, config) of every method and seed."""
+    """Yields (stage, main, config) of every method and seed."""
     model, reward_model = str(stages.path("pretrain")), str(stages.path("reward-model"))
     body, observed = (str(stages.path(name) / "episodes") for name in ("embodiment", "demonstrations"))
     oracle = str(stages.path("oracle") / "episodes")
@@ -94,7 +94,7 @@ def methods(config, stages: Stages) -> Iterator[tuple[str, Callable, object]]:
 
 
 def demonstrations(config, with_actions: bool):
-    """Config of the successful episodes that the expert shows; the same ones with and without actions."""
+    """Returns the config of the successful episodes that the expert shows, with or without actions."""
     return changed(
         collect_config.get_config("scripted-demonstrations"),
         tasks=config.task,
@@ -106,13 +106,13 @@ def demonstrations(config, with_actions: bool):
 
 
 def pairs(items: list) -> Iterator[list]:
-    """Two at a time, for two cores."""
+    """Yields two at a time, for two cores."""
     for start in range(0, len(items), 2):
         yield items[start : start + 2]
 
 
 def run_together(stages: Stages, pair: list[tuple[str, Callable, object]]) -> None:
-    """One method in a process of its own and one in this."""
+    """Runs one method in a process of its own and one in this."""
     if len(pair) == 1 or all((stages.path(name) / "DONE").is_file() for name, *_ in pair):
         for stage in pair:
             stages.run(*stage)
@@ -123,7 +123,7 @@ def run_together(stages: Stages, pair: list[tuple[str, Callable, object]]) -> No
 
 
 def scores(config, stages: Stages) -> Results:
-    """The final evaluations of all methods and seeds; the expert is what the demonstrations show."""
+    """Reads the final evaluations of all methods and seeds; the expert is what the demonstrations show."""
     (env_name,) = environments_of(config.task)
     shared = dict(
         task=config.task, env=env_name, setup=config.setup, demonstrations=str(config.num_demonstrations)
@@ -139,7 +139,7 @@ def scores(config, stages: Stages) -> Results:
 
 
 def mean_success(cell: Cell) -> float:
-    """Share of the episodes of all seeds with success at any step."""
+    """Returns the share of the episodes of all seeds with success at any step."""
     return float(np.mean(cell.success("any")))
 
 
@@ -159,9 +159,8 @@ def write_report(config, workdir: Path, stages: Stages, found: Results) -> str:
         title=config.title,
         lead=(
             f"A robot that knows other tasks only ({config.body.tasks}) imitates {config.task} from "
-            f"{config.num_demonstrations} demonstrations without actions. Offline AIME has to make do with what it "
-            "knows; AIME-v2 continues to learn in the environment, without ever being told a reward. Learning sees "
-            "neither success nor reward."
+            f"{config.num_demonstrations} demonstrations without actions. Offline AIME knows no more than that; "
+            "AIME-v2 continues to learn in the environment, and sees neither its reward nor success."
         ),
         extra=[
             TextSection("What there was to learn from", [data_text(stages, name) for name in DATA]),
@@ -180,7 +179,7 @@ def write_report(config, workdir: Path, stages: Stages, found: Results) -> str:
 
 
 def data_text(stages: Stages, name: str) -> str:
-    """How many episodes a stage has collected, and how many of them succeed in their own task."""
+    """Says how many episodes a stage has collected, and how many of them succeed in their own task."""
     summaries = [episode_summary(each) for each in load_episodes(stages.path(name) / "episodes", keys=())]
     rates = {rule: 100 * np.mean([found[f"success_{rule}"] for found in summaries]) for rule in SUCCESS_RULES}
     listed = ", ".join(f"{rule} {rate:.0f}%" for rule, rate in rates.items())
