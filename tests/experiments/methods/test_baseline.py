@@ -1,64 +1,29 @@
 """The baselines as a user runs them: tiny runs on the fake environment, refusals, kill and resume."""
 
-import os
-import pathlib
-import signal
-import subprocess
-import sys
-import time
-
 import numpy as np
 import pytest
+from imitation_data import make_config, write_data
+from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
 from agents.frame_stack_actor import FrameStackActor
-from agents.loop import collect_episodes
 from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_recipes, collect
 from experiments.models import frame_stacks
 from experiments.runs.metrics import read_rows
-from worldmodels.checkpoints import Checkpoints
-from worldmodels.data.episodes import Episode, append_episode, load_episodes
-
-ROOT = pathlib.Path(__file__).parents[3]
-
-
-def push(records):
-    """Demonstrator that pushes along its position: to be seen, it must be imitated."""
-    return np.sign(records["position"]).astype(np.float32)
-
-
-def flail(rng):
-    return lambda records: rng.uniform(-1, 1, records["position"].shape).astype(np.float32)
+from worldmodels.data.episodes import load_episodes
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Folders of embodiment data, demonstrations, and demonstrations without actions."""
-    folder = tmp_path_factory.mktemp("data")
-    with make_vector("fake-pointmass", 2, seed=0) as envs:
-        for episode in collect_episodes(envs, flail(np.random.default_rng(0)), 8):
-            append_episode(folder / "embodiment", episode)
-        for episode in collect_episodes(envs, push, 4):
-            append_episode(folder / "demonstrations", episode)
-            hidden = {**episode.records, "pre_action": np.zeros((episode.num_records, 0), np.float32)}
-            append_episode(folder / "observations", Episode(hidden, episode.metadata))
-    return folder
-
-
-def make_config(preset, data, demonstrations="demonstrations", **changes):
-    config = get_config(preset)
-    config.embodiment = str(data / "embodiment")
-    config.demonstrations = str(data / demonstrations)
-    config.update(changes)
-    return config
+    return write_data(tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="module")
 def bco_run(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("bco") / "run"
-    config = make_config("bco-tiny", data, num_seeds=2)
+    config = make_config(get_config("bco-tiny"), data, num_seeds=2)
     return workdir, config, baseline.run(config, workdir)
 
 
@@ -111,7 +76,7 @@ def test_policies_are_loaded_from_the_run_alone_and_act(bco_run):
 
 def test_a_seed_does_not_depend_on_its_neighbours(bco_run, data, tmp_path):
     workdir, _, _ = bco_run
-    baseline.run(make_config("bco-tiny", data, seed=1), tmp_path / "single")
+    baseline.run(make_config(get_config("bco-tiny"), data, seed=1), tmp_path / "single")
     together, _ = frame_stacks.load_policies(workdir)
     alone, _ = frame_stacks.load_policies(tmp_path / "single")
     np.testing.assert_allclose(together.head.head.kernel[1], alone.head.head.kernel[0], rtol=1e-3, atol=1e-4)
@@ -119,13 +84,15 @@ def test_a_seed_does_not_depend_on_its_neighbours(bco_run, data, tmp_path):
 
 def test_bco_needs_no_actions_in_demonstrations_and_learns_the_same_without(bco_run, data, tmp_path):
     _, _, result = bco_run
-    blind = baseline.run(make_config("bco-tiny", data, "observations", num_seeds=2), tmp_path)
+    blind = baseline.run(make_config(get_config("bco-tiny"), data, "observations", num_seeds=2), tmp_path)
     assert "action_mse" not in blind
     assert blind["return"] == result["return"]
 
 
 def test_bc_runs_without_embodiment_data(data, tmp_path):
-    config = make_config("bc-tiny", data, embodiment="", standardize=False, setup="mdp", num_demonstrations=2)
+    config = make_config(
+        get_config("bc-tiny"), data, embodiment="", standardize=False, setup="mdp", num_demonstrations=2
+    )
     result = baseline.run(config, tmp_path)
     assert np.shape(result["return"]) == (1, 2)
 
@@ -134,11 +101,11 @@ def test_bc_refuses_demonstrations_without_actions(data, tmp_path):
     with pytest.raises(
         ValueError, match="BC oracle needs the true actions, and the demonstrations in .* have none"
     ):
-        baseline.run(make_config("bc-tiny", data, "observations"), tmp_path)
+        baseline.run(make_config(get_config("bc-tiny"), data, "observations"), tmp_path)
 
 
 def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
-    config = make_config("bco-tiny", data, embodiment=str(data / "observations"))
+    config = make_config(get_config("bco-tiny"), data, embodiment=str(data / "observations"))
     with pytest.raises(
         ValueError, match=r"The embodiment data in .*observations have no actions; BCO\(0\) learns"
     ):
@@ -148,21 +115,21 @@ def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
 def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
     monkeypatch.setattr(baseline_recipes, "free_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
-        baseline.run(make_config("bco-tiny", data), tmp_path / "run")
+        baseline.run(make_config(get_config("bco-tiny"), data), tmp_path / "run")
 
 
 def test_a_missing_folder_is_named(data, tmp_path):
     with pytest.raises(
         ValueError, match=r"BCO\(0\) needs a folder of episodes; pass --config.embodiment=DIR."
     ):
-        baseline.run(make_config("bco-tiny", data, embodiment=""), tmp_path)
+        baseline.run(make_config(get_config("bco-tiny"), data, embodiment=""), tmp_path)
 
 
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
     with pytest.raises(
         ValueError, match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha; or"
     ):
-        baseline.run(make_config("bco-tiny", data, method="gail"), tmp_path)
+        baseline.run(make_config(get_config("bco-tiny"), data, method="gail"), tmp_path)
 
 
 def test_the_published_settings_are_the_default():
@@ -187,46 +154,18 @@ def test_policies_read_as_many_frames_as_published(data, method, setup, frames):
     assert arch["num_frames"] == frames
 
 
-def start(data, workdir):
-    command = [
-        sys.executable, "-m", "experiments", "baseline", "--config=baseline:bco-tiny", f"--workdir={workdir}",
-        f"--config.embodiment={data / 'embodiment'}", f"--config.demonstrations={data / 'demonstrations'}",
-        "--config.num_seeds=2",
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def without_clock(path):
-    rows = read_rows(path)
-    return [{name: x for name, x in row.items() if not name.startswith(("time/", "fps/"))} for row in rows]
-
-
-def parameters(workdir):
-    return Checkpoints(workdir / "checkpoints").read()[1]
-
-
-def kill_at(process, metrics, num_rows):
-    """Kills the run soon after it has written so many rows of metrics."""
-    while process.poll() is None and (not metrics.is_file() or metrics.read_bytes().count(b"\n") < num_rows):
-        time.sleep(0.001)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not (metrics.parent / "DONE").is_file(), "the run ended before it was killed"
-
-
 def test_a_run_killed_twice_and_started_again_ends_bit_identical(bco_run, data, tmp_path):
     reference, workdir = bco_run[0], tmp_path / "run"
-    kill_at(start(data, workdir), workdir / "metrics.jsonl", 3)  # while the inverse model learns
-    kill_at(start(data, workdir), workdir / "metrics.jsonl", 6)  # while the policy does
-    process = start(data, workdir)
+    flags = (
+        "--config=baseline:bco-tiny", f"--config.embodiment={data / 'embodiment'}", "--config.num_seeds=2",
+        f"--config.demonstrations={data / 'demonstrations'}", f"--workdir={workdir}",
+    )  # fmt: skip
+    for rows in (3, 6):  # while the inverse model learns, while the policy does
+        assert (
+            stop_after_rows(start("baseline", *flags), workdir / "metrics.jsonl", rows, SIGKILL) == -SIGKILL
+        )
+        assert not (workdir / "DONE").is_file()
+    process = start("baseline", *flags)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    for name in ("metrics.jsonl", "eval.jsonl"):
-        assert without_clock(workdir / name) == without_clock(reference / name)
-    expected, found = parameters(reference), parameters(workdir)
-    assert expected.keys() == found.keys()
-    for name in expected:
-        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+    assert_same_run(workdir, reference)
