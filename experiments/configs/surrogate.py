@@ -11,7 +11,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     GAIfO:      python -m experiments surrogate --config=surrogate:gaifo
                 --config.demonstrations=DIR --workdir=DIR
-    OT + ADS:   --config=surrogate:ot
+    OT, ADS:    --config=surrogate:ot
     OT alone:   --config=surrogate:ot --config.use_schedule=False
     On a CPU:   --config=surrogate:gaifo-small, ot-small    20,000 agent steps per seed
     For a test: --config=surrogate:gaifo-tiny, ot-tiny
