@@ -30,7 +30,7 @@ COMMANDS = {
     "evaluate": Command("experiments.analysis.evaluate", "evaluate", "", {"run": _RUN}),
     "inspect": Command("experiments.analysis.inspect_run", "inspect_run", "", {"run": _RUN}),
     "curves": Command("experiments.analysis.curves", "curves"),
-    "report": Command("experiments.analysis.report", alone=True),
+    "report": Command("experiments.analysis.report", "report", "", listed="runs"),
     "export": Command(
         "experiments.analysis.export",
         "export",

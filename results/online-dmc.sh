@@ -65,4 +65,4 @@ published_ratio cheetah-run runs/comparison/p2e cheetah-run
 flailing finger-spin
 offline finger-spin $out/finger-spin/body finger-spin-longer
 published_ratio finger-spin $out/finger-spin/body finger-spin-longer
-$python -m experiments report $out --title="DeepMind Control, online"
+$python -m experiments report $out --config.title="DeepMind Control, online"

@@ -59,7 +59,7 @@ for seed in $seeds; do
     online $out-no-reward $task none "$seed"
   done
 done
-$python -m experiments report $out --title="Six tasks of Meta-World"
+$python -m experiments report $out --config.title="Six tasks of Meta-World"
 
 # The value gradient at a tenth of its weight, that of the first version of AIME-v2.
 for seed in $seeds; do

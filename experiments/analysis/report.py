@@ -1,17 +1,12 @@
 """Tables, figures and a page over any finished runs: sweeps, single runs, folders of runs.
 
-    python -m experiments report runs/walker18
-    python -m experiments report runs/demo runs/mine --out=runs/report
-
-Writes into `--out` (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and LaTeX,
-figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be read, are
-named and left out. One task has a row per method; several tasks have aggregates.
+Writes into the workdir (the first directory's `report/`): scores.csv (a row per seed), tables as CSV, Markdown and
+LaTeX, figures as PNG and PDF, and report.html, one page that opens offline. Runs that are not finished, or cannot be
+read, are named and left out. One task has a row per method; several tasks have aggregates.
 """
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -25,7 +20,6 @@ from experiments.analysis.labels import AIME
 from experiments.analysis.scores import Cell, Results, read_results
 from experiments.data.evaluation import by_expert
 from experiments.drawing.table import Table, to_csv
-from experiments.runs.command_line import is_user_error
 from worldmodels.files import write_atomically
 
 MAX_VIDEOS = 6
@@ -34,24 +28,41 @@ SCALES = {"return": 1.0, "success_any": 100.0}  # of the scores in learning curv
 CLOCKS = {"env_step": "Simulator steps", "update": "Updates"}
 
 
-def run(folders: Sequence[str | Path], out: str | Path | None = None, title: str = "") -> dict:
-    """Reads the runs below folders and writes the report.
+def run(config: Mapping, workdir: str | Path = "", *, fresh: bool = False) -> dict:
+    """Reads runs, writes the report and prints its tables.
+
+    Args:
+      config: `runs`, directories of runs and folders of them; `title` of the page.
+      workdir: where to write; "": `report/` in the first directory.
+      fresh: changes nothing, a report is always written anew.
 
     Returns:
       What `write` does, with "unfinished" and "unreadable", {path: why}.
 
     Raises:
-      ValueError: a folder that does not exist, or no finished run below them.
+      ValueError: no directory, one that does not exist, or no finished run below them.
     """
+    folders = [Path(folder).expanduser() for folder in config["runs"]]
+    if not folders:
+        raise ValueError("A report needs directories of runs: python -m experiments report DIR [DIR ...].")
     results = read_results(folders)
-    out = Path(out) if out else Path(folders[0]) / "report"
+    out = Path(workdir).expanduser() if workdir else folders[0] / "report"
     found = write(
         results,
         out,
-        title=title or Path(folders[0]).resolve().name,
+        title=config["title"] or folders[0].resolve().name,
         footer=f"From {', '.join(map(str, folders))}. Settings and machine are those of the first run.",
     )
     unreadable = {str(path): why for path, why in results.unreadable}
+    for name in found["tables"]:
+        print((out / "tables" / f"{name}.md").read_text())
+    if results.unfinished:
+        print(f"Not finished, and left out: {len(results.unfinished)} runs.")
+    for note in found["notes"]:
+        print(note)
+    for path, why in unreadable.items():
+        print(f"Not readable, and left out: {path}: {why}")
+    print(f"Report: {found['page']}")
     return found | {"unfinished": [str(path) for path in results.unfinished], "unreadable": unreadable}
 
 
@@ -347,34 +358,3 @@ def _merged(cell: Cell, clock: str, score: str) -> tuple[np.ndarray, np.ndarray]
             row = dict(zip(map(float, curve[clock]), seed, strict=True))
             rows.append([row.get(position, np.nan) for position in x])
     return np.array(x), np.array(rows)
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """Runs the command line; the exit code is 2 after a mistake."""
-    parser = argparse.ArgumentParser("experiments.analysis.report", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folders", nargs="+", metavar="DIR", help="sweeps, runs, or folders of runs")
-    parser.add_argument("--out", default=None, help="where to write (DIR/report)")
-    parser.add_argument("--title", default="", help="of the page")
-    arguments = parser.parse_args(argv)
-    try:
-        result = run(arguments.folders, arguments.out, arguments.title)
-    except (ValueError, OSError) as error:
-        if not is_user_error(error):
-            raise
-        print(f"Error: {error}", file=sys.stderr)
-        sys.exit(2)
-    out = Path(result["page"]).parent
-    for name in result["tables"]:
-        print((out / "tables" / f"{name}.md").read_text())
-    if result["unfinished"]:
-        print(f"Not finished, and left out: {len(result['unfinished'])} runs.")
-    for note in result["notes"]:
-        print(note)
-    for path, why in result["unreadable"].items():
-        print(f"Not readable, and left out: {path}: {why}")
-    print(f"Report: {result['page']}")
-
-
-if __name__ == "__main__":
-    main()

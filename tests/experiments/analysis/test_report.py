@@ -19,8 +19,15 @@ from experiments.analysis.intervals import Improvement, Interval
 from experiments.analysis.labels import LABELS, label
 from experiments.analysis.scores import read_results
 from experiments.analysis.tables import cell_table, success_table
+from experiments.configs import report as report_config
 from experiments.configs.compare import METHODS
 from launch.suites import SUITES
+
+
+def report_on(*folders, workdir=""):
+    config = report_config.get_config()
+    config.runs = tuple(map(str, folders))
+    return report.run(config, workdir)
 
 
 def write_run(
@@ -191,7 +198,7 @@ def test_probability_of_improvement_is_in_the_report(root):
     found = improvements(results, normalisations(results)[0], resamples=50)
     assert found["AIME", "BCO(0)"].improvement.probability == 1.0
     assert found["BCO(0)", "AIME"].improvement.probability == 0.0
-    report.run([root])
+    report_on(root)
     rows = list(csv.DictReader(open(root / "report" / "tables" / "improvement.csv")))
     assert [(row["method"], row["over"], row["probability"], row["num_tasks"]) for row in rows] == [
         ("AIME", "BCO(0)", "1", "2"),
@@ -223,7 +230,7 @@ def test_runs_are_measured_by_their_own_experts_and_the_report_says_so(tmp_path,
     folders = [tmp_path / "a", tmp_path / "b"]
     results = read_results(folders)
     assert strata(results, "AIME", normalisations(results)[0]) == {"walk": [[80.0], [40.0]]}
-    report.main([*map(str, folders), f"--out={tmp_path / 'out'}"])
+    report_on(*folders, workdir=tmp_path / "out")
     said, page = capsys.readouterr().out, (tmp_path / "out" / "report.html").read_text()
     for text in (said, page):
         assert "walk: the runs have different experts (returns 10.0, 20.0)" in text
@@ -243,7 +250,7 @@ def test_tasks_that_cannot_be_normalised_are_named_with_the_reason(root, capsys)
     write_run(root, "sit", "aime", 0, [1.0], expert=None)
     path = write_run(root, "run", "random", 0, [], labels={"task": "run", "method": "random"})
     (path / "metrics.jsonl").write_text('{"episode/return": [10.0, 30.0]}\n')
-    report.main([str(root)])
+    report_on(root)
     said, page = capsys.readouterr().out, (root / "report" / "report.html").read_text()
     for text in (said, page):
         assert (
@@ -263,7 +270,7 @@ def test_runs_that_belong_together_need_no_notes(root):
 def test_a_report_has_tables_figures_scores_and_a_page(root):
     (root / "walk" / "aime" / "seed_000" / "videos").mkdir()
     (root / "walk" / "aime" / "seed_000" / "videos" / "evaluation.mp4").write_bytes(b"0")
-    result = report.run([root])
+    result = report_on(root)
     out = root / "report"
     for name in result["tables"]:
         assert all((out / "tables" / f"{name}.{suffix}").is_file() for suffix in ("csv", "md", "tex"))
@@ -294,7 +301,7 @@ def one_task(tmp_path):
 
 
 def test_on_one_task_methods_stand_in_rows_and_are_compared(one_task):
-    result = report.run([one_task])
+    result = report_on(one_task)
     assert result["tables"] == ["results", "success"] and "comparison" in result["figures"]
     rows = list(csv.DictReader(open(one_task / "report" / "tables" / "results.csv")))
     assert [(row["method"], row["by_expert"]) for row in rows] == [("AIME", "70"), ("AIME-v2 (AIL)", "90")]
@@ -333,9 +340,9 @@ def test_the_label_that_a_run_of_an_own_method_records_is_in_the_report(tmp_path
 
 
 def test_a_report_is_the_same_when_written_again(root):
-    report.run([root])
+    report_on(root)
     before = (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes()
-    report.run([root])
+    report_on(root)
     assert (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes() == before
 
 
@@ -357,14 +364,18 @@ def test_published_curves_stand_beside_ours(tmp_path):
 
 def test_seeds_that_diverged_are_named(tmp_path):
     write_run(tmp_path, "walk", "aime", 0, [1.0], diverged=[{"seed": 0, "updates": 3}])
-    report.run([tmp_path])
+    report_on(tmp_path)
     assert "Seeds that diverged" in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_mistakes_are_told_in_one_sentence(tmp_path, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        report.main([str(tmp_path / "absent")])
-    assert stopped.value.code == 2 and capsys.readouterr().err.startswith("Error: There is no directory")
+def test_a_directory_that_does_not_exist_is_named(tmp_path):
+    with pytest.raises(ValueError, match="There is no directory .*absent"):
+        report_on(tmp_path / "absent")
+
+
+def test_a_report_of_nothing_says_what_it_needs():
+    with pytest.raises(ValueError, match="python -m experiments report DIR"):
+        report_on()
 
 
 def test_intervals_of_one_seed_are_those_of_its_episodes():
@@ -405,7 +416,7 @@ def test_the_flat_list_of_a_single_agent_is_one_seed(tmp_path):
 def test_an_unreadable_run_is_named_and_the_others_are_reported(root, capsys, file, text, why):
     path = root / "walk" / "aime" / "seed_000"
     (path / file).write_text(text)
-    report.main([str(root)])
+    report_on(root)
     assert f"Not readable, and left out: {path}: " in (said := capsys.readouterr().out) and why in said
     page = (root / "report" / "report.html").read_text()
     assert "Not readable" in page and str(path) in page
