@@ -14,17 +14,15 @@ from __future__ import annotations
 
 import functools
 import pathlib
-import sys
 from collections.abc import Callable
 
 from agents.loop import Actor
 from agents.planning import PLANNERS
 from experiments.analysis import tables
-from experiments.data.evaluation import evaluate_seeds, scores
-from experiments.drawing import rendered
+from experiments.data.arena import Arena
+from experiments.data.evaluation import Evaluation
 from experiments.models.loading import LoadedRun, load_run
 from experiments.runs.settings import write_json
-from worldmodels.data.episodes import Episode
 
 
 def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
@@ -36,35 +34,16 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     if not run:
         raise ValueError("Which run? Pass its directory: --run=DIR.")
     loaded = load_run(run)
-    episodes: list[Episode] = []
-    result = evaluate_seeds(
-        actor_factory(loaded, config),
-        loaded.env_name,
-        loaded.env_options,
-        num_seeds=loaded.num_seeds,
-        num_episodes=config.episodes,
-        seed=config.seed,
-        workers=config.workers,
-        on_episode=(lambda episode: episodes.append(rendered.filmed(episode))) if config.video else None,
-    )
-    result |= scores(result["return"], loaded.expert, None)
     folder = pathlib.Path(workdir or run).expanduser()
+    arena = Arena(loaded.env_name, loaded.env_options)
+    evaluation = Evaluation(arena, loaded.num_seeds, loaded.expert, workers=config.workers)
+    video = folder / "videos" / "evaluation.mp4" if config.video else None
+    scores = evaluation.play(actor_factory(loaded, config), config.episodes, config.seed, video=video)
     folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / "evaluation.json", result | {"config": config.to_dict()})
-    table = tables.results_table(
-        [tables.MethodScores(pathlib.Path(run).name, result["return"])], random=None, expert=loaded.expert
-    )
-    print(table.markdown())
-    if config.video:
-        path, why_not = rendered.seeds_side_by_side(
-            folder / "videos" / "evaluation.mp4",
-            loaded.env_name,
-            loaded.env_options,
-            episodes,
-            loaded.num_seeds,
-        )
-        print(f"Video: {path}" if path else f"No video: {why_not}", file=sys.stdout if path else sys.stderr)
-    return result
+    write_json(folder / "evaluation.json", scores.row() | {"config": config.to_dict()})
+    method = tables.MethodScores(pathlib.Path(run).name, scores.returns)
+    print(tables.results_table([method], random=None, expert=loaded.expert).markdown())
+    return scores.row()
 
 
 def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:

@@ -20,6 +20,7 @@ from experiments.methods.online_checks import read_settings
 from experiments.methods.online_learner import OnlineLearner, whole_episode
 from experiments.models import world_models
 from experiments.runs.directory import RunDirectory
+from experiments.runs.paths import folders_of
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes
 
@@ -40,7 +41,7 @@ def compare(directory: RunDirectory) -> dict:
     from experiments.drawing import style
 
     config = directory.config
-    folders = [folder.strip() for folder in config["episodes"].split(",") if folder.strip()]
+    folders = folders_of(config["episodes"])
     if not folders:
         raise ValueError("Which episodes? Pass folders separated by commas: --config.episodes=DIR,DIR.")
     learner = learner_of(config)
@@ -73,8 +74,8 @@ def learner_of(config: Mapping) -> OnlineLearner:
         raise ValueError("A surrogate reward comes from demonstrations; pass --config.demonstrations=DIR.")
     settings["embodiment"] = ""  # not needed to score
     settings["regularizer"] = dict(settings["regularizer"], label=False)
-    demonstrations = load_episodes(settings["demonstrations"], limit=settings["num_demonstrations"])
-    learner = OnlineLearner(settings, demonstrations)
+    shown = load_episodes(folders_of(settings["demonstrations"]), limit=settings["num_demonstrations"])
+    learner = OnlineLearner(settings, shown)
     if config["run"]:
         restored = Checkpoints(path / "checkpoints").restore(learner.state)
         if restored is None:

@@ -30,6 +30,7 @@ from experiments.drawing.table import MISSING, Table
 from experiments.envs import registry, rendering
 from experiments.envs.render_pool import RenderPool
 from experiments.runs.directory import RunDirectory
+from experiments.runs.paths import folders_of
 from experiments.runs.progress import Progress
 from worldmodels.data.episode_folders import check_apart, mix_folders, summarise_folder
 from worldmodels.data.episodes import (
@@ -55,7 +56,7 @@ def run(config, workdir: str = "", *, fresh: bool = False) -> dict:
     """
     if config.do not in _ACTIONS:
         raise ValueError(f"Unknown action {config.do!r}. Known: {', '.join(_ACTIONS)}.")
-    folders = [folder for folder in config.data.split(",") if folder]
+    folders = folders_of(config.data)
     if not folders:
         raise ValueError("Which episodes? Pass --config.data=DIR, or several: --config.data=DIR,DIR.")
     check_numbers(config)

@@ -9,7 +9,7 @@ from typing import Self
 import numpy as np
 
 from experiments.data.arena import Arena
-from experiments.runs.paths import folders
+from experiments.runs.paths import folders_of
 from worldmodels.data.episodes import Episode, read_episode, read_episodes, some_episode_paths, subsample
 
 
@@ -48,7 +48,7 @@ class Demonstrations:
           inputs: the sensors that the policy reads, so that the arena draws them if they are images; None: all sensors
             that are read.
         """
-        paths = [path for folder in folders(source) for path in some_episode_paths(folder)]
+        paths = [path for folder in folders_of(source) for path in some_episode_paths(folder)]
         first, keys = read_episode(paths[0], images_on_disk=True), None
         if sensors is not None:
             keys = [*sensors(Arena.of_episodes([first], env).name, first), "pre_action"]
@@ -61,7 +61,7 @@ class Demonstrations:
 
 def expert_return(source: str) -> float:
     """Mean return of all episodes of the folders that a config names."""
-    paths = [path for folder in folders(source) for path in some_episode_paths(folder)]
+    paths = [path for folder in folders_of(source) for path in some_episode_paths(folder)]
     return _mean_return(read_episode(path, ()) for path in paths)
 
 

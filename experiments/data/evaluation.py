@@ -141,7 +141,9 @@ class Evaluation:
         if video:
             shown = (self.arena.name, self.arena.options, played, self.num_seeds)
             path, why_not = rendered.seeds_side_by_side(video, *shown)
-            print(f"Video: {path}" if path else f"No video: {why_not}", file=sys.stderr)
+            print(
+                f"Video: {path}" if path else f"No video: {why_not}", file=sys.stdout if path else sys.stderr
+            )
 
         def by_seed(values: list[float]) -> PerEpisode:
             # Rows are ordered by round, then environment.

@@ -18,7 +18,7 @@ from experiments.models import world_models
 from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
-from experiments.runs.paths import folders
+from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels.checkpoints import Checkpoints
@@ -182,7 +182,7 @@ def training(
         update = make_imitation_update(optimizer, **loss)
         return policy, make_loops(update, (data,), (models,), **options)
 
-    body = load_episodes(folders(config["embodiment"]), keys=(*sensors, "pre_action"), images_on_disk=True)
+    body = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), images_on_disk=True)
     body = open_dataset(
         body,
         storage=config["storage"],

@@ -13,7 +13,7 @@ from experiments.data.arena import Arena
 from experiments.models import inspection, world_models
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
-from experiments.runs.paths import folders
+from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels import report
@@ -49,7 +49,7 @@ def pretrain(directory: RunDirectory) -> dict:
     if not config["embodiment"]:
         raise ValueError("Pretraining needs a folder of episodes with actions; pass --config.embodiment=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
-    first = load_episodes(folders(config["embodiment"]), limit=1, images_on_disk=True)
+    first = load_episodes(folders_of(config["embodiment"]), limit=1, images_on_disk=True)
     env_name = Arena.of_episodes(first, config["env"]).name
     arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
     if config["action_free"]:
@@ -57,7 +57,7 @@ def pretrain(directory: RunDirectory) -> dict:
     world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
     keys = (*arch["sizes"], "pre_action")
     options = dict(limit=config["num_episodes"], keys=keys, images_on_disk=True)
-    episodes = load_episodes(folders(config["embodiment"]), **options)
+    episodes = load_episodes(folders_of(config["embodiment"]), **options)
     build = functools.partial(world_models.build, arch, episodes=episodes)
     models = world_models.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes, placement)
@@ -116,7 +116,7 @@ def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placem
         **options,
     )
     relevance = dict(config["relevance"])
-    source, number = folders(relevance.pop("demonstrations")), relevance.pop("num_demonstrations")
+    source, number = folders_of(relevance.pop("demonstrations")), relevance.pop("num_demonstrations")
     if not source:
         return data
     if placement.num_processes > 1:

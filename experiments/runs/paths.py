@@ -14,14 +14,16 @@ FOLDERS = ("embodiment", "demonstrations", "episodes", "data")
 PATHS = ("model", "encoder", "policy_from", "critic_from", "source", "sources", "run", "runs")
 
 
-def folders(value: str | Sequence[str]) -> list[str]:
+def folders_of(value: str | Sequence[str]) -> list[str]:
     """The folders that a value of a config names: one, or several separated by commas.
 
-    A name that contains a comma stands in single quotes: `--config.embodiment="'a,b',c"` are two folders. A list is
-    taken as it is; "" names none.
+    A text that is a folder as it stands names that one. Among several, a name that contains a comma stands in single
+    quotes: `--config.embodiment="'a,b',c"` are two folders. A sequence is taken as it is; "" names none.
     """
     if not isinstance(value, str):
         return list(value)
+    if os.path.isdir(os.path.expanduser(value)):
+        return [value]
     fields = next(csv.reader([value], quotechar="'", skipinitialspace=True), [])
     return [name for field in fields if (name := field.strip())]
 
@@ -76,7 +78,7 @@ def _with_paths(key: str, value: Any, change: Callable[[str], str]) -> Any:
         return value
     if name in PATHS:
         return change(value)
-    return joined(map(change, folders(value)))
+    return joined(map(change, folders_of(value)))
 
 
 def _first(name: str, *candidates: str) -> str:

@@ -10,18 +10,20 @@ done again, so that methods can be added later. Writes tables/results, figures/c
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 from experiments.analysis import published_results, report
 from experiments.analysis.labels import label
 from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import baseline as baseline_config
-from experiments.data.evaluation import environment_of, expert_return
+from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline import BASELINES
 from experiments.methods.baseline_recipes import has_actions
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.paths import folders_of
 from experiments.runs.stages import Stages, changed
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.registry import Registry
@@ -83,9 +85,9 @@ def compare(config, directory: RunDirectory) -> dict:
     for name in ("embodiment", "demonstrations"):
         if not config[name]:
             raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
-    env_name, episodes, body = read_data(config)
-    expert = expert_return(load_episodes(config.demonstrations, keys=()))  # of all, as the stages have it
-    if expert is None or expert <= 0:
+    shown, body = read_data(config)
+    env_name, episodes = shown.arena.name, shown.episodes
+    if shown.expert <= 0:
         raise ValueError(
             f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} record no "
             "return above 0; use episodes with rewards."
@@ -114,32 +116,36 @@ def compare(config, directory: RunDirectory) -> dict:
         )
     table = (directory / "tables" / "results.md").read_text()
     returns = {method: result["return"] for method, result in results.items()}
-    summary = {"returns": returns, "expert": expert, "left_out": left_out, "table": table}
+    summary = {"returns": returns, "expert": shown.expert, "left_out": left_out, "table": table}
     summary["labels"] = {method: method_of(method).label for method in results}
     return directory.mark_done(summary | {"seconds": stages.seconds})
 
 
-def read_data(config) -> tuple[str, list[Episode], list[Episode]]:
-    """Reads (environment, demonstrations, up to two episodes of the embodiment data), as far as the set-up does.
+def read_data(config) -> tuple[Demonstrations, list[Episode]]:
+    """Reads the demonstrations and up to two episodes of the embodiment data, as far as the set-up does.
 
     Raises:
       ValueError: episodes lack a sensor of the set-up.
     """
-    first = load_episodes(config.demonstrations, limit=1, images_on_disk=True)
-    env_name, _ = environment_of(config.env, first)
-    inputs = observation_setup(env_name, config.setup).inputs
-    body = load_episodes(config.embodiment, limit=1, images_on_disk=True)
-    for name, some in (("demonstrations", first), ("embodiment", body)):
-        missing = [sensor for sensor in inputs if sensor not in some[0].records]
+
+    def sensors(name: str, env_name: str, first: Episode) -> list[str]:
+        inputs = observation_setup(env_name, config.setup).inputs
+        missing = [sensor for sensor in inputs if sensor not in first.records]
         if missing:
             raise ValueError(
                 f"The episodes in {config[name]} lack {', '.join(missing)}, which set-up {config.setup!r} of "
-                f"{env_name!r} needs; they have {', '.join(some[0].sensors)}. Use others for --config.{name}, or "
+                f"{env_name!r} needs; they have {', '.join(first.sensors)}. Use others for --config.{name}, or "
                 "another set-up."
             )
-    options = dict(keys=(*inputs, "pre_action"), images_on_disk=True)
-    episodes = load_episodes(config.demonstrations, limit=config.num_demonstrations, **options)
-    return env_name, episodes, load_episodes(config.embodiment, limit=2, **options)
+        return list(inputs)
+
+    choose = functools.partial(sensors, "demonstrations")
+    options = dict(env=config.env, sensors=choose)
+    shown = Demonstrations.read(config.demonstrations, config.num_demonstrations, **options)
+    folders = folders_of(config.embodiment)
+    (first,) = load_episodes(folders, limit=1, images_on_disk=True)
+    keys = (*sensors("embodiment", shown.arena.name, first), "pre_action")
+    return shown, load_episodes(folders, limit=2, keys=keys, images_on_disk=True)
 
 
 def applicable(

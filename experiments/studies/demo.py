@@ -21,7 +21,7 @@ from experiments.analysis.labels import label
 from experiments.analysis.page import MediaSection
 from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
-from experiments.data.evaluation import environment_of, evaluation_envs
+from experiments.data.arena import Arena
 from experiments.drawing import rendered
 from experiments.methods import baseline, collect, imitate, pretrain
 from experiments.models.loading import load_run
@@ -215,8 +215,8 @@ def side_by_side(
     clips = [rendered.clip("Expert", demonstration)]
     for name, run_path, seed in imitators:
         loaded = load_run(run_path)
-        with evaluation_envs(loaded.env_name, loaded.env_options, 1, seed=7, workers=0) as envs:
+        with Arena(loaded.env_name, loaded.env_options).make(1, seed=7) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(rendered.clip(name, episode))
-    _, options = environment_of(env_name, [demonstration])
+    options = Arena.of_episodes([demonstration], env_name).options
     return rendered.write(path, env_name, options, clips, seconds=SECONDS)

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from experiments.runs.directory import RunDirectory
-from experiments.runs.paths import folders, joined
+from experiments.runs.paths import folders_of, joined
 from experiments.runs.settings import RunError, config_changes, read_config
 
 
@@ -24,7 +24,12 @@ from experiments.runs.settings import RunError, config_changes, read_config
     ],
 )
 def test_a_value_names_one_folder_or_several(value, names):
-    assert folders(value) == folders(joined(names)) == names
+    assert folders_of(value) == folders_of(joined(names)) == names
+
+
+def test_a_folder_with_a_comma_in_its_name_needs_no_quotes_if_it_is_alone(tmp_path):
+    (tmp_path / "a,b").mkdir()
+    assert folders_of(f"{tmp_path}/a,b") == [f"{tmp_path}/a,b"]
 
 
 @pytest.fixture

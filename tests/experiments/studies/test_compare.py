@@ -125,9 +125,9 @@ def test_episodes_that_lack_a_sensor_are_refused_before_any_stage(data, tmp_path
 
 def test_images_stay_on_disk_and_only_the_vectors_of_the_set_up_are_read(tmp_path):
     data = write_data(tmp_path, render_size=64, episode_length=4)
-    _, episodes, body = compare.read_data(make_config(get_config("tiny"), data))
-    assert episodes[0].sensors == body[0].sensors == ("position",)
-    assert (len(episodes), len(body)) == (4, 2)
+    shown, body = compare.read_data(make_config(get_config("tiny"), data))
+    assert shown.episodes[0].sensors == body[0].sensors == ("position",)
+    assert (len(shown.episodes), len(body)) == (4, 2)
 
 
 def done_at_once(config, stages, methods):
