@@ -14,13 +14,27 @@ from experiments.configs import compare as compare_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
 from experiments.methods import baseline, collect, pretrain
+from experiments.models.loading import load_world_model
 from experiments.studies import compare
 from launch.runs import check_settings
 from launch.suites import runs_of
+from worldmodels import registry
 from worldmodels.data.arrays import from_arrays
 from worldmodels.data.episodes import append_episode, load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
+
+
+ENCODER = """
+from flax import nnx
+
+class Twice(nnx.Module):
+    def __init__(self, in_size, *, rngs):
+        self.out_size = in_size
+
+    def __call__(self, x):
+        return 2 * x
+"""
 
 
 def python_blocks(page: str) -> list[str]:
@@ -95,6 +109,20 @@ def test_an_option_that_a_baseline_of_ones_own_lacks_is_refused(huber, tmp_path)
         config.options.gamma = 1.0
     with pytest.raises(ValueError, match="Huber BC has no option 'gamma'. It has delta."):
         baseline.run(make_config(config, write_data(tmp_path / "data")), tmp_path / "run")
+
+
+def test_a_run_with_an_encoder_of_ones_own_is_opened_by_who_names_it(own_code, tmp_path, monkeypatch):
+    own_code("my.module", ENCODER)
+    config, data = pretrain_config.get_config("tiny"), write_data(tmp_path / "data")
+    config.update(embodiment=str(data / "embodiment"), num_updates=2)
+    with config.unlocked():
+        config.world_model.encoder = dict(name="my.module:Twice")
+    pretrain.run(config, tmp_path / "model")
+    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
+    with pytest.raises(ValueError, match="--import=my.module:Twice"):
+        load_world_model(tmp_path / "model")
+    registry.load("my.module:Twice")
+    assert load_world_model(tmp_path / "model").encoder.vector.out_size == 2
 
 
 def test_its_own_physics_is_seeded(module):

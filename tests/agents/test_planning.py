@@ -150,6 +150,14 @@ def test_guided_planning_looks_beyond_its_horizon():
 SMALL = dict(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
 
 
+SHORT = """
+from agents.planning import cem
+
+def short(reward, *, horizon):
+    return cem(reward, horizon=horizon, num_iterations=1, num_candidates=4, num_elites=2)
+"""
+
+
 def modules():
     model = make_model(predict_reward=True)
     policy = TanhGaussianPolicy(
@@ -184,6 +192,15 @@ def test_every_planner_acts_and_names_its_options(name):
         ValueError, match="The planner has no option 'horizn'. It has horizon, num_iterations, "
     ):
         PLANNERS.make("reward", name=name, horizn=3)
+
+
+def test_a_planner_of_ones_own_is_named_by_its_module(own_code):
+    own_code("mine", SHORT)
+    PLANNERS.choose("mine:short")
+    actor = planning_actor(
+        PLANNERS.make("reward", name="mine:short", horizon=2), *modules(), 1, jax.random.key(0)
+    )
+    assert actor(records(1)).shape == (1, ACTION_SIZE) and actor.state.plan.shape == (1, 2, ACTION_SIZE)
 
 
 def test_seeds_plan_in_blocks():
