@@ -1,7 +1,8 @@
 """The directory of one run: who owns it, what made it, whether it is done, and whether it should stop.
 
 A run directory holds `config.json`, `metadata.json`, whatever the run writes, and, at the end, `DONE`. The
-same command continues the run that lies in it; a changed config is refused; `fresh` starts over. A start that fails
+same command continues the run that it holds; a changed config is refused, and so are data and models whose content has
+changed; `fresh` starts over. A start that fails
 before any work was done leaves nothing.
 """
 
@@ -14,16 +15,19 @@ import pathlib
 import shutil
 import signal
 import socket
+import sys
 import threading
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.runs import inputs
 from experiments.runs.session import describe_session
 from experiments.runs.settings import (
     RunError,
     check_counts,
     config_changes,
+    flatten,
     plain_config,
     read_config,
     read_sessions,
@@ -54,6 +58,7 @@ FREE_TO_CHANGE = (
 # What a start leaves before any work is done; the networks' files say how to build them, and hold nothing learnt.
 _BOOKKEEPING = (
     "config.json",
+    "inputs.json",
     "metadata.json",
     "world_model.json",
     "policy.json",
@@ -215,9 +220,11 @@ class RunDirectory:
                 folder.rmdir()
 
     def _write_config(self, allow_changes: Sequence[str]) -> None:
+        before, now = inputs.read(self.path), inputs.describe(flatten(self._config))
         path = self.path / "config.json"
         if path.is_file():
             changes = config_changes(read_config(self.path), self._config)
+            changes = {key: pair for key, pair in changes.items() if not inputs.is_same(key, before, now)}
             refused = [
                 key for key in changes if not any(fnmatch.fnmatch(key, pattern) for pattern in allow_changes)
             ]
@@ -229,8 +236,11 @@ class RunDirectory:
                     f"{self.path} holds a run with another config: {listed}. "
                     "Use the config of that run, another --workdir, or --fresh to delete it and start over."
                 )
+            inputs.check_unchanged(before, now, self.path)
             if changes:
                 (self.path / "DONE").unlink(missing_ok=True)
+        inputs.check_setups(now, self._config.get("action_repeat"))
+        write_json(self.path / inputs.FILE, now)
         write_json(path, self._config)
 
     def _write_metadata(self) -> None:
@@ -265,6 +275,12 @@ def _lock(folder: pathlib.Path):
         raise RunError(
             f"{folder} is in use by {owner}. Wait for it, stop it, or choose another --workdir."
         ) from None
+    except OSError as error:
+        print(
+            f"Warning: the file system of {folder} has no locks ({error.strerror}), so that nothing keeps a second "
+            "process from running there; start only one.",
+            file=sys.stderr,
+        )
     file.truncate(0)
     file.write(f"process {os.getpid()} on {socket.gethostname()}")
     file.flush()

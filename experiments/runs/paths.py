@@ -63,6 +63,13 @@ def located(key: str, value: Any, session: dict, home: Path) -> Any:
     return _with_paths(key, value, locate)
 
 
+def named(key: str, value: Any) -> list[str]:
+    """Returns the paths that a value of a config names."""
+    found: list[str] = []
+    _with_paths(key, value, lambda name: found.append(name) or name)
+    return found
+
+
 def is_same(key: str, one: Any, other: Any) -> bool:
     """Compares two values of a config; paths are the same if they lead to the same folder."""
     one, other = (_with_paths(key, value, os.path.realpath) for value in (one, other))

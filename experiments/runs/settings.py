@@ -44,7 +44,7 @@ def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def check_counts(config: Mapping[str, Any]) -> None:
     """Raises a RunError for a count below the least that there can be."""
-    for key, value in _flatten(config).items():
+    for key, value in flatten(config).items():
         least = _LEAST.get(key.rpartition(".")[2])
         if least is not None and isinstance(value, int) and value < least:
             raise RunError(f"{key} is {value}; it must be at least {least}.")
@@ -80,7 +80,7 @@ def read_sessions(run: pathlib.Path) -> list[dict[str, Any]]:
 
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Dotted keys whose values differ, with the old and the new value; "(absent)" stands for none."""
-    old, new = _flatten(old), _flatten(new)
+    old, new = flatten(old), flatten(new)
     pairs = {key: (old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in {**old, **new}}
     return {key: pair for key, pair in pairs.items() if not paths.is_same(key, *pair)}
 
@@ -127,11 +127,12 @@ def _with_values(
     }
 
 
-def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Returns the values of a nested config by their dotted keys."""
     flat = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f"{prefix}{key}."))
+            flat.update(flatten(value, f"{prefix}{key}."))
         else:
             flat[f"{prefix}{key}"] = value
     return flat

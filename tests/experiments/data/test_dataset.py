@@ -261,17 +261,17 @@ def test_what_is_ignored_is_noted_and_an_absent_success_is_nothing_wrong(tmp_pat
     } <= {*notes}
 
 
-# A small episode with 16 bytes inserted, which HDF5 never finishes reading.
+# A small episode with 8 bytes inserted, which HDF5 never finishes reading.
 HANGING = """
-eNrt3L9rE2Ecx/Hv5RK5tpamIhh1iSLYSTN0qC6mmMQKwdS24pgeNm0CaZX0QKl0t5uT+ic45k8QJ0cHhQ4OroJ/gFu8u+d5TC62
-CVQTEvp+LU+eH/fc9frc8eG45GApV5ievDQpAceRuCSlU0vLuNG66V/XpaXLV7p8HzPtdtiX0u1JPf+nZVWv6va1lXw+GN3qYvaT
-iasyLTiNlvKL4Ypp6rpePvI9P9j9WnJGrW3L1OdUGVMN8a713123/ZUffJ5N3xEnbMnK/JTMt2zVn/Bbg/6YrSac8ucPPlhmgn0n
-vIbqe5t/5k9Y7evA0VeWHbNfJNqHYIVd6sz91/Ox+qCUC86JnlzSdu/xc7rM3ug9bsHcP271HpfV5edc73HmLta80HucOY+/rg53
-PQf3O+uI+925Pts1Z6L17vXmcKsAAAAAAAAYa2P0PPJDqn0IA3seedxztIk+232cYS0BAACQo0cyRzvXhpCjAQAAgOHkaJWLUzHV
-lnRMnyOFxeJq8Hrv2sqjvNnopLk6/neuXr4ZzdV6hoV/Oh/HPY+Od/zNR/nS571Oi6UGAABAjh6NHP3u9gjl6ENyNAAAADl6PHL0
-68IAcrRRrdS2qp7Is0al7D7xak93VHuj8txtbIjUdsubtcauZ8b79brrV/3SqzS2aztuPXKe1gf0/ztp7v9G7gcAADhVZvUvfnX/
-/uBZ/Z60JRNy3k/b2xXP3XA912x30Q/qwZZJaef8jrx48HPv7Y/HX0tv7l+5Pl0sX5Zg2szDdqa8d7dUDMcmozlT715e7keP85Dv
-HQIAAAAAMHZ+A7vs1Gs=
+eNrt3D1v00AcBvC/XwLXlgqXIgidIsTQCTJ0KF3qijh0qGihMLcWdYmltEWOJSpQJUbYGBkZWZDyERATEgsDAwNI/QiMbOHOd4cT
+FxxRYeTQ57ec78WXyD1fnzpVni83mpPjM+MkMEY2OdSvp9T9wbru31Slocpnqnxt6nYr6auqdkfN/35N1luq/e4dzxOjexn6deq2
+LGsEJ9Gyt5SsmK6qq+VDh16xr2vQKbm2DV2flaUpG+zM+s/WLb7yxfFUbZFY0uLS3ATN9SzZX+Gtot+05IQTfH5xYOgJDlhyD7Uf
+b/+cv2Kk9wFTd5ZlWvuV9C0YSZe8cn/1eqzfWm2Ia6Imp5qVP35Wle7V/HHzev+4nj/OVeXHRv44vYt1L+aP09fx++V/u57Ffmf8
+Yr87N+S87tnBena9MWwVAAAAAP8VnvMO+V/U3xZfTZL79LTBXNEyLdr7D/ojIQAAAIz87/+ReR75tpq+hcKeR/7uOdrYkPPe4Tka
+AAAAAHJ0OXM0u1LiHP0BORoAAAAAOfqPcrTMxVVTtjlM9zFqLq2se0k2vefpk46bq+2juXrt2mCuVjPMF5Kjbcr/QP7TkByND/MB
+AAAAkKNLkqNfLpQoR39GjgYAAABAjh6NHP2iWUCO1lpB+KAVEz2Mgg3/fhzu7cr2KHjkR1tEYWdjO4w6sR7P622fV3kZB9FOuOu3
+B67TZkE/v+Pm/i/I/QAAAAAnypT6xq/s9w+eUf8nbdAYnedpeyeI/S0/9vV5l3hQF2c6lOb8/rwopqnfTjPkzRurK0mfQ0fGCU8O
+dOCc+XrBeTPdUdXsc2kAAAAAAAAAKL8fSDbntA==
 """
 
 
@@ -283,8 +283,8 @@ def test_a_file_that_is_never_read_to_its_end_is_named(tmp_path, capsys):
     folder_of(tmp_path, *(played(seed) for seed in range(3)))
     hanging_file(tmp_path / "1.hdf5")
     with pytest.raises(EpisodeError, match="1 of 3"):
-        run(config_of("check", tmp_path, draw=False, seconds=2.0))
-    assert "1.hdf5: cannot be read within 2 s; it may be damaged" in capsys.readouterr().out
+        run(config_of("check", tmp_path, draw=False, seconds=1.0))
+    assert "1.hdf5: cannot be read within 1 s; it may be damaged" in capsys.readouterr().out
 
 
 def test_a_file_that_ends_its_reader_is_named(tmp_path):
@@ -294,7 +294,7 @@ def test_a_file_that_ends_its_reader_is_named(tmp_path):
     def kill_the_reader():
         while not (readers := multiprocessing.active_children()):
             time.sleep(0.1)
-        time.sleep(3.0)
+        time.sleep(2.0)
         readers[0].kill()
 
     killer = threading.Thread(target=kill_the_reader)
