@@ -158,7 +158,7 @@ def test_runs_of_earlier_releases_and_absent_inputs_continue(tmp_path, data):
 def test_data_of_another_set_up_do_not_meet(tmp_path, data, metadata, sentence):
     add_episode(tmp_path / "shown", **metadata)
     config = {"embodiment": str(data), "demonstrations": str(tmp_path / "shown")}
-    with pytest.raises(EpisodeError, match=f"embodiment has the {sentence}"):
+    with pytest.raises(EpisodeError, match=sentence):
         RunDirectory(tmp_path / "run", config)
     assert not (tmp_path / "run").exists()
 
