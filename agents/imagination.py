@@ -14,6 +14,7 @@ itself reads stopped features. Several rewards have a critic each, and their pol
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -25,10 +26,29 @@ from agents import values
 from worldmodels.nets import MLP
 from worldmodels.rssm import ImagineOutput
 from worldmodels.structures import Array, RSSMState
-from worldmodels.training import Metrics, TrainState, apply_gradients
+from worldmodels.training import Metrics, TrainState, gradient_step
 from worldmodels.world_model import WorldModel
 
 Reward = Callable[[WorldModel, ImagineOutput], Array]  # rewards [N, H + 1] of the imagined states s_0 .. s_H
+
+
+@dataclasses.dataclass(frozen=True)
+class ImaginationOptions:
+    """How far a policy imagines, and what that is worth; the defaults are AIME-v2's.
+
+    Attributes:
+      horizon: H, number of actions.
+      discount, lambda_: of the returns.
+      entropy_scale: weight of the policy's entropy, per step and summed over action dimensions.
+    """
+
+    horizon: int = 15
+    discount: float = 0.99
+    lambda_: float = 0.95
+    entropy_scale: float = 1e-4
+
+
+PUBLISHED = ImaginationOptions()
 
 
 @struct.dataclass
@@ -89,9 +109,7 @@ def imagine(
     key: Array | None,
     *,
     rewards: Mapping[str, Reward],
-    horizon: int = 15,
-    discount: float = 0.99,
-    lambda_: float = 0.95,
+    options: ImaginationOptions = PUBLISHED,
 ) -> Imagination:
     """Lets the policy act in the model and computes what it is worth.
 
@@ -100,22 +118,20 @@ def imagine(
       start: leaves [N, ...], see `starts`.
       key: PRNG key, consumed; None takes modes of actions and priors.
       rewards: {name: what gives the rewards}, e.g. {"reward": head_reward("reward")}.
-      horizon: H, number of actions.
-      discount, lambda_: of the returns.
     """
     if set(rewards) != set(target_critic):
         raise ValueError(
             f"Every reward needs a critic: rewards {', '.join(rewards)}; critics {', '.join(target_critic)}."
         )
-    imagined = model.rssm.imagine(start, policy, horizon, key)
+    imagined = model.rssm.imagine(start, policy, options.horizon, key)
     features = imagined.states.features
     terminal = termination(model, features)
-    discounts = discount * (1.0 - terminal)
+    discounts = options.discount * (1.0 - terminal)
     reward = {name: function(model, imagined) for name, function in rewards.items()}
     value = {name: target_critic[name](features)[..., 0] for name in rewards}
     returns = {
         name: values.lambda_returns(
-            reward[name][:, :-1], value[name][:, :-1], discounts[:, :-1], value[name][:, -1], lambda_
+            reward[name][:, :-1], value[name][:, :-1], discounts[:, :-1], value[name][:, -1], options.lambda_
         )
         for name in rewards
     }
@@ -138,25 +154,23 @@ def policy_loss(
     start: RSSMState,
     key: Array | None,
     *,
-    entropy_scale: float = 1e-4,
-    **imagine_options,
+    rewards: Mapping[str, Reward],
+    options: ImaginationOptions = PUBLISHED,
 ) -> tuple[Array, tuple[Metrics, Imagination]]:
     """Minus the imagined returns, minus the entropy; to be differentiated with respect to the policy.
 
-    Args:
-      policy, model, target_critic, start, key, **imagine_options: of `imagine`.
-      entropy_scale: weight of the entropy, per step and summed over action dimensions.
+    Args: as of `imagine`.
 
     Returns:
-      The loss; and metrics and what was imagined, for `value_loss`.
+      The loss; metrics, and what was imagined, for `value_loss`.
     """
-    imagined = imagine(model, policy, target_critic, start, key, **imagine_options)
+    imagined = imagine(model, policy, target_critic, start, key, rewards=rewards, options=options)
     losses = {
         name: values.value_gradient_loss(returns, imagined.weight)
         for name, returns in imagined.returns.items()
     }
     entropy = imagined.entropy.sum(axis=-1).mean()
-    loss = sum(losses.values()) - entropy_scale * entropy
+    loss = sum(losses.values()) - options.entropy_scale * entropy
     metrics = {
         "imagination_loss": loss,
         "imagined_entropy": entropy,
@@ -214,7 +228,5 @@ def update_critic(
     critic: Critic, imagined: Imagination, optimizer: optax.GradientTransformation, target_rate: float = 0.01
 ) -> tuple[Critic, Metrics]:
     """One step on `value_loss`, after which the targets follow: target <- rate * online + (1 - rate) * target."""
-    grads, metrics = jax.grad(value_loss, has_aux=True)(critic.train.model, imagined)
-    train, norm = apply_gradients(critic.train, grads, optimizer)
-    target = values.soft_update(critic.target, train.model, target_rate)
-    return Critic(train, target), {**metrics, "grad_norm": norm}
+    train, metrics, _ = gradient_step(value_loss, optimizer, critic.train, imagined)
+    return Critic(train, optax.incremental_update(train.model, critic.target, target_rate)), metrics

@@ -14,6 +14,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx, struct
 
 from agents.transitions import Replay, Transitions, sample
@@ -128,11 +129,6 @@ def temperature_loss(log_temperature: Array, entropy: Array, key: Array, *, targ
     return loss, {"temperature": jnp.exp(log_temperature)}
 
 
-def soft_update(target, online, rate: float):
-    """target <- target + rate * (online - target), leaf by leaf."""
-    return jax.tree.map(lambda t, o: t + rate * (o - t), target, online)
-
-
 @dataclasses.dataclass(frozen=True)
 class SACSettings:
     """What a run of SAC may choose; see the papers for the meaning.
@@ -177,7 +173,7 @@ def make_critic_update(settings: SACSettings) -> Callable:
     def update(state: SACState, batch: Transitions) -> tuple[SACState, Metrics]:
         frozen = state.target_critic, state.actor.model, state.temperature.model
         critic, metrics = update_critic(state.critic, *frozen, batch)
-        target_critic = soft_update(state.target_critic, critic.model, settings.target_rate)
+        target_critic = optax.incremental_update(critic.model, state.target_critic, settings.target_rate)
         metrics = {f"critic/{name}": value for name, value in metrics.items()}
         return state.replace(critic=critic, target_critic=target_critic), metrics
 

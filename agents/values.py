@@ -52,8 +52,3 @@ def value_loss(value: Array, returns: Array, weight: Array) -> Array:
     """0.5 * mean( w_t * (sg(R_t) - V(s_t))² ), all [B, H]."""
     sg = jax.lax.stop_gradient
     return 0.5 * jnp.mean(sg(weight) * (sg(returns) - value) ** 2)
-
-
-def soft_update(target, online, rate: float):
-    """target <- rate * online + (1 - rate) * target, leaf by leaf; `online` has just been updated."""
-    return jax.tree.map(lambda t, o: rate * o + (1.0 - rate) * t, target, online)

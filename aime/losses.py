@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 
 from aime.inference import InferenceOutput, Policy, infer_actions
 from worldmodels.distributions import balanced_kl
-from worldmodels.losses import EvidenceTerms, evidence_terms, probe_losses
+from worldmodels.losses import evidence_terms, probe_losses
 from worldmodels.sequences import sum_time_mean_batch
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
@@ -16,20 +18,45 @@ from worldmodels.world_model import WorldModel
 IDM_MODES = ("none", "posterior", "prior", "regularizer")
 
 
+@dataclasses.dataclass(frozen=True)
+class AIMEOptions:
+    """Variants of the loss of AIME; the defaults are those of the paper's main experiments.
+
+    Attributes:
+      kl_scale: weight of the KL; 0 leaves the reconstruction only.
+      kl_only: leaves the KL only.
+      nll_reweight: as in phase 1, see `worldmodels.losses.evidence_terms`.
+      idm_mode: "none", or how the model's inverse dynamics model takes part (AIME, appendix C): "posterior": the IDM
+        acts, plus KL(idm || policy); "prior": the policy acts, plus KL(policy || idm); "regularizer": the sum of the
+        "posterior" and the "none" loss.
+      first_action: what led to the first record of an episode, "policy" (published) or "zero"; see `infer_actions`.
+      observation_noise: std of noise on what the encoder sees, published: 0; see `infer_actions`.
+      entropy_scale: weight of the policy's entropy bonus (AIME-v2: 1e-4, mean over records).
+    """
+
+    kl_scale: float = 1.0
+    kl_only: bool = False
+    nll_reweight: str = "none"
+    idm_mode: str = "none"
+    first_action: str = "policy"
+    observation_noise: float = 0.0
+    entropy_scale: float = 0.0
+
+    def __post_init__(self):
+        if self.idm_mode not in IDM_MODES:
+            raise ValueError(f"Unknown idm_mode {self.idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
+
+
+PUBLISHED = AIMEOptions()
+
+
 def action_inference_loss(
     policy: Policy,
     batch: SequenceBatch,
     model: WorldModel,
     key: Array | None,
-    *,
-    kl_scale: float = 1.0,
-    kl_only: bool = False,
-    nll_reweight: str = "none",
-    idm_mode: str = "none",
-    first_action: str = "policy",
-    observation_noise: float = 0.0,
-    entropy_scale: float = 0.0,
-) -> tuple[Array, Metrics]:
+    options: AIMEOptions = PUBLISHED,
+) -> tuple[Array, tuple[Metrics, tuple[InferenceOutput, Array]]]:
     """Negative evidence lower bound of observations alone (AIME, phase 2), minimised over the policy.
 
         J(psi) = E_{s ~ q, a ~ pi_psi} sum_t [ log p(o_t | s_t)
@@ -43,36 +70,35 @@ def action_inference_loss(
       batch: SequenceBatch [B, T]; actions are not looked at, except for the metric `analysis/action_mse`.
       model: the pretrained world model.
       key: PRNG key, consumed; None takes modes.
-      kl_scale: weight of the KL; 0 leaves the reconstruction only.
-      kl_only: leaves the KL only.
-      nll_reweight: as in phase 1.
-      idm_mode: "none", or how the model's inverse dynamics model takes part (AIME, appendix C): "posterior": the IDM
-        acts, plus KL(idm || policy); "prior": the policy acts, plus KL(policy || idm); "regularizer": the sum of the
-        "posterior" and the "none" loss.
-      first_action: what led to the first record of an episode, "policy" (published) or "zero"; see `infer_actions`.
-      observation_noise: std of noise on what the encoder sees, published: 0; see `infer_actions`.
-      entropy_scale: weight of the policy's entropy bonus (AIME-v2: 1e-4, mean over records).
 
     Returns:
-      Scalar loss in nats per sequence, and metrics.
+      The loss in nats per sequence; metrics, and (inferred states and actions, loss per record [B, T]).
     """
-    per_step, inference, terms, metrics = action_inference_terms(
-        policy,
-        batch,
-        model,
-        key,
-        kl_scale=kl_scale,
-        kl_only=kl_only,
-        nll_reweight=nll_reweight,
-        idm_mode=idm_mode,
-        first_action=first_action,
-        observation_noise=observation_noise,
-    )
-    loss = sum_time_mean_batch(per_step)
+    per_record, metrics = jnp.zeros(batch.batch_shape), {}
+    for mode, mode_key in unrolls(options.idm_mode, key):
+        inference = infer_actions(
+            model,
+            policy,
+            batch,
+            mode_key,
+            use_idm=mode != "none",
+            action_source="idm" if mode == "posterior" else "policy",
+            first_action=options.first_action,
+            observation_noise=options.observation_noise,
+        )
+        output = inference.output
+        action_kl, action_metrics = action_divergence(inference, mode)
+        kl = balanced_kl(output.posterior, output.prior)
+        reweight = dict(nll_reweight=options.nll_reweight, extra_kl=action_kl)
+        terms = evidence_terms(model, batch, output.states.features, kl, **reweight)
+        if not options.kl_only:
+            per_record += terms.reconstruction
+        per_record += options.kl_scale * terms.masked_kl
+        metrics |= action_metrics
+    loss = sum_time_mean_batch(per_record)
     # Probes see stopped inputs: they report on the inferred states and give the policy no gradient.
-    probe_loss, probe_metrics = probe_losses(
-        model, batch, inference.output.states.features, model.encode(batch.observation)
-    )
+    embed = model.encode(batch.observation)
+    probe_loss, probe_metrics = probe_losses(model, batch, output.states.features, embed)
     entropy = inference.policy.entropy().sum(axis=-1).mean()
     metrics |= terms.metrics() | probe_metrics
     metrics |= {
@@ -84,47 +110,15 @@ def action_inference_loss(
     if batch.prev_action is not None:  # privileged: for analysis only
         true_action = jax.lax.stop_gradient(batch.prev_action)
         metrics["analysis/action_mse"] = jnp.mean((inference.actions - true_action) ** 2)
-    return loss - entropy_scale * entropy, metrics
+    return loss - options.entropy_scale * entropy, (metrics, (inference, per_record))
 
 
-def action_inference_terms(
-    policy: Policy,
-    batch: SequenceBatch,
-    model: WorldModel,
-    key: Array | None,
-    *,
-    kl_scale: float = 1.0,
-    kl_only: bool = False,
-    nll_reweight: str = "none",
-    idm_mode: str = "none",
-    first_action: str = "policy",
-    observation_noise: float = 0.0,
-) -> tuple[Array, InferenceOutput, EvidenceTerms, Metrics]:
-    """The loss of AIME per record, [B, T], with the inference and the evidence it is made of."""
-    if idm_mode not in IDM_MODES:
-        raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
-    options = dict(kl_scale=kl_scale, kl_only=kl_only, nll_reweight=nll_reweight)
-    unroll = dict(first_action=first_action, observation_noise=observation_noise)
-    options |= unroll
-    if idm_mode == "regularizer":
-        idm_key, policy_key = (None, None) if key is None else jax.random.split(key)
-        guided, *_, metrics = action_inference_terms(
-            policy, batch, model, idm_key, idm_mode="posterior", **options
-        )
-        plain, inference, terms, _ = action_inference_terms(policy, batch, model, policy_key, **options)
-        return guided + plain, inference, terms, metrics
-    source = "idm" if idm_mode == "posterior" else "policy"
-    use_idm = idm_mode != "none"
-    inference = infer_actions(model, policy, batch, key, use_idm=use_idm, action_source=source, **unroll)
-    action_kl, metrics = action_divergence(inference, idm_mode)
-    output = inference.output
-    kl = balanced_kl(output.posterior, output.prior)
-    terms = evidence_terms(
-        model, batch, output.states.features, kl, nll_reweight=nll_reweight, extra_kl=action_kl
-    )
-    per_step = kl_scale * terms.masked_kl
-    per_step = per_step if kl_only else terms.reconstruction + per_step
-    return per_step, inference, terms, metrics
+def unrolls(idm_mode: str, key: Array | None) -> list[tuple[str, Array | None]]:
+    """[(idm_mode, key)] of the filters whose losses are summed; metrics report on the last one."""
+    if idm_mode != "regularizer":
+        return [(idm_mode, key)]
+    keys = (None, None) if key is None else jax.random.split(key)
+    return list(zip(("posterior", "none"), keys, strict=True))
 
 
 def action_divergence(inference: InferenceOutput, idm_mode: str) -> tuple[Array | None, Metrics]:

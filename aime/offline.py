@@ -1,7 +1,7 @@
 """AIME's phase 2: a policy trained on demonstrations alone, no environment and no reward.
 
 `make_imitation_update` is the published default, a frozen model. `make_joint_update` keeps training the model on
-embodiment data beside the policy.
+embodiment data together with the policy.
 """
 
 from __future__ import annotations
@@ -13,27 +13,25 @@ import jax
 import optax
 from flax import struct
 
-from aime.losses import action_inference_loss
-from worldmodels.losses import elbo_loss
+from aime.losses import PUBLISHED, AIMEOptions, action_inference_loss
+from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics, TrainState, make_update
 
 
-def make_imitation_update(optimizer: optax.GradientTransformation, **loss_options) -> Callable:
+def make_imitation_update(
+    optimizer: optax.GradientTransformation, options: AIMEOptions = PUBLISHED
+) -> Callable:
     """Returns `update(policy_state, demonstration_batch, world_model) -> (policy_state, metrics)`.
 
     The gradient is taken, clipped and applied over the policy only.
-
-    Args:
-      optimizer: of the policy.
-      **loss_options: of `action_inference_loss`.
     """
-    return make_update(functools.partial(action_inference_loss, **loss_options), optimizer)
+    return make_update(functools.partial(action_inference_loss, options=options), optimizer)
 
 
 @struct.dataclass
 class JointState:
-    """A policy and a world model that go on training together."""
+    """A policy and a world model that continue to train together."""
 
     policy: TrainState
     model: TrainState
@@ -53,16 +51,12 @@ def make_joint_update(
     policy_optimizer: optax.GradientTransformation,
     model_optimizer: optax.GradientTransformation,
     *,
-    policy_loss: dict,
-    model_loss: dict,
+    policy_loss: AIMEOptions,
+    model_loss: LossOptions,
 ) -> Callable:
-    """Returns `update(state, demonstration, embodiment) -> (state, metrics)`: the model first, then the policy with it.
-
-    Args:
-      policy_loss: options of `action_inference_loss`; model_loss: options of `elbo_loss`.
-    """
-    update_policy = make_imitation_update(policy_optimizer, **policy_loss)
-    update_model = make_update(functools.partial(elbo_loss, **model_loss), model_optimizer)
+    """Returns `update(state, demonstration, embodiment) -> (state, metrics)`: the model learns, then the policy."""
+    update_policy = make_imitation_update(policy_optimizer, policy_loss)
+    update_model = make_update(functools.partial(elbo_loss, options=model_loss), model_optimizer)
 
     def update(
         state: JointState, demonstration: SequenceBatch, embodiment: SequenceBatch

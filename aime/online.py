@@ -25,12 +25,13 @@ import jax.numpy as jnp
 from flax import struct
 
 from agents import imagination
-from agents.dreamer import Optimizers, update_model
-from agents.imagination import Critic, Reward, head_reward
-from aime.losses import action_inference_loss
+from agents.dreamer import Optimizers, grouped
+from agents.imagination import Critic, ImaginationOptions, Reward, head_reward
+from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import SurrogateReward
+from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.structures import Array, RSSMState, SequenceBatch
-from worldmodels.training import Metrics, TrainState, apply_gradients
+from worldmodels.training import Metrics, TrainState, gradient_step, make_update
 
 
 @struct.dataclass
@@ -54,15 +55,13 @@ class OnlineState:
 
 @dataclasses.dataclass(frozen=True)
 class OnlineSettings:
-    """What an update does besides its losses' own options.
+    """How model and policy learn.
 
     Attributes:
       aime_scale, value_scale: weights of the two losses of the policy.
       target_rate: share of the critic that goes into its target at every update.
       num_starts: states of the batch from which the policy imagines, drawn at random; None: all.
-      entropy_scale: of both losses of the policy.
-      model_loss: options of `elbo_loss`. policy_loss: options of `action_inference_loss`.
-      imagination: horizon, discount and lambda_.
+      model_loss, policy_loss, imagination: options of the losses; both of the policy have an entropy_scale.
       intrinsic: {name: reward of imagined states} that are sought too (e.g. disagreement); a critic each.
     """
 
@@ -70,10 +69,9 @@ class OnlineSettings:
     value_scale: float = 0.1
     target_rate: float = 0.01
     num_starts: int | None = None
-    entropy_scale: float = 1e-4
-    model_loss: Mapping = dataclasses.field(default_factory=dict)
-    policy_loss: Mapping = dataclasses.field(default_factory=dict)
-    imagination: Mapping = dataclasses.field(default_factory=dict)
+    model_loss: LossOptions = LossOptions()
+    policy_loss: AIMEOptions = AIMEOptions(entropy_scale=1e-4)
+    imagination: ImaginationOptions = ImaginationOptions()
     intrinsic: Mapping[str, Reward] = dataclasses.field(default_factory=dict)
 
 
@@ -112,7 +110,8 @@ def make_online_update(
 
     `batch` comes from `regularizer.draw_model_batch`, `demonstration` [B, T] has no actions.
     """
-    rewards = rewards_sought(reward, settings)
+    model_loss = functools.partial(elbo_loss, options=settings.model_loss)
+    update_policy = _make_policy_update(optimizers, settings, rewards_sought(reward, settings))
 
     def update(state: OnlineState, batches: tuple[SequenceBatch, SequenceBatch]):
         batch, demonstration = batches
@@ -121,12 +120,10 @@ def make_online_update(
             reward_state, batch, groups["reward"] = reward.relabel(
                 state.reward, state.model.model, batch, demonstration
             )
-        model, states, groups["model"] = update_model(
-            state.model, batch, optimizer=optimizers.model, loss_options=settings.model_loss
-        )
+        model, groups["model"], inferred = gradient_step(model_loss, optimizers.model, state.model, batch)
         target = None if state.critic is None else state.critic.target
-        policy, imagined, groups["policy"] = _update_policy(
-            state.policy, model.model, target, demonstration, states, optimizers.policy, rewards, settings
+        policy, groups["policy"], imagined = update_policy(
+            state.policy, model.model, target, demonstration, inferred.states
         )
         critic = state.critic
         if critic is not None:
@@ -143,12 +140,10 @@ def make_online_update(
 
 def make_policy_pretraining(optimizers: Optimizers, settings: OnlineSettings) -> Callable:
     """Returns `update(state, demonstration) -> (state, metrics)`: the policy alone, as offline AIME."""
-    settings = dataclasses.replace(settings, aime_scale=1.0)
+    update_policy = _make_policy_update(optimizers, dataclasses.replace(settings, aime_scale=1.0), {})
 
     def update(state: OnlineState, demonstration: SequenceBatch) -> tuple[OnlineState, Metrics]:
-        policy, _, metrics = _update_policy(
-            state.policy, state.model.model, None, demonstration, None, optimizers.policy, {}, settings
-        )
+        policy, metrics, _ = update_policy(state.policy, state.model.model, None, demonstration, None)
         return state.replace(policy=policy, step=state.step + 1), grouped({"policy": metrics})
 
     return update
@@ -156,10 +151,10 @@ def make_policy_pretraining(optimizers: Optimizers, settings: OnlineSettings) ->
 
 def make_model_pretraining(optimizers: Optimizers, settings: OnlineSettings) -> Callable:
     """Returns `update(state, batch) -> (state, metrics)`: the model alone, on pretraining data."""
+    update_model = make_update(functools.partial(elbo_loss, options=settings.model_loss), optimizers.model)
 
     def update(state: OnlineState, batch: SequenceBatch) -> tuple[OnlineState, Metrics]:
-        options = dict(optimizer=optimizers.model, loss_options=settings.model_loss)
-        model, _, metrics = update_model(state.model, batch, **options)
+        model, metrics = update_model(state.model, batch)
         return state.replace(model=model, step=state.step + 1), grouped({"model": metrics})
 
     return update
@@ -187,12 +182,10 @@ def policy_loss(
       key: PRNG key, consumed; None takes modes.
 
     Returns:
-      Scalar; metrics; what was imagined (None without rewards).
+      The loss; metrics, and what was imagined (None without rewards).
     """
     aime_key, imagination_key = (None, None) if key is None else jax.random.split(key)
-    loss, metrics = action_inference_loss(
-        policy, demonstration, model, aime_key, entropy_scale=settings.entropy_scale, **settings.policy_loss
-    )
+    loss, (metrics, _) = action_inference_loss(policy, demonstration, model, aime_key, settings.policy_loss)
     loss = settings.aime_scale * loss
     if target_critic is None:
         return loss, (metrics, None)
@@ -203,25 +196,23 @@ def policy_loss(
         start,
         imagination_key,
         rewards=rewards,
-        entropy_scale=settings.entropy_scale,
-        **settings.imagination,
+        options=settings.imagination,
     )
     return loss + settings.value_scale * value_loss, (metrics | value_metrics, imagined)
 
 
-def _update_policy(
-    train: TrainState, model, target_critic, demonstration, states, optimizer, rewards, settings
-) -> tuple[TrainState, object, Metrics]:
-    """One step on `policy_loss`; also what was imagined."""
-    key = jax.random.fold_in(train.key, train.step)
-    start_key, loss_key = jax.random.split(key)
-    start = None if target_critic is None else drawn_starts(states, settings.num_starts, start_key)
-    loss = functools.partial(policy_loss, rewards=rewards, settings=settings)
-    grads, (metrics, imagined) = jax.grad(loss, has_aux=True)(
-        train.model, model, target_critic, demonstration, start, loss_key
-    )
-    train, norm = apply_gradients(train, grads, optimizer)
-    return train, imagined, {**metrics, "grad_norm": norm}
+def _make_policy_update(
+    optimizers: Optimizers, settings: OnlineSettings, rewards: Mapping[str, Reward]
+) -> Callable:
+    """Returns one `gradient_step` on `policy_loss`, from states of a batch at random."""
+
+    def loss(policy, model, target_critic, demonstration, states, key):
+        start_key, loss_key = jax.random.split(key)
+        start = None if target_critic is None else drawn_starts(states, settings.num_starts, start_key)
+        options = dict(rewards=rewards, settings=settings)
+        return policy_loss(policy, model, target_critic, demonstration, start, loss_key, **options)
+
+    return functools.partial(gradient_step, loss, optimizers.policy)
 
 
 def drawn_starts(states: RSSMState, number: int | None, key: Array) -> RSSMState:
@@ -232,12 +223,3 @@ def drawn_starts(states: RSSMState, number: int | None, key: Array) -> RSSMState
         return start
     rows = jax.random.choice(key, total, (number,), replace=False)
     return jax.tree.map(lambda x: x[rows], start)
-
-
-def grouped(groups: Mapping[str, Metrics]) -> Metrics:
-    """{"group/name": value}; what is only for analysis stays a group of its own."""
-    return {
-        name if name.startswith("analysis/") else f"{group}/{name}": value
-        for group, metrics in groups.items()
-        for name, value in metrics.items()
-    }

@@ -15,8 +15,7 @@ from models import ACTION_SIZE, NET, make_batch, make_model
 
 from agents.dreamer import Optimizers
 from agents.fitting import FitSettings, FitState, fit
-from agents.imagination import value_networks
-from agents.policies import TanhGaussianPolicy
+from agents.imagination import ImaginationOptions, value_networks
 from aime.offline import make_imitation_update
 from aime.online import OnlineSettings, create_online, make_online_update
 from aime.regularizer import draw_model_batch
@@ -28,9 +27,10 @@ from worldmodels.data.loops import make_loops
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.data.streaming import StreamedDataset
 from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
-from worldmodels.losses import elbo_loss
+from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.nets import MLP
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
+from worldmodels.world_model import TanhGaussianHead
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)
 OPTIMIZERS = Optimizers(OPTIMIZER, OPTIMIZER, OPTIMIZER)
@@ -85,7 +85,7 @@ def states(modules, num_seeds: int):
 
 def policy_for(model, key):
     """A tiny policy."""
-    return TanhGaussianPolicy(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(key), **NET)
+    return TanhGaussianHead(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(key), **NET)
 
 
 WINDOWS = dict(batch_size=BATCH_SIZE, first_fraction=0.3)
@@ -114,9 +114,11 @@ def aime_v2(num_seeds: int):
     networks = value_networks([reward.head], model.feature_size, jax.random.key(1), **NET)
     policy = policy_for(model, jax.random.key(2))
     state = create_online(model, policy, networks, reward, OPTIMIZERS, jax.random.key(0))
-    model_loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none")
     settings = OnlineSettings(
-        model_loss=model_loss, imagination=dict(horizon=3), value_scale=0.5, target_rate=0.1
+        model_loss=LossOptions(free_nats=0.0),
+        imagination=ImaginationOptions(horizon=3),
+        value_scale=0.5,
+        target_rate=0.1,
     )
 
     def draw(data: OnlineData, key):

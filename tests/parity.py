@@ -16,10 +16,10 @@ import numpy as np
 
 from agents import imagination
 from agents.plan2explore import curiosity
-from aime.losses import action_inference_loss, action_inference_terms
+from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import symlog
 from worldmodels.distributions import balanced_kl
-from worldmodels.losses import elbo_loss, per_step_evidence
+from worldmodels.losses import LossOptions, elbo_loss, per_step_evidence
 from worldmodels.published import folder as published
 from worldmodels.published import tensors
 from worldmodels.structures import SequenceBatch
@@ -102,8 +102,8 @@ def train_outputs(case: Case) -> dict:
     @compiled
     def compute(model, batch):
         model = model.before_update()
-        loss = functools.partial(elbo_loss, **checkpoint.loss)
-        grads, metrics = jax.grad(loss, has_aux=True)(model, batch, None)
+        loss = functools.partial(elbo_loss, options=LossOptions(**checkpoint.loss))
+        grads, (metrics, _) = jax.grad(loss, has_aux=True)(model, batch, None)
         grads = {n: v for n, v in grad_norms(grads, checkpoint.names).items() if "momentum_" not in n}
         grads |= momentum_grad_norms(loss, model, batch, checkpoint.names) if follows else {}
         states = model.filter(batch).states
@@ -176,14 +176,13 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     @compiled
     def compute(policy, batch, model):
         batch = model.before_update().with_embedding(batch) if with_embedding else batch
-        loss = functools.partial(action_inference_loss, **options)
-        grads, metrics = jax.grad(loss, has_aux=True)(policy, batch, model, None)
-        per_step, inference, _, _ = action_inference_terms(policy, batch, model, None, **options)
+        loss = functools.partial(action_inference_loss, options=AIMEOptions(**options))
+        grads, (metrics, (inference, per_record)) = jax.grad(loss, has_aux=True)(policy, batch, model, None)
         return (
             {
                 f"{prefix}/actions": inference.actions,
                 f"{prefix}/action_entropy": inference.policy.entropy(),
-                f"{prefix}/per_step_elbo": -per_step[..., None],
+                f"{prefix}/per_step_elbo": -per_record[..., None],
             }
             | {f"{prefix}/metric/{name}": value for name, value in renamed_metrics(metrics).items()}
             | {f"{prefix}/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
@@ -192,7 +191,7 @@ def aime_outputs(case: Case, prefix: str) -> dict:
     return compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
 
 
-IMAGINATION = dict(discount=0.99, lambda_=0.95, horizon=5)  # as recorded
+IMAGINATION = imagination.ImaginationOptions(horizon=5, entropy_scale=0.0)  # as recorded
 
 
 def imagine_outputs(case: Case) -> dict:
@@ -203,7 +202,7 @@ def imagine_outputs(case: Case) -> dict:
     ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
     names = tensors.tanh_gaussian_names("", (), checkpoint.policy)
     critic_names = tensors.mlp_names(f"vnets.{reward}.vnet", (), critic)
-    options = dict(rewards={reward: reward_named(reward)}, entropy_scale=0.0, **IMAGINATION)
+    options = dict(rewards={reward: reward_named(reward)}, options=IMAGINATION)
 
     @compiled
     def compute(policy, critic, model, target_critic, batch):
@@ -252,7 +251,7 @@ def imagined_rewards(case: Case) -> dict:
 
     @compiled
     def compute(policy, model, batch):
-        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION["horizon"])
+        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION.horizon)
         outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
         for name in [*model.targets, "intrinsic_reward"]:
             if f"imagine/{name}" in case.expected:

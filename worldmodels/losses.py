@@ -6,6 +6,8 @@ The loss of action inference (`aime/losses.py`) is made of the same `evidence_te
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -18,6 +20,26 @@ from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
 NLL_REWEIGHT = ("none", "modality_wise", "dim_wise")
+
+
+@dataclasses.dataclass(frozen=True)
+class LossOptions:
+    """How the evidence lower bound is weighted; the defaults are AIME-v2's.
+
+    Attributes:
+      kl_scale: weight of the KL.
+      kl_balance: see `balanced_kl`; None: the plain KL.
+      free_nats: see `with_free_nats`.
+      nll_reweight: see `evidence_terms`.
+    """
+
+    kl_scale: float = 1.0
+    kl_balance: float | None = 0.8
+    free_nats: float = 1.0
+    nll_reweight: str = "none"
+
+
+PUBLISHED = LossOptions()
 
 
 @struct.dataclass
@@ -124,15 +146,8 @@ def flatten_dims(x: Array) -> Array:
 
 
 def elbo_loss(
-    model: WorldModel,
-    batch: SequenceBatch,
-    key: Array | None,
-    *,
-    kl_scale: float = 1.0,
-    kl_balance: float | None = 0.8,
-    free_nats: float = 1.0,
-    nll_reweight: str = "none",
-) -> tuple[Array, Metrics]:
+    model: WorldModel, batch: SequenceBatch, key: Array | None, options: LossOptions = PUBLISHED
+) -> tuple[Array, tuple[Metrics, FilterOutput]]:
     """Negative evidence lower bound of observations given actions (AIME, phase 1), and the losses of all side heads.
 
     loss = mean_b sum_t [ -log p(o_t | s_t) + kl_scale * KL(q(s_t | .) || p(s_t | .)) ]
@@ -142,47 +157,26 @@ def elbo_loss(
     Args:
       batch: SequenceBatch [B, T] with actions.
       key: PRNG key, consumed; None takes modes.
-      kl_balance, free_nats: see `balanced_kl` and `with_free_nats`.
+
+    Returns:
+      The loss in nats per sequence; metrics, and the inferred states, leaves [B, T, ...], where imagination starts.
     """
-    loss, metrics, _ = elbo_loss_and_states(
-        model,
-        batch,
-        key,
-        kl_scale=kl_scale,
-        kl_balance=kl_balance,
-        free_nats=free_nats,
-        nll_reweight=nll_reweight,
-    )
-    return loss, metrics
-
-
-def elbo_loss_and_states(
-    model: WorldModel,
-    batch: SequenceBatch,
-    key: Array | None,
-    *,
-    kl_scale: float,
-    kl_balance: float | None,
-    free_nats: float,
-    nll_reweight: str,
-) -> tuple[Array, Metrics, FilterOutput]:
-    """`elbo_loss` with the inferred states, leaves [B, T, ...], from which imagination starts."""
     embed = model.encode(batch.observation)
     batch = model.with_embedding(batch)
     output = model.filter(batch, key, embed)
     features = output.states.features
-    kl = with_free_nats(balanced_kl(output.posterior, output.prior, kl_balance), free_nats)
-    terms = evidence_terms(model, batch, features, kl, nll_reweight=nll_reweight)
+    kl = balanced_kl(output.posterior, output.prior, options.kl_balance)
+    kl = with_free_nats(kl, options.free_nats)
+    terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight)
     reconstruction_loss = sum_time_mean_batch(terms.reconstruction)
     kl_loss = sum_time_mean_batch(terms.masked_kl)
-    metrics = terms.metrics()
     probe_loss, probe_metrics = probe_losses(model, batch, features, embed)
     idm_loss, idm_metrics = inverse_dynamics_loss(model, batch, features, embed)
     side_loss, side_metrics = intrinsic_reward_losses(model, batch, features, embed, terms.raw_kl)
-    loss = reconstruction_loss + probe_loss + kl_scale * kl_loss + idm_loss + side_loss
-    metrics |= probe_metrics | idm_metrics | side_metrics
+    loss = reconstruction_loss + probe_loss + options.kl_scale * kl_loss + idm_loss + side_loss
+    metrics = terms.metrics() | probe_metrics | idm_metrics | side_metrics
     metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
-    return loss, metrics, output
+    return loss, (metrics, output)
 
 
 def probe_losses(

@@ -1,10 +1,10 @@
-"""From a loss to a training run: `TrainState`, `make_update`, `make_train_loop`.
+"""From a loss to a training run: `TrainState`, `gradient_step`, `make_update`, `make_train_loop`.
 
-A loss is a pure function `loss_fn(model, *args, key) -> (scalar, metrics)`. An update differentiates it with
-respect to its first argument only: everything else is frozen by construction. A training loop runs many updates in
-one dispatch, with batches drawn on the device. Update n draws from `fold_in(key, n)`, so that a resumed run is the
-uninterrupted run. An update that is not finite is not made (`only_finite`): of several seeds in one program, one that
-diverges stands still while the others go on.
+A loss is a pure function `loss_fn(model, *args, key)` that returns (scalar, metrics), or (scalar, (metrics, output))
+where a later computation needs what it has made. An update differentiates it with respect to its first argument only:
+everything else is frozen by construction. A training loop runs many updates in one dispatch, with batches drawn on the
+device. Update n draws from `fold_in(key, n)`, so that a resumed run is the uninterrupted run. Non-finite updates are
+skipped (`only_finite`): a diverged seed stays frozen while the others continue.
 """
 
 from __future__ import annotations
@@ -57,40 +57,38 @@ def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: floa
     return optax.cosine_decay_schedule(learning_rate, max(num_updates, 1), alpha=final_fraction)
 
 
-def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
-    """Returns the pure function `update(state, *args) -> (state, metrics)`.
+def gradient_step(
+    loss_fn: Callable, optimizer: optax.GradientTransformation, state: TrainState, *args
+) -> tuple[TrainState, Metrics, object]:
+    """Takes one step of the optimizer on a loss.
 
-    What a model changes beside the gradient (a momentum encoder) it does in its method `before_update`, if it has one.
+    What a model changes besides the gradient (a momentum encoder) it does first, in its method `before_update`.
 
     Args:
-      loss_fn: (model, *args, key) -> (scalar loss, metrics).
+      loss_fn: (model, *args, key) -> (scalar, metrics), or (scalar, (metrics, output)).
       optimizer: the one whose state `TrainState.create` made.
+
+    Returns:
+      The next state; metrics, with `grad_norm`, the global norm before clipping; the output of the loss, or None.
     """
+    key = jax.random.fold_in(state.key, state.step)
+    before_update = getattr(state.model, "before_update", None)
+    model = state.model if before_update is None else before_update()
+    grads, aux = jax.grad(loss_fn, has_aux=True)(model, *args, key)
+    metrics, output = aux if isinstance(aux, tuple) else (aux, None)
+    updates, opt_state = optimizer.update(grads, state.opt_state, model)
+    state = state.replace(model=optax.apply_updates(model, updates), opt_state=opt_state, step=state.step + 1)
+    return state, {**metrics, "grad_norm": optax.global_norm(grads)}, output
+
+
+def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
+    """Returns the pure function `update(state, *args) -> (state, metrics)`; arguments as of `gradient_step`."""
 
     def update(state: TrainState, *args) -> tuple[TrainState, Metrics]:
-        key = jax.random.fold_in(state.key, state.step)
-        state = ready_to_update(state)
-        grads, metrics = jax.grad(loss_fn, has_aux=True)(state.model, *args, key)
-        state, grad_norm = apply_gradients(state, grads, optimizer)
-        return state, {**metrics, "grad_norm": grad_norm}
+        state, metrics, _ = gradient_step(loss_fn, optimizer, state, *args)
+        return state, metrics
 
     return update
-
-
-def ready_to_update(state: TrainState) -> TrainState:
-    """The state after what its model does itself before every update (`before_update`), if it does anything."""
-    model = state.model
-    return state.replace(model=model.before_update()) if hasattr(model, "before_update") else state
-
-
-def apply_gradients(
-    state: TrainState, grads, optimizer: optax.GradientTransformation
-) -> tuple[TrainState, Array]:
-    """The state after one step of the optimizer, and the global norm of the gradients before clipping."""
-    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
-    model = optax.apply_updates(state.model, updates)
-    state = state.replace(model=model, opt_state=opt_state, step=state.step + 1)
-    return state, optax.global_norm(grads)
 
 
 def make_train_loop(
@@ -136,10 +134,10 @@ def make_train_loop(
 
 
 def only_finite(update: Callable) -> Callable:
-    """The same update, but one with a metric that is NaN or infinite leaves the state as it was.
+    """Skips updates with a metric (among them the norm of the gradient) that is NaN or infinite.
 
-    The state then stands still for good: its step does not advance, so that the next call repeats the same update on
-    the same batch. Among the metrics is the norm of the gradient.
+    The state then stays frozen for good: its step does not advance, so that the next call repeats the same update on
+    the same batch.
 
     Returns:
       `update(state, *args) -> (state, metrics)` with the additional metric `finite`, 1.0 where the update was made.
@@ -155,7 +153,7 @@ def only_finite(update: Callable) -> Callable:
 
 
 def where(condition: Array, this, other):
-    """Leaf by leaf `this` if the scalar condition holds, else `other`; keys never change, either will do."""
+    """Chooses leaf by leaf: `this` if the scalar condition holds, else `other`. Keys never change, either will do."""
 
     def choose(x, y):
         return x if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else jnp.where(condition, x, y)
@@ -176,11 +174,6 @@ def without_seed_axis(loop: Callable) -> Callable:
         return jax.tree.map(lambda x: x[None], loop(state, data, *frozen))
 
     return stacked_loop
-
-
-def stack_seeds(create: Callable, keys: Array):
-    """`create(key)` for every key of `keys` [N], stacked to leaves with a leading axis [N]."""
-    return jax.vmap(create)(keys)
 
 
 def select_seed(tree, index: int):

@@ -17,7 +17,7 @@ from agents.dreamer import (
     make_dreamer_update,
     make_model_update,
 )
-from agents.imagination import value_networks
+from agents.imagination import ImaginationOptions, value_networks
 from agents.plan2explore import rewards_of, side_networks
 from experiments.envs.sensors import observation_setup
 from experiments.models import world_models
@@ -25,6 +25,7 @@ from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode, sample
 from worldmodels.devices.sharding import place
+from worldmodels.losses import LossOptions
 from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
 
 RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
@@ -51,14 +52,15 @@ class Learner:
         self._replay = self.placement.put_data(replay)
         options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
         draw = functools.partial(sample, **options)
+        model_loss = LossOptions(**config["loss"])
         update = make_dreamer_update(
             optimizers,
             rewards=rewards,
-            model_loss=config["loss"],
-            imagination_options=config["imagination"],
+            model_loss=model_loss,
+            imagination_options=ImaginationOptions(**config["imagination"]),
             target_rate=config["target_rate"],
         )
-        model_update = make_model_update(optimizers, model_loss=config["loss"])
+        model_update = make_model_update(optimizers, model_loss=model_loss)
         make_loop = functools.partial(make_train_loop, placement=self.placement)
         self._loop = functools.cache(lambda n: make_loop(update, draw, n))
         self._model_loop = functools.cache(lambda n: make_loop(model_update, draw, n))

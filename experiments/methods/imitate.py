@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 
 from agents.actors import FilterActor
+from aime.losses import AIMEOptions
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation, Scores
@@ -26,6 +27,7 @@ from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.loops import Dataset, Loops, make_loops
 from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
+from worldmodels.losses import LossOptions
 from worldmodels.training import TrainState
 
 
@@ -173,13 +175,13 @@ def training(
 ) -> tuple[TrainState | JointState, Loops]:
     """(initial state, training loops) for a frozen model or one that continues to train."""
     seed, num_seeds = config["seed"], config["num_seeds"]
-    loss = config["loss"] | {"nll_reweight": model_loss["nll_reweight"]}
+    loss = AIMEOptions(**config["loss"], nll_reweight=model_loss["nll_reweight"])
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}
     options |= {"placement": placement}
     policy = create_states(policies, optimizer, seed, num_seeds)
     if not config["embodiment"]:
-        update = make_imitation_update(optimizer, **loss)
+        update = make_imitation_update(optimizer, loss)
         return policy, make_loops(update, (data,), (models,), **options)
 
     body = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), images_on_disk=True)
@@ -195,5 +197,6 @@ def training(
     state = JointState(
         policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
     )
-    update = make_joint_update(optimizer, model_optimizer, policy_loss=loss, model_loss=model_loss)
+    losses = dict(policy_loss=loss, model_loss=LossOptions(**model_loss))
+    update = make_joint_update(optimizer, model_optimizer, **losses)
     return state, make_loops(update, (data, body), **options)

@@ -13,7 +13,8 @@ from flax import struct
 
 from agents import plan2explore
 from agents.dreamer import Optimizers, freeze
-from agents.imagination import value_networks
+from agents.imagination import ImaginationOptions, value_networks
+from aime.losses import AIMEOptions
 from aime.online import (
     OnlineSettings,
     OnlineState,
@@ -34,6 +35,7 @@ from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.devices.sharding import place
+from worldmodels.losses import LossOptions
 from worldmodels.structures import SequenceBatch
 from worldmodels.training import Metrics, make_optimizer, make_train_loop
 
@@ -305,15 +307,15 @@ def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
     known = ("none", *(name for name in plan2explore.REWARDS if name != "true"))
     if intrinsic not in known:
         raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
+    entropy = dict(entropy_scale=config["entropy_scale"])
     return OnlineSettings(
         aime_scale=config["aime_scale"],
         value_scale=config["value_scale"],
         target_rate=config["target_rate"],
         num_starts=config["num_starts"],
-        entropy_scale=config["entropy_scale"],
-        model_loss=model_loss,
-        policy_loss=config["loss"] | {"nll_reweight": model_loss["nll_reweight"]},
-        imagination=config["imagination"],
+        model_loss=LossOptions(**model_loss),
+        policy_loss=AIMEOptions(**config["loss"], **entropy, nll_reweight=model_loss["nll_reweight"]),
+        imagination=ImaginationOptions(**config["imagination"], **entropy),
         intrinsic={} if intrinsic == "none" else plan2explore.rewards_of(intrinsic),
     )
 

@@ -24,7 +24,7 @@ from worldmodels.data.loops import Dataset, make_loops
 from worldmodels.data.relevance import weighted_windows
 from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
-from worldmodels.losses import elbo_loss
+from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.training import make_update, select_seed
 
 CONTEXT = 10  # records that open-loop predictions see
@@ -66,7 +66,7 @@ def pretrain(directory: RunDirectory) -> dict:
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     state = create_states(models, optimizer, config["seed"], num_seeds)
-    update = make_update(functools.partial(elbo_loss, **config["loss"]), optimizer)
+    update = make_update(functools.partial(elbo_loss, options=LossOptions(**config["loss"])), optimizer)
     draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,

@@ -15,7 +15,6 @@ import jax
 import numpy as np
 
 from agents.imagination import value_networks
-from agents.policies import TanhGaussianPolicy
 from experiments.envs.sensors import LAYOUTS, observation_setup
 from worldmodels import export
 from worldmodels.checkpoints import Checkpoints, named_leaves, with_leaves
@@ -25,7 +24,7 @@ from worldmodels.files import write_atomically
 from worldmodels.nets import MLP
 from worldmodels.published import files, folder
 from worldmodels.training import select_seed
-from worldmodels.world_model import EMBEDDING, WorldModel
+from worldmodels.world_model import EMBEDDING, TanhGaussianHead, WorldModel
 
 ARCHITECTURE = "world_model.json"
 POLICY = "policy.json"
@@ -154,7 +153,7 @@ class Pretrained:
     num_seeds: int
     architecture: dict
     loss: dict
-    policy: TanhGaussianPolicy | None = None
+    policy: TanhGaussianHead | None = None
 
     def for_seeds(self, num_seeds: int) -> WorldModel:
         """Models with leaves [num_seeds, ...]: one per policy, or the same for all."""
@@ -295,13 +294,13 @@ def _size(size: int | Sequence[int]) -> str:
     return str(size) if isinstance(size, int) else "x".join(map(str, size))
 
 
-def load_policies(workdir: str | pathlib.Path) -> tuple[TanhGaussianPolicy, int]:
+def load_policies(workdir: str | pathlib.Path) -> tuple[TanhGaussianHead, int]:
     """All policies of an imitation run, leaves [num_seeds, ...], and their number; see `resolve_policies`."""
     policies, _, num_seeds = resolve_policies(workdir)
     return policies, num_seeds
 
 
-def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianPolicy, dict, int]:
+def resolve_policies(path: str | pathlib.Path) -> tuple[TanhGaussianHead, dict, int]:
     """(policies, their constructor arguments, their number) of an imitation run, an exported or a published folder."""
     path = pathlib.Path(path).expanduser()
     if (path / export.MODEL).is_file() or (path / files.CONFIG).is_file():
@@ -402,12 +401,12 @@ def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
     return treedef.unflatten(leaves), [key in known for key in keys]
 
 
-def build_policy(arch: Mapping, key: jax.Array) -> TanhGaussianPolicy:
+def build_policy(arch: Mapping, key: jax.Array) -> TanhGaussianHead:
     """A fresh policy over features."""
     return export.build_policy(arch, key)
 
 
-def policy_arguments(policy: TanhGaussianPolicy) -> dict:
+def policy_arguments(policy: TanhGaussianHead) -> dict:
     """The constructor arguments of an existing policy, JSON values."""
     net = policy.mean_net
     return dict(

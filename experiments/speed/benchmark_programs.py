@@ -15,6 +15,7 @@ import numpy as np
 
 from agents.actors import FilterActor, act, initial_actor_state
 from agents.planning import Planner, PlanSettings, planning_actor
+from aime.losses import AIMEOptions
 from aime.offline import make_imitation_update
 from experiments.models import world_models
 from experiments.runs.training import create_states, optimizer_from
@@ -24,7 +25,7 @@ from worldmodels.data.episodes import Episode, load_episodes, write_episode
 from worldmodels.data.loops import Loops, make_loops
 from worldmodels.data.storage import open_dataset
 from worldmodels.data.streaming import StreamedDataset
-from worldmodels.losses import elbo_loss
+from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.training import TrainState, make_update, select_seed
 
 SEED = 0
@@ -121,7 +122,7 @@ def world_model_program(
     """Updates of `pretrain`; `num_seeds=None` has no axis of seeds, `storage` is where the data lie."""
     options = config[size]["pretrain"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
-    update = make_update(functools.partial(elbo_loss, **options["loss"]), optimizer)
+    update = make_update(functools.partial(elbo_loss, options=LossOptions(**options["loss"])), optimizer)
     models = build_world_models(config, size, num_seeds or 1)
     return _program(config, options, update, models, optimizer, (), num_seeds, storage)
 
@@ -130,10 +131,10 @@ def policy_program(config: Mapping, size: str, num_seeds: int | None, storage: s
     """Updates of `imitate`."""
     options = config[size]["imitate"]
     optimizer = optimizer_from(options["optimizer"], options["num_updates"])
-    loss = options["loss"] | {"nll_reweight": config[size]["pretrain"]["loss"]["nll_reweight"]}
+    loss = AIMEOptions(**options["loss"], nll_reweight=config[size]["pretrain"]["loss"]["nll_reweight"])
     models = build_world_models(config, size, num_seeds or 1)
     policies = build_policies(config, size, models, num_seeds or 1)
-    update = make_imitation_update(optimizer, **loss)
+    update = make_imitation_update(optimizer, loss)
     return _program(config, options, update, policies, optimizer, (models,), num_seeds, storage)
 
 

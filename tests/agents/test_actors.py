@@ -8,11 +8,11 @@ from flax import nnx
 from models import ACTION_SIZE, make_batch, make_model
 
 from agents.actors import FilterActor, act, initial_actor_state
-from agents.policies import TanhGaussianPolicy
+from worldmodels.world_model import TanhGaussianHead
 
 
-def make_policy(model, seed: int = 1) -> TanhGaussianPolicy:
-    return TanhGaussianPolicy(
+def make_policy(model, seed: int = 1) -> TanhGaussianHead:
+    return TanhGaussianHead(
         model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
     )
 

@@ -11,15 +11,15 @@ from models import ACTION_SIZE, compiled, make_batch, make_model
 
 from agents import imagination
 from agents.dreamer import Optimizers, create_dreamer, freeze, make_dreamer_update, make_model_update
-from agents.policies import TanhGaussianPolicy
-from worldmodels.losses import elbo_loss_and_states
+from worldmodels.losses import LossOptions, elbo_loss
+from worldmodels.world_model import TanhGaussianHead
 
 RATE = 0.1
-LOSS = dict(kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none")
+LOSS = LossOptions(free_nats=0.0)
 OPTIONS = dict(
     rewards={"reward": imagination.head_reward("reward")},
     model_loss=LOSS,
-    imagination_options=dict(horizon=3, discount=0.9, lambda_=0.8, entropy_scale=0.0),
+    imagination_options=imagination.ImaginationOptions(3, discount=0.9, lambda_=0.8, entropy_scale=0.0),
     target_rate=0.5,
 )
 
@@ -31,7 +31,7 @@ def optimizers(**changes):
 def create(chosen):
     model = make_model(predict_reward=True)
     size = dict(hidden_size=8, hidden_layers=1)
-    policy = TanhGaussianPolicy(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(1), **size)
+    policy = TanhGaussianHead(model.feature_size, ACTION_SIZE, rngs=nnx.Rngs(1), **size)
     networks = imagination.value_networks(["reward"], model.feature_size, jax.random.key(2), **size)
     return create_dreamer(model, policy, networks, chosen, jax.random.key(3))
 
@@ -52,10 +52,10 @@ def assert_same(tree, other, **tolerance):
 def test_the_policy_learns_in_the_updated_model_from_the_states_inferred_before():
     before, after, _ = updated()
     key = jax.random.fold_in(before.model.key, 0)
-    output = elbo_loss_and_states(before.model.model, make_batch(), key, **LOSS)[2]
+    _, (_, output) = elbo_loss(before.model.model, make_batch(), key, LOSS)
     start = imagination.starts(output.states)
     loss = functools.partial(
-        imagination.policy_loss, rewards=OPTIONS["rewards"], **OPTIONS["imagination_options"]
+        imagination.policy_loss, rewards=OPTIONS["rewards"], options=OPTIONS["imagination_options"]
     )
     key = jax.random.fold_in(before.policy.key, 0)
     args = (after.model.model, before.critic.target, start, key)

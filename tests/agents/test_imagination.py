@@ -1,5 +1,6 @@
 """Actor and critic in imagination, against loops in plain Python and on models made by hand."""
 
+import dataclasses
 import functools
 
 import jax
@@ -11,19 +12,18 @@ from flax import nnx
 from models import compiled, make_model
 
 from agents import imagination
-from agents.policies import TanhGaussianPolicy
+from worldmodels.world_model import TanhGaussianHead
 
 HORIZON, GAMMA, LAMBDA = 3, 0.9, 0.8
-OPTIONS = dict(
-    rewards={"reward": imagination.head_reward("reward")}, horizon=HORIZON, discount=GAMMA, lambda_=LAMBDA
-)
+PLAIN = imagination.ImaginationOptions(HORIZON, discount=GAMMA, lambda_=LAMBDA, entropy_scale=0.0)
+OPTIONS = dict(rewards={"reward": imagination.head_reward("reward")}, options=PLAIN)
 
 
 @functools.cache
 def parts():
     """(model with reward and termination heads, policy, critics, starts)."""
     model = make_model(predict_reward=True)
-    policy = TanhGaussianPolicy(model.feature_size, 2, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1))
+    policy = TanhGaussianHead(model.feature_size, 2, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1))
     critics = imagination.value_networks(
         ["reward"], model.feature_size, jax.random.key(2), hidden_size=8, hidden_layers=1
     )
@@ -80,9 +80,8 @@ def test_returns_weights_and_losses_equal_loops_over_time():
     expected = -np.mean([weight[i, t] * returns[i, t + 1] for i in range(n) for t in range(h - 1)])
     entropy = np.asarray(result.entropy).sum(axis=-1).mean()
     model = parts()[0]
-    loss, (metrics, _) = imagination.policy_loss(
-        policy, model, critics, start, jax.random.key(4), entropy_scale=0.5, **OPTIONS
-    )
+    options = OPTIONS | dict(options=dataclasses.replace(PLAIN, entropy_scale=0.5))
+    loss, (metrics, _) = imagination.policy_loss(policy, model, critics, start, jax.random.key(4), **options)
     np.testing.assert_allclose(loss, expected - 0.5 * entropy, rtol=1e-4)
     assert metrics.keys() >= {"imagination_loss", "reward_return", "imagined_entropy"}
 
@@ -117,13 +116,11 @@ def test_the_losses_of_several_rewards_add_up():
             "cost": lambda m, x: -x.actions[..., 0].sum() * jnp.ones((3, HORIZON + 1)),
         }
     )
-    both, _ = imagination.policy_loss(policy, model, networks, start, key, entropy_scale=0.0, **options)
+    both, _ = imagination.policy_loss(policy, model, networks, start, key, **options)
     parts_of_it = []
     for name in networks:
         one = options | dict(rewards={name: options["rewards"][name]})
-        loss, _ = imagination.policy_loss(
-            policy, model, {name: networks[name]}, start, key, entropy_scale=0.0, **one
-        )
+        loss, _ = imagination.policy_loss(policy, model, {name: networks[name]}, start, key, **one)
         parts_of_it.append(loss)
     np.testing.assert_allclose(both, sum(parts_of_it), rtol=1e-5)
 
@@ -140,10 +137,9 @@ def test_starts_are_all_states_without_a_gradient():
 def test_the_policy_gradient_does_not_reach_the_policy_through_its_own_input():
     """With a critic of the actions' effect only, d loss / d policy is that of actions at fixed features."""
     model, policy, critics, start = parts()
-    options = OPTIONS | dict(entropy_scale=0.0)
 
     def through_stopped_features(policy):
-        return imagination.policy_loss(policy, model, critics, start, None, **options)[0]
+        return imagination.policy_loss(policy, model, critics, start, None, **OPTIONS)[0]
 
     def through_fixed_features(policy, features):
         state, states = start, [start]

@@ -9,9 +9,9 @@ from linear_world import WEIGHTS, dataset
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.mbbc import mbbc_loss
-from agents.policies import TanhGaussianPolicy
 from worldmodels.data.dataset import windows
 from worldmodels.structures import Array
+from worldmodels.world_model import TanhGaussianHead
 
 
 @struct.dataclass
@@ -38,7 +38,7 @@ MODEL = SeesEverything(jnp.zeros(()))
 
 
 def make_policy(hidden_layers=0):
-    return TanhGaussianPolicy(2, 2, hidden_layers=hidden_layers, rngs=nnx.Rngs(0))
+    return TanhGaussianHead(2, 2, hidden_layers=hidden_layers, rngs=nnx.Rngs(0))
 
 
 def demonstrator():

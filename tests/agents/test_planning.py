@@ -20,11 +20,11 @@ from agents.planning import (
     planning_actor,
     score_actions,
 )
-from agents.policies import TanhGaussianPolicy
 from worldmodels.distributions import TanhNormal
 from worldmodels.rssm import ImagineOutput
 from worldmodels.sequences import scan_time
 from worldmodels.structures import RSSMState
+from worldmodels.world_model import TanhGaussianHead
 
 GOAL, GAIN = 0.8, 0.5
 
@@ -160,7 +160,7 @@ def short(reward, *, horizon):
 
 def modules():
     model = make_model(predict_reward=True)
-    policy = TanhGaussianPolicy(
+    policy = TanhGaussianHead(
         model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1)
     )
     size = dict(hidden_size=8, hidden_layers=1)

@@ -19,7 +19,6 @@ from agents.sac import (
     make_learn,
     make_policy_update,
     sample_action,
-    soft_update,
     temperature_loss,
 )
 from agents.transitions import Replay, Transitions, insert
@@ -101,10 +100,6 @@ def test_the_actor_loss_is_the_weighted_log_density_minus_the_smaller_value():
 def test_the_temperature_rises_while_the_entropy_is_below_its_target(entropy, sign):
     grad = jax.grad(lambda log_alpha: temperature_loss(log_alpha, entropy, KEY, target_entropy=-1.0)[0])(0.0)
     np.testing.assert_allclose(grad, sign, rtol=1e-6)
-
-
-def test_a_soft_update_moves_by_the_rate():
-    np.testing.assert_allclose(soft_update({"a": jnp.ones(2)}, {"a": jnp.full(2, 3.0)}, 0.1)["a"], 1.2)
 
 
 def test_the_target_follows_the_new_critic(before_and_after):

@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 import numpy as np
 
-from agents.values import cumulative_discount, lambda_returns, soft_update, value_gradient_loss, value_loss
+from agents.values import cumulative_discount, lambda_returns, value_gradient_loss, value_loss
 
 REWARD = jnp.array([[1.0, 2.0, 3.0]])
 VALUE = jnp.array([[10.0, 20.0, 30.0]])
@@ -39,7 +39,3 @@ def test_the_policy_is_trained_on_the_return_of_the_next_state():
 def test_value_loss_is_the_weighted_half_squared_error():
     loss = value_loss(jnp.array([[1.0, 2.0]]), jnp.array([[2.0, 4.0]]), jnp.array([[1.0, 0.5]]))
     np.testing.assert_allclose(loss, 0.5 * (1.0 * 1.0 + 0.5 * 4.0) / 2)
-
-
-def test_targets_move_towards_the_online_parameters():
-    np.testing.assert_allclose(soft_update({"w": jnp.array(0.0)}, {"w": jnp.array(1.0)}, 0.25)["w"], 0.25)

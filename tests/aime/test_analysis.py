@@ -5,14 +5,12 @@ import numpy as np
 from flax import nnx
 from models import ACTION_SIZE, compiled, make_batch, make_model
 
-from agents.policies import TanhGaussianPolicy
 from aime.analysis import action_evidence, mean_evidence
+from worldmodels.world_model import TanhGaussianHead
 
 
 def make_policy(model):
-    return TanhGaussianPolicy(
-        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1)
-    )
+    return TanhGaussianHead(model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1))
 
 
 def test_true_actions_are_scored_as_the_filter_scores_them():

@@ -7,12 +7,12 @@ import pytest
 from flax import nnx
 from models import ACTION_SIZE, make_batch, make_model
 
-from agents.policies import TanhGaussianPolicy
 from aime.inference import infer_actions
+from worldmodels.world_model import TanhGaussianHead
 
 
-def make_policy(model, seed: int = 1) -> TanhGaussianPolicy:
-    return TanhGaussianPolicy(
+def make_policy(model, seed: int = 1) -> TanhGaussianHead:
+    return TanhGaussianHead(
         model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
     )
 

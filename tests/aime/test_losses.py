@@ -9,14 +9,15 @@ import pytest
 from flax import nnx
 from models import ACTION_SIZE, make_batch, make_model
 
-from agents.policies import TanhGaussianPolicy
-from aime.losses import action_inference_loss
+from aime.losses import AIMEOptions, action_inference_loss
 from aime.offline import JointState, make_imitation_update, make_joint_update
+from worldmodels.losses import LossOptions
 from worldmodels.training import TrainState, make_optimizer
+from worldmodels.world_model import TanhGaussianHead
 
 
-def make_policy(model, seed: int = 1) -> TanhGaussianPolicy:
-    return TanhGaussianPolicy(
+def make_policy(model, seed: int = 1) -> TanhGaussianHead:
+    return TanhGaussianHead(
         model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
     )
 
@@ -28,11 +29,11 @@ def model():
 
 @functools.cache
 def loss_of(**options):
-    return jax.jit(functools.partial(action_inference_loss, **options))
+    return jax.jit(functools.partial(action_inference_loss, options=AIMEOptions(**options)))
 
 
 def losses(model, key=None, **options) -> tuple[float, dict]:
-    value, metrics = loss_of(**options)(make_policy(model), make_batch(actions=False), model, key)
+    value, (metrics, _) = loss_of(**options)(make_policy(model), make_batch(actions=False), model, key)
     return float(value), metrics
 
 
@@ -69,7 +70,7 @@ def test_entropy_is_a_bonus(model):
 
 def test_true_actions_reach_a_metric_and_not_the_loss(model):
     policy, batch = make_policy(model), make_batch()
-    (with_actions, metrics), (without, fewer) = (
+    (with_actions, (metrics, _)), (without, (fewer, _)) = (
         loss_of()(policy, b, model, None) for b in (batch, batch.without_actions())
     )
     assert float(with_actions) == float(without)
@@ -94,7 +95,9 @@ def test_a_joint_update_trains_policy_and_model(model):
     optimizer = make_optimizer(1e-2)
     policy_state = TrainState.create(make_policy(model), optimizer, jax.random.key(0))
     state = JointState(policy_state, TrainState.create(model, optimizer, jax.random.key(1)))
-    update = jax.jit(make_joint_update(optimizer, optimizer, policy_loss={}, model_loss={}))
+    update = jax.jit(
+        make_joint_update(optimizer, optimizer, policy_loss=AIMEOptions(), model_loss=LossOptions())
+    )
     after, metrics = update(state, make_batch(actions=False), make_batch(seed=1))
     assert int(after.step) == 1 and "model/loss" in metrics
     for trained, old in ((after.policy, state.policy), (after.model, state.model)):
@@ -105,11 +108,11 @@ def test_a_joint_update_trains_policy_and_model(model):
         assert max(deltas) > 0
 
 
-def test_unknown_idm_mode_names_the_known_ones(model):
+def test_unknown_idm_mode_names_the_known_ones():
     with pytest.raises(
         ValueError, match="Unknown idm_mode 'both'. Known: none, posterior, prior, regularizer."
     ):
-        action_inference_loss(make_policy(model), make_batch(), model, None, idm_mode="both")
+        AIMEOptions(idm_mode="both")
 
 
 def test_training_increases_the_evidence_of_a_demonstration(model):

@@ -12,9 +12,8 @@ from models import NET, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
 from agents.dreamer import Optimizers
-from agents.imagination import head_reward, starts, value_networks
-from agents.policies import TanhGaussianPolicy
-from aime.losses import action_inference_loss
+from agents.imagination import ImaginationOptions, head_reward, starts, value_networks
+from aime.losses import AIMEOptions, action_inference_loss
 from aime.online import (
     OnlineSettings,
     create_online,
@@ -24,14 +23,18 @@ from aime.online import (
     policy_loss,
 )
 from aime.rewards import REWARDS, RewardInputs
+from worldmodels.losses import LossOptions
 from worldmodels.training import make_optimizer
+from worldmodels.world_model import TanhGaussianHead
 
 OPTIMIZERS = Optimizers(*(make_optimizer(1e-2, 100.0) for _ in range(3)))
 SETTINGS = OnlineSettings(
-    value_scale=0.5, target_rate=0.1, num_starts=4, imagination=dict(horizon=3), model_loss=dict(
-        kl_scale=1.0, kl_balance=0.8, free_nats=0.0, nll_reweight="none"
-    )
-)  # fmt: skip
+    value_scale=0.5,
+    target_rate=0.1,
+    num_starts=4,
+    model_loss=LossOptions(free_nats=0.0),
+    imagination=ImaginationOptions(horizon=3),
+)
 
 
 def compiled(function):
@@ -45,7 +48,7 @@ def world(head="ail_reward"):
 
 
 def policy_of(model, seed=3):
-    return TanhGaussianPolicy(model.feature_size, model.action_size, rngs=nnx.Rngs(seed), **NET)
+    return TanhGaussianHead(model.feature_size, model.action_size, rngs=nnx.Rngs(seed), **NET)
 
 
 def batches():
@@ -123,7 +126,11 @@ def test_the_policys_loss_is_the_weighted_sum_of_both():
     @compiled
     def loss(policy, aime_scale, value_scale):
         settings = dataclasses.replace(
-            SETTINGS, entropy_scale=0.0, aime_scale=aime_scale, value_scale=value_scale
+            SETTINGS,
+            aime_scale=aime_scale,
+            value_scale=value_scale,
+            policy_loss=AIMEOptions(),
+            imagination=ImaginationOptions(horizon=3, entropy_scale=0.0),
         )
         rewards = {"ail_reward": head_reward("ail_reward")}
         options = dict(rewards=rewards, settings=settings)
