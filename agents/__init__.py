@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "actors": ["FilterActor"],
         "dreamer": ["create_dreamer", "make_dreamer_update"],
         "frame_stack_actor": ["FrameStackActor"],
-        "imagination": ["imagine"],
+        "imagination": ["ImaginationOptions", "imagine"],
         "loop": ["collect_episodes", "evaluate"],
         "noise": ["ColouredActor", "UniformActor"],
         "planning": ["PlanSettings", "Planner", "planning_actor"],

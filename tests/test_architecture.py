@@ -173,7 +173,7 @@ def test_packages_are_marked_as_typed():
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("worldmodels/rssm.py", "from agents import policies"),
+        ("worldmodels/rssm.py", "from agents import values"),
         ("agents/sac.py", "import experiments.runs.command_line"),
         ("agents/sac.py", "from absl import flags"),
         ("worldmodels/rssm.py", "import distrax"),

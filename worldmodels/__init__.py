@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "data.loops": ["fit", "make_loops"],
         "data.replay": ["Replay"],
         "export": ["load", "save"],
-        "losses": ["elbo_loss", "evidence_terms", "per_step_evidence"],
+        "losses": ["LossOptions", "elbo_loss", "evidence_terms", "per_step_evidence"],
         "report": ["open_loop", "reconstruct"],
         "rssm": ["RSSM"],
         "structures": ["FilterOutput", "RSSMState", "SequenceBatch"],
