@@ -9,7 +9,6 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -105,12 +104,6 @@ class RenderPool:
         """Plays an episode again from its first observation; see `EnvironmentGroup.replay`. From any thread."""
         with self._a_worker() as worker:
             return self._ask(worker, "replay", state, actions, self._size, self._camera)
-
-    def render_many(
-        self, jobs: Iterable[tuple[Hashable, np.ndarray, int | None]]
-    ) -> Iterator[tuple[Hashable, np.ndarray]]:
-        """Draws many episodes at once: (name, states, seed) -> (name, frames), in the order of the jobs."""
-        return self.at_once((name, partial(self.render, states, seed)) for name, states, seed in jobs)
 
     def at_once(self, jobs: Iterable[tuple[Hashable, Callable[[], Any]]]) -> Iterator[tuple[Hashable, Any]]:
         """Calls that use this pool, as many at once as there are processes.

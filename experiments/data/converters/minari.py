@@ -7,8 +7,7 @@ scaled from the bounds of their space to [-1, 1], where ours live.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -106,22 +105,6 @@ def _load(name: str, download: bool):
         raise ValueError(
             f"The Minari dataset {name!r} cannot be read ({reason}); delete it and download it again."
         ) from error
-
-
-def save_dataset(name: str, episodes: Iterable[Mapping], env: str) -> None:
-    """Writes a dataset with Minari's own function, where it keeps its datasets: for measurements.
-
-    Args:
-      name: "NAMESPACE/NAME-v0". env: Gymnasium's name of the environment, whose spaces the episodes have.
-      episodes: observations [T + 1, ...], actions [T, A], rewards, terminations and truncations [T] of each.
-    """
-    import minari
-    from minari.data_collector import EpisodeBuffer
-
-    buffers = [EpisodeBuffer(id=number, infos={}, **episode) for number, episode in enumerate(episodes)]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # of authors and descriptions that are missing
-        minari.create_dataset_from_buffers(name, buffers, env=env, data_format="hdf5")
 
 
 def _bounds(space: object, name: str) -> tuple[np.ndarray, np.ndarray]:

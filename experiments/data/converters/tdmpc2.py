@@ -209,17 +209,6 @@ def _checked_chunk(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.nd
     return arrays | {"task": task.astype(int)}
 
 
-def save_chunk(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Writes what `read_chunk` reads, as a plain dict: for measurements, on arrays that are made up.
-
-    Args:
-      arrays: obs [N, T, 39], action [N, T, 6], reward [N, T], task [N, T].
-    """
-    import torch
-
-    torch.save({name: torch.from_numpy(array) for name, array in arrays.items()}, path)
-
-
 # Logs of experts --------------------------------------------------------------------------------------------
 
 _LOGGED = ("obs", "action", "reward", "success")

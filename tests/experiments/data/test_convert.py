@@ -11,7 +11,6 @@ import pytest
 from experiments.configs.convert import get_config
 from experiments.data.convert import run
 from experiments.data.converters import files, tdmpc2
-from experiments.data.converters import minari as converted_minari
 from experiments.data.converters.resizing import resize
 from experiments.data.converters.safe_pickle import UnsafePickle, load_arrays
 from worldmodels.data.episodes import episode_paths, load_episodes, read_episode
@@ -393,7 +392,9 @@ def test_a_minari_dataset_becomes_episodes(minari, tmp_path):
 
 
 def test_what_minari_itself_writes_is_read(tmp_path, monkeypatch):
-    pytest.importorskip("minari")
+    minari = pytest.importorskip("minari")
+    from minari.data_collector import EpisodeBuffer
+
     monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
     episode = {
         "observations": np.arange(12, dtype=np.float32).reshape(4, 3),
@@ -402,7 +403,8 @@ def test_what_minari_itself_writes_is_read(tmp_path, monkeypatch):
         "terminations": np.zeros(3, bool),
         "truncations": np.array([False, False, True]),
     }
-    converted_minari.save_dataset("made-up/pendulum-v0", [episode] * 2, env="Pendulum-v1")
+    buffers = [EpisodeBuffer(id=number, infos={}, **episode) for number in range(2)]
+    minari.create_dataset_from_buffers("made-up/pendulum-v0", buffers, env="Pendulum-v1", data_format="hdf5")
     run(config_of("minari", source="made-up/pendulum-v0"), tmp_path / "out")
     first, second = load_episodes(tmp_path / "out" / "episodes")
     np.testing.assert_array_equal(first.records["state"], episode["observations"])

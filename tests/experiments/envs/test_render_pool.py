@@ -1,5 +1,7 @@
 """Drawing physics states in processes: the same pictures as in this one, and drivers that hang or crash."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -36,13 +38,13 @@ def states_of(seed, num_records=5):
 
 
 def test_processes_draw_the_same_pictures_in_the_order_of_the_jobs():
-    jobs = [(seed, states_of(seed, 3 + seed), None) for seed in range(5)]
+    states = {seed: states_of(seed, 3 + seed) for seed in range(5)}
     with RenderPool("fake-pointmass", 2, size=(8, 12)) as pool:
-        drawn = dict(pool.render_many(jobs))
+        drawn = dict(pool.at_once((seed, partial(pool.render, of)) for seed, of in states.items()))
     assert list(drawn) == list(range(5))
-    for name, states, _ in jobs:
-        expected = rendering.render_states(FakePointMass(), states, 8, 12)
-        np.testing.assert_array_equal(drawn[name], expected)
+    for seed, frames in drawn.items():
+        expected = rendering.render_states(FakePointMass(), states[seed], 8, 12)
+        np.testing.assert_array_equal(frames, expected)
 
 
 def test_an_episode_longer_than_a_request_is_whole():
