@@ -21,6 +21,7 @@ from experiments.analysis.labels import AIME
 from experiments.drawing import style
 from experiments.drawing.table import Table
 from experiments.models.loading import load_run, read_config
+from experiments.runs.paths import folders_of
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
 from worldmodels.training import select_seed
@@ -62,8 +63,8 @@ def row_of(path: str, config) -> dict:
     if not done.is_file():
         raise ValueError(f"{path} is not finished; run its command again.")
     model_config = read_config(pathlib.Path(run_config["model"]))
-    num_episodes = model_config["num_episodes"] or len(episode_paths(model_config["embodiment"]))
-    num_demonstrations = run_config["num_demonstrations"] or len(episode_paths(run_config["demonstrations"]))
+    num_episodes = model_config["num_episodes"] or count_episodes(model_config["embodiment"])
+    num_demonstrations = run_config["num_demonstrations"] or count_episodes(run_config["demonstrations"])
     return {
         "run": pathlib.Path(path).name,
         "episodes": num_episodes,
@@ -76,11 +77,16 @@ def row_of(path: str, config) -> dict:
     }
 
 
+def count_episodes(source: str) -> int:
+    """Counts the episodes of the folders that a config names."""
+    return sum(len(episode_paths(folder)) for folder in folders_of(source))
+
+
 def analysis(path: str, config) -> dict[str, list[float]]:
     """Computes {name: one value per seed} of `action_evidence` on windows of the demonstrations."""
     loaded = load_run(path)
     first_action = loaded.config["loss"]["first_action"]
-    episodes = load_episodes(config.demonstrations)
+    episodes = load_episodes(folders_of(config.demonstrations))
     sensors = [name for name in loaded.world_models.inputs]
     data = SequenceDataset.create(episodes, length=loaded.config["length"], sensors=sensors)
     batch = sample(data, jax.random.key(config.seed), config.batch_size)

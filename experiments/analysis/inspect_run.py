@@ -21,6 +21,7 @@ from experiments.data.evaluation import environment_of
 from experiments.models import inspection, world_models
 from experiments.models.loading import load_run, load_world_model, read_config
 from experiments.runs.metrics import read_rows
+from experiments.runs.paths import folders_of
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import load_episodes
 from worldmodels.structures import SequenceBatch
@@ -90,7 +91,7 @@ def load(path: pathlib.Path, seed: int):
 def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
     """Samples windows of the data of a run, or of the config's: (batch, metadata, environment, its options)."""
     pretrained = "demonstrations" not in run_config
-    folders = (config.data or run_config["embodiment" if pretrained else "demonstrations"]).split(",")
+    folders = folders_of(config.data or run_config["embodiment" if pretrained else "demonstrations"])
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
     world_models.check_body(arch, [first], "data")
     env_name, env_options = environment_of(run_config["env"], [first])

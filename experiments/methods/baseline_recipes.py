@@ -25,6 +25,7 @@ from experiments.data.evaluation import check_environment, environment_of, exper
 from experiments.models import frame_stacks, world_models
 from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
+from experiments.runs.paths import folders_of
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.data.episodes import Episode, load_episodes
 
@@ -216,7 +217,7 @@ class MBBC(Baseline):
         if not config["model"]:
             raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
         episodes = load_demonstrations(config, type(self))
-        self.expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+        self.expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
         pretrained = world_models.resolve(config["model"])
         world_models.check_body(pretrained.architecture, episodes, "demonstrations")
         self._models = models = pretrained.for_seeds(self.num_seeds)
@@ -341,7 +342,7 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
     options = dict(action_size=arch["action_size"], workers=config["evaluation"]["workers"])
     check_environment(env_name, env_options, arch["sizes"], **options)
-    expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+    expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
     data = Data(env_name, env_options, arch, body, demonstrations, None, expert)
     if not has_actions(demonstrations):
         return data
@@ -375,7 +376,7 @@ def load_folder(config: Mapping, name: str, baseline: type[Baseline]) -> list[Ep
     if not config[name]:
         raise ValueError(f"{baseline.label} needs a folder of episodes; pass --config.{name}=DIR.")
     # Images are read when the windows are made: once, and to where they stay.
-    return load_episodes(config[name], limit=config[f"num_{name}"], images_on_disk=True)
+    return load_episodes(folders_of(config[name]), limit=config[f"num_{name}"], images_on_disk=True)
 
 
 def has_actions(episodes: Sequence[Episode]) -> bool:

@@ -33,6 +33,7 @@ from experiments.methods.online_checks import check_reward, check_settings
 from experiments.methods.online_learner import OnlineLearner
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter, check_finite
+from experiments.runs.paths import folders_of
 from experiments.runs.progress import Progress, Stopwatch
 from experiments.runs.training import Schedule, train
 from worldmodels.checkpoints import Checkpoints
@@ -71,13 +72,15 @@ class OnlineRun:
         self.directory, self.config = directory, directory.config
         config = self.config
         check_settings(config)
-        demonstrations = load_episodes(config["demonstrations"], limit=config["num_demonstrations"])
+        demonstrations = load_episodes(
+            folders_of(config["demonstrations"]), limit=config["num_demonstrations"]
+        )
         self.environment = environment_from(config, demonstrations)
         self.learner = OnlineLearner(config, demonstrations)
         check_reward(config, self.learner.reward)
         self.analysis = ActionErrors.create(config, self.learner)
         self.episodes = 0
-        self._expert = expert_return(load_episodes(config["demonstrations"], keys=()))
+        self._expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
         self._folder = directory / "episodes"
         self._checkpoints = Checkpoints(directory / "checkpoints")
         self._actors: dict[str, FilterActor] = {}

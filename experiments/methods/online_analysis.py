@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from aime.inference import infer_actions
 from experiments.methods.online_learner import OnlineLearner, shared_sensors
 from experiments.models import world_models
+from experiments.runs.paths import folders_of
 from worldmodels.data import dataset, replay
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import load_episodes
@@ -41,7 +42,7 @@ class ActionErrors:
         folder, shown = config["analysis"]["demonstrations"], None
         if folder:
             episodes, what = (
-                load_episodes(folder, config["num_demonstrations"]),
+                load_episodes(folders_of(folder), config["num_demonstrations"]),
                 "demonstrations for the analysis",
             )
             world_models.check_body(learner.architecture, episodes, what)

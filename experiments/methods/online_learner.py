@@ -29,6 +29,7 @@ from aime.rewards import REWARDS, RewardInputs, SurrogateReward
 from experiments.methods.online_checks import needs_online_data
 from experiments.models import world_models
 from experiments.models.world_models import ARCHITECTURE, CRITIC, POLICY
+from experiments.runs.paths import folders_of
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data import dataset
 from worldmodels.data.dataset import SequenceDataset
@@ -338,7 +339,7 @@ def pretraining_data(
     if not config["embodiment"]:
         return None, reward_state
     choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
-    episodes = load_episodes(config["embodiment"], keys=(*sensors, "pre_action"), **choice)
+    episodes = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), **choice)
     world_models.check_body(arch, episodes, "pretraining data")
     world_models.check_actions(episodes, "pretraining data")
     if regularizer["label"]:

@@ -32,6 +32,7 @@ from experiments.envs.vector import make_vector
 from experiments.methods.surrogate_features import encoder_features
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import Diverged, MetricsWriter, check_finite, diverged_among
+from experiments.runs.paths import folders_of
 from experiments.runs.progress import Progress as Bar
 from experiments.runs.stages import run_seeds
 from worldmodels.checkpoints import Checkpoints
@@ -104,7 +105,7 @@ def load_data(config: dict) -> Data:
         raise ValueError(
             f"{config['method'].upper()} needs a folder of episodes; pass --config.demonstrations=DIR."
         )
-    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
     env_name, env_options = environment_of(config["env"], first)
     sensors = observation_setup(env_name, config["setup"]).inputs
     missing = [name for name in sensors if first[0].records.get(name, np.zeros(1)).ndim != 2]
@@ -113,8 +114,10 @@ def load_data(config: dict) -> Data:
             f"Set-up {config['setup']!r} of {env_name!r} needs {', '.join(missing)}, which the demonstrations do not "
             "have as vectors; these agents learn from vectors: choose mdp or lpomdp."
         )
-    episodes = load_episodes(config["demonstrations"], limit=config["num_demonstrations"], keys=sensors)
-    body = load_episodes(config["embodiment"], keys=sensors) if config["embodiment"] else episodes
+    episodes = load_episodes(
+        folders_of(config["demonstrations"]), limit=config["num_demonstrations"], keys=sensors
+    )
+    body = load_episodes(folders_of(config["embodiment"]), keys=sensors) if config["embodiment"] else episodes
     moments = statistics(body, sensors) if config["standardize"] else {}
     num_frames = config["stack"] or (1 if config["setup"] == "mdp" else 3)
     observer = Observer(sensors, num_frames, moments)
@@ -126,7 +129,7 @@ def load_data(config: dict) -> Data:
         moments=moments,
         demonstrations=[observer.of_episode(episode.records) for episode in episodes],
         features=encoder_features(config["encoder"], observer, episodes) if config.get("encoder") else None,
-        expert=expert_return(load_episodes(config["demonstrations"], keys=())),
+        expert=expert_return(load_episodes(folders_of(config["demonstrations"]), keys=())),
     )
 
 

@@ -23,6 +23,7 @@ from experiments.data.evaluation import environment_of, expert_return
 from experiments.data.folders import environment_of_setup
 from experiments.models import frame_stacks, world_models
 from experiments.models.sac_policies import best_policy, load_policy, saved_actor
+from experiments.runs.paths import folders_of
 from worldmodels.data.episodes import load_episodes
 
 DEFAULT_SEED = 0
@@ -183,11 +184,11 @@ def _configured(config: dict) -> tuple[str, dict]:
 
 @functools.cache
 def _expert(folder: str) -> float | None:
-    return expert_return(load_episodes(folder, keys=()))
+    return expert_return(load_episodes(folders_of(folder), keys=()))
 
 
 def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
     """(environment, its options, expert's return) of a run on demonstrations."""
-    first = load_episodes(config["demonstrations"], limit=1, images_on_disk=True)
+    first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
     name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

@@ -1,10 +1,16 @@
 """Paths in configs: several folders in one value, and runs that are found from elsewhere and after a move."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import pytest
+from imitation_data import write_data
 
+from experiments.configs import baseline as baseline_config
+from experiments.configs import surrogate as surrogate_config
+from experiments.methods import baseline_recipes, surrogate
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of, joined
 from experiments.runs.settings import RunError, config_changes, read_config
@@ -30,6 +36,27 @@ def test_a_value_names_one_folder_or_several(value, names):
 def test_a_folder_with_a_comma_in_its_name_needs_no_quotes_if_it_is_alone(tmp_path):
     (tmp_path / "a,b").mkdir()
     assert folders_of(f"{tmp_path}/a,b") == [f"{tmp_path}/a,b"]
+
+
+def test_no_file_opens_the_folders_of_a_config_in_another_way():
+    opened = re.compile(r"(load_episodes|episode_paths)\(\s*(\w*config|settings)\b(?!\.source)|split\(\",\"\)")
+    experiments = pathlib.Path(__file__).parents[3] / "experiments"
+    texts = {path: path.read_text() for path in sorted(experiments.rglob("*.py"))}
+    found = [f"{path}: {match[0]}" for path, text in texts.items() for match in opened.finditer(text)]
+    names = ("data/scripted.py", "runs/command_line.py")  # tasks and names
+    assert [line for line in found if not any(f"{name}:" in line for name in names)] == []
+
+
+@pytest.mark.parametrize("method", ["surrogate", "baseline"])
+def test_methods_read_all_folders_of_a_list(tmp_path, method):
+    data = write_data(tmp_path)
+    several = f"{data}/demonstrations,{data}/demonstrations"
+    if method == "surrogate":
+        config = dict(surrogate_config.get_config("gaifo-tiny"), demonstrations=several)
+        assert len(surrogate.load_data(config).demonstrations) == 8
+    else:
+        config = dict(baseline_config.get_config("bc-tiny"), demonstrations=several)
+        assert len(baseline_recipes.load_data(config, baseline_recipes.BC).demonstrations) == 8
 
 
 @pytest.fixture
