@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
+import experiments
 import worldmodels
 
 PACKAGES = ("worldmodels", "agents", "aime", "experiments")
@@ -54,3 +55,10 @@ def test_what_a_user_holds_is_printed_in_a_line():
     start = "WorldModel(position -> position, is_terminal; deter 8, stoch 4, actions 1; "
     assert re.fullmatch(re.escape(start) + r"\d\.\dk parameters\)", repr(model))
     assert len(repr(jax.tree.map(lambda x: x[None], model))) < 120
+
+
+def test_a_loaded_run_is_printed_in_a_line():
+    run = experiments.LoadedRun(
+        "runs/aime", "aime", {}, "walker-walk", {}, 4, np.ones(3), np.ones(3), 1.0, print
+    )
+    assert repr(run) == "LoadedRun(runs/aime: aime in walker-walk; world models and policies of 4 seeds)"

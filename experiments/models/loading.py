@@ -56,6 +56,10 @@ class LoadedRun:
     make_actor: Callable[..., Actor]
     critics: dict | None = None
 
+    def __repr__(self) -> str:
+        parts = "policies" if self.world_models is None else "world models and policies"
+        return f"LoadedRun({self.path}: {self.kind} in {self.env_name}; {parts} of {self.num_seeds} seeds)"
+
     def world_model(self, seed: int = DEFAULT_SEED):
         """The world model that goes with policy `seed`."""
         if self.world_models is None:

@@ -46,6 +46,9 @@ class PublishedCheckpoint:
     names: dict[str, tuple]
     arguments: dict
 
+    def __repr__(self) -> str:
+        return f"PublishedCheckpoint({self.world_model}, {self.policy})"
+
 
 def load(
     folder: str | pathlib.Path, *, sizes: Mapping | None = None, new_heads: Sequence[str] = ()
