@@ -306,14 +306,21 @@ def seed_folder(seed: int) -> str:
 
 
 def _split(text: str) -> list[str]:
-    """Splits at the commas outside of brackets."""
-    parts, depth = [""], 0
+    """Splits at the commas outside of brackets and quotes; a quote begins a value or stands in brackets."""
+    parts, depth, quote = [""], 0, ""
     for letter in text:
-        depth += (letter in "([") - (letter in ")]")
-        if letter == "," and not depth:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"" and (depth or not parts[-1]):
+            quote = letter
+        elif letter == "," and not depth:
             parts.append("")
+            continue
         else:
-            parts[-1] += letter
+            depth += (letter in "([{") - (letter in ")]}")
+        parts[-1] += letter
+    if quote or depth:
+        raise ValueError(f"{text} has an open {'quote' if quote else 'bracket'}; close it.")
     return parts
 
 

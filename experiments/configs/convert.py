@@ -37,7 +37,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     elif preset == "minari":
         config.download = False  # fetch it if it is not on this machine
     elif preset == "files":
-        config.arrays = ()  # arrays to keep beside actions, reward, success and flags; (): all
+        # The bounds of the actions' space, one number or one for each action: they become [-1, 1].
+        config.action_low = ()
+        config.action_high = ()
         config.channels_first = False  # images are [T, 3, y, x] in the source
         config.image_scale = 1.0  # 255 for images in 0..1
+    if preset in ("minari", "files"):
+        config.arrays = ()  # arrays to keep beside actions, reward, success and flags; (): all
+        config.leave_out = ()  # arrays to drop
     return _presets.apply(preset, PRESETS, config)

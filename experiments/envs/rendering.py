@@ -98,14 +98,22 @@ def probe(backend: str, timeout: float = PROBE_SECONDS) -> str | None:
 
 
 def require_rendering() -> str:
-    """Returns the backend, or raises RenderingError with what to install."""
+    """Returns the backend, or raises RenderingError with what is set, what works and what to install."""
     backend = find_backend()
-    if backend is None:
+    if backend is not None:
+        return backend
+    wished = os.environ.get("MUJOCO_GL", "").lower().strip()
+    if wished in _OFF:
+        raise RenderingError(f"Images cannot be rendered because MUJOCO_GL={wished!r} says so; unset it.")
+    if wished not in BACKENDS:
         raise RenderingError(
-            "Images cannot be rendered because neither EGL nor OSMesa works here "
-            f"(MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r}); {_ADVICE}"
+            f"Images cannot be rendered because neither EGL nor OSMesa works here; {_ADVICE}"
         )
-    return backend
+    (other,) = (backend for backend in BACKENDS if backend != wished)
+    raise RenderingError(
+        f"Images cannot be rendered because MUJOCO_GL={wished!r} is set, which does not work here ({probe(wished)}); "
+        + (f"{other} does: unset MUJOCO_GL." if probe(other) is None else f"neither does {other}; {_ADVICE}")
+    )
 
 
 def fall_back(reason: str) -> bool:

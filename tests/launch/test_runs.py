@@ -57,6 +57,27 @@ def test_axes_are_lists_ranges_and_python_values():
     }
 
 
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("'x,y'", ["x,y"]),
+        ('"x,y",z', ["x,y", "z"]),
+        ("('x,y','z'),()", [("x,y", "z"), ()]),
+        ("{'a': 1, 'b': 2},3", [{"a": 1, "b": 2}, 3]),
+        ("[1,2],[3]", [[1, 2], [3]]),
+        ("don't,care", ["don't", "care"]),
+    ],
+)
+def test_quotes_and_brackets_make_one_value(text, values):
+    assert parse_axes([f"embodiment={text}"]) == {"embodiment": values}
+
+
+@pytest.mark.parametrize("wrong", ["x='a,b", "x=(1,2"])
+def test_an_open_quote_or_bracket_is_refused(wrong):
+    with pytest.raises(ValueError, match="has an open (quote|bracket)"):
+        parse_axes([wrong])
+
+
 @pytest.mark.parametrize("wrong", ["seed", "seed=", "=3"])
 def test_an_axis_without_key_or_value_is_explained(wrong):
     with pytest.raises(ValueError, match="is not KEY=VALUE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +12,11 @@ from worldmodels.data.records import FLAGS, canonical_records
 
 
 def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
-    """The episodes of the folder `config.source` and the folders in it, under the same names.
+    """Yields the episodes of the folder `config.source` and the folders in it, under the same names.
 
     Args:
-      config: arrays (those to keep beside reward and flags; () for all), channels_first (images are [T, 3, y, x]),
-        image_scale (images are multiplied by it: 255 for those in 0..1), suffix, limit.
+      config: what `adapted` takes; action_low, action_high (bounds of the actions, which become those of [-1, 1]; ()
+        leaves them), suffix, limit.
     """
     for path in some_episode_paths(config.source)[: config.limit]:
         name = path.relative_to(config.source).with_suffix(config.suffix)
@@ -24,18 +24,61 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 
 
 def convert(path: Path, config) -> Episode:
-    """One episode as it will be written."""
+    """Returns one episode as it will be written."""
     arrays, metadata = read_arrays(path)
-    if config.arrays:
-        kept = {*config.arrays, "pre_action", "reward", "success", *FLAGS}
-        missing = sorted(set(config.arrays) - set(arrays))
-        if missing:
-            raise EpisodeError(f"{path} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
-        arrays = {name: value for name, value in arrays.items() if name in kept}
-    for name, value in arrays.items():
-        if value.ndim == 4:
-            arrays[name] = _image(value, config.channels_first, config.image_scale)
-    return Episode(canonical_records(arrays, path), metadata)
+    records = canonical_records(adapted(arrays, config, path), path)
+    if config.action_low or config.action_high:
+        low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
+        records["pre_action"] = scaled_actions(records["pre_action"], low, high, path)
+        metadata = {**metadata, "action_bounds": {"low": low.tolist(), "high": high.tolist()}}
+    return Episode(records, metadata)
+
+
+def adapted(arrays: Mapping[str, np.ndarray], config, source: object) -> dict[str, np.ndarray]:
+    """Returns the arrays that are kept, with images as ours are.
+
+    Args:
+      arrays: {name: [T, ...]}.
+      config: arrays (those to keep beside actions, reward, success and flags; () for all), leave_out (those to drop),
+        channels_first (images are [T, 3, y, x]), image_scale (images are multiplied by it: 255 for those in 0..1).
+      source: where they are from, for messages.
+
+    Raises:
+      EpisodeError: an array that is named is not there.
+    """
+    missing = sorted({*config.arrays, *config.leave_out} - set(arrays))
+    if missing:
+        raise EpisodeError(f"{source} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
+    kept = {*(config.arrays or arrays), "pre_action", "reward", "success", *FLAGS} - {*config.leave_out}
+    channels_first, scale = config.get("channels_first", False), config.get("image_scale", 1.0)
+    return {
+        name: _image(value, channels_first, scale) if value.ndim == 4 else value
+        for name, value in arrays.items()
+        if name in kept
+    }
+
+
+def scaled_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray, source: object) -> np.ndarray:
+    """Returns actions [T, A] between `low` and `high` (one number, or one per action) scaled to [-1, 1].
+
+    The first row, to which no action led, stays zero.
+
+    Raises:
+      EpisodeError: bounds of another number than there are actions, or that do not hold them.
+    """
+    size = actions.shape[1]
+    if {low.size, high.size} - {1, size} or not (low < high).all():
+        raise EpisodeError(
+            f"{source} has {size} actions, and action_low and action_high are {low.tolist()} and {high.tolist()}; give "
+            "one number for all or one for each, the lower ones first."
+        )
+    scaled = 2 * (actions[1:] - low) / (high - low) - 1
+    if np.abs(scaled).max(initial=0) > 1 + 1e-6:
+        raise EpisodeError(
+            f"{source} has actions from {actions[1:].min():g} to {actions[1:].max():g}, outside of the bounds that "
+            "action_low and action_high give; use those of their space."
+        )
+    return np.concatenate([np.zeros_like(actions[:1]), np.clip(scaled, -1, 1).astype(np.float32)])
 
 
 def _image(value: np.ndarray, channels_first: bool, scale: float) -> np.ndarray:

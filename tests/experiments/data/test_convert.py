@@ -364,19 +364,27 @@ def minari(monkeypatch):
         truncations=np.zeros(3, bool),
         infos={"success": np.array([False, False, True])},
     )
-    space = types.SimpleNamespace(low=np.array([0.0]), high=np.array([2.0]))
+    box = lambda low, high, shape=(2,): types.SimpleNamespace(  # noqa: E731
+        low=np.full(shape, low), high=np.full(shape, high), shape=shape
+    )
+    module.action_space = box(0.0, 2.0, (1,))
+    module.observation_space = types.SimpleNamespace(
+        spaces={"position": box(-9.0, 9.0), "goal": types.SimpleNamespace(spaces={"xy": box(-9.0, 9.0)})}
+    )
 
     def load_dataset(name, download):
         if name != "toy/expert-v0":
             raise FileNotFoundError(name)
-        spec = types.SimpleNamespace(id="Toy-v0")
         return types.SimpleNamespace(
-            action_space=space, env_spec=spec, iterate_episodes=lambda: iter([episode] * 2)
+            action_space=module.action_space,
+            observation_space=module.observation_space,
+            env_spec=types.SimpleNamespace(id="Toy-v0"),
+            iterate_episodes=lambda: iter([episode] * 2),
         )
 
-    module.load_dataset, space.episode = load_dataset, episode
+    module.load_dataset, module.episode, module.box = load_dataset, episode, box
     monkeypatch.setitem(sys.modules, "minari", module)
-    return space
+    return module
 
 
 def test_a_minari_dataset_becomes_episodes(minari, tmp_path):
@@ -415,8 +423,8 @@ def test_what_minari_itself_writes_is_read(tmp_path, monkeypatch):
 def test_minari_datasets_that_cannot_be_had_are_explained(minari, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="no dataset 'toy/other-v0' here"):
         run(config_of("minari", source="toy/other-v0"), tmp_path / "out")
-    minari.high = np.array([np.inf])
-    with pytest.raises(ValueError, match="only bounded vectors"):
+    minari.action_space = minari.box(0.0, np.inf, (1,))
+    with pytest.raises(ValueError, match="whose bounds cannot be scaled"):
         run(config_of("minari", source="toy/expert-v0"), tmp_path / "out2")
     monkeypatch.setitem(sys.modules, "minari", None)
     with pytest.raises(ValueError, match=r"pip install 'aime-jax\[minari\]'"):
@@ -428,7 +436,11 @@ def test_minari_datasets_that_cannot_be_had_are_explained(minari, tmp_path, monk
     [
         ("actions", np.zeros((3, 2)), r"actions \[3, 2\]"),
         ("rewards", np.zeros(2), r"rewards \[2\]"),
-        ("observations", np.zeros((3, 2)), r"state \[3, 2\]"),
+        (
+            "observations",
+            {"position": np.zeros((3, 2)), "goal": {"xy": np.ones((4, 2))}},
+            r"position \[3, 2\]",
+        ),
     ],
 )
 def test_an_episode_of_minari_whose_arrays_do_not_go_together_is_refused(
@@ -439,6 +451,48 @@ def test_an_episode_of_minari_whose_arrays_do_not_go_together_is_refused(
         ValueError, match=f"toy/expert-v0, episode 0, has arrays of shapes .*{shape}.*; expected"
     ):
         run(config_of("minari", source="toy/expert-v0"), tmp_path / "out")
+
+
+def test_a_sensor_of_minari_takes_the_place_of_nothing_and_may_be_left_out(minari, tmp_path):
+    """Sensors named like parts of the records are renamed, as those of an environment are."""
+    minari.observation_space.spaces |= {
+        "reward": minari.box(-9.0, 9.0),
+        "grip": types.SimpleNamespace(n=3, shape=()),
+    }
+    minari.observation_space.spaces["pixels"] = minari.box(0.0, 1.0, (3, 2, 2))
+    minari.episode.observations |= {"reward": np.full((4, 2), 7.0), "grip": np.array([0, 2, 1, 0])}
+    minari.episode.observations["pixels"] = np.ones((4, 3, 2, 2), np.float32)
+    minari.episode.infos = {"is_success": np.array([False, True, False, False])}
+    run(config_of("minari", source="toy/expert-v0", leave_out=("goal_xy",)), tmp_path / "out")
+    episode = load_episodes(tmp_path / "out" / "episodes")[0]
+    np.testing.assert_array_equal(episode.records["reward"], [0, 1, 2, 3])
+    np.testing.assert_array_equal(episode.records["observed_reward"], np.full((4, 2), 7.0))
+    assert episode.records["grip"].tolist() == [[1, 0, 0], [0, 0, 1], [0, 1, 0], [1, 0, 0]]
+    assert episode.records["pixels"].shape == (4, 2, 2, 3) and (episode.records["pixels"] == 255).all()
+    assert episode.sensors == ("grip", "observed_reward", "pixels", "position")
+    assert episode.records["success"].tolist() == [False, True, False, False]
+    run(config_of("minari", source="toy/expert-v0", arrays=("position",)), tmp_path / "one")
+    assert load_episodes(tmp_path / "one" / "episodes")[0].sensors == ("position",)
+    with pytest.raises(ValueError, match="lacks speed; it has"):
+        run(config_of("minari", source="toy/expert-v0", leave_out=("speed",)), tmp_path / "none")
+
+
+def test_actions_of_other_bounds_are_scaled_and_the_bounds_are_kept(tmp_path):
+    actions = np.array([[0, 0], [-2, 0], [0, 5], [2, 10]], np.float32)
+    (tmp_path / "in").mkdir()
+    np.savez(tmp_path / "in" / "0.npz", **records_of(pre_action=actions))
+    bounds = dict(action_low=(-2, 0), action_high=(2, 10))
+    run(config_of("files", source=tmp_path / "in", **bounds), tmp_path / "out")
+    (episode,) = load_episodes(tmp_path / "out" / "episodes")
+    np.testing.assert_array_equal(episode.records["pre_action"], [[0, 0], [-1, -1], [0, 0], [1, 1]])
+    assert episode.metadata["action_bounds"] == {"low": [-2.0, 0.0], "high": [2.0, 10.0]}
+    for wrong, message in (
+        (dict(action_low=(-1,), action_high=(1,)), "outside of the bounds"),
+        (dict(action_low=(-1,) * 3, action_high=(20,)), "has 2 actions, and action_low"),
+        (dict(action_low=(2,), action_high=(-2,)), "the lower ones first"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(config_of("files", source=tmp_path / "in", **wrong), tmp_path / "wrong")
 
 
 def test_a_damaged_dataset_of_minari_is_one_sentence(minari, tmp_path, monkeypatch):

@@ -88,8 +88,31 @@ def test_an_unknown_camera_lists_the_known_ones(backend):
 
 
 def test_missing_opengl_names_the_apt_packages(monkeypatch, no_probe):
-    monkeypatch.setenv("MUJOCO_GL", "disable")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    monkeypatch.setattr(rendering, "probe", lambda backend: "broken")
     with pytest.raises(rendering.RenderingError, match="apt-get install -y libegl1 libgl1 libosmesa6"):
+        registry.make("cheetah-run", render_size=16)
+
+
+@pytest.mark.parametrize(
+    ("wished", "works", "sentence"),
+    [
+        (
+            "osmesa",
+            "egl",
+            r"MUJOCO_GL='osmesa' is set, which does not work here \(broken\); egl does: unset MUJOCO_GL",
+        ),
+        ("egl", "osmesa", r"MUJOCO_GL='egl' is set, which does not work here \(broken\); osmesa does: unset"),
+        ("egl", "", "neither does osmesa; install both with"),
+        ("disable", "egl", "because MUJOCO_GL='disable' says so; unset it"),
+    ],
+)
+def test_a_backend_that_is_set_and_does_not_work_is_named_with_one_that_does(
+    monkeypatch, no_probe, wished, works, sentence
+):
+    monkeypatch.setenv("MUJOCO_GL", wished)
+    monkeypatch.setattr(rendering, "probe", lambda backend: None if backend == works else "broken")
+    with pytest.raises(rendering.RenderingError, match=sentence):
         registry.make("cheetah-run", render_size=16)
 
 
