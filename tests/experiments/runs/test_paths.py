@@ -39,7 +39,9 @@ def test_a_folder_with_a_comma_in_its_name_needs_no_quotes_if_it_is_alone(tmp_pa
 
 
 def test_no_file_opens_the_folders_of_a_config_in_another_way():
-    opened = re.compile(r"(load_episodes|episode_paths)\(\s*(\w*config|settings)\b(?!\.source)|split\(\",\"\)")
+    opened = re.compile(
+        r"(load_episodes|episode_paths)\(\s*(\w*config|settings)\b(?!\.source)|split\(\",\"\)"
+    )
     experiments = pathlib.Path(__file__).parents[3] / "experiments"
     texts = {path: path.read_text() for path in sorted(experiments.rglob("*.py"))}
     found = [f"{path}: {match[0]}" for path, text in texts.items() for match in opened.finditer(text)]
