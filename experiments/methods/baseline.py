@@ -16,7 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
-from experiments.data.evaluation import evaluate_seeds, scores
+from agents.loop import Actor
+from experiments.data.arena import Arena
+from experiments.data.evaluation import Evaluation
 from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models.world_models import stacked
@@ -171,16 +173,12 @@ class FittedBaseline:
 
     def _play(self, policy, num_episodes: int, seed: int) -> dict:
         """Plays every seed's policy; returns per-episode lists and normalised scores."""
-        baseline = self._baseline
-        episodes = evaluate_seeds(
-            lambda num_envs: baseline.make_actor(policy, num_envs, seed),
-            baseline.env_name,
-            baseline.env_options,
-            num_seeds=self._num_seeds,
-            num_episodes=num_episodes,
-            seed=seed,
-            workers=self._config["evaluation"]["workers"],
-        )
-        return episodes | scores(
-            episodes["return"], baseline.expert, self._config["evaluation"]["random_return"]
-        )
+        baseline, options = self._baseline, self._config["evaluation"]
+        arena = Arena(baseline.env_name, baseline.env_options)
+        normalisation = (baseline.expert, options["random_return"])
+        evaluation = Evaluation(arena, self._num_seeds, *normalisation, workers=options["workers"])
+
+        def make_actor(num_envs: int) -> Actor:
+            return baseline.make_actor(policy, num_envs, seed)
+
+        return evaluation.play(make_actor, num_episodes, seed).row()
