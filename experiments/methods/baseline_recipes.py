@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -27,7 +28,7 @@ from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
-from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.episodes import Episode, large_actions, load_episodes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -376,7 +377,12 @@ def load_folder(config: Mapping, name: str, baseline: type[Baseline]) -> list[Ep
     if not config[name]:
         raise ValueError(f"{baseline.label} needs a folder of episodes; pass --config.{name}=DIR.")
     # Images are read when the windows are made: once, and to where they stay.
-    return load_episodes(folders_of(config[name]), limit=config[f"num_{name}"], images_on_disk=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of what is refused below
+        episodes = load_episodes(folders_of(config[name]), limit=config[f"num_{name}"], images_on_disk=True)
+    if sentence := large_actions(episodes):
+        raise ValueError(f"{config[name]}: {sentence}")
+    return episodes
 
 
 def has_actions(episodes: Sequence[Episode]) -> bool:

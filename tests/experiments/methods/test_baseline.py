@@ -12,7 +12,7 @@ from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_recipes, collect
 from experiments.models import frame_stacks
 from experiments.runs.metrics import read_rows
-from worldmodels.data.episodes import load_episodes
+from worldmodels.data.episodes import load_episodes, write_episode
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +110,21 @@ def test_bco_refuses_embodiment_data_without_actions(data, tmp_path):
         ValueError, match=r"The embodiment data in .*observations have no actions; BCO\(0\) learns"
     ):
         baseline.run(config, tmp_path)
+
+
+@pytest.mark.parametrize("preset", ["bc-tiny", "bco-tiny"])
+def test_actions_that_no_policy_can_take_are_refused_with_the_command_that_scales_them(
+    data, tmp_path, preset
+):
+    config = make_config(get_config(preset), data)
+    name = "embodiment" if preset == "bco-tiny" else "demonstrations"
+    for number, episode in enumerate(load_episodes(getattr(config, name))):
+        episode.records["pre_action"] *= 3
+        write_episode(tmp_path / "data" / f"{number}.hdf5", episode)
+    with config.unlocked():
+        config[name] = str(tmp_path / "data")
+    with pytest.raises(ValueError, match="actions of up to .*convert:files .*--config.action_low=LOW"):
+        baseline.run(config, tmp_path / "run")
 
 
 def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
