@@ -20,8 +20,9 @@ from experiments.analysis import figures
 from experiments.analysis.labels import AIME
 from experiments.drawing import style
 from experiments.drawing.table import Table
-from experiments.models.loading import load_run, read_config
+from experiments.models.loading import load_run
 from experiments.runs.paths import folders_of
+from experiments.runs.settings import read_config
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
 from worldmodels.training import select_seed

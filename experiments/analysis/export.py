@@ -12,6 +12,7 @@ from __future__ import annotations
 import pathlib
 
 from experiments.models import world_models
+from experiments.runs.settings import read_config
 from worldmodels.export import Exported, save
 
 
@@ -37,7 +38,7 @@ def collect(path: pathlib.Path, seed: int) -> Exported:
     """What the folder holds of one seed."""
     config, policy, policy_arguments = {}, None, None
     if (path / world_models.CONFIG).is_file():
-        config = world_models.read_architecture(path, world_models.CONFIG)
+        config = read_config(path)
     if (path / world_models.POLICY).is_file():
         policies, policy_arguments, num_seeds = world_models.resolve_policies(path)
         policy = world_models.one_seed(policies, seed, num_seeds)

@@ -19,9 +19,10 @@ import numpy as np
 from aime.inference import infer_actions
 from experiments.data.evaluation import environment_of
 from experiments.models import inspection, world_models
-from experiments.models.loading import load_run, load_world_model, read_config
+from experiments.models.loading import load_run, load_world_model
 from experiments.runs.metrics import read_rows
 from experiments.runs.paths import folders_of
+from experiments.runs.settings import read_config
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import load_episodes
 from worldmodels.structures import SequenceBatch

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aime.regularizer import check_mixing
 from aime.rewards import SurrogateReward
-from experiments.models.loading import read_config
+from experiments.runs.settings import read_config
 
 
 def read_settings(path: Path) -> dict:

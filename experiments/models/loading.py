@@ -24,6 +24,7 @@ from experiments.data.folders import environment_of_setup
 from experiments.models import frame_stacks, world_models
 from experiments.models.sac_policies import best_policy, load_policy, saved_actor
 from experiments.runs.paths import folders_of
+from experiments.runs.settings import read_config
 from worldmodels.data.episodes import load_episodes
 
 DEFAULT_SEED = 0
@@ -128,13 +129,6 @@ def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
     """One world model of a run of `pretrain`."""
     models, num_seeds = world_models.load_world_models(path)
     return world_models.one_seed(models, seed, num_seeds)
-
-
-def read_config(path: pathlib.Path) -> dict:
-    """The configuration that a run was started with."""
-    if not (path / "config.json").is_file():
-        raise ValueError(f"{path} is not the directory of a run: it has no config.json.")
-    return world_models.read_architecture(path, world_models.CONFIG)
 
 
 def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:

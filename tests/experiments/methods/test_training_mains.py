@@ -1,6 +1,7 @@
 """Pretraining, imitation, evaluation: as users run them, interrupted and resumed, and with what users get wrong."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -160,6 +161,27 @@ def test_evaluate_needs_only_the_run(policy):
     assert np.shape(result["return"]) == (2, 2)
     kept = json.loads((policy / "evaluation.json").read_text())
     assert kept["return"] == result["return"] and kept["environment"] == result["environment"]
+
+
+def test_a_run_with_relative_paths_works_from_every_directory_and_after_a_move(
+    folder, model, tmp_path, monkeypatch
+):
+    for part in ("data", "model"):
+        shutil.copytree(folder / part, tmp_path / "here" / part)
+    monkeypatch.chdir(tmp_path / "here")
+    config = config_of(
+        imitate_config, demonstrations="data/episodes", model="model", num_updates=0, num_seeds=2
+    )
+    result = imitate.run(config, "policy")
+    monkeypatch.chdir(tmp_path)
+    config.update(demonstrations="here/data/episodes", model="here/model")
+    assert imitate.run(config, "here/policy") == result
+    assert load_run("here/policy").num_seeds == 2
+    shutil.move("here", "there")
+    assert (
+        evaluate.run(config_of(evaluate_config), "", run="there/policy")["expert_return"]
+        == result["expert_return"]
+    )
 
 
 def test_a_loaded_run_acts(policy):
