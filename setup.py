@@ -40,6 +40,7 @@ METAWORLD = [
 
 EXTRAS = {
     "dmc": DMC,
+    "gymnasium": ["gymnasium>=1.1,<2", "packaging"],
     "metaworld": METAWORLD,
     "published": ["torch>=2.6", "pyyaml"],  # only to read checkpoints and data of others' PyTorch code
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
@@ -54,15 +55,9 @@ EXTRAS = {
 HERE = pathlib.Path(__file__).parent
 PACKAGES = ["worldmodels", "agents", "aime", "experiments", "launch"]
 VERSION = re.search(r'__version__ = "(.*)"', HERE.joinpath("worldmodels", "__init__.py").read_text())[1]
-README = HERE / "README.md"
 
 setup(
-    name="aime-jax",
     version=VERSION,
-    description="Imitation from observation with world models, in JAX: AIME and what it is compared with",
-    long_description=README.read_text() if README.exists() else "",
-    long_description_content_type="text/markdown",
-    python_requires=">=3.11,<3.13",
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
     package_data={"": ["py.typed", "*.json", "*.html", "*.csv"]},
     entry_points={"console_scripts": ["aime-jax=experiments.__main__:console"]},

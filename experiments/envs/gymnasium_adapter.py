@@ -24,7 +24,7 @@ def make(
     except ImportError as error:
         raise MissingPackageError(
             f"Environment {name!r} needs gymnasium, which cannot be imported ({error}); "
-            "install it with: pip install -e '.[metaworld]'"
+            "install it with: pip install -e '.[gymnasium]'"
         ) from error
     own = {key: options.pop(key) for key in ("seed", "action_repeat", "episode_length") if key in options}
     for ignored in ("camera", "reward_version"):
