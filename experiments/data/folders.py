@@ -60,7 +60,11 @@ def make_envs(
 
 
 def play_rounds(
-    envs: VectorEnvironment, make_actor: Callable[[int], Actor], first: int, num_episodes: int
+    envs: VectorEnvironment,
+    make_actor: Callable[[int], Actor],
+    first: int,
+    num_episodes: int,
+    on_step: Callable[[], None] | None = None,
 ) -> Iterator[tuple[int, list[Episode]]]:
     """Plays the episodes first, ..., num_episodes - 1, round by round.
 
@@ -68,13 +72,15 @@ def play_rounds(
       envs: N environments whose next episode is number first / N.
       make_actor: number of a round -> the actor that plays it.
       first: multiple of N.
+      on_step: as of `collect_episodes`.
 
     Yields:
       Number of the round's first episode, and its episodes.
     """
     for start in range(first, num_episodes, envs.num_envs):
         actor = make_actor(start // envs.num_envs)
-        yield start, collect_episodes(envs, actor, min(envs.num_envs, num_episodes - start))
+        number = min(envs.num_envs, num_episodes - start)
+        yield start, collect_episodes(envs, actor, number, on_step=on_step)
 
 
 def write_round(

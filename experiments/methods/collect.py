@@ -190,7 +190,7 @@ def _fill(
         if folder == "episodes"
         else nullcontext() as writer,
     ):
-        for number, episodes in play_rounds(envs, make_actor, first, num_episodes):
+        for number, episodes in play_rounds(envs, make_actor, first, num_episodes, directory.stop_if_overdue):
             if writer is not None:
                 _write_metrics(writer, number, episodes)
             write(directory / folder, number, episodes)

@@ -17,6 +17,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 import types
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,8 +67,8 @@ _BOOKKEEPING = (
     "frame_stack.json",
     ".lock",
 )
+PATIENCE = 10.0  # seconds
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
-_ABSENT = "(absent)"
 
 
 class Interrupted(Exception):
@@ -200,6 +201,14 @@ class RunDirectory:
         if self._signal is not None:
             raise Interrupted(self.shared, self._signal)
 
+    def stop_if_overdue(self) -> None:
+        """Raises `Interrupted` if a signal has come and `PATIENCE` seconds have gone by; for rounds that may not end.
+
+        What the round has done is lost; the same command plays it again.
+        """
+        if self._signal is not None and time.monotonic() - self._signalled > PATIENCE:
+            raise Interrupted(self.shared, self._signal)
+
     def close(self) -> None:
         """Gives the directory and the signals back. May be called twice."""
         for number, handler in self._previous_handlers.items():
@@ -255,6 +264,8 @@ class RunDirectory:
     def _on_signal(self, number: int, frame: types.FrameType | None) -> None:
         if number == signal.SIGINT and self._signal is not None:
             raise KeyboardInterrupt
+        if self._signal is None:
+            self._signalled = time.monotonic()
         self._signal = number
         outer = self._previous_handlers.get(number)
         if isinstance(getattr(outer, "__self__", None), RunDirectory):  # a run inside a run: both stop

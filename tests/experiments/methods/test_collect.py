@@ -5,6 +5,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -14,6 +15,7 @@ from interruption import assert_same_episodes
 from experiments.configs.collect import get_config
 from experiments.methods.collect import run
 from experiments.models.sac_policies import best_policy, load_policy
+from experiments.runs import directory
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import EpisodeError, load_episodes
@@ -192,3 +194,14 @@ def test_a_mix_of_nothing_says_so(tmp_path):
 def test_a_mix_of_an_empty_folder_says_so(tmp_path):
     with pytest.raises(EpisodeError, match="holds no episodes"):
         run(tiny("mix", sources=(str(tmp_path),)), tmp_path / "mix")
+
+
+def test_a_signal_is_heard_inside_an_episode_that_never_ends(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "PATIENCE", 0.2)
+    config = tiny("uniform", env="user_environments:Never", num_episodes=1, num_envs=1)
+    timer = threading.Timer(2.0, os.kill, (os.getpid(), signal.SIGTERM))
+    timer.start()
+    with pytest.raises(directory.Interrupted):
+        run(config, tmp_path)
+    timer.join()
+    assert not (tmp_path / "DONE").exists()
