@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from experiments.data.evaluation import environment_facts, environment_of, evaluate_seeds
+from experiments.data.arena import Arena
+from experiments.data.evaluation import Evaluation
 from experiments.envs import metaworld, metaworld_starts, registry, rendering
 from experiments.envs.metaworld_tasks import DIFFICULTIES, SETS, TASKS, tasks_of
 from experiments.envs.vector import make_vector
@@ -72,24 +73,18 @@ def test_the_goal_is_visible_unless_hidden(push):
 def test_a_policy_is_played_with_the_goal_and_the_images_of_its_data():
     environment = registry.make("metaworld-push", goal_visible=False, mirrored=True)
     environment.reset(1)
-    name, options = environment_of("", [Episode({}, environment.metadata())])
-    assert options["mirrored"] is True and options["goal_visible"] is False
-    assert registry.make(name, **options).metadata()["mirrored"] is True
+    arena = Arena.of_episodes([Episode({}, environment.metadata())])
+    assert arena.options["mirrored"] is True and arena.options["goal_visible"] is False
+    assert registry.make(arena.name, **arena.options).metadata()["mirrored"] is True
 
 
 def test_results_say_whether_the_goal_was_visible_and_starts_random():
-    options = dict(goal_visible=False, goal_seed=7, episode_length=2)
-    with make_vector("metaworld-push", 1, seed=0, **options) as envs:
-        played = evaluate_seeds(
-            lambda num_envs: lambda records: np.zeros((num_envs, 4), np.float32),
-            "metaworld-push",
-            options,
-            num_seeds=1,
-            num_episodes=1,
-            seed=0,
-        )
-        assert played["environment"] == environment_facts(envs)["environment"]
-    said = played["environment"]
+    arena = Arena("metaworld-push", dict(goal_visible=False, goal_seed=7, episode_length=2))
+    said = (
+        Evaluation(arena)
+        .play(lambda num_envs: lambda records: np.zeros((num_envs, 4), np.float32), 1, 0)
+        .environment
+    )
     assert (said["environment"], said["action_repeat"]) == ("metaworld-push", 2)
     assert said["goal_visible"] is False and said["goal_seed"] == 7 and "metaworld" in said["versions"]
 
