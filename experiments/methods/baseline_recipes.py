@@ -28,7 +28,8 @@ from experiments.models.world_models import sensors_for
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
-from worldmodels.data.episodes import Episode, large_actions, load_episodes
+from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.records import large_actions
 
 
 @dataclasses.dataclass(frozen=True)
@@ -380,7 +381,7 @@ def load_folder(config: Mapping, name: str, baseline: type[Baseline]) -> list[Ep
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of what is refused below
         episodes = load_episodes(folders_of(config[name]), limit=config[f"num_{name}"], images_on_disk=True)
-    if sentence := large_actions(episodes):
+    if sentence := large_actions([episode.records for episode in episodes]):
         raise ValueError(f"{config[name]}: {sentence}")
     return episodes
 

@@ -46,6 +46,7 @@ from worldmodels.data.records import (
     canonical,
     canonical_records,
     check_image_shape,
+    large_actions,
 )
 from worldmodels.data.setups import check_together
 
@@ -355,23 +356,10 @@ def read_episodes(
     for path, episode in zip(paths, episodes, strict=True):
         has_images = any(value.ndim == 4 for value in episode.records.values())
         check_together(episodes[0].metadata, episode.metadata, (paths[0], path), images=has_images)
-    sentence = large_actions(episodes)
+    sentence = large_actions([episode.records for episode in episodes])
     if sentence:
         warnings.warn(f"{paths[0].parent}: {sentence}", stacklevel=2)
     return episodes
-
-
-def large_actions(episodes: Sequence[Episode]) -> str:
-    """Returns a sentence about actions outside [-1, 1], which no policy can take, with the way out; "" if none are."""
-    sizes = [np.abs(e.records["pre_action"]).max(initial=0) for e in episodes if "pre_action" in e.records]
-    largest = max(sizes, default=0.0)
-    if largest <= 1 + 1e-6:
-        return ""
-    return (
-        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in "
-        "size, and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
-        "--config.action_low=LOW --config.action_high=HIGH --workdir=DIR` scales them from the bounds of their space."
-    )
 
 
 def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed: int = 0) -> list:

@@ -127,3 +127,16 @@ def _as_image(name: str, value: np.ndarray, source: object) -> np.ndarray:
             "expected 0 to 255. Scale it before writing (`python -m experiments convert`, config.image_scale)."
         )
     return rounded.astype(np.uint8)
+
+
+def large_actions(episodes: Sequence[Mapping[str, np.ndarray]]) -> str:
+    """Returns a sentence about actions outside [-1, 1] in episodes {name: [T, ...]}; "" if there are none."""
+    sizes = [np.abs(each["pre_action"]).max(initial=0) for each in episodes if "pre_action" in each]
+    largest = max(sizes, default=0.0)
+    if largest <= 1 + 1e-6:
+        return ""
+    return (
+        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in "
+        "size, and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
+        "--config.action_low=LOW --config.action_high=HIGH --workdir=DIR` scales them from the bounds of their space."
+    )
