@@ -21,7 +21,7 @@ from collections import Counter
 import numpy as np
 import psutil
 from interruption import ROOT as PROJECT
-from interruption import assert_same_episodes, without_clock
+from interruption import assert_same_episodes, kept, without_clock
 
 from experiments.__main__ import COMMANDS
 from experiments.runs.metrics import read_rows
@@ -30,7 +30,6 @@ from launch.grid import grid
 from launch.local import LocalSweep, slots
 from launch.runs import Output, Run, in_order, load_config
 from launch.suites import runs_of
-from worldmodels.checkpoints import Checkpoints
 
 
 def make_runs(number: int) -> list[Run]:
@@ -150,11 +149,9 @@ def assert_same(run: Run, root: pathlib.Path, reference: pathlib.Path) -> None:
     for folder in ("episodes", "demonstrations"):
         if (theirs / folder).is_dir():
             assert_same_episodes(ours / folder, theirs / folder)
-    for folder in ("checkpoints", "model", "policy"):
+    for folder in ("checkpoints", "model"):
         if (theirs / folder).is_dir():
-            (step, arrays, _), (expected, others, _) = (
-                Checkpoints(d / folder).read() for d in (ours, theirs)
-            )
+            (step, arrays), (expected, others) = (kept(d / folder) for d in (ours, theirs))
             assert step == expected and arrays.keys() == others.keys()
             for name in arrays:
                 np.testing.assert_array_equal(arrays[name], others[name], err_msg=f"{run.name} {name}")

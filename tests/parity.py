@@ -19,6 +19,7 @@ from agents.plan2explore import curiosity
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import symlog
 from worldmodels.distributions import balanced_kl
+from worldmodels.export import Models
 from worldmodels.losses import LossOptions, elbo_loss, per_step_evidence
 from worldmodels.published import folder as published
 from worldmodels.published import tensors
@@ -33,7 +34,7 @@ class Case:
     """A recorded case: the published checkpoint, the batch, and what the published code computed."""
 
     folder: pathlib.Path
-    checkpoint: published.PublishedCheckpoint
+    checkpoint: Models
     batch: SequenceBatch
     expected: dict[str, np.ndarray]
 
@@ -96,7 +97,7 @@ def compiled(function):
 def train_outputs(case: Case) -> dict:
     """`train/*`: the world-model loss on the batch and its gradient."""
     checkpoint = case.checkpoint
-
+    names = tensors.world_model_names(checkpoint.world_model)
     follows = any(key.startswith("train/grad_norm/momentum_encoders.") for key in case.expected)
 
     @compiled
@@ -104,8 +105,8 @@ def train_outputs(case: Case) -> dict:
         model = model.before_update()
         loss = functools.partial(elbo_loss, options=LossOptions(**checkpoint.loss))
         grads, (metrics, _) = jax.grad(loss, has_aux=True)(model, batch, None)
-        grads = {n: v for n, v in grad_norms(grads, checkpoint.names).items() if "momentum_" not in n}
-        grads |= momentum_grad_norms(loss, model, batch, checkpoint.names) if follows else {}
+        grads = {n: v for n, v in grad_norms(grads, names).items() if "momentum_" not in n}
+        grads |= momentum_grad_norms(loss, model, batch, names) if follows else {}
         states = model.filter(batch).states
         means = {name: dist.mean() for name, dist in model.decode(states.features).items()}
         embed = model.encode(batch.observation)
@@ -197,9 +198,9 @@ IMAGINATION = imagination.ImaginationOptions(horizon=5, entropy_scale=0.0)  # as
 def imagine_outputs(case: Case) -> dict:
     """`imagine/*`: what the policy does in imagination, and the actor and critic losses if there is a critic."""
     checkpoint = case.checkpoint
-    if checkpoint.vnet is None:
+    if checkpoint.critic is None:
         return imagined_rewards(case)
-    ((reward, (critic, target_critic)),) = checkpoint.vnet.items()
+    ((reward, (critic, target_critic)),) = checkpoint.critic.items()
     names = tensors.tanh_gaussian_names("", (), checkpoint.policy)
     critic_names = tensors.mlp_names(f"vnets.{reward}.vnet", (), critic)
     options = dict(rewards={reward: reward_named(reward)}, options=IMAGINATION)

@@ -58,7 +58,9 @@ def test_what_a_user_holds_is_printed_in_a_line():
 
 
 def test_a_loaded_run_is_printed_in_a_line():
-    run = experiments.LoadedRun(
-        "runs/aime", "aime", {}, "walker-walk", {}, 4, np.ones(3), np.ones(3), 1.0, print
+    models = worldmodels.Models({}, world_model=np.ones(3), policy=np.ones(3), num_seeds=4, path="runs/aime")
+    assert repr(models) == (
+        "Models(world_model: 3 parameters, policy: 3 parameters, num_seeds=4, path='runs/aime')"
     )
+    run = experiments.LoadedRun("runs/aime", "aime", {}, models, "walker-walk", {})
     assert repr(run) == "LoadedRun(runs/aime: aime in walker-walk; world models and policies of 4 seeds)"

@@ -16,7 +16,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "data.episodes": ["Episode", "append_episode", "load_episodes"],
         "data.loops": ["fit", "make_loops"],
         "data.replay": ["Replay"],
-        "export": ["load", "save"],
+        "export": ["Models", "load", "save"],
         "losses": ["LossOptions", "elbo_loss", "evidence_terms", "per_step_evidence"],
         "report": ["open_loop", "reconstruct"],
         "rssm": ["RSSM"],

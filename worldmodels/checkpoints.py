@@ -10,7 +10,7 @@ On disk, below the directory of the checkpoints:
     0000001000/state/          the arrays, written by Orbax
     0000001000/manifest.json   step, extra, and of every leaf: kind, dtype, shape, checksum
 
-A checkpoint is written beside its place and renamed into it, so that one that exists is complete.
+A checkpoint is written under a hidden name and then renamed, so that one that exists is complete.
 """
 
 import dataclasses
@@ -18,7 +18,6 @@ import json
 import os
 import pathlib
 import shutil
-import time
 import warnings
 import zlib
 from typing import Any
@@ -27,22 +26,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from worldmodels.files import remove, sync, written
+
 PyTree = Any
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
-_SAVING = ".saving-"
 
 
 class CheckpointError(ValueError):
-    """A checkpoint cannot be written, read, or does not fit the state."""
+    """A checkpoint that cannot be written or read, or does not fit the state."""
 
 
 class Checkpoints:
     """The newest `keep` checkpoints of a run in one directory.
 
     Args:
-      directory: where they lie; created by the first `save`.
+      directory: where they are stored; created by the first `save`.
       keep: how many to keep, at least 1. With 2, a damaged newest one still leaves one to continue from.
     """
 
@@ -53,14 +53,14 @@ class Checkpoints:
         self.keep = keep
 
     def steps(self) -> list[int]:
-        """Steps of the checkpoints that are there, oldest first."""
+        """Returns the steps of all checkpoints, oldest first."""
         if not self.directory.is_dir():
             return []
         names = (path.name for path in self.directory.iterdir() if (path / _MANIFEST).is_file())
         return sorted(int(name) for name in names if name.isdigit())
 
     def latest_step(self) -> int | None:
-        """Step of the newest checkpoint, or None without any."""
+        """Returns the step of the newest checkpoint, or None without any."""
         return max(self.steps(), default=None)
 
     def save(self, step: int, state: PyTree, extra: dict | None = None) -> pathlib.Path:
@@ -72,7 +72,7 @@ class Checkpoints:
         Args:
           step: number of updates that made `state`, at least 0.
           state: any pytree of arrays, keys and Python numbers.
-          extra: what else is to be remembered, as JSON can hold it.
+          extra: JSON values to store with it.
 
         Raises:
           CheckpointError: a leaf cannot be saved, or the disk cannot be written.
@@ -85,20 +85,16 @@ class Checkpoints:
         except TypeError as error:
             raise CheckpointError(f"Checkpoint extra must be JSON: {error}.") from error
         target = self._path(step)
-        temporary = self.directory / f"{_SAVING}{target.name}"
         try:
-            shutil.rmtree(temporary, ignore_errors=True)
-            temporary.mkdir(parents=True)
-            _write_arrays(temporary / "state", arrays)
-            (temporary / _MANIFEST).write_text(text)
-            _sync_tree(temporary)
-            for stale in self.steps():
-                if stale >= step:
-                    shutil.rmtree(self._path(stale))
-            os.rename(temporary, target)
-            _sync(self.directory)
+            with written(target) as temporary:
+                temporary.mkdir()
+                _write_arrays(temporary / "state", arrays)
+                (temporary / _MANIFEST).write_text(text)
+                sync(temporary)
+                for stale in self.steps():
+                    if stale >= step:
+                        shutil.rmtree(self._path(stale))
         except Exception as error:
-            _remove(temporary)
             raise CheckpointError(
                 f"Cannot write checkpoint {target}: {_first_line(error)}. Check free space and permissions."
             ) from error
@@ -167,21 +163,12 @@ class Checkpoints:
     def _prune(self) -> None:
         for step in self.steps()[: -self.keep]:
             shutil.rmtree(self._path(step), ignore_errors=True)
-        for leftover in self.directory.glob(f"{_SAVING}*"):
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _remove(folder: pathlib.Path) -> None:
-    """Removes what a failed save has written; arrays beside the one that failed may still be on their way there."""
-    for _ in range(20):
-        shutil.rmtree(folder, ignore_errors=True)
-        time.sleep(0.1)
-        if not folder.exists():
-            return
+        for leftover in self.directory.glob(".*"):
+            remove(leftover)
 
 
 def named_leaves(tree: PyTree) -> dict[str, Any]:
-    """Leaves of a pytree by their path, as in `model/rssm/cell/kernel`.
+    """Returns the leaves of a pytree by their path, as in `model/rssm/cell/kernel`.
 
     The last part that NNX adds to each of its variables, `value`, is left out.
     """
@@ -196,51 +183,13 @@ def named_leaves(tree: PyTree) -> dict[str, Any]:
     return named
 
 
-def with_leaves(
-    tree: PyTree, arrays: dict[str, np.ndarray], source: str, fresh: tuple[str, ...] = ()
-) -> PyTree:
-    """`tree` with its leaves replaced by arrays of the same names.
-
-    Args:
-      tree: arrays or shapes; where `fresh` is used, arrays.
-      arrays: {name: array}, names as `named_leaves` gives them.
-      source: where the arrays come from, for the error.
-      fresh: beginnings of names that may be missing; those leaves stay as they are.
-
-    Raises:
-      CheckpointError: naming what is missing, unexpected, of another shape, or not finite.
-    """
-    leaves = named_leaves(tree)
-    missing = [n for n in leaves if n not in arrays and not (fresh and n.startswith(fresh))]
-    unexpected = [name for name in arrays if name not in leaves]
-    mismatched = [
-        f"{n} ({list(v.shape)}, expected {list(leaves[n].shape)})"
-        for n, v in arrays.items()
-        if n in leaves and v.shape != leaves[n].shape
-    ]
-    broken = [n for n, v in arrays.items() if v.dtype.kind == "f" and not np.isfinite(v).all()]
-    found = {
-        "missing": missing,
-        "unexpected": unexpected,
-        "of another shape": mismatched,
-        "not finite": broken,
-    }
-    problems = [f"{title}: {_shortened(names)}" for title, names in found.items() if names]
-    if problems:
-        raise CheckpointError(f"The weights in {source} do not fit the model; {'; '.join(problems)}.")
-    values = [
-        jnp.array(arrays[name], dtype=leaf.dtype) if name in arrays else leaf for name, leaf in leaves.items()
-    ]
-    return jax.tree.unflatten(jax.tree.structure(tree), values)
-
-
 class _Damaged(Exception):
-    """What is on disk is not what was written."""
+    """Content of a checkpoint that differs from what was written."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Leaf:
-    """How a leaf is kept: what kind of object it was, and the array that stands for it."""
+    """Description of a leaf on disk: its kind of object, and the array that stands for it."""
 
     kind: str  # "array", "key", "bool", "int" or "float"
     dtype: str
@@ -252,7 +201,7 @@ class _Leaf:
 
 
 def _describe(name: str, leaf: Any) -> _Leaf:
-    """Kind, dtype and shape of a leaf; those of the raw words for a key."""
+    """Returns kind, dtype and shape of a leaf; of a key those of its raw words."""
     if isinstance(leaf, bool | int | float):
         value = np.asarray(leaf)
         if value.dtype != object:
@@ -265,8 +214,8 @@ def _describe(name: str, leaf: Any) -> _Leaf:
         if np.dtype(leaf.dtype) != object:
             return _Leaf("array", str(np.dtype(leaf.dtype)), tuple(leaf.shape))
     raise CheckpointError(
-        f"State leaf {name!r} is a {type(leaf).__name__}, which a checkpoint cannot hold; "
-        "it holds arrays, jax.random.key arrays and Python numbers. Put it into `extra`."
+        f"State leaf {name!r} is a {type(leaf).__name__}, which a checkpoint cannot store; "
+        "it stores arrays, jax.random.key arrays and Python numbers. Put it into `extra`."
     )
 
 
@@ -292,7 +241,7 @@ def _checksum(array: np.ndarray) -> int:
 
 
 def _checkpointer():
-    """Of Orbax, for this process alone: of several, one writes, and each reads when it likes."""
+    """Makes a checkpointer of Orbax for this process alone: one of several writes, and each reads at any time."""
     import orbax.checkpoint as ocp  # 0.3 s: paid by the first checkpoint, not by an import
 
     if jax.process_count() == 1:
@@ -364,7 +313,7 @@ def _check_fit(expected: dict[str, _Leaf], found: dict[str, _Leaf], path: pathli
         if name in found and not _same(found[name], expected[name])
     ]
     problems = [
-        f"{title}: {_shortened(names)}"
+        f"{title}: {shortened(names)}"
         for title, names in (
             ("missing in the checkpoint", missing),
             ("unexpected in the checkpoint", unexpected),
@@ -375,12 +324,12 @@ def _check_fit(expected: dict[str, _Leaf], found: dict[str, _Leaf], path: pathli
     if problems:
         raise CheckpointError(
             f"Checkpoint {path} does not fit the state; {'; '.join(problems)}. "
-            "Build the state with the config of the run (config.json beside the checkpoints)."
+            "Build the state with the config of the run (config.json in its directory)."
         )
 
 
 def _same(found: _Leaf, expected: _Leaf) -> bool:
-    """Equal, but for what `eval_shape` loses: which array was a Python number, and the algorithm of keys."""
+    """Compares two descriptions, but for what `eval_shape` loses: Python numbers as such, and the algorithm of keys."""
     if expected.kind == "key" and expected.key_impl is None:
         found = dataclasses.replace(found, key_impl=None)
     if found.kind in ("bool", "int", "float") and expected.kind == "array":
@@ -410,7 +359,7 @@ def _like(target: Any, value: jax.Array) -> jax.Array:
     return value if sharding is None else jax.device_put(value, sharding)
 
 
-def _shortened(names: list[str], most: int = 8) -> str:
+def shortened(names: list[str], most: int = 8) -> str:
     rest = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest
 
@@ -420,17 +369,3 @@ def _first_line(error: BaseException) -> str:
         return "No space left on device"
     lines = str(error).strip().splitlines()
     return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
-
-
-def _sync_tree(folder: pathlib.Path) -> None:
-    for path in folder.rglob("*"):
-        _sync(path)
-    _sync(folder)
-
-
-def _sync(path: pathlib.Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,11 +1,16 @@
-"""A trained model as one folder that explains itself and runs no code when it is opened.
+"""Model folders: trained networks as files that explain themselves and run no code when they are opened.
 
     README.md     the model card
-    model.json    constructor arguments, how it was trained, versions
-    weights.npz   {path of a parameter: array}
+    model.json    constructor arguments of each part, the loss, the facts of the card, versions
+    weights.npz   {path of a parameter: array}; of several seeds every array is [num_seeds, ...]
 
-`save` writes the folder atomically, `load` opens it. Weights are plain arrays (npz without pickle), so that they can
-be read without this library.
+`save` writes such a folder; `load` opens it, also in the directory of a run, where it is called `model`:
+
+    models = load("models/backward")
+    models.world_model, models.policy, models.critic, models.card
+
+Weights are plain arrays (npz without pickle), so that they can be read without this library. What an argument names
+is looked up in tables of the code.
 """
 
 from __future__ import annotations
@@ -16,54 +21,93 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import shutil
-import uuid
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from worldmodels.checkpoints import named_leaves, with_leaves
+from worldmodels.checkpoints import CheckpointError, named_leaves, shortened
+from worldmodels.files import written
 from worldmodels.nets import MLP
+from worldmodels.training import select_seed
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
-FORMAT = 1
+FORMAT = 2  # 1 had no `num_seeds`
+IN_A_RUN = "model"
 MODEL, WEIGHTS, CARD = "model.json", "weights.npz", "README.md"
+PARTS = ("world_model", "policy", "critic")
 VERSIONS = ("jax", "flax", "numpy")
 
 
-@dataclasses.dataclass(frozen=True)
-class Exported:
-    """An exported folder, loaded, or what is to become one.
+@dataclasses.dataclass(frozen=True, repr=False)
+class Models:
+    """Networks that belong together: what a model folder contains, or is to contain.
 
     Attributes:
-      world_model: with its weights. arguments: its constructor arguments, JSON values; `standardized` names sensors.
-      policy: over features, or None. critic: {reward: (network, its target)}, features -> [..., 1], or None.
-      loss: keyword arguments of the loss it was trained with.
-      card: {title, description, data, environment, ...}: what the model card says, JSON values.
-      policy_arguments, critic_arguments: constructor arguments, where there is a policy or a critic.
+      arguments: {part: its constructor arguments}, JSON values, of the parts "world_model", "policy" and "critic" that
+        are there. `kind` among them is the network's name in a table of builders; without it, that of the part.
+      world_model: WorldModel, or None.
+      policy: TanhGaussianHead over features unless it is of another kind, or None.
+      critic: {reward: (network, its target)}, features -> [..., 1], or None.
+      num_seeds: leaves are [num_seeds, ...]; None: there is one seed, and no axis of seeds.
+      loss: keyword arguments of the loss that the world model was trained with.
+      card: {title, description, environment, data, ...}: facts for the model card, JSON values.
+      path: what was opened, "" of what was not.
     """
 
-    world_model: WorldModel
-    arguments: dict
-    policy: TanhGaussianHead | None = None
+    arguments: dict[str, dict]
+    world_model: WorldModel | None = None
+    policy: nnx.Module | None = None
     critic: Mapping[str, tuple[MLP, MLP]] | None = None
+    num_seeds: int | None = None
     loss: dict = dataclasses.field(default_factory=dict)
     card: dict = dataclasses.field(default_factory=dict)
-    policy_arguments: dict | None = None
-    critic_arguments: dict | None = None
+    path: str = ""
+
+    def __repr__(self) -> str:
+        counts = [f"{name}: {_count(part):,} parameters" for name, part in self.parts.items()]
+        return f"Models({', '.join(counts)}, num_seeds={self.num_seeds}, path={self.path!r})"
+
+    @property
+    def parts(self) -> dict:
+        """{part: networks}, of those that are there."""
+        return {name: getattr(self, name) for name in PARTS if getattr(self, name) is not None}
+
+    def seed(self, index: int) -> Models:
+        """Selects the models of one seed, without an axis of seeds.
+
+        Raises:
+          ValueError: there is no such seed.
+        """
+        if not 0 <= index < (self.num_seeds or 1):
+            raise ValueError(
+                f"There is no seed {index}; {self.path or 'the run'} has {self.num_seeds or 1}, numbered from 0."
+            )
+        return self if self.num_seeds is None else self._map(lambda part: select_seed(part, index), None)
+
+    def stacked(self) -> Models:
+        """Returns the same models with an axis of seeds."""
+        if self.num_seeds is not None:
+            return self
+        return self._map(lambda part: jax.tree.map(lambda x: jnp.asarray(x)[None], part), 1)
+
+    def _map(self, function: Callable, num_seeds: int | None) -> Models:
+        parts = {name: function(part) for name, part in self.parts.items()}
+        return dataclasses.replace(self, num_seeds=num_seeds, **parts)
 
 
 def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | None = None) -> WorldModel:
-    """A fresh world model from JSON values.
+    """Makes a fresh world model from JSON values.
 
     Args:
-      arguments: constructor arguments; `standardized` names the sensors that are standardised.
+      arguments: of the constructor; also `standardized`, the sensors that are standardised, and `environment`, where
+        the data came from, which builds nothing.
       moments: {sensor: (mean [d], std [d])}; without them placeholders, to be restored.
     """
-    arguments = dict(arguments)
+    arguments = {name: value for name, value in arguments.items() if name != "environment"}
     sizes, standardized = arguments.pop("sizes"), arguments.pop("standardized", [])
     if moments is None:
         moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
@@ -71,7 +115,7 @@ def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | Non
 
 
 def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
-    """A fresh policy over features from its constructor arguments, JSON values.
+    """Makes a fresh policy over features from its constructor arguments, JSON values.
 
     Raises:
       ValueError: `min_std`, which only acting uses, is no number.
@@ -81,90 +125,161 @@ def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
     return TanhGaussianHead(rngs=nnx.Rngs(key), **arguments)
 
 
-def save(folder: str | os.PathLike, exported: Exported) -> pathlib.Path:
-    """Writes the folder; it appears complete or not at all.
+def build_critic(arguments: Mapping, key: jax.Array) -> dict[str, tuple[MLP, MLP]]:
+    """Makes a pair of networks for each of `rewards`, from the constructor arguments of one."""
+    arguments = dict(arguments)
+    rewards = arguments.pop("rewards")
+    network = MLP(rngs=nnx.Rngs(key), **arguments)
+    return {reward: (network, network) for reward in rewards}
+
+
+BUILDERS = {"world_model": build_world_model, "policy": build_policy, "critic": build_critic}
+
+
+def _build(arguments: Mapping[str, dict], builders: Mapping[str, Callable]) -> dict:
+    """Makes fresh networks of all parts."""
+    parts, key = {}, jax.random.key(0)
+    for name, values in arguments.items():
+        values = dict(values)
+        kind = values.pop("kind", name)
+        if kind not in builders:
+            raise ValueError(f"Unknown kind of {name} {kind!r}. Known: {', '.join(builders)}.")
+        parts[name] = builders[kind](values, key)
+    return parts
+
+
+def save(folder: str | os.PathLike, models: Models, *, replace: bool = False) -> pathlib.Path:
+    """Writes a model folder, which appears complete or not at all.
+
+    Args:
+      replace: a folder that is there already is written over.
 
     Raises:
-      ValueError: the folder is there already, or a weight is not finite.
+      ValueError: the folder is there already or cannot be written, or a weight is not finite.
     """
     folder = pathlib.Path(folder).expanduser().absolute()
-    if folder.exists():
+    if folder.exists() and not replace:
         raise ValueError(f"{folder} exists; choose another folder, or delete it first.")
-    weights = {name: np.asarray(leaf) for name, leaf in named_leaves(_parts(exported)).items()}
+    weights = jax.device_get(named_leaves(models.parts))
     broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
     if broken:
         raise ValueError(f"The model is not worth keeping: {', '.join(broken[:5])} is not finite.")
     facts = {
         "format": FORMAT,
-        "world_model": exported.arguments,
-        "policy": exported.policy_arguments if exported.policy is not None else None,
-        "critic": (
-            {"rewards": list(exported.critic), **exported.critic_arguments} if exported.critic else None
-        ),
-        "loss": exported.loss,
-        "card": exported.card,
+        **{name: models.arguments[name] if name in models.parts else None for name in PARTS},
+        "num_seeds": models.num_seeds,
+        "loss": models.loss,
+        "card": models.card,
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "num_parameters": {part: _count(tree) for part, tree in _parts(exported).items()},
+        "num_parameters": {name: _count(part) for name, part in models.parts.items()},
     }
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}.writing")
     try:
-        temporary.mkdir(parents=True)
-        np.savez(temporary / WEIGHTS, **weights)
-        (temporary / MODEL).write_text(json.dumps(facts, indent=2))
-        (temporary / CARD).write_text(model_card(facts))
-        for path in temporary.iterdir():
-            with open(path, "rb+") as file:
-                os.fsync(file.fileno())
-        os.rename(temporary, folder)
+        with written(folder) as temporary:
+            temporary.mkdir()
+            np.savez(temporary / WEIGHTS, **weights)
+            (temporary / MODEL).write_text(json.dumps(facts, indent=2))
+            (temporary / CARD).write_text(model_card(facts))
     except OSError as error:
-        shutil.rmtree(temporary, ignore_errors=True)
         raise ValueError(
             f"Cannot write {folder}: {error.strerror or error}. Choose another folder."
         ) from error
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
     return folder
 
 
-def load(folder: str | os.PathLike) -> Exported:
-    """Opens an exported folder; the sentence of a ValueError says what is wrong with it."""
+def model_card(facts: Mapping) -> str:
+    """Writes the README.md of a model folder from the content of its model.json."""
+    card, counts, rows = dict(facts["card"]), facts["num_parameters"], {}
+    what = " and ".join(part.replace("_", " ") for part in counts)
+    title, description = card.pop("title", what.capitalize()), card.pop("description", "")
+    if arguments := facts["world_model"]:
+        sizes = {
+            name: size if isinstance(size, int) else f"{'x'.join(map(str, size))} pixels"
+            for name, size in arguments["sizes"].items()
+        }
+        rewards = ["reward"] if arguments.get("predict_reward") else []
+        terminal = ["is_terminal"] if arguments.get("predict_terminal", True) else []
+        rows = {
+            "sensors": ", ".join(f"`{name}` ({size})" for name, size in sizes.items()),
+            "reads": ", ".join(arguments["inputs"]),
+            "predicts": ", ".join((*arguments["targets"], *rewards, *terminal, *arguments.get("probes", ()))),
+            "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
+            "action size": arguments["action_size"] or "none: the model is action-free",
+        }
+    rows |= {name.replace("_", " "): value for name, value in card.items() if value}
+    rows |= {f"parameters of the {part.replace('_', ' ')}": f"{count:,}" for part, count in counts.items()}
+    rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    known = (facts["policy"] or {}).get("kind", "policy") in BUILDERS
+    return f"""# {title}
+
+{description or f"A {what} of the JAX implementation of AIME."}
+
+| | |
+|--|--|
+{table}
+
+Actions are in -1..1. `pre_action[t]` led to the sensors of record t.
+
+```python
+from {"worldmodels.export" if known else "experiments.models.files"} import load
+
+models = load("THIS FOLDER")
+{", ".join(counts)} = {", ".join(f"models.{part}" for part in counts)}
+```
+
+On the command line a world model stands where a pretraining run does: `python -m experiments imitate
+--config.model=THIS FOLDER`. `model.json` has every constructor argument, `weights.npz` the weights by name; opening
+them runs no code.
+"""
+
+
+def _count(tree) -> int:
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def load(
+    folder: str | os.PathLike, seed: int | None = 0, *, builders: Mapping[str, Callable] = BUILDERS
+) -> Models:
+    """Opens a model folder, or that of a finished run.
+
+    Args:
+      seed: of the models, if there are several; None: all of them, leaves [num_seeds, ...].
+      builders: {kind of a part: (arguments, key) -> networks}.
+
+    Raises:
+      ValueError: nothing there, damaged, of another kind, or no such seed; the sentence says which.
+    """
     folder = pathlib.Path(folder).expanduser()
-    facts, weights = read_facts(folder), read_weights(folder / WEIGHTS)
-    policy_arguments, critic_arguments = facts["policy"], dict(facts["critic"] or {})
-    rewards = critic_arguments.pop("rewards", [])
+    folder = folder / IN_A_RUN if (folder / IN_A_RUN / MODEL).is_file() else folder
+    models = assemble(read_facts(folder), read_weights(folder / WEIGHTS), folder, builders)
+    return models.stacked() if seed is None else models.seed(seed)
 
-    def create() -> dict:
-        key = jax.random.key(0)
-        parts = {"world_model": build_world_model(facts["world_model"], key)}
-        if policy_arguments:
-            parts["policy"] = build_policy(policy_arguments, key)
-        if rewards:
-            network = MLP(rngs=nnx.Rngs(key), **critic_arguments)
-            parts["critic"] = {reward: (network, network) for reward in rewards}
-        return parts
 
+def assemble(
+    facts: Mapping, weights: Mapping[str, np.ndarray], folder: pathlib.Path, builders: Mapping[str, Callable]
+) -> Models:
+    """Puts weights into the networks that the content of a model.json describes; `folder` is for errors."""
+    arguments = {name: facts[name] for name in PARTS if facts[name] is not None}
+    num_seeds, environment = facts.get("num_seeds"), facts["card"].get("environment", "")
+    if "world_model" in arguments:  # exports of format 1 have it in the card alone
+        arguments["world_model"] = {"environment": environment} | arguments["world_model"]
     with explained(folder / MODEL, "its arguments make no model"):
-        like = jax.eval_shape(create)
+        like = jax.eval_shape(lambda: _build(arguments, builders))
         check_parts(like, folder / MODEL)
+    if num_seeds is not None:
+        like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), like)
     parts = with_leaves(like, weights, str(folder / WEIGHTS))
-    return Exported(
-        parts["world_model"],
-        facts["world_model"],
-        parts.get("policy"),
-        parts.get("critic"),
-        facts["loss"],
-        facts["card"],
-        policy_arguments,
-        critic_arguments or None,
-    )
+    rest = dict(num_seeds=num_seeds, loss=facts["loss"], card=facts["card"], path=str(folder))
+    return Models(arguments, **parts, **rest)
 
 
 def read_facts(folder: pathlib.Path) -> dict:
-    """What model.json says."""
+    """Reads the content of model.json and checks its form."""
     path = folder / MODEL
     if not path.is_file():
-        raise ValueError(f"{path} does not exist; pass a folder that `export` has written.")
+        raise ValueError(
+            f"{path} does not exist; pass a folder that `export` has written, or a finished run."
+        )
     try:
         facts = json.loads(path.read_text())
         version = facts["format"]
@@ -174,8 +289,10 @@ def read_facts(folder: pathlib.Path) -> dict:
         raise ValueError(f"{path} is damaged (format {version!r} is no number); get an intact copy.")
     if version > FORMAT:
         raise ValueError(f"{path} was written by a newer version of this program; update it.")
-    kinds = {"world_model": dict, "policy": dict | None, "critic": dict | None, "loss": dict, "card": dict}
+    kinds = dict.fromkeys(PARTS, dict | None) | {"loss": dict, "card": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name, ...), kind)]
+    number = facts.get("num_seeds")
+    wrong += [] if number is None or (isinstance(number, int) and number > 0) else ["num_seeds"]
     if wrong:
         raise ValueError(
             f"{path} is damaged ({', '.join(wrong)} missing or of another kind); get an intact copy."
@@ -184,7 +301,7 @@ def read_facts(folder: pathlib.Path) -> dict:
 
 
 def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """{name: array of numbers} of weights.npz; runs no code from it."""
+    """Reads {name: array of numbers} of weights.npz; runs no code from it."""
     try:
         with zipfile.ZipFile(path):  # np.load would open a lone array too
             pass
@@ -197,6 +314,36 @@ def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
     if other:
         raise ValueError(f"{path} is damaged, not real numbers: {', '.join(other[:5])}; get an intact copy.")
     return weights
+
+
+def with_leaves(tree, arrays: Mapping[str, np.ndarray], source: str):
+    """Replaces the leaves of `tree` by arrays of the same names.
+
+    Args:
+      tree: arrays or shapes.
+      arrays: {name: array}, names as `named_leaves` gives them.
+      source: where the arrays come from, for the error.
+
+    Raises:
+      CheckpointError: naming what is missing, unexpected, of another shape, or not finite.
+    """
+    leaves = named_leaves(tree)
+    shared = [name for name in arrays if name in leaves]
+    found = {
+        "missing": [name for name in leaves if name not in arrays],
+        "unexpected": [name for name in arrays if name not in leaves],
+        "of another shape": [
+            f"{name} ({list(arrays[name].shape)}, expected {list(leaves[name].shape)})"
+            for name in shared
+            if arrays[name].shape != leaves[name].shape
+        ],
+        "not finite": [n for n, v in arrays.items() if v.dtype.kind == "f" and not np.isfinite(v).all()],
+    }
+    problems = [f"{title}: {shortened(names)}" for title, names in found.items() if names]
+    if problems:
+        raise CheckpointError(f"The weights in {source} do not fit the model; {'; '.join(problems)}.")
+    values = [jnp.array(arrays[name], dtype=leaf.dtype) for name, leaf in leaves.items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), values)
 
 
 @contextlib.contextmanager
@@ -216,7 +363,7 @@ def explained(path: pathlib.Path, what: str) -> Iterator[None]:
 def check_heads(
     model: WorldModel, networks: Mapping[str, MLP], path: str | os.PathLike, out_size: int
 ) -> None:
-    """An error for a policy or value networks that belong to another world model.
+    """Raises a ValueError for a policy or value networks that belong to another world model.
 
     Args:
       networks: {what it is called in the error: network}.
@@ -227,71 +374,17 @@ def check_heads(
         found = (network.first.in_features, network.out_size)
         if found != (model.feature_size, out_size):
             raise ValueError(
-                f"{path}: {name} makes {found[1]} numbers of {found[0]} features, with the world model beside it they "
-                f"are {out_size} of {model.feature_size}; take it from the same run as the world model."
+                f"{path}: {name} makes {found[1]} numbers of {found[0]} features, for the world model of this folder "
+                f"they are {out_size} of {model.feature_size}; take it from the same run as the world model."
             )
 
 
 def check_parts(parts: Mapping, path: pathlib.Path) -> None:
-    """An error where policy and critic do not fit the world model; a model without actions fits any policy."""
-    model = parts["world_model"]
-    if "policy" in parts:
+    """Raises a ValueError where policy and critic do not fit the world model; one without actions fits any policy."""
+    if "world_model" not in parts:
+        return
+    model, critic = parts["world_model"], parts.get("critic", {})
+    if isinstance(parts.get("policy"), TanhGaussianHead):
         network = parts["policy"].mean_net
         check_heads(model, {"policy": network}, path, model.action_size or network.out_size)
-    check_heads(model, {name: pair[0] for name, pair in parts.get("critic", {}).items()}, path, 1)
-
-
-def _parts(exported: Exported) -> dict:
-    """What has weights."""
-    parts = {"world_model": exported.world_model, "policy": exported.policy, "critic": exported.critic}
-    return {name: part for name, part in parts.items() if part is not None}
-
-
-def _count(tree) -> int:
-    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
-
-
-def model_card(facts: Mapping) -> str:
-    """The README.md of an exported folder."""
-    card, arguments = facts["card"], facts["world_model"]
-    sizes = ", ".join(
-        f"`{name}` ({size if isinstance(size, int) else 'x'.join(map(str, size)) + ' pixels, uint8'})"
-        for name, size in arguments["sizes"].items()
-    )
-    switched = ["reward"] if arguments.get("predict_reward") else []
-    switched += ["is_terminal"] if arguments.get("predict_terminal", True) else []
-    rows = {
-        "environment": card.get("environment") or "not recorded",
-        "sensors": sizes,
-        "reads": ", ".join(arguments["inputs"]),
-        "predicts": ", ".join((*arguments["targets"], *switched, *arguments.get("probes", ()))),
-        "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
-        "action size": arguments["action_size"] or "none: the model is action-free",
-        "parameters": ", ".join(f"{part} {count:,}" for part, count in facts["num_parameters"].items()),
-        "trained on": card.get("data") or "not recorded",
-        "demonstrations": card.get("demonstrations") or "none",
-        "updates": card.get("num_updates") or "not recorded",
-        "versions": ", ".join(f"{name} {version}" for name, version in facts["versions"].items()),
-    }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    parts = " and ".join(part.replace("_", " ") for part in facts["num_parameters"])
-    return f"""# {card.get("title") or "World model"}
-
-{card.get("description") or f"A {parts} of the JAX implementation of AIME."}
-
-| | |
-|--|--|
-{table}
-
-Actions are in -1..1. `pre_action[t]` led to the sensors of record t.
-
-```python
-from worldmodels.export import load
-
-exported = load("THIS FOLDER")
-model, policy = exported.world_model, exported.policy
-```
-
-On the command line it stands where a pretraining run does: `python -m experiments imitate --config.model=THIS FOLDER`.
-`model.json` holds every constructor argument, `weights.npz` the weights by name; opening them runs no code.
-"""
+    check_heads(model, {name: pair[0] for name, pair in critic.items()}, path, 1)

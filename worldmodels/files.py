@@ -1,12 +1,47 @@
-"""Files that appear complete or not at all."""
+"""Files and folders that appear complete or not at all."""
 
 import contextlib
 import os
+import shutil
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
+@contextlib.contextmanager
+def written(path: str | os.PathLike) -> Iterator[Path]:
+    """Yields a hidden path to write a file or a folder at, which takes the place of `path` once the block is over.
+
+    What is written is on the disk before it is moved. Of a folder that exists already, the files of the same names are
+    replaced one by one and the others stay. A block that fails leaves everything as it was.
+
+    Args:
+      path: the file or folder; the folder around it is made.
+    """
+    path = Path(path)
+    if not path.parent.exists():  # of a file in its place the error will be that it is no directory
+        path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.writing")
+    remove(temporary)
+    try:
+        yield temporary
+        sync(temporary)
+        if temporary.is_dir() and path.is_dir():
+            for part in temporary.iterdir():
+                os.replace(part, path / part.name)
+            temporary.rmdir()
+        else:
+            os.replace(temporary, path)
+    except BaseException:
+        remove(temporary)
+        raise
+    with contextlib.suppress(OSError):  # not every file system can flush a folder
+        _flush(path.parent)
+        _flush(path)
+
+
 def write_atomically(path: str | os.PathLike, content: bytes | str) -> Path:
-    """Writes a file under a hidden name in the same folder, then renames it; the folder is made.
+    """Writes a file with `written`.
 
     Args:
       path: file to write or replace.
@@ -15,26 +50,32 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> Path:
     Returns:
       The path.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.writing")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # not every file system can flush a folder
-        _flush(path.parent)
-    return path
+    with written(path) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+    return Path(path)
 
 
-def _flush(folder: Path) -> None:
-    """Waits until the names in a folder are on disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def remove(path: Path) -> None:
+    """Removes a file or a folder, if there is one; what cannot be removed stays."""
+    for _ in range(20):
+        if not path.is_dir():
+            break
+        shutil.rmtree(path, ignore_errors=True)
+        if path.is_dir():  # someone is still writing into it, as the threads of Orbax do after an error
+            time.sleep(0.1)
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder with all that is in it, is on the disk."""
+    for part in path.rglob("*") if path.is_dir() else ():
+        _flush(part)
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -18,8 +18,7 @@ import numpy as np
 
 from aime.inference import infer_actions
 from experiments.data.evaluation import environment_of
-from experiments.models import inspection, world_models
-from experiments.models.loading import load_run, load_world_model
+from experiments.models import architectures, files, inspection
 from experiments.runs.metrics import read_rows
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
@@ -38,8 +37,12 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         raise ValueError("Which run? Pass its directory: --run=DIR.")
     path = pathlib.Path(run).expanduser()
     check_windows(config)
-    model, policy, run_config = load(path, config.model_seed)
-    batch, metadata, env_name, env_options = windows(config, run_config, model, architecture_of(path))
+    run_config, models = read_config(path), files.load_complete(path).seed(config.model_seed)
+    model, policy = models.world_model, models.policy
+    if model is None:
+        raise ValueError(f"{path} has no world model; pass a finished run of `pretrain` or `imitate`.")
+    arch = models.arguments["world_model"]
+    batch, metadata, env_name, env_options = windows(config, run_config, model, arch)
     extra, title = {}, "on embodiment data"
     if policy is not None:
         batch, extra, title = with_inferred_actions(model, policy, batch)
@@ -71,30 +74,12 @@ def check_windows(config) -> None:
         raise ValueError(f"context is {config.context}; a prediction sees one record at least.")
 
 
-def architecture_of(path: pathlib.Path) -> dict:
-    """Reads the architecture of a run's world model: its own, or the one that its config names."""
-    if (path / world_models.ARCHITECTURE).is_file():
-        return world_models.read_architecture(path, world_models.ARCHITECTURE)
-    return world_models.resolve(read_config(path)["model"]).architecture
-
-
-def load(path: pathlib.Path, seed: int):
-    """Loads (world model, policy or None, config) of a run."""
-    run_config = read_config(path)
-    if (path / world_models.POLICY).is_file():
-        loaded = load_run(path)
-        return loaded.world_model(seed), loaded.policy(seed), run_config
-    if (path / world_models.ARCHITECTURE).is_file():
-        return load_world_model(path, seed), None, run_config
-    raise ValueError(f"{path} has no world model; pass a finished run of `pretrain` or `imitate`.")
-
-
 def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
     """Samples windows of the data of a run, or of the config's: (batch, metadata, environment, its options)."""
     pretrained = "demonstrations" not in run_config
     folders = folders_of(config.data or run_config["embodiment" if pretrained else "demonstrations"])
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
-    world_models.check_body(arch, [first], "data")
+    architectures.check_body(arch, [first], "data")
     env_name, env_options = environment_of(run_config["env"], [first])
     wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
     sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]

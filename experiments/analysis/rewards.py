@@ -18,7 +18,7 @@ import numpy as np
 
 from experiments.methods.online_checks import read_settings
 from experiments.methods.online_learner import OnlineLearner, whole_episode
-from experiments.models import world_models
+from experiments.models import architectures
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of
 from worldmodels.checkpoints import Checkpoints
@@ -86,7 +86,7 @@ def learner_of(config: Mapping) -> OnlineLearner:
 
 def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: str) -> None:
     """Raises a ValueError if episodes are of another body, or lack what the reward may score."""
-    world_models.check_body(learner.architecture, episodes, what)
+    architectures.check_body(learner.architecture, episodes, what)
     missing = sorted({name for name in learner.reward.sensors for e in episodes if name not in e.records})
     if missing:
         raise ValueError(

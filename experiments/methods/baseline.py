@@ -21,12 +21,14 @@ from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation
 from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
-from experiments.models.world_models import stacked
+from experiments.models import files
+from experiments.models.architectures import stacked
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import DivergenceWatch, MetricsWriter, diverged_result, finite_mean, to_numbers
 from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.devices.sharding import place
+from worldmodels.export import Models
 from worldmodels.registry import Registry
 
 BASELINES = Registry(
@@ -73,7 +75,6 @@ class FittedBaseline:
     def run(self) -> dict:
         """Trains from the newest checkpoint, or from scratch, to the end; returns the final evaluation."""
         run = self._run
-        self._baseline.save(run)
         restored = self._checkpoints.restore(self._state)
         if restored is not None:
             self._saved, self._state, extra = restored
@@ -83,7 +84,8 @@ class FittedBaseline:
                 if part.teacher is not None:
                     self._start_from(part.network, part.teacher)
                 self._fit(part)
-        Checkpoints(run / "policy", keep=1).save(self._updates, self._state["policy"].best_model)
+        policies, arguments = self._state["policy"].best_model, {"policy": self._baseline.arguments}
+        files.save(run.path, self._config, Models(arguments, policy=policies, num_seeds=self._num_seeds))
         return self._result
 
     @property

@@ -23,10 +23,10 @@ from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from agents.mbbc import mbbc_loss
 from experiments.data.evaluation import check_environment, environment_of, expert_return
-from experiments.models import frame_stacks, world_models
-from experiments.models.world_models import sensors_for
+from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of
+from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.records import large_actions
@@ -63,6 +63,7 @@ class Baseline:
       preset: of experiments/configs/baseline.py: the keys of its config, and their values.
       options: {name: default} of keys of its own, `config.options`; here the config's.
       fits: its networks, in the order of training; the last one is "policy".
+      arguments: constructor arguments of the policy, as `experiments.models.files` opens it again.
       env_name, env_options, expert: where it is evaluated, and the mean return of the demonstrations.
       train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
     """
@@ -74,6 +75,7 @@ class Baseline:
     preset: str
     options: Mapping[str, object] = {}
     fits: tuple[Fit, ...]
+    arguments: dict
     env_name: str
     env_options: dict
     expert: float | None
@@ -106,16 +108,12 @@ class Baseline:
         del models, final
         return {}
 
-    def save(self, run: RunDirectory) -> None:
-        """Writes what loading the policies needs besides their weights."""
-        raise NotImplementedError
-
 
 class FrameStackBaseline(Baseline):
     """A baseline whose networks read a few frames.
 
     Attributes:
-      networks: {name: options of `frame_stacks.build`} of networks other than the policy.
+      networks: {name: options of `build_frame_stack`} of networks other than the policy.
       data: what they learn from.
     """
 
@@ -124,6 +122,7 @@ class FrameStackBaseline(Baseline):
     def __init__(self, config: Mapping):
         super().__init__(config)
         self.data = load_data(config, type(self))
+        self.arguments = self.data.arch
         self.env_name, self.env_options = self.data.env_name, self.data.env_options
         self.expert = self.data.expert
         self._share_encoder = config["init_with_idm_encoder"]
@@ -132,7 +131,7 @@ class FrameStackBaseline(Baseline):
     def create(self, network, key):
         """See `Baseline`."""
         options = self.networks.get(network, {})
-        return frame_stacks.build(self.data.arch, key, self.data.episodes, **options)
+        return architectures.build_frame_stack(self.data.arch, key, self.data.episodes, **options)
 
     def begin(self, policy, teacher):
         """Gives the policy the encoder of its teacher, if the config says so."""
@@ -150,10 +149,6 @@ class FrameStackBaseline(Baseline):
         names = {"policy": "action_mse", "idm": "idm_action_mse"}
         known = [name for name in names if name in models]
         return {names[name]: self._errors[name](models[name], data, all_windows(data)) for name in known}
-
-    def save(self, run):
-        """See `Baseline`."""
-        frame_stacks.save_architecture(run.path, self.data.arch)
 
 
 class BC(FrameStackBaseline):
@@ -220,22 +215,23 @@ class MBBC(Baseline):
             raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
         episodes = load_demonstrations(config, type(self))
         self.expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
-        pretrained = world_models.resolve(config["model"])
-        world_models.check_body(pretrained.architecture, episodes, "demonstrations")
-        self._models = models = pretrained.for_seeds(self.num_seeds)
+        pretrained = files.load(config["model"], "world_model")
+        arch = pretrained.arguments["world_model"]
+        architectures.check_body(arch, episodes, "demonstrations")
+        self._models = models = files.for_seeds(pretrained, self.num_seeds)
         self.env_name, self.env_options = environment_of(config["env"], episodes, models.inputs)
         check_environment(
             self.env_name,
             self.env_options,
-            {name: pretrained.architecture["sizes"][name] for name in models.inputs},
+            {name: arch["sizes"][name] for name in models.inputs},
             action_size=models.action_size,
             workers=config["evaluation"]["workers"],
         )
-        self._arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+        self.arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
         self._dataset = SequenceDataset.create(
             episodes,
             length=config["length"],
-            sensors=sensors_for(models, episodes),
+            sensors=architectures.sensors_for(models, episodes),
             with_actions=True,
             with_reward=False,
         )
@@ -245,7 +241,7 @@ class MBBC(Baseline):
 
     def create(self, network, key):
         """See `Baseline`."""
-        return world_models.build_policy(self._arch, key)
+        return export.build_policy(self.arguments, key)
 
     def make_actor(self, policy, num_envs, seed):
         """See `Baseline`."""
@@ -257,11 +253,6 @@ class MBBC(Baseline):
             return {}
         error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self._models)
         return {"action_mse": error}
-
-    def save(self, run):
-        """See `Baseline`."""
-        arch = self._arch | {"num_seeds": self.num_seeds}
-        world_models.save_architecture(run.path, world_models.POLICY, arch)
 
 
 def vmapped_mean(loss_fn: Callable, *, frozen: bool = False) -> Callable:
@@ -340,7 +331,7 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     demonstrations = load_demonstrations(config, baseline)
     env_name, _ = environment_of(config["env"], demonstrations)
     body = load_body(config, baseline) if "embodiment" in baseline.needs else []
-    arch = frame_stacks.architecture(config, env_name, config["setup"], body or demonstrations)
+    arch = architectures.frame_stack(config, env_name, config["setup"], body or demonstrations)
     env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
     options = dict(action_size=arch["action_size"], workers=config["evaluation"]["workers"])
     check_environment(env_name, env_options, arch["sizes"], **options)

@@ -22,7 +22,7 @@ from experiments.data.evaluation import evaluate_seeds, scores
 from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs.vector import make_vector
 from experiments.methods.baseline_recipes import BCO, Data, load_data
-from experiments.models import frame_stacks
+from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import MetricsWriter, check_finite, diverged_among
 from experiments.runs.progress import Progress
@@ -30,6 +30,7 @@ from experiments.runs.stages import run_seeds, seed_path
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, read_episode
 from worldmodels.devices.sharding import place
+from worldmodels.export import Models
 
 _COLLECTION_SEED = 3_000_000  # added to the seed, so that episodes start where nothing was evaluated
 
@@ -38,11 +39,8 @@ def run_rounds(directory: RunDirectory) -> dict:
     """Trains all seeds, one after the other; returns their scores."""
     data = load_data(directory.config, BCOAlpha)
     results = run_seeds(directory, lambda run: Rounds(run, data).run())
-    frame_stacks.save_architecture(directory.path, data.arch)
-    like = jax.eval_shape(lambda: frame_stacks.build(data.arch, jax.random.key(0)))
-    policies = [Checkpoints(seed_path(directory, i) / "policy").restore(like)[1] for i in range(len(results))]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *policies)
-    Checkpoints(directory / "policy", keep=1).save(0, stacked)
+    models = files.merge([seed_path(directory, i) for i in range(len(results))])
+    files.save(directory.path, directory.config, models)
     played = [result["return"][0] for result in results]
     merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
     counts = {name: [result[name] for result in results] for name in ("num_updates", "num_episodes")}
@@ -109,7 +107,8 @@ class Rounds:
                 self._run.stop_if_interrupted()
                 if diverged:
                     break
-        Checkpoints(self._run / "policy", keep=1).save(0, self._state["policy"].best_model)
+        models = Models({"policy": self._data.arch}, policy=self._state["policy"].best_model)
+        files.save(self._run.path, config, models)
         return result
 
     def _create(self, key: jax.Array) -> dict[str, FitState]:
@@ -118,7 +117,7 @@ class Rounds:
         for name, network_key in zip(("idm", "policy"), jax.random.split(key), strict=True):
             model_key, fit_key = jax.random.split(network_key)
             more_frames = int(name == "idm")
-            model = frame_stacks.build(
+            model = architectures.build_frame_stack(
                 self._data.arch, model_key, self._data.episodes, more_frames=more_frames
             )
             state[name] = FitState.create(model, self._settings, fit_key)

@@ -11,7 +11,6 @@ import numpy as np
 
 from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
-from agents.sac_rounds import SACActor
 from experiments.data.folders import (
     environment_choice,
     image_choice,
@@ -23,8 +22,7 @@ from experiments.data.folders import (
 )
 from experiments.data.scripted import collect_scripted
 from experiments.methods.collect_sac import train_agents
-from experiments.models.loading import has_sac, load_run
-from experiments.models.sac_policies import best_policy, load_policy, saved_actor
+from experiments.models.loading import load_run, make_sac_actor
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
 from experiments.runs.progress import Progress
@@ -88,8 +86,7 @@ def _collect_demonstrations(config, directory: RunDirectory) -> dict:
     if not config.source:
         raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run that has one.")
     options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
-    demonstrate = _demonstrate if has_sac(config.source) else _demonstrate_run
-    demonstrate(config, directory, config.source, "episodes", **options)
+    _demonstrate(config, directory, config.source, "episodes", **options)
     return {}
 
 
@@ -120,43 +117,26 @@ def _demonstrate(
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets the best policy of a run of SAC, on whatever reward, play in the environment it was trained in."""
-    policy, facts = load_policy(best_policy(source))
-    seed = config.seed + _DEMONSTRATION_SEED
-
-    def make_actor(round_number: int) -> SACActor:
-        return saved_actor(policy, facts, np.random.default_rng([seed, round_number]) if sample else None)
-
-    label = f"{facts.get('method', 'sac')}-{'sampled' if sample else 'mode'}"
-    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
-    _fill(config, directory, folder, facts["environment"], make_actor, num_episodes, seed, write)
-
-
-def _demonstrate_run(
-    config,
-    directory: RunDirectory,
-    source: str | Path,
-    folder: str,
-    *,
-    num_episodes: int,
-    with_actions: bool,
-    sample: bool = False,
-):
-    """Lets the first policy of a finished run play where it was evaluated."""
+    """Lets the best policy of a run of SAC, or the first policy of any other run, play where it was evaluated."""
     run = load_run(source)
-    if sample and run.world_models is None:
+    seed, method = config.seed + _DEMONSTRATION_SEED, run.models.card.get("method", run.kind)
+    if sample and run.kind == "baseline":
         raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
-    seed = config.seed + _DEMONSTRATION_SEED
-    actor = run.actor(config.num_envs, sample_action=sample)
+    actor = None if run.kind == "sac" else run.actor(config.num_envs, sample_action=sample)
 
     def make_actor(round_number: int) -> Actor:
-        if run.world_models is None:  # its memory begins anew with every episode
-            return actor
-        actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
+        if run.kind == "sac":
+            rng = np.random.default_rng([seed, round_number]) if sample else None
+            return make_sac_actor(run.models.seed(0), rng)
+        if run.kind != "baseline":  # whose memory begins anew with every episode
+            actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
         return actor
 
-    label = f"{run.kind}-{'sampled' if sample else 'mode'}"
-    write = functools.partial(write_round, metadata={"policy": label}, with_actions=with_actions)
+    write = functools.partial(
+        write_round,
+        metadata={"policy": f"{method}-{'sampled' if sample else 'mode'}"},
+        with_actions=with_actions,
+    )
     environment = {"env": run.env_name, **run.env_options}
     _fill(config, directory, folder, environment, make_actor, num_episodes, seed, write)
 

@@ -10,6 +10,7 @@ import dataclasses
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -25,12 +26,13 @@ from experiments.data.folders import (
     remove_episodes,
     write_round,
 )
-from experiments.models.sac_policies import save_policy
+from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import Diverged, MetricsWriter, check_finite
 from experiments.runs.progress import Progress as Bar
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, read_episode
+from worldmodels.export import Models
 
 _EVALUATION_SEED = 1_000_000  # added to an agent's seed, so that it is not evaluated where it trained
 
@@ -95,6 +97,8 @@ def train_agents(config, run: RunDirectory) -> Position:
         while len(position.finished) < config.num_agents:
             _train_agent(config, outputs, position, state, sensors)
             state = None
+    agents = [run / "policies" / str(i) for i, agent in enumerate(position.finished) if agent["returns"]]
+    files.save(run.path, config, files.merge(agents))
     return position
 
 
@@ -181,13 +185,24 @@ def _play_round(config, outputs: _Outputs, position: Position, sac: SACRun, sens
         mean = float(np.mean(results["return"]))
     outputs.bar.update(min(steps, config.agent_steps - before), agent=agent, **{"return": mean})
     if is_done:
-        save_policy(outputs.run / "policies" / str(agent), config, sac.state, sensors, results["return"])
+        _save_policy(outputs.run / "policies" / str(agent), config, sac.state, sensors, results["return"])
         summary = {"rounds": sac.progress.rounds, "agent_steps": sac.progress.agent_steps}
         position.finished.append(summary | {"updates": sac.progress.updates, "returns": results["return"]})
         position.progress = Progress()
     if is_done or sac.progress.rounds % config.checkpoint_every == 0 or outputs.run.interrupted():
         outputs.checkpoints.save(clocks["update"], sac.state, dataclasses.asdict(position))
         outputs.run.stop_if_interrupted()
+
+
+def _save_policy(
+    folder: Path, config, state: SACState, sensors: tuple[str, ...], returns: list[float]
+) -> None:
+    """Saves the actor of one agent with what makes it act again."""
+    actor = state.actor.model
+    options = {name: value for name, value in environment_choice(config).items() if value is not None}
+    card = dict(method="sac", returns=[returns], environment=options.pop("env"), environment_options=options)
+    arguments = {"policy": architectures.sac_actor(actor, dict(sensors=list(sensors)))}
+    files.save(folder, config, Models(arguments, policy=actor, card=card))
 
 
 def evaluate_policy(

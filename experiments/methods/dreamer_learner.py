@@ -20,15 +20,14 @@ from agents.dreamer import (
 from agents.imagination import ImaginationOptions, value_networks
 from agents.plan2explore import rewards_of, side_networks
 from experiments.envs.sensors import observation_setup
-from experiments.models import world_models
-from worldmodels.checkpoints import Checkpoints
+from experiments.models import architectures, files
+from worldmodels import export
 from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode, sample
 from worldmodels.devices.sharding import place
+from worldmodels.export import PARTS, Models
 from worldmodels.losses import LossOptions
-from worldmodels.training import Metrics, make_optimizer, make_train_loop, select_seed
-
-RUN_PARTS = (world_models.ARCHITECTURE, world_models.POLICY, world_models.CRITIC)
+from worldmodels.training import Metrics, make_optimizer, make_train_loop
 
 
 class Learner:
@@ -46,9 +45,9 @@ class Learner:
         self._config = config
         self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
         rewards = rewards_of(config["reward"])
-        self._architectures = architectures(config, episodes, list(rewards))
-        self.state, optimizers = create(config, self._architectures, episodes)
-        replay = create_replay(config, self._architectures[world_models.ARCHITECTURE], episodes)
+        self._arguments = arguments_of(config, episodes, list(rewards))
+        self.state, optimizers = create(config, self._arguments, episodes)
+        replay = create_replay(config, self._arguments["world_model"], episodes)
         self._replay = self.placement.put_data(replay)
         options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
         draw = functools.partial(sample, **options)
@@ -109,28 +108,26 @@ class Learner:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
-        for name, arch in self._architectures.items():
-            world_models.save_architecture(folder, name, arch | {"num_seeds": 1})
         critic = self.placement.fetch(self.state.critic)
-        critic = {"online": critic.train.model, "target": critic.target}
-        for name, tree in (("model", self.model), ("policy", self.policy), ("critic", critic)):
-            stacked = jax.tree.map(lambda x: x[None], tree)
-            Checkpoints(folder / name, keep=1).save(int(self.state.step), stacked)
+        pairs = {name: (critic.train.model[name], critic.target[name]) for name in critic.target}
+        loss = self._config["loss"]
+        models = Models(self._arguments, self.model, policy=self.policy, critic=pairs, loss=loss)
+        files.save(folder, self._config, models)
 
 
-def architectures(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:
-    """{file name: constructor arguments} of world model, policy and critic."""
+def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:
+    """{part: constructor arguments} of world model, policy and critic."""
     options = config["world_model"]
     side = side_networks(config["reward"], ensemble=options["ensemble"], reward_probe=options["reward_probe"])
     if config["model"]:
         model = pretrained_architecture(config, side)
-        world_models.check_body(model, episodes, f"episodes of {config['env']}")
+        architectures.check_body(model, episodes, f"episodes of {config['env']}")
     else:
-        model = world_models.architecture(options | side, config["env"], config["setup"], episodes)
-    in_size = world_models.feature_size(model)
+        model = architectures.world_model(options | side, config["env"], config["setup"], episodes)
+    in_size = architectures.feature_size(model)
     policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
-    critic = dict(config["critic"], rewards=rewards, feature_size=in_size)
-    return dict(zip(RUN_PARTS, (model, policy, critic), strict=True))
+    critic = dict(config["critic"], rewards=rewards, in_size=in_size, out_size=1)
+    return dict(zip(PARTS, (model, policy, critic), strict=True))
 
 
 def pretrained_architecture(config: dict, side: dict) -> dict:
@@ -139,7 +136,10 @@ def pretrained_architecture(config: dict, side: dict) -> dict:
     Raises:
       ValueError: the model reads other sensors than those of the set-up of this run.
     """
-    options, model = config["world_model"], world_models.resolve(config["model"]).architecture
+    options, model = (
+        config["world_model"],
+        files.load(config["model"], "world_model").arguments["world_model"],
+    )
     inputs = observation_setup(config["env"], config["setup"]).inputs
     if set(inputs) != set(model["inputs"]):
         raise ValueError(
@@ -154,25 +154,25 @@ def pretrained_architecture(config: dict, side: dict) -> dict:
 def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:
     """The state before the first update, and the optimizers; parts that are named in the config come from runs."""
     keys = jax.random.split(jax.random.key(config["seed"]), 4)
-    model_arch, policy_arch, critic_arch = (archs[name] for name in RUN_PARTS)
+    model_arch, policy_arch, critic_arch = (archs[name] for name in PARTS)
     model, policy = (
-        world_models.build(model_arch, keys[0], episodes),
-        world_models.build_policy(policy_arch, keys[1]),
+        architectures.build_world_model(model_arch, keys[0], episodes),
+        export.build_policy(policy_arch, keys[1]),
     )
-    networks, targets = value_networks(key=keys[2], **critic_arch), None
+    rewards, size = critic_arch["rewards"], critic_arch["in_size"]
+    networks, targets = value_networks(rewards, size, keys[2], **config["critic"]), None
     optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
     if config["model"]:
-        pretrained = select_seed(world_models.resolve(config["model"]).models, 0)
-        model, adopted = world_models.adopt(model, pretrained)
+        pretrained = files.load(config["model"], "world_model").seed(0).world_model
+        model, adopted = files.adopt(model, pretrained)
         if config["freeze_pretrained_parameters"]:
             optimizers["model"] = freeze(optimizers["model"], adopted)
     elif config["freeze_pretrained_parameters"]:
         raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
     if config["policy_from"]:
-        policies, _, _ = world_models.resolve_policies(config["policy_from"])
-        policy = world_models.replaced(policy, select_seed(policies, 0), "policy_from")
+        policy = files.policy_in_place_of(policy, config["policy_from"], 0, "policy_from")
     if config["critic_from"]:
-        networks, targets = world_models.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
+        networks, targets = files.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
     optimizers = Optimizers(**optimizers)
     state = create_dreamer(model, policy, networks, optimizers, keys[3])
     if targets is not None:

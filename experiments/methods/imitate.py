@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable
 
 import jax
@@ -15,18 +17,18 @@ from aime.losses import AIMEOptions
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation, Scores
-from experiments.models import world_models
-from experiments.models.world_models import sensors_for
+from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
-from worldmodels.checkpoints import Checkpoints
+from worldmodels import export
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.loops import Dataset, Loops, make_loops
 from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
+from worldmodels.export import Models
 from worldmodels.losses import LossOptions
 from worldmodels.training import TrainState
 
@@ -55,10 +57,10 @@ def imitate(directory: RunDirectory) -> dict:
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
-    pretrained = world_models.resolve(config["model"])
-    models = pretrained.for_seeds(num_seeds)
+    pretrained = files.load(config["model"], "world_model")
+    models = files.for_seeds(pretrained, num_seeds)
     shown = demonstrations(config, pretrained)
-    sensors = sensors_for(models, shown.episodes)
+    sensors = architectures.sensors_for(models, shown.episodes)
     play = evaluator(config, models, shown)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
     data = open_dataset(
@@ -74,7 +76,7 @@ def imitate(directory: RunDirectory) -> dict:
         placement=placement,
     )
     del shown  # images are large, and the dataset has them now
-    policies = initial_policies(directory, config, models, num_seeds)
+    policies, arch = initial_policies(config, models, num_seeds)
     state, learn = training(config, models, policies, data, sensors, pretrained.loss, placement)
     clocks = ("num_updates", "updates_per_dispatch", "save_every")
     schedule = Schedule(**{name: config[name] for name in clocks}, evaluate_every=evaluation["every"])
@@ -88,20 +90,20 @@ def imitate(directory: RunDirectory) -> dict:
         evaluate=lambda state, update: play(state, evaluation["episodes"], evaluation["seed"]).row(),
         placement=placement,
     )
-    save(directory, state, num_seeds, pretrained)
+    save(directory, state, num_seeds, pretrained, arch)
     video = directory / "videos" / "evaluation.mp4" if evaluation["video"] else None
     scores = play(state, evaluation["final_episodes"], evaluation["seed"] + 1, video=video)
     diverged = diverged_result(state.step < config["num_updates"], state.step)
     return directory.mark_done(scores.row() | diverged)
 
 
-def demonstrations(config: dict, pretrained: world_models.Pretrained) -> Demonstrations:
+def demonstrations(config: dict, pretrained: Models) -> Demonstrations:
     """Reads the demonstrations, with the sensors that the world model shares with them; checks that it fits."""
-    models, arch = pretrained.models, pretrained.architecture
+    models, arch = pretrained.world_model, pretrained.arguments["world_model"]
 
     def sensors(env_name: str, first: Episode) -> list[str]:
-        world_models.check_body(arch, [first], "demonstrations")
-        return sensors_for(models, [first])
+        architectures.check_body(arch, [first], "demonstrations")
+        return architectures.sensors_for(models, [first])
 
     options = dict(env=config["env"], sensors=sensors, inputs=models.inputs)
     shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
@@ -132,14 +134,14 @@ def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scor
     return play
 
 
-def save(directory: RunDirectory, state, num_seeds: int, pretrained: world_models.Pretrained) -> None:
-    """Keeps the trained policies, and the world models if they went on training."""
-    step = int(policy_state(state).step.max())
-    Checkpoints(directory / "policy", keep=1).save(step, policy_state(state).model)
+def save(directory: RunDirectory, state, num_seeds: int, pretrained: Models, arch: dict) -> None:
+    """Keeps the trained policies, of the architecture `arch`, and the world models if they were trained too."""
+    models = Models({"policy": arch}, policy=policy_state(state).model, num_seeds=num_seeds)
     if isinstance(state, JointState):
-        arch = pretrained.architecture | {"num_seeds": num_seeds, "loss": pretrained.loss}
-        world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch)
-        Checkpoints(directory / "model", keep=1).save(step, state.model.model)
+        arguments = models.arguments | {"world_model": pretrained.arguments["world_model"]}
+        joint = dict(arguments=arguments, world_model=state.model.model, loss=pretrained.loss)
+        models = dataclasses.replace(models, **joint)
+    files.save(directory.path, directory.config, models)
 
 
 def policy_state(state):
@@ -147,21 +149,18 @@ def policy_state(state):
     return state.policy if isinstance(state, JointState) else state
 
 
-def initial_policies(directory: RunDirectory, config: dict, models, num_seeds: int):
-    """Random policies, or those of an earlier run."""
+def initial_policies(config: dict, models, num_seeds: int) -> tuple[object, dict]:
+    """Returns policies and their constructor arguments: random ones, or those of an earlier run."""
     if config["policy_from"]:
-        policies, arch, available = world_models.resolve_policies(config["policy_from"])
-        if available != num_seeds:
+        kept = files.load(config["policy_from"], "policy")
+        if kept.num_seeds != num_seeds:
             raise ValueError(
-                f"{config['policy_from']} holds {available} policies, the run asks for {num_seeds}."
+                f"{config['policy_from']} holds {kept.num_seeds} policies, the run asks for {num_seeds}."
             )
-    else:
-        arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
-        policies = world_models.stacked(
-            lambda key: world_models.build_policy(arch, key), num_seeds, config["seed"]
-        )
-    world_models.save_architecture(directory.path, world_models.POLICY, arch | {"num_seeds": num_seeds})
-    return policies
+        return kept.policy, kept.arguments["policy"]
+    arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+    build = functools.partial(export.build_policy, arch)
+    return architectures.stacked(build, num_seeds, config["seed"]), arch
 
 
 def training(

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from aime.inference import infer_actions
 from experiments.methods.online_learner import OnlineLearner, shared_sensors
-from experiments.models import world_models
+from experiments.models import architectures
 from experiments.runs.paths import folders_of
 from worldmodels.data import dataset, replay
 from worldmodels.data.dataset import SequenceDataset
@@ -45,8 +45,8 @@ class ActionErrors:
                 load_episodes(folders_of(folder), config["num_demonstrations"]),
                 "demonstrations for the analysis",
             )
-            world_models.check_body(learner.architecture, episodes, what)
-            world_models.check_actions(episodes, what)
+            architectures.check_body(learner.architecture, episodes, what)
+            architectures.check_actions(episodes, what)
             sensors = shared_sensors(learner.architecture, episodes)
             options = dict(length=config["length"], sensors=sensors, with_reward=False)
             shown = SequenceDataset.create(episodes, **options)

@@ -27,15 +27,15 @@ from aime.online import (
 from aime.regularizer import draw_model_batch, with_reward_mask
 from aime.rewards import REWARDS, RewardInputs, SurrogateReward
 from experiments.methods.online_checks import needs_online_data
-from experiments.models import world_models
-from experiments.models.world_models import ARCHITECTURE, CRITIC, POLICY
+from experiments.models import architectures, files
 from experiments.runs.paths import folders_of
-from worldmodels.checkpoints import Checkpoints
+from worldmodels import export
 from worldmodels.data import dataset
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.devices.sharding import place
+from worldmodels.export import Models
 from worldmodels.losses import LossOptions
 from worldmodels.structures import SequenceBatch
 from worldmodels.training import Metrics, make_optimizer, make_train_loop
@@ -72,22 +72,22 @@ class OnlineLearner:
         self.config = config
         if not config["model"]:
             raise ValueError("AIME-v2 needs a --workdir of `pretrain`; pass --config.model=DIR.")
-        pretrained = world_models.resolve(config["model"])
-        self._arch, sensors = model_architecture(config, pretrained.architecture)
+        pretrained = files.load(config["model"], "world_model")
+        self._arch, sensors = model_architecture(config, pretrained.arguments["world_model"])
         self.sensors = sensors
-        world_models.check_body(self._arch, demonstrations, "demonstrations")
+        architectures.check_body(self._arch, demonstrations, "demonstrations")
         keys = jax.random.split(jax.random.key(config["seed"]), 5)
         model, adopted = pretrained_model(config, pretrained, self._arch, keys[0])
         self.reward = surrogate_reward(config, model, demonstrations, self._arch)
+        self._model_loss = pretrained.loss
         self.settings = settings_of(config, pretrained.loss)
         rewards = list(rewards_sought(self.reward, self.settings))
-        self._architectures = {
-            # Runs start from it with the loss it learnt by.
-            ARCHITECTURE: dict(self._arch, loss=dict(pretrained.loss)),
-            POLICY: dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
-            CRITIC: dict(config["critic"], rewards=rewards, feature_size=model.feature_size),
+        self._arguments = {
+            "world_model": self._arch,
+            "policy": dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
+            "critic": dict(config["critic"], rewards=rewards, in_size=model.feature_size, out_size=1),
         }
-        self.fresh_policy = functools.partial(world_models.build_policy, self._architectures[POLICY])
+        self.fresh_policy = functools.partial(export.build_policy, self._arguments["policy"])
         policy, networks, targets = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
         state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
@@ -147,13 +147,12 @@ class OnlineLearner:
         The targets are None where they begin as copies of the critic.
         """
         config, policy, targets = self.config, self.fresh_policy(keys[1]), None
-        networks = value_networks(key=keys[2], **self._architectures[CRITIC]) if rewards else {}
+        size = self._arguments["policy"]["in_size"]
+        networks = value_networks(rewards, size, keys[2], **config["critic"]) if rewards else {}
         if config["policy_from"]:
-            policies, number = world_models.load_policies(config["policy_from"])
-            loaded = world_models.one_seed(policies, config["seed"] % number, number)
-            policy = world_models.replaced(policy, loaded, "policy_from")
+            policy = files.policy_in_place_of(policy, config["policy_from"], config["seed"], "policy_from")
         if config["critic_from"]:
-            networks, targets = world_models.critic_in_place_of(
+            networks, targets = files.critic_in_place_of(
                 networks, config["critic_from"], config["seed"], "critic_from"
             )
         return policy, networks, targets
@@ -238,15 +237,13 @@ class OnlineLearner:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
-        trees = {ARCHITECTURE: self.model, POLICY: self.policy}
+        pairs = None
         if self.state.critic is not None:
             critic = self.placement.fetch(self.state.critic)
-            trees[CRITIC] = {"online": critic.train.model, "target": critic.target}
-        folders = {ARCHITECTURE: "model", POLICY: "policy", CRITIC: "critic"}
-        for name, tree in trees.items():
-            world_models.save_architecture(folder, name, self._architectures[name] | {"num_seeds": 1})
-            stacked = jax.tree.map(lambda x: x[None], tree)
-            Checkpoints(folder / folders[name], keep=1).save(int(self.state.step), stacked)
+            pairs = {name: (critic.train.model[name], critic.target[name]) for name in critic.target}
+        parts = dict(world_model=self.model, policy=self.policy, critic=pairs)
+        models = Models(self._arguments, **parts, loss=self._model_loss)
+        files.save(folder, self.config, models)
 
 
 # What it is made of -------------------------------------------------------------------------------------------------
@@ -276,11 +273,11 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
     return arch | {"heads": heads}, sensors
 
 
-def pretrained_model(config: dict, pretrained: world_models.Pretrained, arch: dict, key):
+def pretrained_model(config: dict, pretrained: Models, arch: dict, key):
     """The world model of the config's seed with fresh new heads, and which leaves are pretrained."""
     number = config["seed"] % pretrained.num_seeds
-    chosen = world_models.one_seed(pretrained.models, number, pretrained.num_seeds)
-    return world_models.adopt(world_models.build(arch, key), chosen)
+    model = architectures.build_world_model(arch, key)
+    return files.adopt(model, pretrained.seed(number).world_model)
 
 
 def surrogate_reward(
@@ -293,9 +290,9 @@ def surrogate_reward(
         return None
     likelihood = {}
     if options["model"]:
-        found = world_models.resolve(options["model"])
-        likelihood["likelihood_model"] = world_models.one_seed(found.models, 0, found.num_seeds)
-        likelihood["likelihood_sizes"] = found.architecture["sizes"]
+        found = files.load(options["model"], "world_model").seed(0)
+        likelihood["likelihood_model"] = found.world_model
+        likelihood["likelihood_sizes"] = found.arguments["world_model"]["sizes"]
     shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
     inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
     own = options.get("options") or {}
@@ -340,8 +337,8 @@ def pretraining_data(
         return None, reward_state
     choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
     episodes = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), **choice)
-    world_models.check_body(arch, episodes, "pretraining data")
-    world_models.check_actions(episodes, "pretraining data")
+    architectures.check_body(arch, episodes, "pretraining data")
+    architectures.check_actions(episodes, "pretraining data")
     if regularizer["label"]:
         if reward is None or not reward.stored or reward.head == "reward":
             raise ValueError(

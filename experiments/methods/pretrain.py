@@ -10,20 +10,20 @@ import functools
 import jax
 
 from experiments.data.arena import Arena
-from experiments.models import inspection, world_models
+from experiments.models import architectures, files, inspection
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
 from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels import report
-from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.loops import Dataset, make_loops
 from worldmodels.data.relevance import weighted_windows
 from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
+from worldmodels.export import Models
 from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.training import make_update, select_seed
 
@@ -51,15 +51,14 @@ def pretrain(directory: RunDirectory) -> dict:
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     first = load_episodes(folders_of(config["embodiment"]), limit=1, images_on_disk=True)
     env_name = Arena.of_episodes(first, config["env"]).name
-    arch = world_models.architecture(config["world_model"], env_name, config["setup"], first)
+    arch = architectures.world_model(config["world_model"], env_name, config["setup"], first)
     if config["action_free"]:
         arch["action_size"] = 0
-    world_models.save_architecture(directory.path, world_models.ARCHITECTURE, arch | {"num_seeds": num_seeds})
     keys = (*arch["sizes"], "pre_action")
     options = dict(limit=config["num_episodes"], keys=keys, images_on_disk=True)
     episodes = load_episodes(folders_of(config["embodiment"]), **options)
-    build = functools.partial(world_models.build, arch, episodes=episodes)
-    models = world_models.stacked(build, num_seeds, config["seed"])
+    build = functools.partial(architectures.build_world_model, arch, episodes=episodes)
+    models = architectures.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes, placement)
     metadata, num_episodes = episodes[0].metadata, len(episodes)
     del build, episodes  # images are large, and the dataset has them now
@@ -77,7 +76,8 @@ def pretrain(directory: RunDirectory) -> dict:
         description="world model",
         placement=placement,
     )
-    Checkpoints(directory / "model", keep=1).save(config["num_updates"], state.model)
+    models = Models({"world_model": arch}, state.model, num_seeds=num_seeds, loss=config["loss"])
+    files.save(directory.path, config, models)
     draw = functools.partial(sample, batch_size=config["batch_size"])
     batch = placement.draw(draw, data, jax.random.key(config["seed"]))
     context = min(CONTEXT, config["length"] // 2)

@@ -16,7 +16,6 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
-from flax import nnx
 
 from agents.discount_schedule import ScheduleSettings
 from agents.gaifo import GAIfOLearner, GAIfOSettings
@@ -30,14 +29,16 @@ from experiments.data.folders import remove_episodes, write_round
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import make_vector
 from experiments.methods.surrogate_features import encoder_features
+from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import Diverged, MetricsWriter, check_finite, diverged_among
 from experiments.runs.paths import folders_of
 from experiments.runs.progress import Progress as Bar
-from experiments.runs.stages import run_seeds
+from experiments.runs.stages import run_seeds, seed_path
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import load_episodes, read_episode
+from worldmodels.export import Models
 
 METHODS = ("gaifo", "ot")
 
@@ -58,11 +59,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         played = [result["return"] for result in results]
         merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
         counts = {name: [result[name] for result in results] for name in ("num_updates", "agent_steps")}
-        for index, result in enumerate(results):
-            _, policy, facts = Checkpoints(directory / "seeds" / str(index) / "policy").restore(
-                like_policy(result)
-            )
-            Checkpoints(directory / "policies" / str(index), keep=1).save(0, policy, facts)
+        models = files.merge([seed_path(directory, index) for index in range(len(results))])
+        files.save(directory.path, directory.config, models)
         where = {"environment": results[0]["environment"]}
         return directory.mark_done({"return": played} | merged | counts | where | diverged)
 
@@ -220,9 +218,9 @@ class SurrogateRun:
             writer.write_eval({"update": agent.progress.rounds, "final": True, **result})
         counts = {"num_updates": agent.progress.updates, "agent_steps": agent.progress.agent_steps}
         counts |= {"diverged": True} if diverged else {}
-        sizes = self._save_policy(actor, result["return"][0])
+        self._save_policy(actor, result["return"][0])
         played = {"return": result["return"][0], "environment": result["environment"]}
-        return played | {"policy": sizes} | counts
+        return played | counts
 
     def _last_state(self, learner: Learner, agent: SACRun):
         """The state of the last checkpoint, or that before the first update."""
@@ -277,27 +275,12 @@ class SurrogateRun:
         result = {name: [values] for name, values in played.items()} | facts
         return result | scores(result["return"], data.expert, evaluation["random_return"])
 
-    def _save_policy(self, actor: Actor, returns: list[float]) -> dict:
-        """Saves the actor with what makes it act again; returns its sizes."""
-        data, sac = self._data, self._config["sac"]
-        sizes = {
-            "observation_size": actor.net.first.kernel.shape[0],
-            "action_size": actor.net.head.bias.shape[0] // 2,
-            "hidden_size": sac["hidden_size"],
-            "hidden_layers": sac["hidden_layers"],
-        }
-        facts = {
-            "sensors": list(data.sensors),
-            "num_frames": data.num_frames,
-            "statistics": {name: [x.tolist() for x in moments] for name, moments in data.moments.items()},
-            "method": self._config["method"],
-            "returns": returns,
-            "environment": {"env": data.env_name} | data.env_options,
-        }
-        Checkpoints(self._run / "policy", keep=1).save(0, actor, sizes | facts)
-        return sizes
-
-
-def like_policy(result: dict):
-    """The shapes of the policy that a seed's result describes."""
-    return jax.eval_shape(lambda: Actor(**result["policy"], rngs=nnx.Rngs(0)))
+    def _save_policy(self, actor: Actor, returns: list[float]) -> None:
+        """Saves the actor with what makes it act again."""
+        data = self._data
+        moments = {name: [x.tolist() for x in pair] for name, pair in data.moments.items()}
+        observer = dict(sensors=list(data.sensors), num_frames=data.num_frames, statistics=moments)
+        card = dict(method=self._config["method"], returns=[returns])
+        card |= dict(environment=data.env_name, environment_options=data.env_options)
+        models = Models({"policy": architectures.sac_actor(actor, observer)}, policy=actor, card=card)
+        files.save(self._run.path, self._config, models)

@@ -1,4 +1,4 @@
-"""Looking at a world model: what it sees, foresees and makes of sequences, as videos, figures and numbers in a run.
+"""Inspection of a world model: predictions and reconstructions of sequences as videos, figures and numbers in a run.
 
 `write` leaves `figures/open_loop*.{png,pdf}`, `figures/evidence.{png,pdf}`, of images `videos/open_loop_<sensor>.mp4`
 and `videos/reconstruction_<sensor>.mp4`, and `inspection.json`; all of it also in TensorBoard, the numbers under
@@ -32,10 +32,10 @@ ROWS = ("truth", "model", "error")
 
 @struct.dataclass
 class View:
-    """What `worldmodels.report` says of a batch.
+    """Results of `worldmodels.report` on a batch.
 
     Attributes:
-      open_loop, reconstruction: (truth, what the model says), each {sensor: [B, T, ...]}.
+      open_loop, reconstruction: (truth, prediction), each {sensor: [B, T, ...]}.
       evidence: [B, T] log-likelihoods and KL.
       probes: share of explained variance.
     """
@@ -48,7 +48,7 @@ class View:
 
 @functools.partial(jax.jit, static_argnums=2)
 def look(model, batch: SequenceBatch, context: int) -> View:
-    """Everything there is to see, in one program."""
+    """Computes all of `View` in one program."""
     return View(
         open_loop=report.open_loop(model, batch, context),
         reconstruction=report.reconstruct(model, batch),
@@ -69,16 +69,16 @@ def write(
     title: str,
     render_options: Mapping | None = None,
 ) -> dict:
-    """Writes everything into the directory of a run.
+    """Writes videos, figures and numbers into the directory of a run.
 
     Args:
       folder: of the run.
       model: one world model, not stacked.
-      batch: SequenceBatch [B, T] with actions; the first windows of it are looked at.
+      batch: SequenceBatch [B, T] with actions; only its first windows are used.
       env_name, metadata: of the episodes, for the time axis and for drawing.
       context: records that open-loop predictions see.
       update: at which TensorBoard shows it.
-      title: what the sequences are, e.g. "on embodiment data".
+      title: of the figures; where the sequences come from, e.g. "on embodiment data".
       render_options: options of `registry.make`; where given, predicted vectors are drawn by the simulator if they
         determine its state (cheetah).
 
@@ -108,7 +108,7 @@ def write(
 
 
 def numbers(view: View, context: int) -> dict:
-    """Means over windows and records, JSON values."""
+    """Returns means over windows and records, JSON values."""
     truth, prediction = view.open_loop
     seen, reconstruction = view.reconstruction
     evidence = view.evidence
@@ -133,7 +133,7 @@ def numbers(view: View, context: int) -> dict:
 
 
 def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | list[float]]:
-    """What `numbers` gives as {slash-grouped name: value}, without the settings among it."""
+    """Flattens the result of `numbers` to {slash-grouped name: value}, without its settings."""
     curves = {}
     for name, value in result.items():
         if isinstance(value, Mapping):
@@ -144,7 +144,7 @@ def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | 
 
 
 def draw_figures(model, view: View, context: int, seconds: float | None, title: str) -> dict:
-    """{name: Figure}: predicted vectors, growth of the error of images, evidence."""
+    """Draws {name: Figure}: predicted vectors, growth of the error of images, evidence."""
     from experiments.drawing import world_model  # matplotlib is slow to import
 
     truth, prediction = view.open_loop
@@ -179,7 +179,7 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
 
 
 def image_films(view: View, context: int) -> dict[str, np.ndarray]:
-    """{name: video} of every image sensor."""
+    """Makes {name: video} of every image sensor."""
     films = {}
     for name in view.open_loop[0]:
         if report.is_image(view.open_loop[0][name]):
@@ -189,7 +189,7 @@ def image_films(view: View, context: int) -> dict[str, np.ndarray]:
 
 
 def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) -> np.ndarray:
-    """`comparison_video` with names of the rows and a caption, large enough to be seen; [T, H, W, 3] uint8."""
+    """Makes a `comparison_video` [T, H, W, 3] uint8, enlarged, with names of the rows and a caption."""
     length = truth.shape[1]
     factor = max(1, -(-TILE // truth.shape[3]))
     truth, prediction = (
@@ -207,7 +207,7 @@ def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) 
 def rendered_films(
     view: View, context: int, env_name: str, options: Mapping
 ) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """The video of predicted vectors drawn by the simulator; or, in the second dict, why there is none."""
+    """Draws predicted vectors with the simulator: a video, or, in the second dict, the reason why there is none."""
     truth, prediction = ({name: part[name][:SAMPLES] for name in part} for part in view.open_loop)
     try:
         states = [
@@ -228,7 +228,7 @@ def rendered_films(
 
 
 def physics_states(env_name: str, options: Mapping, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The physics states that predicted sensors {name: [T, d]} describe, [T, P]; a ValueError if they do not."""
+    """Returns the physics states [T, P] that predicted sensors {name: [T, d]} determine, or raises a ValueError."""
     environment = registry.make(env_name, **options)
     try:
         set_state = getattr(environment, "set_state_from_observation", None)

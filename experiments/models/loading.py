@@ -10,22 +10,25 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
+import numpy as np
 
 from agents.actors import FilterActor
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
+from agents.observer import Observer
 from agents.planning import Planner, planning_actor
+from agents.sac import NumpyPolicy
 from agents.sac_rounds import SACActor
 from experiments.data.evaluation import environment_of, expert_return
 from experiments.data.folders import environment_of_setup
-from experiments.models import frame_stacks, world_models
-from experiments.models.sac_policies import best_policy, load_policy, saved_actor
+from experiments.models import files
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
 from worldmodels.data.episodes import load_episodes
+from worldmodels.export import Models
 
 DEFAULT_SEED = 0
 
@@ -37,59 +40,78 @@ class LoadedRun:
     Attributes:
       path: its directory. kind: "aime", "dreamer", "baseline" or "sac".
       config: its configuration.
+      models: its networks, leaves [num_seeds, ...].
       env_name, env_options: the environment it was evaluated in.
-      num_seeds: policies it holds.
-      world_models, policies: stacked modules, leaves [num_seeds, ...]; world_models is None without any.
-      critics: {reward: value network}, stacked, those that imagination was valued by; None without any.
       expert: mean return of its demonstrations, or None.
-      make_actor: (num_envs, sample_action, key seed) -> actor of all seeds, a block of environments each.
     """
 
     path: pathlib.Path
     kind: str
     config: Mapping
+    models: Models
     env_name: str
     env_options: Mapping
-    num_seeds: int
-    world_models: object
-    policies: object
-    expert: float | None
-    make_actor: Callable[..., Actor]
-    critics: dict | None = None
+    expert: float | None = None
+
+    @property
+    def num_seeds(self) -> int:
+        """Number of policies."""
+        return self.models.num_seeds
+
+    @property
+    def world_models(self):
+        """World models of all seeds, or None."""
+        return self.models.world_model
+
+    @property
+    def policies(self):
+        """Policies of all seeds."""
+        return self.models.policy
+
+    @property
+    def critics(self) -> dict | None:
+        """{reward: value network} of all seeds, the targets of imagination; or None."""
+        pairs = self.models.critic
+        return None if pairs is None else {reward: target for reward, (_, target) in pairs.items()}
 
     def __repr__(self) -> str:
         parts = "policies" if self.world_models is None else "world models and policies"
         return f"LoadedRun({self.path}: {self.kind} in {self.env_name}; {parts} of {self.num_seeds} seeds)"
 
     def world_model(self, seed: int = DEFAULT_SEED):
-        """The world model that goes with policy `seed`."""
-        if self.world_models is None:
-            raise ValueError(f"{self.path} is a run of kind {self.kind!r}, which has no world model.")
-        return world_models.one_seed(self.world_models, seed, self.num_seeds)
+        """Returns the world model of policy `seed`."""
+        self._check_world_model()
+        return self.models.seed(seed).world_model
 
     def policy(self, seed: int = DEFAULT_SEED):
-        """The policy of one seed."""
-        return world_models.one_seed(self.policies, seed, self.num_seeds)
+        """Returns the policy of one seed."""
+        return self.models.seed(seed).policy
 
     def make_planner(self, planner: Planner, num_envs: int, key_seed: int = 0) -> Actor:
-        """An actor of all seeds, as `make_actor`, that plans in the world model instead of asking the policy alone."""
-        if self.world_models is None:
-            raise ValueError(
-                f"{self.path} is a run of kind {self.kind!r}, which has no world model to plan in."
-            )
+        """Makes an actor of all seeds, as `make_actor`, that plans in the world model."""
+        self._check_world_model(" to plan in")
         modules = (self.world_models, self.policies, self.critics)
         return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), num_seeds=self.num_seeds)
 
-    def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
-        """An actor with the policy of one seed."""
-        if self.world_models is not None:
-            key = jax.random.key(seed)
-            return FilterActor(
-                self.world_model(seed), self.policy(seed), num_envs, key, sample_action=sample_action
-            )
+    def make_actor(self, num_envs: int, sample_action: bool = False, key_seed: int = 0) -> Actor:
+        """Makes an actor of all seeds, a block of environments each."""
+        if self.kind == "sac":
+            return make_sac_actor(self.models.seed(DEFAULT_SEED))
         if self.kind == "baseline":
-            return FrameStackActor(self.policy(seed))
-        return self.make_actor(num_envs)
+            return FrameStackActor(self.policies, num_seeds=self.num_seeds)
+        options = dict(sample_action=sample_action, num_seeds=self.num_seeds)
+        return FilterActor(self.world_models, self.policies, num_envs, jax.random.key(key_seed), **options)
+
+    def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
+        """Makes an actor with the policy of one seed."""
+        single = dataclasses.replace(self, models=self.models.seed(seed))
+        return single.make_actor(num_envs, sample_action, key_seed=seed)
+
+    def _check_world_model(self, purpose: str = "") -> None:
+        if self.world_models is None:
+            raise ValueError(
+                f"{self.path} is a run of kind {self.kind!r}, which has no world model{purpose}."
+            )
 
 
 def load_run(path: str | pathlib.Path) -> LoadedRun:
@@ -101,83 +123,34 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
       ValueError: nothing there, or a run of another kind; the sentence says which.
     """
     path = pathlib.Path(path).expanduser()
-    config = read_config(path)
-    if is_latent(path):
-        return _load_latent(path, config)
-    if (path / frame_stacks.ARCHITECTURE).is_file():
-        return _load_baseline(path, config)
-    if has_sac(path):
-        return _load_sac(path, config)
-    if (path / world_models.ARCHITECTURE).is_file():
+    config, models = read_config(path), files.load_complete(path)
+    if models.policy is None:
         raise ValueError(
             f"{path} is a pretraining run and has no policy; load its models with load_world_model."
         )
-    raise ValueError(f"{path} holds no finished policy. Run its command again to finish it.")
-
-
-def is_latent(path: str | pathlib.Path) -> bool:
-    """Whether a directory holds policies over the features of a world model."""
-    return (pathlib.Path(path).expanduser() / world_models.POLICY).is_file()
-
-
-def has_sac(path: str | pathlib.Path) -> bool:
-    """Whether a directory holds policies of SAC, trained on whatever reward."""
-    return (pathlib.Path(path).expanduser() / "policies").is_dir()
+    kind = models.arguments["policy"].get("kind")
+    if kind == "sac":
+        best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))
+        where = models.card["environment"], models.card["environment_options"]
+        return LoadedRun(path, "sac", config, models.seed(best).stacked(), *where)
+    if kind == "frame_stack":
+        inputs = tuple(models.arguments["policy"]["sizes"])
+        return LoadedRun(path, "baseline", config, models, *_demonstrated(config, inputs))
+    if "demonstrations" in config:
+        return LoadedRun(path, "aime", config, models, *_demonstrated(config, models.world_model.inputs))
+    options = {key: value for key, value in environment_of_setup(config).items() if value is not None}
+    return LoadedRun(path, "dreamer", config, models, options.pop("env"), options)
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
-    """One world model of a run of `pretrain`."""
-    models, num_seeds = world_models.load_world_models(path)
-    return world_models.one_seed(models, seed, num_seeds)
+    """Loads one world model of a run of `pretrain`, or of whatever else has one."""
+    return files.load(path, "world_model").seed(seed).world_model
 
 
-def _load_latent(path: pathlib.Path, config: dict) -> LoadedRun:
-    """A policy over the features of a world model: AIME, or Dreamer, which has no demonstrations."""
-    policies, num_seeds = world_models.load_policies(path)
-    trained_on = path if (path / world_models.ARCHITECTURE).is_file() else config["model"]
-    models = world_models.resolve(trained_on).for_seeds(num_seeds)
-    if "demonstrations" in config:
-        kind, (name, options, expert) = "aime", _demonstrated(config, models.inputs)
-    else:
-        kind, (name, options), expert = "dreamer", _configured(config), None
-    has_critic = (path / world_models.CRITIC).is_file()
-    critics = world_models.load_critics(path)[0]["target"] if has_critic else None
-
-    def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FilterActor:
-        key = jax.random.key(key_seed)
-        return FilterActor(models, policies, num_envs, key, sample_action=sample_action, num_seeds=num_seeds)
-
-    found = (num_seeds, models, policies, expert, make_actor, critics)
-    return LoadedRun(path, kind, config, name, options, *found)
-
-
-def _load_baseline(path: pathlib.Path, config: dict) -> LoadedRun:
-    policies, num_seeds = frame_stacks.load_policies(path)
-    name, options, expert = _demonstrated(config, tuple(frame_stacks.read_architecture(path)["sizes"]))
-
-    def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> FrameStackActor:
-        return FrameStackActor(policies, num_seeds=num_seeds)
-
-    return LoadedRun(path, "baseline", config, name, options, num_seeds, None, policies, expert, make_actor)
-
-
-def _load_sac(path: pathlib.Path, config: dict) -> LoadedRun:
-    policy, facts = load_policy(best_policy(path))
-    options = {
-        key: value for key, value in facts["environment"].items() if key != "env" and value is not None
-    }
-
-    def make_actor(num_envs: int, sample_action: bool = False, key_seed: int = 0) -> SACActor:
-        return saved_actor(policy, facts)
-
-    env_name = facts["environment"]["env"]
-    return LoadedRun(path, "sac", config, env_name, options, 1, None, policy, None, make_actor)
-
-
-def _configured(config: dict) -> tuple[str, dict]:
-    """(environment, its options) of a run that plays in it."""
-    options = {key: value for key, value in environment_of_setup(config).items() if value is not None}
-    return options.pop("env"), options
+def make_sac_actor(models: Models, rng: np.random.Generator | None = None) -> SACActor:
+    """Makes an actor of one seed of SAC at its first record, which reads what the policy was trained on."""
+    observer = Observer(**models.arguments["policy"]["observer"])
+    return SACActor(NumpyPolicy(models.policy), observer.sensors, rng, observer=observer)
 
 
 @functools.cache
@@ -185,8 +158,8 @@ def _expert(folder: str) -> float | None:
     return expert_return(load_episodes(folders_of(folder), keys=()))
 
 
-def _demonstrated(config: dict, inputs: Sequence[str] = ()) -> tuple[str, dict, float | None]:
-    """(environment, its options, expert's return) of a run on demonstrations."""
+def _demonstrated(config: dict, inputs: Sequence[str]) -> tuple[str, dict, float | None]:
+    """Returns environment, its options and the expert's return of a run on demonstrations."""
     first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
     name, options = environment_of(config["env"], first, inputs)
     return name, options, _expert(config["demonstrations"])

@@ -56,15 +56,11 @@ FREE_TO_CHANGE = (
     "*.num_workers",
 )
 
-# What a start leaves before any work is done; the networks' files say how to build them, and hold nothing learnt.
+# What a start leaves before any work is done.
 _BOOKKEEPING = (
     "config.json",
     "inputs.json",
     "metadata.json",
-    "world_model.json",
-    "policy.json",
-    "critic.json",
-    "frame_stack.json",
     ".lock",
 )
 PATIENCE = 10.0  # seconds

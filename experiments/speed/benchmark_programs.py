@@ -17,9 +17,10 @@ from agents.actors import FilterActor, act, initial_actor_state
 from agents.planning import Planner, PlanSettings, planning_actor
 from aime.losses import AIMEOptions
 from aime.offline import make_imitation_update
-from experiments.models import world_models
+from experiments.models import architectures
 from experiments.runs.training import create_states, optimizer_from
 from worldmodels import convolution as convolutions
+from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
 from worldmodels.data.loops import Loops, make_loops
@@ -103,8 +104,8 @@ def build_world_models(config: Mapping, size: str, num_seeds: int, **changes):
     """World models of a size of the config, leaves [num_seeds, ...]; `changes` are options of the `WorldModel`."""
     episodes = random_episodes(config)
     options = config[size]["pretrain"]["world_model"] | changes
-    arch = world_models.architecture(options, config["env"], config["setup"], episodes)
-    return world_models.stacked(lambda key: world_models.build(arch, key, episodes), num_seeds)
+    arch = architectures.world_model(options, config["env"], config["setup"], episodes)
+    return architectures.stacked(lambda key: architectures.build_world_model(arch, key, episodes), num_seeds)
 
 
 def build_policies(config: Mapping, size: str, models, num_seeds: int):
@@ -113,7 +114,7 @@ def build_policies(config: Mapping, size: str, models, num_seeds: int):
         "in_size": models.feature_size,
         "action_size": models.action_size,
     }
-    return world_models.stacked(lambda key: world_models.build_policy(arch, key), num_seeds)
+    return architectures.stacked(lambda key: export.build_policy(arch, key), num_seeds)
 
 
 def world_model_program(

@@ -97,7 +97,7 @@ def test_a_save_cut_short_leaves_the_earlier_checkpoint(tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "_sync_tree", killed)
+        patch.setattr(module, "sync", killed)
         with pytest.raises(KeyboardInterrupt):
             checkpoints.save(2, {"x": jnp.float32(2)})
     assert checkpoints.restore({"x": jnp.float32(0)})[:2] == (1, {"x": 1.0})

@@ -1,5 +1,6 @@
 """Exported folders: what comes back is what went in, and what does not fit is refused by name."""
 
+import dataclasses
 import functools
 import json
 import pickle
@@ -12,12 +13,13 @@ from models import ACTION_SIZE, NET, SIZES
 
 from worldmodels import export
 from worldmodels.checkpoints import named_leaves
-from worldmodels.export import Exported, load, save
+from worldmodels.export import Models, load, save
 from worldmodels.nets import MLP
 from worldmodels.world_model import TanhGaussianHead
 
 ARGUMENTS = dict(
     sizes=SIZES,
+    environment="fake",
     inputs=["position"],
     targets=["position", "velocity"],
     action_size=ACTION_SIZE,
@@ -29,22 +31,21 @@ ARGUMENTS = dict(
 )
 POLICY = dict(in_size=10, action_size=ACTION_SIZE, **NET)
 BIAS = "policy/mean_net/head/bias"
-CRITIC = dict(in_size=10, out_size=1, **NET)
+NETWORK = dict(in_size=10, out_size=1, **NET)
+CRITIC = dict(NETWORK, rewards=["viper_reward"])
 
 
 @functools.cache
 def exported():
     moments = {"position": (np.full(3, 5.0), np.full(3, 2.0))}
-    networks = [MLP(rngs=nnx.Rngs(seed), **CRITIC) for seed in range(2)]
-    return Exported(
+    networks = [MLP(rngs=nnx.Rngs(seed), **NETWORK) for seed in range(2)]
+    return Models(
+        {"world_model": ARGUMENTS, "policy": POLICY, "critic": CRITIC},
         export.build_world_model(ARGUMENTS, jax.random.key(1), moments),
-        ARGUMENTS,
         policy=TanhGaussianHead(rngs=nnx.Rngs(2), **POLICY),
         critic={"viper_reward": tuple(networks)},
         loss=dict(kl_scale=1.0),
         card=dict(title="A small model", environment="fake", data="noise"),
-        policy_arguments=POLICY,
-        critic_arguments=CRITIC,
     )
 
 
@@ -55,9 +56,28 @@ def test_everything_comes_back(tmp_path):
         assert list(before) == list(after)
         for leaf in before:
             np.testing.assert_array_equal(before[leaf], after[leaf])
-    assert (opened.arguments, opened.loss, opened.card) == (ARGUMENTS, exported().loss, exported().card)
+    for name in ("arguments", "loss", "card", "num_seeds"):
+        assert getattr(opened, name) == getattr(exported(), name)
     features = np.ones((1, 10), np.float32)
     np.testing.assert_array_equal(opened.policy(features).mode, exported().policy(features).mode)
+
+
+def test_of_several_seeds_one_or_all_come_back(tmp_path):
+    two = exported()._map(lambda part: jax.tree.map(lambda x: np.stack([x, x + 1]), part), 2)
+    folder = save(tmp_path / "run" / "model", two)
+    second, both = load(tmp_path / "run", seed=1), load(folder, seed=None)
+    np.testing.assert_array_equal(named_leaves(second.parts)[BIAS], named_leaves(exported().parts)[BIAS] + 1)
+    assert (second.num_seeds, both.num_seeds) == (None, 2)
+    assert named_leaves(both.parts)[BIAS].shape == (2, ACTION_SIZE)
+    assert load(save(tmp_path / "one", second), seed=None).num_seeds == 1
+    with pytest.raises(ValueError, match="There is no seed 2; .*model has 2, numbered from 0"):
+        load(folder, seed=2)
+
+
+def test_the_models_of_a_run_are_replaced(tmp_path):
+    save(tmp_path / "model", exported())
+    without = dataclasses.replace(exported(), critic=None)
+    assert load(save(tmp_path / "model", without, replace=True)).critic is None
 
 
 def test_the_model_card_says_what_one_needs(tmp_path):
@@ -97,7 +117,7 @@ def test_a_save_cut_short_leaves_nothing(tmp_path, monkeypatch):
 def test_a_model_that_is_not_finite_is_not_exported(tmp_path):
     broken = jax.tree.map(lambda x: x * np.nan, exported().policy)
     with pytest.raises(ValueError, match="policy/mean_net/head/bias.* is not finite"):
-        save(tmp_path / "model", Exported(exported().world_model, ARGUMENTS, broken, policy_arguments=POLICY))
+        save(tmp_path / "model", dataclasses.replace(exported(), policy=broken))
 
 
 def rewrite(folder, change):
@@ -141,7 +161,7 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
     with pytest.raises(ValueError, match="newer version"):
         load(folder)
     with pytest.raises(ValueError, match="pass a folder that `export` has written"):
-        load(tmp_path)
+        load(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize(
@@ -151,6 +171,11 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
         (dict(critic=[1]), "critic missing or of another kind"),
         (dict(world_model=[1]), "world_model missing or of another kind"),
         (dict(format=None), "format None is no number"),
+        (dict(num_seeds=0), "num_seeds missing or of another kind"),
+        (
+            dict(policy={"kind": "os.system"}),
+            "model.json: Unknown kind of policy 'os.system'. Known: world_model",
+        ),
         (dict(world_model=ARGUMENTS | {"zzz": 1}), "its arguments make no model .TypeError: .*zzz"),
         (dict(world_model={}), "its arguments make no model .KeyError: 'sizes'"),
         (
@@ -166,11 +191,11 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
             "model.json: min_std of a policy is a number, got 'small'",
         ),
         (
-            dict(critic=CRITIC | {"rewards": ["r"], "zzz": 1}),
+            dict(critic=CRITIC | {"zzz": 1}),
             "model.json is damaged .*keyword argument 'zzz'",
         ),
         (dict(policy=POLICY | {"in_size": 99}), "policy makes 2 numbers of 99 features, .* are 2 of 10"),
-        (dict(critic=CRITIC | {"in_size": 99, "rewards": ["r"]}), "r makes 1 numbers of 99 features"),
+        (dict(critic=CRITIC | {"in_size": 99}), "viper_reward makes 1 numbers of 99 features"),
     ],
 )
 def test_a_model_json_that_was_tampered_with_is_one_sentence(tmp_path, changes, sentence):

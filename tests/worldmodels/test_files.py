@@ -15,3 +15,24 @@ def test_a_failed_write_keeps_the_old_file(tmp_path):
     with pytest.raises(UnicodeEncodeError):
         files.write_atomically(path, "\ud800")
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_is_written_whole(tmp_path):
+    with pytest.raises(KeyboardInterrupt), files.written(tmp_path / "models") as temporary:
+        temporary.mkdir()
+        (temporary / "a.txt").write_text("half")
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_of_a_folder_that_is_there_only_the_files_that_are_written_are_replaced(tmp_path):
+    for name in ("kept", "replaced"):
+        files.write_atomically(tmp_path / "models" / name, "old")
+    with files.written(tmp_path / "models") as temporary:
+        temporary.mkdir()
+        (temporary / "replaced").write_text("new")
+    assert {path.name: path.read_text() for path in (tmp_path / "models").iterdir()} == {
+        "kept": "old",
+        "replaced": "new",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]

@@ -1,7 +1,7 @@
-"""Which of our architectures a published checkpoint is: constructor arguments from its configuration and its tensors.
+"""The architecture of a published checkpoint: constructor arguments from its configuration and its tensors.
 
-Which version a checkpoint is of, and which heads it has, is read off its tensors, because the configuration alone does
-not tell version 1 from version 2.
+The version of a checkpoint and its heads are read off its tensors, because the configuration alone does not distinguish
+version 1 from version 2.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PUBLISHED_MLP = dict(hidden_size=32, hidden_layers=2, activation="elu", norm=Non
 
 
 def loss_options(config: Mapping) -> dict:
-    """Keyword arguments of `elbo_loss` from a published configuration."""
+    """Returns keyword arguments of `elbo_loss` from a published configuration."""
     world_model = config["world_model"]
     reweight = world_model.get("nll_reweight", "dim_wise") or "none"
     return dict(
@@ -46,7 +46,7 @@ def loss_options(config: Mapping) -> dict:
 
 
 def is_version_1(config: Mapping, tensors: Mapping) -> bool:
-    """AIME v1: a plain GRU, and nothing that only AIME-v2 has or writes."""
+    """Recognises AIME v1: a plain GRU, and nothing that only AIME-v2 has or writes."""
     return (
         "memory_cell.weight_ih" in tensors
         and "version" not in config
@@ -54,10 +54,8 @@ def is_version_1(config: Mapping, tensors: Mapping) -> bool:
     )
 
 
-def world_model_arguments(
-    config: Mapping, tensors: Mapping[str, np.ndarray], sizes: Mapping, new_heads: Sequence[str] = ()
-) -> dict:
-    """Constructor arguments of a world model of the architecture that the tensors have."""
+def world_model_arguments(config: Mapping, tensors: Mapping[str, np.ndarray], sizes: Mapping) -> dict:
+    """Returns constructor arguments of the world model that the tensors belong to."""
     options = config["world_model"]
     check_norms(options, "world_model")
     first_version = is_version_1(config, tensors)
@@ -69,13 +67,12 @@ def world_model_arguments(
     encoder = vector_options(encoders.get("tabular", {"name": "identity"}), first_version)
     encoder |= dict(joint=False) if rssm["family"] == "rssm" else {}
     visual = {"name": "cnn_ha"}
-    terminal = any(name.startswith("decoders.is_terminal.") for name in tensors)
     sizes = sensor_sizes(tensors, config, inputs, sizes)
     used = (*inputs, *targets, *probes)
     return dict(
         sizes={name: size for name, size in sizes.items() if name in used},
         inputs=inputs,
-        targets=[*targets, *(n for n in new_heads if n not in (*targets, "is_terminal"))],
+        targets=targets,
         probes=probes,
         action_size=action_size(tensors, options["state_dim"]),
         rssm=rssm,
@@ -86,9 +83,9 @@ def world_model_arguments(
         image_encoder=image_options(encoders.get("visual", visual), decoder=False),
         image_decoder=image_options(decoders.get("visual", visual), decoder=True) | gaussian,
         image_probe=image_options(heads.get("visual", visual), decoder=True) | gaussian,
-        predict_terminal=terminal or "is_terminal" in new_heads,
+        predict_terminal=has(tensors, "decoders.is_terminal."),
         predict_reward=False,
-        baseline_probes=any(name.startswith("baseline_probes.") for name in tensors),
+        baseline_probes=has(tensors, "baseline_probes."),
         momentum=options.get("momentum_parameter", 0.01) if has(tensors, "momentum_encoders.") else None,
         idm_mode=options.get("idm_mode", "detach") if has(tensors, "idm.") else "none",
         idm=hidden,
@@ -97,12 +94,12 @@ def world_model_arguments(
 
 
 def has(tensors: Mapping, prefix: str) -> bool:
-    """Whether any tensor's name begins so."""
+    """Returns whether any tensor's name begins with `prefix`."""
     return any(name.startswith(prefix) for name in tensors)
 
 
 def rssm_options(options: Mapping, tensors: Mapping) -> dict:
-    """Arguments of `RSSM` but for the hidden layers."""
+    """Returns arguments of `RSSM` but for the hidden layers."""
     family = options.get("name", "rssmo").split("-")[0]
     if family not in ("rssm", "rssmo"):
         raise ValueError(f"Unknown world_model.name {options.get('name')!r}. Known: rssm, rssmo.")
@@ -121,7 +118,7 @@ def rssm_options(options: Mapping, tensors: Mapping) -> dict:
 
 
 def vector_options(options: Mapping, first_version: bool = False) -> dict:
-    """Published options of a vector encoder or decoder under our argument names."""
+    """Translates published options of a vector encoder or decoder to our argument names."""
     if options["name"] == "identity":
         return dict(name="identity")
     encoder = options["name"] == "mlp"
@@ -133,7 +130,7 @@ def vector_options(options: Mapping, first_version: bool = False) -> dict:
             f"known: {', '.join(known)}."
         )
     ours = PUBLISHED_MLP | {known[k]: v for k, v in options.items() if k in known}
-    head = bool(ours.pop("head", True))  # the published MLP has one unless it is told not to
+    head = bool(ours.pop("head", True))  # the published MLP has one by default
     if encoder:  # and where it has none it does not look at the head's options
         ours = {k: v for k, v in ours.items() if head or k not in HEAD_OPTIONS.values()} | dict(head=head)
     if ours.get("min_std", 0) is None:
@@ -144,7 +141,7 @@ def vector_options(options: Mapping, first_version: bool = False) -> dict:
 
 
 def image_options(options: Mapping, *, decoder: bool) -> dict:
-    """Published options of an image encoder or decoder; `cnn_ha` is a sigmoid where nothing is said."""
+    """Translates published options of an image encoder or decoder; `cnn_ha` is a sigmoid unless an option says no."""
     name = options["name"]
     if name not in IMAGE_OPTIONS:
         raise ValueError(f"Unknown image network {name!r}. Known: {', '.join(IMAGE_OPTIONS)}.")
@@ -155,7 +152,7 @@ def image_options(options: Mapping, *, decoder: bool) -> dict:
 
 
 def refuse_dropout(options: Mapping, where: str) -> None:
-    """An error for options that would make a network drop units, which none of ours does."""
+    """Raises a ValueError for options of dropout, which none of our networks has."""
     found = [key for key, value in options.items() if "dropout" in key and value]
     if found:
         raise ValueError(
@@ -164,10 +161,10 @@ def refuse_dropout(options: Mapping, where: str) -> None:
 
 
 def check_norms(options: Mapping, path: str) -> None:
-    """An error for a norm that no network has, such as the published option of BatchNorm that no published model uses.
+    """Raises a ValueError for a norm that no network has, such as BatchNorm, which no published model uses.
 
     Args:
-      options: a section of the configuration; sections within are looked at too.
+      options: a section of the configuration; sections within are checked too.
       path: of the section in config.yaml, with dots.
     """
     for key, value in options.items():
@@ -183,7 +180,7 @@ def check_norms(options: Mapping, path: str) -> None:
 
 
 def intrinsic_options(options: Mapping, first_version: bool) -> dict:
-    """Arguments `ensemble`, `reward_probe` and `intrinsic_scale`."""
+    """Returns the arguments `ensemble`, `reward_probe` and `intrinsic_scale`."""
     if not options:
         return {}
     algorithm = options.get("algo", "disagreement")
@@ -200,7 +197,7 @@ def intrinsic_options(options: Mapping, first_version: bool) -> dict:
 
 
 def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str], list[str]]:
-    """(inputs, targets, probes): which sensors a checkpoint reads and predicts.
+    """Returns (inputs, targets, probes), the sensors that a checkpoint reads and predicts.
 
     Targets and probes are read off the tensors; inputs follow from the observation set-up and the sensor layout.
     """
@@ -228,7 +225,7 @@ def sensor_roles(config: Mapping, tensors: Mapping) -> tuple[list[str], list[str
 def sensor_sizes(
     tensors: Mapping[str, np.ndarray], config: Mapping, inputs: Sequence[str], given: Mapping
 ) -> dict[str, int | list[int]]:
-    """{sensor: d} from the last layers of decoders and probes or the first of encoders, images as configured."""
+    """Returns {sensor: d} by the last layers of decoders and probes or the first of encoders; images as configured."""
     images = [name for name, sensor in config["env"]["sensors"].items() if sensor["modility"] == "visual"]
     sizes = {}
     for name in tensors:
@@ -245,13 +242,13 @@ def sensor_sizes(
         sizes[unknown[0]] = joint - sum(sizes[name] for name in vectors if name in sizes)
     elif unknown:
         raise ValueError(
-            f"The checkpoint does not tell the sizes of {', '.join(unknown)}; pass sizes={{sensor: size}}."
+            f"The checkpoint does not contain the sizes of {', '.join(unknown)}; pass sizes={{sensor: size}}."
         )
     return sizes
 
 
 def action_size(tensors: Mapping[str, np.ndarray], state_dim: Sequence[int]) -> int:
-    """A, from the first layer that reads [z, action]; 0 of a model without actions (VIPER)."""
+    """Returns A by the first layer that reads [z, action]; 0 of a model without actions (VIPER)."""
     name = "pre_memory.net.0.weight" if "pre_memory.net.0.weight" in tensors else "memory_cell.weight_ih"
     if name not in tensors:
         raise ValueError("No 'pre_memory' or 'memory_cell' tensors; this is not a published RSSM checkpoint.")
@@ -265,7 +262,7 @@ def action_size(tensors: Mapping[str, np.ndarray], state_dim: Sequence[int]) -> 
 
 
 def mlp_shape(tensors: Mapping[str, np.ndarray], prefix: str, path: pathlib.Path) -> tuple[int, int, dict]:
-    """(input size, output size, options) of the published MLP whose tensors begin with `prefix`."""
+    """Returns (input size, output size, options) of the published MLP whose tensors begin with `prefix`."""
     found = [n for n in tensors if n.startswith(prefix) and n.endswith("weight")]
     if not any(tensors[n].ndim == 2 for n in found):
         raise ValueError(f"{path} has no weights [out, in] of {prefix.rstrip('.')}; get an intact copy.")

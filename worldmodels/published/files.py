@@ -14,10 +14,10 @@ CONFIG = "config.yaml"
 
 
 def read_config(path: pathlib.Path) -> dict:
-    """The configuration as plain dicts."""
+    """Reads the configuration as plain dicts."""
     if not path.exists():
         raise ValueError(
-            f"{path} does not exist; a published checkpoint folder has config.yaml beside model.pt."
+            f"{path} does not exist; a published checkpoint folder has config.yaml and model.pt."
         )
     try:
         import yaml
@@ -43,7 +43,7 @@ def read_config(path: pathlib.Path) -> dict:
 
 
 def _unusable(section: object, path: str = "", around: tuple[int, ...] = ()) -> str:
-    """Why a configuration cannot be read, or "": a section within itself."""
+    """Returns why a configuration cannot be read, or "": a section within itself."""
     if id(section) in around:
         return f"{path.removeprefix('.')} refers to itself"
     values = section.items() if isinstance(section, dict) else ()
@@ -52,7 +52,7 @@ def _unusable(section: object, path: str = "", around: tuple[int, ...] = ()) -> 
 
 
 def environment(config: Mapping) -> str:
-    """The environment that a published configuration names, with its interpolations resolved."""
+    """Returns the environment that a published configuration names, with its interpolations resolved."""
     env = config["env"]
     name = str(env.get("name", ""))
     for key in ("embodiment", "task"):
@@ -61,7 +61,7 @@ def environment(config: Mapping) -> str:
 
 
 def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """A PyTorch state dict as {name: array}; never runs code from the file."""
+    """Reads a PyTorch state dict as {name: array}; never runs code from the file."""
     if not path.exists():
         raise ValueError(f"{path} does not exist; pass the folder that holds the published checkpoint.")
     try:
@@ -91,7 +91,7 @@ def read_tensors(path: pathlib.Path) -> dict[str, np.ndarray]:
 
 
 def _checked_state(state: object, path: pathlib.Path, file_size: int) -> dict[str, np.ndarray]:
-    """The tensors of a state dict as arrays; a ValueError for anything else that a .pt file may hold."""
+    """Returns the tensors of a state dict as arrays; a ValueError for anything else that a .pt file may contain."""
     import torch
 
     if not isinstance(state, Mapping) or not state:
@@ -121,7 +121,7 @@ def _checked_state(state: object, path: pathlib.Path, file_size: int) -> dict[st
 
 
 def stack_ensemble(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """AIME v1 stores an ensemble as a list of MLPs, version 2 as one with stacked weights; returns the latter."""
+    """Stacks the MLPs of an ensemble of AIME v1, as version 2 stores them."""
     head = "emb_prediction_heads."
     members = [name.split(".", 2)[1:] for name in tensors if name.startswith(head) and ".net." in name]
     members = [(int(index), rest) for index, rest in members if index.isdigit()]

@@ -1,4 +1,4 @@
-"""Where the tensors of a published checkpoint belong, {published tensor name: path in our module}, and `fill`.
+"""Places of the tensors of a published checkpoint, {published tensor name: path in our module}, and `fill`.
 
 A path is a tuple of attribute names and list indices. PyTorch numbers the parts of an `nn.Sequential` one after the
 other, those without parameters included.
@@ -19,18 +19,18 @@ from worldmodels.world_model import TanhGaussianHead, WorldModel
 
 
 def linear_names(prefix: str, path: tuple) -> dict[str, tuple]:
-    """Linear layers and convolutions: weight and bias become kernel and bias."""
+    """Names of linear layers and convolutions: weight and bias become kernel and bias."""
     return {f"{prefix}.weight": (*path, "kernel"), f"{prefix}.bias": (*path, "bias")}
 
 
 def norm_names(prefix: str, path: tuple, norm: nnx.Module) -> dict[str, tuple]:
-    """Norms: weight and bias become scale and bias; an RMSNorm has no bias."""
+    """Names of norms: weight and bias become scale and bias; an RMSNorm has no bias."""
     names = {f"{prefix}.weight": (*path, "scale")}
     return names if isinstance(norm, nnx.RMSNorm) else names | {f"{prefix}.bias": (*path, "bias")}
 
 
 def mlp_names(prefix: str, path: tuple, mlp: MLP) -> dict[str, tuple]:
-    """A published MLP numbers linear, norm and activation of a layer consecutively."""
+    """Names of an MLP, whose published version numbers linear, norm and activation of a layer consecutively."""
     names, index = {}, 0
     for i in range(len(mlp.layers)):
         names |= linear_names(f"{prefix}.net.{index}", (*path, "layers", i))
@@ -49,14 +49,14 @@ def mlp_names(prefix: str, path: tuple, mlp: MLP) -> dict[str, tuple]:
 
 
 def gate_names(prefix: str, path: tuple) -> dict[str, tuple]:
-    """The activation "geglu", which has parameters."""
+    """Names of the activation "geglu", which has parameters."""
     return linear_names(f"{prefix}.gate", (*path, "gate")) | linear_names(
         f"{prefix}.linear", (*path, "linear")
     )
 
 
 def tanh_gaussian_names(prefix: str, path: tuple, head: TanhGaussianHead) -> dict[str, tuple]:
-    """Policies and inverse dynamics models."""
+    """Names of policies and inverse dynamics models."""
     prefix = f"{prefix}." if prefix else ""
     return mlp_names(f"{prefix}mean_net", (*path, "mean_net"), head.mean_net) | mlp_names(
         f"{prefix}std_net", (*path, "std_net"), head.std_net
@@ -64,7 +64,7 @@ def tanh_gaussian_names(prefix: str, path: tuple, head: TanhGaussianHead) -> dic
 
 
 def block_names(prefix: str, path: tuple, block: ResidualBlock) -> dict[str, tuple]:
-    """A residual block: norm, SiLU, convolution, twice."""
+    """Names of a residual block: norm, SiLU, convolution, twice."""
     names = {}
     for i in range(2):
         names |= norm_names(f"{prefix}.net.{3 * i}", (*path, "norms", i), block.norms[i])
@@ -73,7 +73,7 @@ def block_names(prefix: str, path: tuple, block: ResidualBlock) -> dict[str, tup
 
 
 def image_encoder_names(prefix: str, path: tuple, encoder: nnx.Module) -> dict[str, tuple]:
-    """`cnn_ha`: convolution, ReLU. `dreamer_resnet`: convolution, norm, SiLU, residual blocks."""
+    """Names of image encoders: convolution, ReLU (`cnn_ha`) or convolution, norm, SiLU, residual blocks."""
     names, index = {}, 0
     for i in range(len(encoder.layers)):
         names |= linear_names(f"{prefix}.net.{index}", (*path, "layers", i))
@@ -88,7 +88,7 @@ def image_encoder_names(prefix: str, path: tuple, encoder: nnx.Module) -> dict[s
 
 
 def image_decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tuple]:
-    """Linear, reshape, then per stage residual blocks, transposed convolution and what has no parameters."""
+    """Names of image decoders: linear, reshape, then stages of residual blocks and a transposed convolution."""
     names, index = linear_names(f"{prefix}.net.0", (*path, "input_layer")), 2
     resnet = hasattr(decoder, "blocks")
     for i in range(len(decoder.layers)):
@@ -101,7 +101,7 @@ def image_decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[s
 
 
 def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tuple]:
-    """Any decoder, by the class it has."""
+    """Names of any decoder, by its class."""
     kind = type(decoder).__name__
     if kind == "LearnedStdDecoder":
         return mlp_names(f"{prefix}.mu_net", (*path, "mean_net"), decoder.mean_net) | mlp_names(
@@ -118,7 +118,7 @@ def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tu
 
 
 def encoder_names(prefix: str, path: tuple, encoder: ObservationEncoder) -> dict[str, tuple]:
-    """All encoders of a model; those of joint vectors are called "tabular"."""
+    """Names of all encoders of a model; those of joint vectors are called "tabular"."""
     names = {}
     for name in encoder.image_names:
         names |= image_encoder_names(f"{prefix}.{name}", (*path, "images", name), encoder.images[name])
@@ -131,7 +131,7 @@ def encoder_names(prefix: str, path: tuple, encoder: ObservationEncoder) -> dict
 
 
 def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
-    """Transition, prior and posterior."""
+    """Names of transition, prior and posterior."""
     names = {}
     if rssm.pre_memory is not None:
         names |= mlp_names("pre_memory", ("rssm", "pre_memory"), rssm.pre_memory)
@@ -154,7 +154,7 @@ def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
 
 
 def world_model_names(model: WorldModel) -> dict[str, tuple]:
-    """{published tensor name: our parameter path} of a whole world model."""
+    """Names of a whole world model."""
     names = rssm_names(model.rssm) | encoder_names("encoders", ("encoder",), model.encoder)
     if model.momentum_encoder is not None:
         names |= encoder_names("momentum_encoders", ("momentum_encoder",), model.momentum_encoder)
@@ -173,7 +173,7 @@ def world_model_names(model: WorldModel) -> dict[str, tuple]:
 
 
 def lookup(module, path: tuple) -> nnx.Variable:
-    """The variable at `path` of attribute names and list indices."""
+    """Returns the variable at `path` of attribute names and list indices."""
     for part in path:
         module = (
             module[part] if isinstance(part, int) or isinstance(module, nnx.Dict) else getattr(module, part)
@@ -182,7 +182,7 @@ def lookup(module, path: tuple) -> nnx.Variable:
 
 
 def in_our_layout(value: np.ndarray, place: tuple) -> np.ndarray:
-    """A published tensor as we store it.
+    """Transposes a published tensor to our layout.
 
     Linear [.., out, in] -> [.., in, out]; convolutions [out, in, y, x] -> [y, x, in, out]; transposed convolutions
     [in, out, y, x] -> [y, x, in, out], spatially flipped because ours correlate.
@@ -196,35 +196,21 @@ def in_our_layout(value: np.ndarray, place: tuple) -> np.ndarray:
     return np.swapaxes(value, -1, -2)
 
 
-def fill(
-    module,
-    tensors: Mapping[str, np.ndarray],
-    names: Mapping[str, tuple],
-    path: pathlib.Path,
-    fresh: tuple[str, ...] = (),
-) -> dict:
-    """Writes the tensors into a freshly built module; returns the names that were there.
-
-    The only place that assigns to a module after it is built.
-
-    Args:
-      fresh: beginnings of names that may be missing and then stay as they were built.
-    """
+def fill(module, tensors: Mapping[str, np.ndarray], names: Mapping[str, tuple], path: pathlib.Path) -> None:
+    """Writes the tensors into a freshly built module, the only place that assigns to one after it is built."""
     zeros = {"initial_memory", "initial_state"}
     for name in zeros & tensors.keys():
         if np.any(tensors[name]):
             raise ValueError(f"{path}: {name} is not zero; our initial state is.")
-    missing = sorted(n for n in names.keys() - tensors.keys() if not n.startswith(fresh or ("\0",)))
+    missing = sorted(names.keys() - tensors.keys())
     unexpected = sorted(tensors.keys() - names.keys() - zeros)
     if missing or unexpected:
         raise ValueError(
             f"{path} does not fit the architecture in its config.yaml: missing tensors {missing or 'none'}, "
             f"unexpected tensors {unexpected or 'none'}."
         )
-    found = {name: place for name, place in names.items() if name in tensors}
-    for name, place in found.items():
+    for name, place in names.items():
         variable, value = lookup(module, place), in_our_layout(tensors[name], place)
         if variable.shape != value.shape:
             raise ValueError(f"{path}: {name} has shape {value.shape}, the model expects {variable.shape}.")
         variable.set_value(jnp.asarray(value))
-    return found

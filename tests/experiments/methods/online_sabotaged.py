@@ -32,7 +32,7 @@ def before_call(number: int, function: Callable, act: Callable) -> Callable:
 def sabotage(place: str, number: int, act: Callable) -> None:
     """Lets `act` happen at a place."""
     if place == "checkpoint":
-        checkpoints.os.rename = before_call(number, os.rename, act)
+        checkpoints.sync = before_call(number, checkpoints.sync, act)
     elif place == "update":
         make_loop, after = online.OnlineLearner.make_loop, before_call(number, lambda: None, act)
 

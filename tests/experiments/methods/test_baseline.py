@@ -10,7 +10,7 @@ from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_recipes, collect
-from experiments.models import frame_stacks
+from experiments.models import architectures, files
 from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import load_episodes, write_episode
 
@@ -68,17 +68,16 @@ def test_a_run_that_is_done_is_not_repeated(bco_run):
 
 
 def test_policies_are_loaded_from_the_run_alone_and_act(bco_run):
-    policies, num_seeds = frame_stacks.load_policies(bco_run[0])
-    assert num_seeds == 2 and policies.num_frames == 2
+    models = files.load(bco_run[0])
+    assert models.num_seeds == 2 and models.policy.num_frames == 2
     with make_vector("fake-pointmass", 2, seed=0) as envs:
-        assert FrameStackActor(policies, num_seeds=2)(envs.reset()).shape == (2, 2)
+        assert FrameStackActor(models.policy, num_seeds=2)(envs.reset()).shape == (2, 2)
 
 
 def test_a_seed_does_not_depend_on_its_neighbours(bco_run, data, tmp_path):
     workdir, _, _ = bco_run
     baseline.run(make_config(get_config("bco-tiny"), data, seed=1), tmp_path / "single")
-    together, _ = frame_stacks.load_policies(workdir)
-    alone, _ = frame_stacks.load_policies(tmp_path / "single")
+    together, alone = (files.load(path).policy for path in (workdir, tmp_path / "single"))
     np.testing.assert_allclose(together.head.head.kernel[1], alone.head.head.kernel[0], rtol=1e-3, atol=1e-4)
 
 
@@ -165,7 +164,7 @@ def test_policies_read_as_many_frames_as_published(data, method, setup, frames):
     config = get_config(method)
     assert config.stack is None
     episodes = load_episodes(data / "embodiment", limit=1)
-    arch = frame_stacks.architecture(config.to_dict(), "fake-pointmass", setup, episodes)
+    arch = architectures.frame_stack(config.to_dict(), "fake-pointmass", setup, episodes)
     assert arch["num_frames"] == frames
 
 

@@ -15,7 +15,7 @@ from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_rounds, pretrain
-from experiments.models import frame_stacks
+from experiments.models import files
 from experiments.models.loading import load_run
 from experiments.runs.metrics import Diverged, read_rows
 from worldmodels.data.episodes import append_episode, episode_paths, load_episodes
@@ -121,8 +121,8 @@ def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
 
 
 def test_policies_of_bco_alpha_are_loaded_like_others(alpha_run):
-    policies, num_seeds = frame_stacks.load_policies(alpha_run[0])
-    assert num_seeds == 1 and policies.num_frames == 2
+    models = files.load(alpha_run[0])
+    assert models.num_seeds == 1 and models.policy.num_frames == 2
 
 
 def test_policies_without_a_world_model_cannot_plan(alpha_run, tmp_path):
@@ -183,8 +183,7 @@ def test_a_seed_of_bco_alpha_whose_loss_becomes_nan_ends_there_and_the_next_one_
     assert [row["final"] for row in second] == [False, False, True]
     assert "Seed 0 has diverged in round 1 and ends." in capsys.readouterr().err
     assert np.isfinite(result["return"]).all()
-    policies, _ = frame_stacks.load_policies(tmp_path / "run")
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(policies))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(files.load(tmp_path / "run").policy))
 
     alone = baseline.run(
         make_config(get_config("bco_alpha-tiny"), data, "observations", seed=1), tmp_path / "1"

@@ -8,13 +8,15 @@ import sys
 import threading
 import time
 
+import jax
 import numpy as np
 import pytest
-from interruption import assert_same_episodes
+from interruption import assert_same_episodes, kept
 
 from experiments.configs.collect import get_config
 from experiments.methods.collect import run
-from experiments.models.sac_policies import best_policy, load_policy
+from experiments.models import files
+from experiments.models.loading import load_run
 from experiments.runs import directory
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
@@ -65,8 +67,11 @@ def test_sac_writes_metrics_of_every_round_and_evaluation(sac):
 
 def test_its_best_policy_demonstrates(sac):
     workdir, result = sac
-    _, facts = load_policy(best_policy(workdir))
-    assert np.mean(facts["returns"]) == result["policy_return"]
+    returns = files.load(workdir).card["returns"]
+    assert max(map(np.mean, returns)) == result["policy_return"]
+    best = files.load(workdir / "policies" / str(np.argmax([np.mean(each) for each in returns])))
+    for ours, expected in zip(*map(jax.tree.leaves, (load_run(workdir).policies, best.policy)), strict=True):
+        np.testing.assert_array_equal(ours, expected)
     demonstrations = load_episodes(workdir / "demonstrations")
     assert len(demonstrations) == result["demonstrations"]["num_episodes"] == 3
     assert {e.metadata["policy"] for e in demonstrations} == {"sac-mode"}
@@ -167,8 +172,11 @@ def test_a_run_stopped_and_killed_ends_bit_identical(sac, tmp_path):
     run(tiny("sac", num_agents=2), workdir)
     assert_same_episodes(workdir / "episodes", reference / "episodes")
     assert_same_episodes(workdir / "demonstrations", reference / "demonstrations")
-    for folder in ("checkpoints", "policies/0", "policies/1"):
-        assert_same_checkpoint(workdir / folder, reference / folder)
+    assert_same_checkpoint(workdir / "checkpoints", reference / "checkpoints")
+    (facts, weights), (expected_facts, expected) = (kept(path / "model") for path in (workdir, reference))
+    assert facts == expected_facts
+    for name, value in expected.items():
+        np.testing.assert_array_equal(weights[name], value, err_msg=name)
     for name in ("metrics.jsonl", "eval.jsonl"):
         assert without_clock(read_rows(workdir / name)) == without_clock(read_rows(reference / name))
 

@@ -13,8 +13,8 @@ from experiments.configs import export as export_config
 from experiments.envs.groups import episode_seed
 from experiments.methods import collect, dreamer
 from experiments.methods.dreamer_learner import Learner
+from experiments.models import files
 from experiments.models.loading import load_run
-from experiments.models.world_models import load_critics, load_world_models
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import named_leaves
@@ -91,7 +91,7 @@ def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
     assert stop_after_rows(start("dreamer", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
     assert stop_after_rows(start("dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
     dreamer.run(config_of(dreamer_config), folder / "again")
-    assert_same_run(folder / "again", expert, ("checkpoints", "model", "policy", "critic"))
+    assert_same_run(folder / "again", expert, ("checkpoints", "model"))
     for ours, expected in zip(
         *(load_episodes(f / "episodes") for f in (folder / "again", expert)), strict=True
     ):
@@ -124,8 +124,11 @@ def test_it_demonstrates_for_collect(expert, folder):
 
 
 def test_a_loaded_critic_is_the_targets_of_imagination(expert):
-    critics, num_seeds = load_critics(expert)
-    assert num_seeds == 1 and set(critics) == {"online", "target"} and set(critics["target"]) == {"reward"}
+    ((network, target),) = files.load(expert, "critic").critic.values()
+    assert set(load_run(expert).critics) == {"reward"}
+    for used, kept in zip(*map(jax.tree.leaves, (load_run(expert).critics["reward"], target)), strict=True):
+        np.testing.assert_array_equal(used, kept)
+    assert any((a != b).any() for a, b in zip(*map(jax.tree.leaves, (network, target)), strict=True))
 
 
 def test_an_exported_run_can_be_started_from(expert, folder):
@@ -134,9 +137,9 @@ def test_an_exported_run_can_be_started_from(expert, folder):
     learner = Learner(
         config_of(dreamer_config, **changes).to_dict(), load_episodes(expert / "episodes", limit=1)
     )
-    critics, _ = load_critics(expert)
+    network, target = files.load(expert, "critic").critic["reward"]
     critic = learner.state.critic
-    for begun, kept in ((critic.train.model, critics["online"]), (critic.target, critics["target"])):
+    for begun, kept in ((critic.train.model["reward"], network), (critic.target["reward"], target)):
         for ours, expected in zip(*map(jax.tree.leaves, (begun, kept)), strict=True):
             np.testing.assert_array_equal(ours, expected[0])
     for ours, expected in zip(
@@ -156,8 +159,7 @@ def test_of_a_pretrained_model_the_run_decides_whether_it_predicts_terminations(
 
 
 def test_frozen_parameters_are_those_of_the_pretrained_model(expert, explorer):
-    (before, _), (after, _) = load_world_models(expert), load_world_models(explorer)
-    before, after = named_leaves(before), named_leaves(after)
+    before, after = (named_leaves(files.load(path).world_model) for path in (expert, explorer))
     assert any("ensemble" in name for name in after) and not any("reward" in name for name in after)
     for name in set(before) & set(after):
         np.testing.assert_array_equal(before[name], after[name], err_msg=name)

@@ -22,14 +22,15 @@ from experiments.configs import rewards as rewards_config
 from experiments.envs.groups import episode_seed
 from experiments.methods import collect, online, pretrain
 from experiments.methods.online_learner import OnlineLearner, model_architecture
-from experiments.models import world_models
+from experiments.models import architectures, files
 from experiments.models.loading import load_run
 from experiments.runs.directory import Interrupted
 from experiments.runs.metrics import read_rows
 from experiments.runs.settings import plain_config
-from worldmodels import registry
+from worldmodels import export, registry
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
+from worldmodels.export import Models
 
 SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
 REWARD_PAGE = pathlib.Path(__file__).parents[3] / "docs" / "how-to" / "reward.md"
@@ -178,7 +179,7 @@ def test_a_run_stopped_in_episodes_updates_and_while_saving_ends_bit_identical(f
     assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) == 3
     config = config_of(online_config, prefill=1, policy_reset_every=2, epsilon=0.1, **paths)
     online.run(config, workdir)
-    assert_same_run(workdir, finished[0], ("checkpoints", "model", "policy", "critic"))
+    assert_same_run(workdir, finished[0], ("checkpoints", "model"))
     assert_same_episodes(workdir / "episodes", finished[0] / "episodes")
 
 
@@ -249,52 +250,52 @@ def learner_of(paths, **changes) -> OnlineLearner:
     return OnlineLearner(config, load_episodes(config["demonstrations"]))
 
 
-def untrained(folder, name, arch, tree, num_seeds=1) -> str:
-    """A folder with what a run would keep of one part, fresh."""
-    world_models.save_architecture(folder, f"{name}.json", dict(arch, num_seeds=num_seeds))
-    kept = name.removeprefix("world_")
-    Checkpoints(folder / kept).save(0, world_models.stacked(tree, num_seeds))
-    return str(folder)
-
-
 def untrained_model(folder, like, **changes) -> str:
     """A folder with a fresh world model of the architecture of another one, changed."""
-    opened = world_models.resolve(like)
-    arch = dict(opened.architecture, loss=opened.loss, **changes)
-    return untrained(folder, "world_model", arch, lambda key: world_models.build(arch, key))
+    opened = files.load(like)
+    arch = opened.arguments["world_model"] | changes
+    model = architectures.build_world_model(arch, jax.random.key(0))
+    return str(export.save(folder, Models({"world_model": arch}, model, loss=opened.loss)))
 
 
 def test_policy_and_critic_are_of_the_seed_of_the_run_and_the_target_is_its_own(tmp_path, paths):
-    size = world_models.feature_size(world_models.resolve(paths["model"]).architecture)
-    arch = dict(config_of(online_config).policy, in_size=size, action_size=2)
-    untrained(tmp_path, "policy", arch, lambda key: world_models.build_policy(arch, key), 2)
-    arch = dict(config_of(online_config).critic, feature_size=size, rewards=["ot_reward"])
+    size = architectures.feature_size(files.load(paths["model"]).arguments["world_model"])
+    config = config_of(online_config)
+    arch = dict(config.policy, in_size=size, action_size=2)
 
-    def pair(key):
-        online, target = jax.random.split(key)
-        return {"online": value_networks(key=online, **arch), "target": value_networks(key=target, **arch)}
+    def parts(key):
+        online, target = (
+            value_networks(["ot_reward"], size, k, **config.critic) for k in jax.random.split(key)
+        )
+        return export.build_policy(arch, key), {name: (online[name], target[name]) for name in online}
 
-    untrained(tmp_path, "critic", arch, pair, 2)
-    learner = learner_of(paths, seed=1, policy_from=str(tmp_path), critic_from=str(tmp_path))
-    policies, critics = world_models.load_policies(tmp_path)[0], world_models.load_critics(tmp_path)[0]
+    policies, critics = architectures.stacked(parts, 2)
+    arguments = {
+        "policy": arch,
+        "critic": dict(config.critic, rewards=["ot_reward"], in_size=size, out_size=1),
+    }
+    kept = str(
+        export.save(tmp_path / "kept", Models(arguments, policy=policies, critic=critics, num_seeds=2))
+    )
+    learner = learner_of(paths, seed=1, policy_from=kept, critic_from=kept)
     critic = learner.state.critic
+    network, target = critics["ot_reward"]
     for ours, expected in (
         (learner.policy, policies),
-        (critic.train.model, critics["online"]),
-        (critic.target, critics["target"]),
+        (critic.train.model["ot_reward"], network),
+        (critic.target["ot_reward"], target),
     ):
         for leaf, leaves in zip(*map(jax.tree.leaves, (ours, expected)), strict=True):
             np.testing.assert_array_equal(leaf, leaves[1])
     with pytest.raises(
         ValueError, match="critic_from names is of the reward ot_reward, this run seeks ail_reward"
     ):
-        learner_of(paths, reward__name="ail", critic_from=str(tmp_path))
+        learner_of(paths, reward__name="ail", critic_from=kept)
 
 
 def test_the_environments_reward_is_learnt_only_where_it_is_sought(paths):
-    pretrained = dict(
-        world_models.resolve(paths["model"]).architecture, predict_reward=True, detach_reward=True
-    )
+    pretrained = files.load(paths["model"]).arguments["world_model"]
+    pretrained = pretrained | dict(predict_reward=True, detach_reward=True)
     for name in ("none", "ot", "ail", "viper"):
         config = config_of(online_config, reward__name=name).to_dict()
         assert not model_architecture(config, pretrained)[0]["predict_reward"]
@@ -303,7 +304,7 @@ def test_the_environments_reward_is_learnt_only_where_it_is_sought(paths):
 
 
 def test_disagreement_is_not_what_a_probe_of_the_surprise_says(paths):
-    pretrained = dict(world_models.resolve(paths["model"]).architecture)
+    pretrained = files.load(paths["model"]).arguments["world_model"]
     config = config_of(online_config, intrinsic_reward="disagreement").to_dict()
     surprise, foreseen = (
         dict(hidden_size=8, hidden_layers=1, target=target) for target in ("surprise", "disagreement")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from experiments.configs import pretrain
-from experiments.models import world_models
+from experiments.models import architectures
 from worldmodels.data.episodes import Episode
 
 WALKER = {"orientations": 14, "height": 1, "velocity": 9}
@@ -15,11 +15,11 @@ def architecture(preset: str, action_size: int, env: str = "walker-walk", setup:
     records = {name: np.zeros((2, size), np.float32) for name, size in WALKER.items()}
     records |= {"image": np.zeros((2, 64, 64, 3), np.uint8), "pre_action": np.zeros((2, action_size))}
     config = pretrain.get_config(preset).world_model.to_dict()
-    return world_models.architecture(config, env, setup, [Episode(records, {})])
+    return architectures.world_model(config, env, setup, [Episode(records, {})])
 
 
 def num_parameters(arch: dict) -> int:
-    model = jax.eval_shape(lambda: world_models.build(arch, jax.random.key(0)))
+    model = jax.eval_shape(lambda: architectures.build_world_model(arch, jax.random.key(0)))
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(model))
 
 
@@ -48,6 +48,6 @@ def test_predicting_the_embedding_makes_every_sensor_a_probe():
     config = pretrain.get_config("tiny").world_model.to_dict() | dict(predict_emb=True, use_probes=True)
     records = {name: np.zeros((2, size), np.float32) for name, size in WALKER.items()}
     records |= {"pre_action": np.zeros((2, 6))}
-    arch = world_models.architecture(config, "walker-walk", "lpomdp", [Episode(records, {})])
+    arch = architectures.world_model(config, "walker-walk", "lpomdp", [Episode(records, {})])
     assert arch["targets"] == ["emb"] and arch["momentum"] == 0.01
     assert arch["probes"] == ["velocity", "orientations", "height"]

@@ -144,7 +144,7 @@ def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
         make_config(get_config(f"{method}-tiny"), data, "observations"), tmp_path / "run"
     )
     assert continued == result
-    assert_same_run(single, reference / "seeds" / "0", checkpoints=("checkpoints", "policy"))
+    assert_same_run(single, reference / "seeds" / "0", checkpoints=("checkpoints", "model"))
     assert_same_episodes(single / "episodes", reference / "seeds" / "0" / "episodes")
 
 

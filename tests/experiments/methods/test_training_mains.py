@@ -15,7 +15,7 @@ from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.methods import collect, imitate, pretrain
-from experiments.models import world_models
+from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
 from worldmodels.data.episodes import load_episodes
 from worldmodels.export import load as load_export
@@ -85,7 +85,7 @@ def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
     assert stop_after_rows(start("imitate", *flags), metrics, 1, SIGKILL) == -SIGKILL
     config = config_of(imitate_config, model=str(model), demonstrations=data, num_seeds=2)
     imitate.run(config, folder / "policy-again")
-    assert_same_run(folder / "policy-again", policy, ("checkpoints", "policy"))
+    assert_same_run(folder / "policy-again", policy, ("checkpoints", "model"))
 
 
 @pytest.fixture(scope="module")
@@ -215,19 +215,12 @@ def test_a_policy_is_exported_with_its_world_model(policy, folder):
     ):
         np.testing.assert_array_equal(before, after)
     assert opened.card["environment"] == "fake-pointmass"
-    assert world_models.resolve(result["folder"]).architecture["environment"] == "fake-pointmass"
-
-
-def test_new_heads_join_a_pretrained_model(model):
-    pretrained = world_models.resolve(model, new_heads=("viper_reward",))
-    assert pretrained.models.targets[-1] == "viper_reward" and pretrained.num_seeds == 2
-    plain = world_models.resolve(model).models
-    np.testing.assert_array_equal(*(jax.tree.leaves(m.rssm)[0] for m in (plain, pretrained.models)))
+    assert opened.arguments["world_model"]["environment"] == "fake-pointmass"
 
 
 def test_a_model_of_another_body_is_refused(data, model):
-    arch, episodes = world_models.resolve(model).architecture, load_episodes(data, limit=1)
-    world_models.check_body(arch, episodes, "demonstrations")
+    arch, episodes = files.load(model).arguments["world_model"], load_episodes(data, limit=1)
+    architectures.check_body(arch, episodes, "demonstrations")
     for change, sentence in (
         (dict(inputs=["image"]), "demonstrations lack image, which the world model reads"),
         (dict(action_size=7), "Actions have size 2 in the demonstrations, the world model was built for 7"),
@@ -241,16 +234,16 @@ def test_a_model_of_another_body_is_refused(data, model):
         ),
     ):
         with pytest.raises(ValueError, match=sentence):
-            world_models.check_body(arch | change, episodes, "demonstrations")
+            architectures.check_body(arch | change, episodes, "demonstrations")
     for same_or_unknown in ("fake-other", "", "gymnasium:Point-v0", "mine-walk"):
-        world_models.check_body(arch | dict(environment=same_or_unknown), episodes, "demonstrations")
+        architectures.check_body(arch | dict(environment=same_or_unknown), episodes, "demonstrations")
 
 
 def test_a_folder_without_a_world_model_says_what_would_do(tmp_path):
     with pytest.raises(
         ValueError, match="holds no world model; pass the --workdir of .* or a published folder"
     ):
-        world_models.resolve(tmp_path)
+        files.load(tmp_path)
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------
@@ -274,10 +267,7 @@ def test_data_of_another_environment_lacks_sensors(data, tmp_path):
 
 
 def test_a_run_that_is_no_pretraining_says_so(data, tmp_path):
-    with pytest.raises(
-        ValueError,
-        match="pass the --workdir of a run of experiments.methods.pretrain",
-    ):
+    with pytest.raises(ValueError, match="pass the --workdir of a run of `pretrain`"):
         imitate.run(config_of(imitate_config, model=str(tmp_path), demonstrations=data), tmp_path / "run")
 
 

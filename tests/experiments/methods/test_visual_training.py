@@ -17,7 +17,7 @@ from experiments.configs import pretrain as pretrain_config
 from experiments.data.evaluation import check_environment, environment_of, evaluation_envs
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, dreamer, imitate, online, pretrain
-from experiments.models import world_models
+from experiments.models import architectures, files
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
 
 SIZE = 8
@@ -64,7 +64,7 @@ def policy(folder, data, model):
 
 
 def test_sizes_come_from_the_data(model):
-    arch = json.loads((model / "world_model.json").read_text())
+    arch = files.load(model).arguments["world_model"]
     assert arch["sizes"] == {"image": [SIZE, SIZE], "position": 2, "velocity": 2}
     assert (arch["inputs"], arch["probes"]) == (["image"], ["position", "velocity"])
 
@@ -167,7 +167,7 @@ def test_embodiment_data_without_images_are_refused(tmp_path):
 )
 def test_images_in_another_form_are_refused(values, what):
     with pytest.raises(ValueError, match=what):
-        world_models.sensor_size("image", values)
+        architectures.sensor_size("image", values)
 
 
 def test_an_environment_that_cannot_draw_is_refused_before_training(model, tmp_path):

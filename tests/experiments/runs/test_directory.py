@@ -74,7 +74,6 @@ def test_a_start_that_fails_before_any_work_leaves_nothing(tmp_path):
             RunDirectory(folder, {"data": "typo"}) as directory,
         ):
             (directory / "episodes").mkdir()
-            (directory / "world_model.json").write_text("{}")
             raise ValueError("no such data")
         assert list(tmp_path.iterdir()) == [tmp_path / "there"] and not list((tmp_path / "there").iterdir())
         RunDirectory(folder, {"data": "right"}).close()

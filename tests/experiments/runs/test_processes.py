@@ -13,13 +13,14 @@ from several_processes import assert_all_ended, errors_of, job, start_alone, sta
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.methods import collect
-from experiments.models import world_models
+from experiments.models import architectures, files
 from experiments.runs import processes
 from experiments.runs.metrics import read_rows
-from worldmodels.checkpoints import Checkpoints
+from worldmodels.checkpoints import named_leaves
 from worldmodels.data.episodes import load_episodes
 from worldmodels.devices import coordination
 from worldmodels.devices.sharding import Placement
+from worldmodels.export import Models
 
 IMAGES = {"num_updates": 4}
 # Of two processes: name, then main, preset, changes of its config, and the run of one process that it is to repeat.
@@ -30,8 +31,8 @@ RUNS = {
     "policies": ("imitate", "tiny", {"num_seeds": 2}, "policies"),  # seeds are dealt out
 }
 # An instance norm follows, which takes a bias away: its gradient is rounding, which Adam makes large.
-WITHOUT_EFFECT = "encoder/images/image/layers/0/bias"
-TRAINED = {"pretrain": ("model", "train/model/loss"), "imitate": ("policy", "train/policy/loss")}
+WITHOUT_EFFECT = "world_model/encoder/images/image/layers/0/bias"
+TRAINED = {"pretrain": ("world_model", "train/model/loss"), "imitate": ("policy", "train/policy/loss")}
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +45,9 @@ def folder(tmp_path_factory):
     collect.run(config, folder / "data")
     episodes = load_episodes(folder / "data" / "episodes")
     config = pretrain_config.get_config("tiny").to_dict()
-    arch = world_models.architecture(config["world_model"], "fake-pointmass", "lpomdp", episodes)
-    model = world_models.stacked(lambda key: world_models.build(arch, key, episodes), 1)
-    arch |= {"num_seeds": 1, "loss": config["loss"]}
-    Checkpoints(folder / "model" / "model").save(0, model)
-    world_models.save_architecture(folder / "model", world_models.ARCHITECTURE, arch)
+    arch = architectures.world_model(config["world_model"], "fake-pointmass", "lpomdp", episodes)
+    model = architectures.build_world_model(arch, jax.random.key(0), episodes)
+    files.save(folder / "model", config, Models({"world_model": arch}, model, loss=config["loss"]))
     return folder
 
 
@@ -84,8 +83,8 @@ def flags_of(folder, workdir):
 @pytest.mark.parametrize("run", RUNS)
 def test_two_processes_train_what_one_trains(runs, run):
     main, *_, reference = RUNS[run]
-    expected = Checkpoints(runs / "alone" / reference / TRAINED[main][0]).read()[1]
-    found = Checkpoints(runs / "together" / run / TRAINED[main][0]).read()[1]
+    folders = (runs / "alone" / reference, runs / "together" / run)
+    expected, found = (named_leaves(files.load(folder, TRAINED[main][0]).parts) for folder in folders)
     for name in expected.keys() - {WITHOUT_EFFECT}:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-3, atol=1e-6, err_msg=name)
 
@@ -116,7 +115,7 @@ def test_a_signal_to_one_of_two_processes_stops_both_and_the_same_command_ends_b
     group = start_main("imitate", *flags_of(runs, workdir))
     errors = errors_of(group)
     assert [process.returncode for process in group] == [0, 0], errors
-    assert_same_run(workdir, runs / "together" / "policy", checkpoints=("checkpoints", "policy"))
+    assert_same_run(workdir, runs / "together" / "policy", checkpoints=("checkpoints", "model"))
 
 
 def wait_for_row(group, metrics):

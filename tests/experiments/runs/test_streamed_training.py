@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from interruption import kept
 
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.methods import collect, pretrain
 from experiments.runs.metrics import read_rows
-from worldmodels.checkpoints import Checkpoints
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def train(data, workdir, storage, num_updates=4):
     config.update({"embodiment": data, "storage": storage, "num_updates": num_updates})
     config.optimizer.final_fraction = 1.0  # so that a longer run is the continuation of a shorter one
     pretrain.run(config, workdir)
-    return Checkpoints(workdir / "model").read()[1]
+    return kept(workdir / "model")[1]
 
 
 def test_a_streamed_run_says_so_and_is_resumed_to_the_bit(data, tmp_path, capsys):

@@ -15,7 +15,6 @@ from published_folders import (
     write,
 )
 
-from worldmodels.published import files
 from worldmodels.published import folder as published
 
 torch = pytest.importorskip("torch")
@@ -29,14 +28,14 @@ def test_a_checkpoint_of_version_1_is_recognised(tmp_path, name, shapes, num_ten
     assert num_tensors in (None, len(shapes))
     checkpoint = published.load(write(tmp_path, config(name), shapes))
     model = checkpoint.world_model
-    assert checkpoint.arguments["rssm"]["family"] == family
+    assert checkpoint.arguments["world_model"]["rssm"]["family"] == family
     assert not model.baseline_probes and set(model.probes) == set(SENSORS)
     features = np.full((1, FEATURES), 50.0, np.float32)
     image = model.decoders["image"](features).mean()
     assert image.min() >= 0.0 and image.max() <= 1.0  # a sigmoid
     dist = model.probes["height"](features)
     np.testing.assert_allclose(dist.log_prob(dist.mean()), -0.5 * np.log(2 * np.pi), rtol=1e-6)
-    assert files.environment(checkpoint.config) == "walker-walk"
+    assert checkpoint.card["environment"] == "walker-walk"
 
 
 def test_one_step_of_version_1_is_that_of_pytorchs_cell(tmp_path):
@@ -60,16 +59,6 @@ def test_tensors_that_do_not_fit_are_named(tmp_path):
     shapes["prior_mean.net.4.bias"] = (S + 1,)
     with pytest.raises(ValueError, match=r"prior_mean.net.4.bias has shape \(5,\), the model expects \(4,\)"):
         published.load(write(tmp_path, config("rssm"), shapes))
-
-
-def test_new_heads_start_from_scratch(tmp_path):
-    folder = write(tmp_path, config("rssm"), version_1_rssm())
-    model = published.load(folder, new_heads=("viper_reward", "is_terminal")).world_model
-    assert model.targets == ("image", "viper_reward", "is_terminal")
-    with pytest.raises(ValueError, match="unexpected"):
-        published.load(
-            write(tmp_path, config("rssm"), version_1_rssm(), stray=torch.zeros(1)), new_heads=("x",)
-        )
 
 
 def test_a_policy_or_value_network_of_another_model_is_refused(tmp_path):
@@ -100,7 +89,7 @@ def test_value_networks_of_both_versions_load(tmp_path):
     }
     for tensors, reward in ((first, "reward"), (second, "viper_reward")):
         torch.save(tensors, tmp_path / "vnet.pt")
-        ((name, (online, target)),) = published.load_value_networks(tmp_path / "vnet.pt").items()
+        ((name, (online, target)),) = published.load_value_networks(tmp_path / "vnet.pt")[0].items()
         assert name == reward
         np.testing.assert_array_equal(online(np.ones((1, FEATURES))), target(np.ones((1, FEATURES))))
 
@@ -108,13 +97,14 @@ def test_value_networks_of_both_versions_load(tmp_path):
 def test_a_policy_with_norms_loads(tmp_path):
     shapes = mlp("mean_net", FEATURES, A, norm=True) | mlp("std_net", FEATURES, A, norm=True)
     torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "policy.pt")
-    assert published.load_policy(tmp_path / "policy.pt")(np.ones((2, FEATURES))).mean.shape == (2, A)
+    policy, arguments = published.load_policy(tmp_path / "policy.pt")
+    assert policy(np.ones((2, FEATURES))).mean.shape == (2, A) and arguments["norm"] == "ln"
 
 
 def test_a_policy_is_taken_for_a_tanh_gaussian_one_for_nothing_tells_it_from_a_gaussian_one(tmp_path):
     shapes = mlp("mean_net", FEATURES, A) | mlp("std_net", FEATURES, A)
     torch.save({name: torch.ones(shape) for name, shape in shapes.items()}, tmp_path / "policy.pt")
-    action = published.load_policy(tmp_path / "policy.pt")(np.ones((1, FEATURES)))
+    action = published.load_policy(tmp_path / "policy.pt")[0](np.ones((1, FEATURES)))
     np.testing.assert_allclose(action.mode, np.tanh(action.mean))
     assert np.all(np.abs(action.mean) > 1.0)
 

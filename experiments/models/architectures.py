@@ -1,0 +1,245 @@
+"""Architectures from configs and data: constructor arguments as JSON values, and the networks that they make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import numpy as np
+from flax import nnx
+
+from agents import sac
+from agents.frame_stack import FrameStackNet
+from experiments.envs.sensors import LAYOUTS, observation_setup
+from worldmodels import export
+from worldmodels.data.dataset import statistics
+from worldmodels.data.episodes import Episode
+from worldmodels.world_model import EMBEDDING, WorldModel
+
+# World models --------------------------------------------------------------------------------------------------------
+
+
+def world_model(config: Mapping, env_name: str, setup: str, episodes: Sequence[Episode]) -> dict:
+    """Returns the arguments of the world model that `config` and the data ask for, for `build_world_model`.
+
+    Args:
+      config: section `world_model` of a config: options of `WorldModel`, and `standardize`, `use_probes`,
+        `predict_emb` (the embedding takes the place of all sensors as target, which become probes).
+      env_name, setup: decide which sensors are inputs, targets and probes.
+      episodes: embodiment data; decide the sizes.
+
+    Raises:
+      ValueError: the data lack a sensor, or it is of a kind that no network reads.
+    """
+    roles = observation_setup(env_name, setup)
+    options = dict(config)
+    standardize, use_probes = options.pop("standardize"), options.pop("use_probes")
+    targets, probes = list(roles.targets), list(roles.probes)
+    if options.pop("predict_emb", False):
+        targets, probes = [EMBEDDING], probes + targets
+    else:
+        options["momentum"] = None
+    probes = probes if use_probes else []
+    names = list(dict.fromkeys((*roles.inputs, *roles.targets, *probes)))
+    return dict(
+        options,
+        inputs=list(roles.inputs),
+        targets=targets,
+        probes=probes,
+        environment=env_name,
+        **_sizes(names, standardize, env_name, setup, episodes),
+    )
+
+
+def build_world_model(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:
+    """Makes a fresh world model; without `episodes` the statistics are placeholders."""
+    moments = None if episodes is None else statistics(episodes, arch.get("standardized", []))
+    return export.build_world_model(arch, key, moments)
+
+
+def feature_size(arch: Mapping) -> int:
+    """Returns D + S of the world model that `build_world_model` makes."""
+    return jax.eval_shape(lambda: build_world_model(arch, jax.random.key(0))).feature_size
+
+
+# Model-free networks -------------------------------------------------------------------------------------------------
+
+
+def frame_stack(config: Mapping, env_name: str, setup: str, episodes: Sequence[Episode]) -> dict:
+    """Returns the arguments of a baseline's networks, for `build_frame_stack`.
+
+    Args:
+      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`.
+      env_name, setup: decide which sensors are read.
+      episodes: with actions; decide the sizes.
+    """
+    names = observation_setup(env_name, setup).inputs
+    return dict(
+        config["network"],
+        kind="frame_stack",
+        num_frames=config["stack"] or published_stack(setup, config["method"]),
+        **_sizes(names, config["standardize"], env_name, setup, episodes),
+    )
+
+
+def published_stack(setup: str, method: str) -> int:
+    """Returns the frames of published policies: one if it shows the whole state, else five (AIME v1) or three (v2)."""
+    if setup == "mdp":
+        return 1
+    return 3 if method == "bco_alpha" else 5
+
+
+def build_frame_stack(
+    arch: Mapping,
+    key: jax.Array,
+    episodes: Sequence[Episode] | None = None,
+    *,
+    network: type[nnx.Module] = FrameStackNet,
+    more_frames: int = 0,
+) -> nnx.Module:
+    """Makes a fresh policy, or with `more_frames=1` an inverse model, or a forward model.
+
+    Args:
+      arch: of `frame_stack`.
+      key: of the initial weights.
+      episodes: data to standardise by; None leaves placeholders, to be restored.
+      network: class that takes the arguments of `FrameStackNet`.
+    """
+    arch = {name: value for name, value in arch.items() if name != "kind"}
+    sizes, standardized, num_frames = arch["sizes"], arch.pop("standardized"), arch.pop("num_frames")
+    if episodes is not None:
+        moments = statistics(episodes, standardized)
+    else:
+        moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
+    return network(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
+
+
+def sac_actor(actor: sac.Actor, observer: Mapping) -> dict:
+    """Returns the arguments of an actor of SAC, for `build_sac_actor`, with those of the `Observer` before it."""
+    net = actor.net
+    return dict(
+        kind="sac",
+        observation_size=net.first.in_features,
+        action_size=net.out_size // 2,
+        hidden_size=net.first.out_features,
+        hidden_layers=len(net.layers),
+        observer=dict(observer),
+    )
+
+
+def build_sac_actor(arch: Mapping, key: jax.Array) -> sac.Actor:
+    """Makes a fresh actor of SAC."""
+    return sac.Actor(
+        rngs=nnx.Rngs(key), **{name: value for name, value in arch.items() if name != "observer"}
+    )
+
+
+def stacked(create, num_seeds: int, seed: int = 0):
+    """Stacks `create(key)` of seeds seed .. seed + num_seeds - 1 to leaves [num_seeds, ...].
+
+    Created one by one, so that a model does not depend on how many are made with it.
+    """
+    models = [create(jax.random.key(seed + i)) for i in range(num_seeds)]
+    return jax.tree.map(lambda *leaves: jax.numpy.stack(leaves), *models)
+
+
+# What data have ------------------------------------------------------------------------------------------------------
+
+
+def _sizes(
+    names: Sequence[str], standardize: bool, env_name: str, setup: str, episodes: Sequence[Episode]
+) -> dict:
+    """Returns sizes, action_size and standardized of networks for these sensors; a ValueError if one is missing."""
+    records = episodes[0].records
+    missing = [name for name in names if name not in records]
+    if missing:
+        raise ValueError(
+            f"The data lacks {', '.join(missing)}, which set-up {setup!r} of {env_name!r} needs; it has "
+            f"{', '.join(sorted(records))}. Choose data of this environment or another set-up."
+        )
+    return dict(
+        sizes={name: sensor_size(name, records[name]) for name in names},
+        action_size=int(records["pre_action"].shape[-1]),
+        standardized=[name for name in names if records[name].ndim == 2] if standardize else [],
+    )
+
+
+def sensor_size(name: str, values: np.ndarray) -> int | list[int]:
+    """Returns d of a vector sensor [T, d], [y, x] of images [T, y, x, 3] uint8; a ValueError for anything else."""
+    if values.ndim == 2:
+        return int(values.shape[-1])
+    shape = list(values.shape[1:])
+    if values.ndim != 4 or 3 not in (shape[0], shape[-1]):
+        raise ValueError(
+            f"A record of {name!r} has shape {shape}; sensors are vectors [d] or images [y, x, 3]."
+        )
+    if shape[-1] != 3:
+        raise ValueError(
+            f"The images {name!r} have shape {shape}: move the channels to the end, [y, x, 3], with "
+            "np.moveaxis(images, 1, -1)."
+        )
+    if values.dtype != np.uint8:
+        raise ValueError(
+            f"The images {name!r} are {values.dtype}; they must be uint8 from 0 to 255. Convert those in 0..1 with "
+            "np.uint8(255 * images + 0.5)."
+        )
+    return shape[:2]
+
+
+def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
+    """Raises a ValueError if episodes are of another body than the model: other sensors, sizes or actions.
+
+    Args:
+      arch: arguments of `export.build_world_model`.
+      what: the episodes, as in "demonstrations".
+    """
+    records = episodes[0].records
+    missing = [name for name in arch["inputs"] if name not in records]
+    if missing:
+        raise ValueError(
+            f"The {what} lack {', '.join(missing)}, which the world model reads; they have "
+            f"{', '.join(sorted(records))}. Use {what} with the sensors of the embodiment data."
+        )
+    known = [name for name in arch["sizes"] if name in records]
+    sizes = {name: sensor_size(name, records[name]) for name in known}
+    for name in known:
+        expected, found = arch["sizes"][name], sizes[name]
+        if found == expected:
+            continue
+        if isinstance(found, int):
+            raise ValueError(
+                f"{name} has size {found} in the {what}, the world model was built for {expected}. "
+                f"Use {what} of the same body."
+            )
+        found, expected = ("x".join(map(str, size)) for size in (found, expected))
+        raise ValueError(
+            f"The images {name!r} of the {what} have {found} pixels, the world model knows {expected}; render the "
+            f"{what} with {expected}, or pretrain on images of {found}."
+        )
+    size = records["pre_action"].shape[-1] if "pre_action" in records else 0
+    if size and arch["action_size"] and size != arch["action_size"]:
+        raise ValueError(
+            f"Actions have size {size} in the {what}, the world model was built for {arch['action_size']}. "
+            f"Use {what} of the same body."
+        )
+    # Images look alike for any body, and several bodies have as many actions.
+    names = arch.get("environment") or "", episodes[0].metadata.get("environment") or ""
+    ours, theirs = (str(name).partition("-")[0] for name in names)
+    if ours != theirs and {ours, theirs} <= set(LAYOUTS):
+        raise ValueError(
+            f"The {what} are of {names[1]}, the world model was trained on {names[0]}. Use {what} of the same body."
+        )
+
+
+def check_actions(episodes: Sequence[Episode], what: str) -> None:
+    """Raises a ValueError if episodes lack their actions; `what` as in `check_body`."""
+    if not all(episode.records["pre_action"].shape[-1] for episode in episodes):
+        raise ValueError(
+            f"The {what} have no actions: pre_action has size 0. Use episodes that were kept with their actions."
+        )
+
+
+def sensors_for(models, episodes) -> list[str]:
+    """Returns the sensors that the demonstrations and the model share."""
+    wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
+    return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
