@@ -14,7 +14,7 @@ from experiments.configs import compare as compare_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
 from experiments.methods import baseline, collect, pretrain
-from experiments.models.loading import load_world_model
+from experiments.models.loading import load_run, load_world_model
 from experiments.studies import compare
 from launch.runs import check_settings
 from launch.suites import runs_of
@@ -109,6 +109,20 @@ def test_an_option_that_a_baseline_of_ones_own_lacks_is_refused(huber, tmp_path)
         config.options.gamma = 1.0
     with pytest.raises(ValueError, match="Huber BC has no option 'gamma'. It has delta."):
         baseline.run(make_config(config, write_data(tmp_path / "data")), tmp_path / "run")
+
+
+def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, tmp_path):
+    env = f"{module}:make_env"
+    config = collect_config.get_config("uniform-tiny")
+    config.update({"env": env, "num_episodes": 2})
+    collect.run(config, tmp_path / "data")
+    config = baseline_config.get_config("bc-tiny")
+    config.update({"env": env, "demonstrations": str(tmp_path / "data" / "episodes"), "setup": "mdp"})
+    baseline.run(config, tmp_path / "run")
+    with pytest.raises(ValueError, match="would import code of their choice.*--import=my.module:make_env"):
+        load_run(tmp_path / "run")
+    registry.load(env)
+    assert load_run(tmp_path / "run").env_name == env
 
 
 def test_a_run_with_an_encoder_of_ones_own_is_opened_by_who_names_it(own_code, tmp_path, monkeypatch):

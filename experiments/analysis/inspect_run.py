@@ -18,6 +18,7 @@ import numpy as np
 
 from aime.inference import infer_actions
 from experiments.data.evaluation import environment_of
+from experiments.envs import registry
 from experiments.models import architectures, files, inspection
 from experiments.runs.metrics import read_rows
 from experiments.runs.paths import folders_of
@@ -80,7 +81,8 @@ def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch,
     folders = folders_of(config.data or run_config["embodiment" if pretrained else "demonstrations"])
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
     architectures.check_body(arch, [first], "data")
-    env_name, env_options = environment_of(run_config["env"], [first])
+    recorded = registry.trusted(run_config["env"], "The files of the run name")
+    env_name, env_options = environment_of(recorded, [first])
     wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
     sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]
     keys = (*sensors, "pre_action")

@@ -141,12 +141,7 @@ def _trusted(recorded: str) -> str:
     """The name that data record; raises a ValueError if there is none, or if it would import code."""
     if not recorded:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    if registry.imports_code(recorded):
-        raise ValueError(
-            f"The data name the environment {recorded!r}, which would import code of their choice; if you know and "
-            f"trust it, repeat the name: --config.env={recorded}."
-        )
-    return recorded
+    return registry.trusted(recorded, "The data name")
 
 
 def _rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:

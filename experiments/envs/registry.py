@@ -57,6 +57,16 @@ def imports_code(name: str) -> bool:
     return bool(colon) and (prefix not in _ADAPTERS or ":" in rest) and not is_loaded(name)
 
 
+def trusted(name: str, who: str) -> str:
+    """Returns a name that a file has chosen; raises a ValueError if it would import code; `who` begins the sentence."""
+    if imports_code(name):
+        raise ValueError(
+            f"{who} the environment {name!r}, which would import code of their choice; if you know and trust it, "
+            f"repeat the name: --config.env={name}, or --import={name}."
+        )
+    return name
+
+
 def make(
     name: str,
     *,

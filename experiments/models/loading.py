@@ -24,6 +24,7 @@ from agents.sac import NumpyPolicy
 from agents.sac_rounds import SACActor
 from experiments.data.evaluation import environment_of, expert_return
 from experiments.data.folders import environment_of_setup
+from experiments.envs import registry
 from experiments.models import files
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
@@ -124,6 +125,7 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
     """
     path = pathlib.Path(path).expanduser()
     config, models = read_config(path), files.load_complete(path)
+    registry.trusted(config.get("env") or "", f"The files of {path} name")
     if models.policy is None:
         raise ValueError(
             f"{path} is a pretraining run and has no policy; load its models with load_world_model."
@@ -131,6 +133,7 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
     kind = models.arguments["policy"].get("kind")
     if kind == "sac":
         best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))
+        registry.trusted(models.card["environment"], f"The files of {path} name")
         where = models.card["environment"], models.card["environment_options"]
         return LoadedRun(path, "sac", config, models.seed(best).stacked(), *where)
     if kind == "frame_stack":
