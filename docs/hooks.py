@@ -53,7 +53,7 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Adds a page per notebook and module, and results/ as it lies in the repository."""
+    """Adds a page per notebook and module, and results/ as it is stored in the repository."""
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     for package in PACKAGES:

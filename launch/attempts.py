@@ -50,17 +50,17 @@ class State:
 
 
 def log_path(root: pathlib.Path, name: str) -> pathlib.Path:
-    """Where the output of a run goes."""
+    """Returns the file that the output of a run goes to."""
     return root / "logs" / f"{name}.log"
 
 
 def is_done(root: pathlib.Path, name: str) -> bool:
-    """Whether the run has ended well."""
+    """Returns whether the run has ended well."""
     return (root / name / "DONE").is_file()
 
 
 def was_interrupted(code: int) -> bool:
-    """True for exit codes of a kill or of a run that a signal has asked to save and stop."""
+    """Returns True for exit codes of a kill or of a run that a signal has asked to save and stop."""
     return code < 0 or code in _SIGNALS
 
 
@@ -120,7 +120,7 @@ class Attempt:
 
 
 def read_attempts(root: pathlib.Path, name: str) -> list[dict]:
-    """The attempts at a run, oldest first; none if nothing is known."""
+    """Reads the attempts at a run, oldest first; none if nothing is known."""
     path = _record_path(root, name)
     return json.loads(path.read_text()) if path.is_file() else []
 
@@ -147,7 +147,7 @@ def state_of(
     max_restarts: int | None = None,
     others: Collection[str] = (),
 ) -> State:
-    """Where a run is.
+    """Finds out where a run is.
 
     Args:
       root, run: which.
@@ -187,7 +187,7 @@ def states_of(
     queued: Mapping[str, str] | None = None,
     max_restarts: int | None = None,
 ) -> dict[str, State]:
-    """{name: where it is} of runs in order; see `state_of`."""
+    """Returns {name: where it is} of runs in order; see `state_of`."""
     states: dict[str, State] = {}
     for run in runs:
         states[run.name] = state_of(root, run, queued, max_restarts, with_other_settings(states))
@@ -195,12 +195,12 @@ def states_of(
 
 
 def with_other_settings(states: Mapping[str, State]) -> set[str]:
-    """Names of the runs that are done with other settings."""
+    """Names the runs that are done with other settings."""
     return {name for name, state in states.items() if state.kind == Kind.OTHER}
 
 
 def _changes(root: pathlib.Path, run: Run) -> str:
-    """How the settings of a run that is done differ from those planned: "num_episodes 20 -> 50"; "" if not.
+    """Says how the settings of a run that is done differ from those planned: "num_episodes 20 -> 50"; "" if not.
 
     A sweep of an earlier version may name a config that is no more: there is nothing to compare with.
     """
@@ -217,7 +217,7 @@ def _changes(root: pathlib.Path, run: Run) -> str:
 
 
 def owner(root: pathlib.Path, name: str) -> int | None:
-    """Process of this machine that holds a run's directory or has just been started for it, or None."""
+    """Returns the process of this machine that has a run's directory or has just been started for it, or None."""
     host = socket.gethostname()
     with contextlib.suppress(OSError):
         match = re.fullmatch(r"process (\d+) on (.*)", (root / name / ".lock").read_text().strip())
@@ -231,7 +231,7 @@ def owner(root: pathlib.Path, name: str) -> int | None:
 
 
 def last_line(log: pathlib.Path) -> str:
-    """The last line of a log that says something."""
+    """Returns the last line of a log that is not blank."""
     try:
         with open(log, "rb") as file:
             file.seek(max(0, log.stat().st_size - 4000))
@@ -300,7 +300,7 @@ class KeptRun:
 
 
 def read_sweeps(root: pathlib.Path) -> list[KeptRun]:
-    """All runs of all sweeps below a root, in their order.
+    """Reads all runs of all sweeps below a root, in their order.
 
     Raises:
       ValueError: there is no sweep.
@@ -324,7 +324,7 @@ def _kept_run(name: str, entry: Mapping[str, Any]) -> Run:
 
 
 def _encoded(value: Any) -> Any:
-    """A setting as JSON."""
+    """Writes a setting as JSON."""
     if isinstance(value, Output):
         return {"run": value.run, "path": value.path}
     return [_encoded(entry) for entry in value] if isinstance(value, tuple | list) else value
@@ -337,7 +337,7 @@ def _decoded(value: Any) -> Any:
 
 
 def counts(states: Iterable[State]) -> str:
-    """ "3 done, 1 running, 2 waiting"."""
+    """Counts states: "3 done, 1 running, 2 waiting"."""
     kinds = [state.kind for state in states]
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in Kind if kind in kinds) or "nothing"
 
@@ -347,7 +347,7 @@ def _record_path(root: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def _write_json(path: pathlib.Path, value: object) -> None:
-    """Complete or not at all."""
+    """Writes a file that is complete or absent."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.write_text(json.dumps(value, indent=1) + "\n")
@@ -355,7 +355,7 @@ def _write_json(path: pathlib.Path, value: object) -> None:
 
 
 def _is_alive(pid: int, name: str) -> bool:
-    """Whether a process of this id works on the run: ids are given out again."""
+    """Returns whether a process of this id works on the run: ids are given out again."""
     try:
         command = pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:

@@ -53,7 +53,7 @@ class Suite:
     demonstration_folder: str = ""
 
     def axes(self) -> dict[str, list[Any]]:
-        """What varies, with all its values."""
+        """Returns what varies, with all its values."""
         values = (self.tasks, self.datasets, self.setups, self.methods, self.seeds)
         return {axis: list(entries) for axis, entries in zip(AXES, values, strict=True)}
 
@@ -104,7 +104,7 @@ def _with_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
 
 
 def _with_settings(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]]) -> Suite:
-    """The suite with some config keys of its stages changed."""
+    """Returns the suite with some config keys of its stages changed."""
     stages = dict(suite.stages)
     for key, values in chosen.items():
         stage, dot, option = key.partition(".")
@@ -127,12 +127,12 @@ class _Planner:
 
     def __init__(self, name: str, suite: Suite, axes: Mapping[str, Sequence[Any]]):
         self._name, self._suite, self._axes = name, suite, axes
-        # Of the suite, not of the cells that were chosen: the same directory holds the same data for all of them.
+        # Of the suite, not of the cells that were chosen: the same directory has the same data for all of them.
         self._images = {"image_size": 64} if "visual" in suite.setups else {}
         self.runs: dict[str, Run] = {}
 
     def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> None:
-        """The run of a cell, and all that it needs."""
+        """Adds the run of a cell, and all that it needs."""
         suite, stage = self._suite, self._suite.methods[method]
         self._random_policy(task)
         values = {
@@ -170,7 +170,7 @@ class _Planner:
         return Output(self._expert(task), "demonstrations")
 
     def _data(self, dataset: str, task: str) -> Output | str:
-        """Embodiment data with the robot of a task."""
+        """Plans embodiment data with the robot of a task."""
         source = self._suite.datasets[dataset]
         if isinstance(source, tuple):
             settings = {"sources": tuple(self._data(name, task) for name in source)}
@@ -187,12 +187,12 @@ class _Planner:
         return source
 
     def _with_the_robot_of(self, task: str) -> Iterator[str]:
-        """Environments with the robot of a task, which the first part of their names says."""
+        """Yields the environments with the robot of a task, which is the first part of their names."""
         robot = self._suite.tasks[task].partition("-")[0]
         return (env for env in self._suite.tasks.values() if env.partition("-")[0] == robot)
 
     def _with_robot(self, dataset: str, task: str) -> str:
-        """ "p2e", or "p2e-hopper" where the suite has several robots."""
+        """Returns "p2e", or "p2e-hopper" where the suite has several robots."""
         robots = {env.partition("-")[0] for env in self._suite.tasks.values()}
         return f"{dataset}-{self._suite.tasks[task].partition('-')[0]}" if len(robots) > 1 else dataset
 
@@ -206,7 +206,7 @@ class _Planner:
         return self._add("model", f"viper-{task}-{setup}", seed, "viper", settings, {"stage": "model"})
 
     def _random_policy(self, task: str) -> None:
-        """The other end of the normalisation."""
+        """Plans the random policy, the other end of the normalisation."""
         if "random_policy" in self._suite.stages:
             labels = {"task": task, "method": "random", "seed": 0}
             self._add(task, "random", 0, "random_policy", {"env": self._suite.tasks[task]}, labels)

@@ -8,7 +8,7 @@ from launch.runs import Run, product, seed_folder
 
 
 def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list[Run]:
-    """Runs of the command `file` for `config` = "file:preset".
+    """Plans runs of the command `file` for `config` = "file:preset".
 
     The directory is `<name>-<env>/<keys that vary>/seed_003`: `env` (or `task`, an alias) and `seed` have a place of
     their own, and keys with a single value none.
@@ -43,7 +43,7 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
 
 
 def _short_names(keys: Sequence[str]) -> dict[str, str]:
-    """{key: its last part, or the whole key where several end alike}."""
+    """Returns {key: its last part, or the whole key where several end alike}."""
     last = {key: key.rpartition(".")[2] for key in keys}
     count = collections.Counter(last.values())
     return {key: key if count[name] > 1 else name for key, name in last.items()}

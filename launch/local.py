@@ -26,7 +26,7 @@ _POLL_SECONDS = 0.1
 
 
 def slots(jobs: int = 1, gpus: Sequence[str] = (), per_gpu: int = 1) -> list[dict[str, str]]:
-    """Environment variables of the runs that may run at the same time.
+    """Returns environment variables of the runs that may run at the same time.
 
     Args:
       jobs: how many, without GPUs.
@@ -49,7 +49,7 @@ class LocalSweep:
     """Carries runs out, each after those that it needs.
 
     A run that is killed is started again, and so is one that is silent for too long; one that fails is left, and
-    with it what needs it. Runs of an earlier launcher that still go on are waited for. SIGTERM and Ctrl-C are passed
+    with it what needs it. Runs of an earlier launcher that still continue are waited for. SIGTERM and Ctrl-C are passed
     on to the runs, which save and stop.
 
     Attributes:
@@ -93,7 +93,7 @@ class LocalSweep:
 
     @property
     def signal_number(self) -> int | None:
-        """The signal that has ended it."""
+        """Signal that has ended it."""
         return self._signal
 
     def _reap(self) -> None:
@@ -135,11 +135,11 @@ class LocalSweep:
         return state_of(self.root, run, None, self.max_restarts, with_other_settings(self._states))
 
     def _is_waiting_for_others(self) -> bool:
-        """Whether runs that another launcher has started still go on."""
+        """Returns whether runs that another launcher has started still continue."""
         return any(state.kind == Kind.RUNNING for state in self._states.values())
 
     def _last_sign_of_life(self, attempt: Attempt) -> float:
-        """When it began, or the log or something in the directory of the run last changed."""
+        """Returns when it began, or the log or something in the directory of the run last changed."""
         folder = attempt.run.directory(self.root)
         paths = [log_path(self.root, attempt.run.name), folder, *folder.glob("*"), *folder.glob("episodes/*")]
         times = [attempt.began]

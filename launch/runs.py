@@ -22,7 +22,7 @@ PROJECT = pathlib.Path(__file__).resolve().parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Output:
-    """A path below the directory of another run of the sweep, wherever the sweep will lie.
+    """A path below the directory of another run of the sweep, wherever the sweep will be stored.
 
     Attributes:
       run: name of that run. path: below its directory.
@@ -52,15 +52,15 @@ class Run:
 
     @property
     def needs(self) -> tuple[str, ...]:
-        """Names of the runs whose outputs the settings mention."""
+        """Names the runs whose outputs the settings mention."""
         return tuple(dict.fromkeys(output.run for output in _outputs(self.settings.values())))
 
     def directory(self, root: pathlib.Path) -> pathlib.Path:
-        """Where the run lies; its --workdir."""
+        """Returns where the run is stored; its --workdir."""
         return root / self.name
 
     def command(self, root: pathlib.Path, python: str = sys.executable) -> list[str]:
-        """The command line; the same one continues the run."""
+        """Returns the command line; the same one continues the run."""
         flags = [f"--config.{key}={_text(value, root)}" for key, value in self.settings.items()]
         return [
             python,
@@ -91,7 +91,7 @@ def _text(value: Any, root: pathlib.Path) -> str:
 
 
 def in_order(runs: Iterable[Run]) -> list[Run]:
-    """The runs, each after those that it needs.
+    """Sorts runs, each after those that it needs.
 
     Raises:
       ValueError: a run needs one that is not there.
@@ -137,7 +137,7 @@ def check_settings(runs: Iterable[Run]) -> None:
 
 
 def _check_seeds(runs: Iterable[Run]) -> None:
-    """A report would count a seed that two runs of a cell train as two, and its interval would be too small."""
+    """Refuses two runs of a cell that train the same seed, which a report would count as two."""
     trained: dict[pathlib.PurePath, dict[int, int]] = {}  # cell -> {seed: the first one of its run}
     for run in runs:
         count = run.settings.get("num_seeds", _defaults(run.config).get("num_seeds", 1))
@@ -205,13 +205,13 @@ def _mentions_outputs(value: Any) -> bool:
 
 @functools.cache
 def _defaults(config: str) -> Mapping[str, Any]:
-    """{dotted key: value} of "file:preset", as JSON reads it back."""
+    """Returns {dotted key: value} of "file:preset", as JSON reads it back."""
     return dict(_flat(_as_json(load_config(config).to_dict())))
 
 
 @functools.cache
 def _parsed(config: str, key: str, text: str) -> Any:
-    """What the main reads as the value of a key, as JSON reads it back.
+    """Parses the value of a key as the command does; returns it as JSON reads it back.
 
     Raises:
       ValueError: it does not fit the type of the key.
@@ -237,7 +237,7 @@ def _as_json(value: Any) -> Any:
 
 
 def load_config(config: str) -> Any:
-    """The ConfigDict of "file:preset"."""
+    """Loads the ConfigDict of "file:preset"."""
     file, _, preset = config.partition(":")
     try:
         module = importlib.import_module(f"experiments.configs.{file}")
@@ -248,7 +248,7 @@ def load_config(config: str) -> Any:
 
 @functools.cache
 def is_known(config: str) -> bool:
-    """Whether this version has the config "file:preset"."""
+    """Returns whether this version has the config "file:preset"."""
     try:
         load_config(config)
     except ValueError:
@@ -268,7 +268,7 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
 
 
 def parse_axes(arguments: Sequence[str]) -> dict[str, list[Any]]:
-    """{key: values} of arguments like `seed=0..4`, `task=walk,run`, `loss.kl_scale=0,0.5,1`.
+    """Parses {key: values} of arguments like `seed=0..4`, `task=walk,run`, `loss.kl_scale=0,0.5,1`.
 
     Values are Python numbers, booleans and None, else text; `a..b` are the integers from a to b, both included.
 
@@ -289,13 +289,13 @@ def parse_axes(arguments: Sequence[str]) -> dict[str, list[Any]]:
 
 
 def product(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:
-    """Every combination of the values of all keys; the last key varies fastest."""
+    """Yields every combination of the values of all keys; the last key varies fastest."""
     for values in itertools.product(*axes.values()):
         yield dict(zip(axes, values, strict=True))
 
 
 def seed_folder(seed: int) -> str:
-    """ "seed_003".
+    """Returns "seed_003".
 
     Raises:
       ValueError: it is no seed.

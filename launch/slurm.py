@@ -23,7 +23,7 @@ SECONDS_TO_BE_KILLED = 900  # that a job which has saved waits for Slurm to take
 
 
 class RunInJob:
-    """What a job does, and how it goes on after the end of its time; submitit calls both.
+    """What a job does, and how it continues after the end of its time; submitit calls both.
 
     Args:
       root: of the sweep.
@@ -40,13 +40,13 @@ class RunInJob:
             raise RuntimeError(f"{run.name} needs {missing[0]}, which is not done.")
         self._attempt = Attempt(run, self._root)
         # A preempted job gets SIGTERM, which submitit ignores and not every cluster passes on to children of children.
-        told = []
-        before = signal.signal(signal.SIGTERM, lambda *unused: (told.append(1), self._attempt.stop()))
+        preempted = []
+        before = signal.signal(signal.SIGTERM, lambda *unused: (preempted.append(1), self._attempt.stop()))
         try:
             code = self._attempt.finish()
         finally:
             signal.signal(signal.SIGTERM, before)
-        if told and code and "SLURM_JOB_ID" in os.environ:
+        if preempted and code and "SLURM_JOB_ID" in os.environ:
             # A preempted job is queued again only if it has not ended by itself; a cancelled one ends here as well.
             time.sleep(SECONDS_TO_BE_KILLED)
         if code:
@@ -54,7 +54,7 @@ class RunInJob:
         return code
 
     def checkpoint(self, run: Run) -> Any:
-        """Called by submitit shortly before the end of the time: stops the run, and has the job queued again."""
+        """Stops the run and has the job queued again; submitit calls it shortly before the end of the time."""
         from submitit.helpers import DelayedSubmission
 
         if self._attempt is not None:
@@ -64,7 +64,7 @@ class RunInJob:
 
 
 def levels(runs: Sequence[Run]) -> list[list[Run]]:
-    """The runs in groups: those of a group need only those of earlier groups.
+    """Groups runs: those of a group need only those of earlier groups.
 
     Args:
       runs: in order, each after those that it needs, or without them where they are done.
@@ -137,7 +137,7 @@ def _executor(root: pathlib.Path, max_timeouts: int) -> Any:
 
 
 def queued(root: pathlib.Path) -> dict[str, str]:
-    """{run: state} of the runs of a sweep that are in Slurm's queue; empty without Slurm."""
+    """Returns {run: state} of the runs of a sweep that are in Slurm's queue; empty without Slurm."""
     file = root / "slurm" / "jobs.json"
     if not file.is_file() or shutil.which("squeue") is None:
         return {}

@@ -1,7 +1,7 @@
 """The papers' tables as data; a new table is a new entry of `SUITES`.
 
 `walker18` and `cheetah24` are those of AIME (NeurIPS 2023): every embodiment data with every demonstrated task.
-`dmc9`, `metaworld6` and `metaworld50` are those of AIME-v2 / AIME-NoB, which go on learning in the environment. Each
+`dmc9`, `metaworld6` and `metaworld50` are those of AIME-v2 / AIME-NoB, which continue to learn in the environment. Each
 also comes as NAME:tiny, with the same stages on a fake environment, in seconds, and as NAME:trial, with the tasks, data
 and set-ups of the table itself, tiny networks and short episodes.
 """
@@ -89,7 +89,7 @@ DMC9 = (
 
 
 def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
-    """The stages that learn online, and their likelihood models, with presets of that ending."""
+    """Gives the stages that learn online, and their likelihood models, presets of that ending."""
     return {
         name: Stage(stage.main, stage.config + ending, stage.settings)
         if stage.main == "online" or name == "viper"
@@ -99,7 +99,7 @@ def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
 
 
 def metaworld(tasks: Sequence[str], text: str) -> Suite:
-    """Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
+    """Returns Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
     larger = {"model": dataclasses.replace(ONLINE["model"], config="pretrain:rssmo-m")}
     stages = with_preset(ONLINE, "-metaworld") | larger
     del stages["random_policy"]
@@ -116,7 +116,7 @@ def metaworld(tasks: Sequence[str], text: str) -> Suite:
 
 
 def tiny(stages: Mapping[str, Stage], methods: Mapping[str, str]) -> Suite:
-    """The stages of a suite on the fake environment."""
+    """Returns the stages of a suite on the fake environment."""
     return Suite(
         text="The same stages on a fake environment, in seconds; nothing is learnt.",
         tasks={"pointmass": "fake-pointmass"},
@@ -135,7 +135,7 @@ def tiny(stages: Mapping[str, Stage], methods: Mapping[str, str]) -> Suite:
 
 
 def trial(suite: Suite) -> Suite:
-    """The cells of a suite with its simulators, sensors and data, the presets `tiny`, and episodes of 20 steps."""
+    """Returns the cells of a suite, with its simulators and data, with the presets `tiny` and episodes of 20 steps."""
     short = {"episode_length": 20, "render_quality": "fast"}
     stages = {name: TINY_ONLINE[name] for name in suite.stages}
     for name, stage in stages.items():
@@ -196,7 +196,7 @@ for _name in ("dmc9", "metaworld6", "metaworld50"):
 
 
 def runs_of(name: str, chosen: Mapping[str, Sequence[Any]] | None = None) -> list[Run]:
-    """Runs of a suite by its name, see `cells.runs_of_suite`.
+    """Plans the runs of a suite by its name, see `cells.runs_of_suite`.
 
     Raises:
       ValueError: an unknown suite, axis or value.

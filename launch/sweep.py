@@ -8,7 +8,7 @@
     python -m launch.sweep report --root=runs/walker18
 
 A suite (launch/suites.py) or a main with its preset becomes runs in `<root>/<suite>-<task>/<method>/seed_003`. The same
-command goes on where it was: finished runs are skipped, interrupted ones continue, failed ones are listed and, with
+command continues where it was: finished runs are skipped, interrupted ones continue, failed ones are listed and, with
 `--retry`, tried again. Runs that are done with other settings than those asked for now are listed and left; with
 `--retry` their main decides: it makes a run longer, and refuses what would make it another one.
 """
@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"Error: {where}{error.strerror or error}.", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("Stopped. The same command goes on.", file=sys.stderr)
+        print("Stopped. The same command continues.", file=sys.stderr)
         return 130
 
 
@@ -62,13 +62,13 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Returns the parser of the command line."""
     formatter = argparse.RawDescriptionHelpFormatter
     result = argparse.ArgumentParser("launch.sweep", description=__doc__, formatter_class=formatter)
     commands = result.add_subparsers(dest="command", required=True)
     known = "\n".join(f"  {name:17} {suite.text}" for name, suite in suites.SUITES.items())
     run = commands.add_parser(
-        "run", help="start a sweep, or go on with it", epilog=f"suites:\n{known}", formatter_class=formatter
+        "run", help="start a sweep, or continue it", epilog=f"suites:\n{known}", formatter_class=formatter
     )
     run.add_argument("what", help="a suite, or MAIN:PRESET for a grid over config keys")
     run.add_argument(
@@ -103,7 +103,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def planned(arguments: argparse.Namespace) -> list[Run]:
-    """The runs that the command line describes, each after those that it needs."""
+    """Plans the runs that the command line describes, each after those that it needs."""
     axes = parse_axes(arguments.axes)
     if arguments.what in suites.SUITES or arguments.what.partition(":")[0] in suites.SUITES:
         return suites.runs_of(arguments.what, axes)
@@ -139,7 +139,7 @@ def check_flags(arguments: argparse.Namespace) -> None:
 
 
 def places(arguments: argparse.Namespace) -> list[dict[str, str]]:
-    """Where runs of this machine go, one at a time in each, see `local.slots`.
+    """Returns where runs of this machine go, one at a time in each, see `local.slots`.
 
     Raises:
       ValueError: flags that say nothing together.
@@ -274,7 +274,7 @@ def submit(arguments: argparse.Namespace, runs: Sequence[Run]) -> int:
 
 
 def sbatch_parameters(pairs: Sequence[str]) -> dict[str, Any]:
-    """{name: value} of `partition=gpu gpus_per_node=1`."""
+    """Parses `partition=gpu gpus_per_node=1`."""
     parameters: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")

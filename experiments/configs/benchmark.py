@@ -1,4 +1,4 @@
-"""What the benchmark measures."""
+"""Programs and sizes of the benchmark."""
 
 import ml_collections
 
@@ -6,7 +6,7 @@ from experiments.configs import _presets, evaluate, imitate, pretrain
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Speed at the published size, and of several runs in one program at the size of the main job.
+    """Measures speed at the published size, and of several runs in one program at the size of the main job.
 
     Run:  python -m experiments benchmark --workdir=runs/benchmark
     From images, at the published sizes: --config=benchmark:visual

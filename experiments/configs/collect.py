@@ -1,4 +1,4 @@
-"""Where data comes from: an expert and its replay, flailing, demonstrations of a trained policy, mixtures."""
+"""Sources of data: an expert and its replay, flailing, demonstrations of a trained policy, mixtures."""
 
 import functools
 

@@ -18,7 +18,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     On a CPU:           --config=compare:small           cheetah; a few minutes per method
                         --config=compare:small-walker    walker, whose world model needs tens of minutes
     Set-ups:            --config.setup=mdp or lpomdp
-    Beside the paper:   --config.published_data=random (p2e, mix, stand, walk, run, ...): what the embodiment data are
+    With the paper:     --config.published_data=random (p2e, mix, stand, walk, run, ...): what the embodiment data are
     Some methods only:  --config.methods=aime,bco
     For a test:         --config=compare:tiny
     """

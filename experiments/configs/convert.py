@@ -43,6 +43,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.channels_first = False  # images are [T, 3, y, x] in the source
         config.image_scale = 1.0  # 255 for images in 0..1
     if preset in ("minari", "files"):
-        config.arrays = ()  # arrays to keep beside actions, reward, success and flags; (): all
+        config.arrays = ()  # arrays to keep with actions, reward, success and flags; (): all
         config.leave_out = ()  # arrays to drop
     return _presets.apply(preset, PRESETS, config)

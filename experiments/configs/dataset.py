@@ -1,4 +1,4 @@
-"""What can be done with folders of episodes."""
+"""Work on folders of episodes."""
 
 import ml_collections
 from ml_collections.config_dict import placeholder

@@ -7,7 +7,7 @@ from experiments.configs import _presets, baseline, collect, imitate, pretrain
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
+    """Makes expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
 
     Run:     python -m experiments demo --config=demo --workdir=runs/demo
     Harder:  --config=demo:walker --workdir=runs/demo-walker     transfer from standing to walking

@@ -22,7 +22,7 @@ OTHER_TASKS = (
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Data, world model, reward model, offline AIME, online imitation and its ablations, evaluation and report.
+    """Makes data, world model, reward model, offline AIME, online imitation and its ablations, evaluation and report.
 
     Run:   python -m experiments demo_online --config=demo_online --workdir=runs/demo-online
     In CI: --config=demo_online:tiny   the same pipeline on a fake environment

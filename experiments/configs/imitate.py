@@ -26,7 +26,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.num_demonstrations = placeholder(int)  # None: all
     # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
     config.storage = "auto"
-    config.embodiment = ""  # "": the model is frozen (published); a folder: it goes on training on these data
+    # "": the model is frozen (published); a folder: it continues to train on these data.
+    config.embodiment = ""
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     # "": random policy (published); an imitation run or a folder with a policy: start from that.

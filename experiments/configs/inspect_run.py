@@ -7,7 +7,7 @@ from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Videos, figures and numbers of what a world model foresees.
+    """Makes videos, figures and numbers of what a world model foresees.
 
     Run: python -m experiments inspect --run=DIR
     """

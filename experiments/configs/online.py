@@ -7,7 +7,7 @@ from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Goes on learning in the environment, from a pretrained world model and demonstrations without actions.
+    """Continues to learn in the environment, from a pretrained world model and demonstrations without actions.
 
     Published:  python -m experiments online --config=online:aime-v2 --config.model=DIR
                 --config.embodiment=DIR --config.demonstrations=DIR --config.reward.model=DIR --workdir=DIR
@@ -79,7 +79,7 @@ def _method(config):
         ail=dict(hidden_size=1024, hidden_layers=3, learning_rate=1e-4, grad_clip=100.0, penalty_scale=10.0),
         options=dict(),  # of a reward of your own
     )
-    config.intrinsic_reward = "none"  # sought beside the surrogate one: disagreement
+    config.intrinsic_reward = "none"  # sought with the surrogate one: disagreement
     config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it
     config.aime_scale = 1.0  # of the evidence of the demonstrations
     config.value_scale = 0.1  # of the value gradient: beta

@@ -7,7 +7,7 @@ from experiments.configs import online
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """The config of `online` with the same preset, and what to score.
+    """Scores folders of episodes; the config of `online` with the same preset, and what to score.
 
     Of a run: python -m experiments rewards --config.run=DIR --config.episodes=DIR,DIR --workdir=DIR
     Before:   python -m experiments rewards --config=rewards:small --config.reward.name=viper

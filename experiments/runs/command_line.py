@@ -1,4 +1,4 @@
-"""The command line of a command: its flags, its help, and mistakes as one sentence.
+"""The command line of a command: its flags, its help, and mistakes as a sentence.
 
 Everything here starts without JAX, so that help and mistakes are answered at once.
 """
@@ -20,17 +20,15 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.runs import config_help, own_parts, processes
-from experiments.runs.directory import Interrupted
+from experiments.runs import config_help, own_parts
 from experiments.runs.startup import set_up_process
 from worldmodels import registry
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
 _USER_ERROR, _DONE = 2, 0
-_LIST = re.compile(
-    r"--?config\.([\w.]+)=([^\d\s()\[\]'\"-][^()\[\]'\"]*)"
-)  # of names, without brackets or quotes
+# A list of names, without brackets or quotes.
+_LIST = re.compile(r"--?config\.([\w.]+)=([^\d\s()\[\]'\"-][^()\[\]'\"]*)")
 _ALONE = (
     "This command runs in one process, on all its devices; of several processes are `pretrain` and "
     "`imitate`. Leave out --coordinator, --num_processes and --process_id."
@@ -38,6 +36,11 @@ _ALONE = (
 _SWITCHES = {
     "fresh": "Delete what an earlier run left there.",
     "debug": "Show the tracebacks of all errors.",
+}
+_GROUP = {
+    "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod tells.",
+    "num_processes": "Several processes: how many.",
+    "process_id": "Several processes: number of this one, from 0.",
 }
 _IMPORT = "Parts of your own that models or data on disk name: my.module:Name, separated by commas."
 
@@ -104,12 +107,16 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
             # What Orbax logs there of a full disk, our error says in a sentence.
             for name in ("absl", "asyncio"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
+    # Not at the top: they import NumPy, which a mistake need not wait for.
+    from experiments.runs import processes
+    from experiments.runs.directory import Interrupted
+
     imported = arguments.pop("import")
     set_up_process()
     try:
         for name in imported:
             registry.load(name)
-        processes.join(**{name: arguments.pop(name) for name in processes.FLAGS})
+        processes.join(**{name: arguments.pop(name) for name in _GROUP})
         command.run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
         print(error, file=sys.stderr)
@@ -160,9 +167,9 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
         )
     if values.workdir is None:
         raise UsageError("--workdir is required. --help lists the flags.")
-    if not command.several_processes and any(values[name].value for name in processes.FLAGS):
+    if not command.several_processes and any(values[name].value for name in _GROUP):
         raise UsageError(_ALONE)
-    names = ("config", "workdir", "import", *_SWITCHES, *command.flags, *processes.FLAGS)
+    names = ("config", "workdir", "import", *_SWITCHES, *command.flags, *_GROUP)
     return {name: values[name].value for name in names}
 
 
@@ -205,7 +212,7 @@ def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
 
 
 def is_user_error(error: BaseException) -> bool:
-    """True for errors that a user can cause and our code explains, as opposed to errors of the program.
+    """Returns True for errors that a user can cause and our code explains, as opposed to errors of the program.
 
     Those are our own exceptions, a ValueError or OSError that our code, not a library, has raised, and whatever the
     system says of a file that our code has asked for, also by way of a library such as pathlib.
@@ -246,7 +253,7 @@ def _define_flags(argv: Sequence[str], command: Command):
         flags.DEFINE_bool(name, False, "", flag_values=values)
     flags.DEFINE_bool("help", False, "", short_name="h", flag_values=values)
     flags.DEFINE_list("import", [], "", flag_values=values)
-    for name in (*command.flags, *processes.FLAGS):
+    for name in (*command.flags, *_GROUP):
         flags.DEFINE_string(name, None, "", flag_values=values)
     return values
 
@@ -263,7 +270,7 @@ def _help(name: str, command: Command, config: Any, path: str) -> Iterator[str]:
         **command.flags,
         **_SWITCHES,
         "import": _IMPORT,
-        **(processes.FLAGS if command.several_processes else {}),
+        **(_GROUP if command.several_processes else {}),
     }
     yield from (f"  --{flag:<20} {text}" for flag, text in flags.items())
     if path:
@@ -318,7 +325,7 @@ def _with_tuples(argv: Sequence[str], command: Command) -> list[str]:
 
 
 def _flag_sentence(error: Exception, argv: Sequence[str], command: Command) -> str:
-    """What went wrong with the flags, in one sentence."""
+    """Says what is wrong with the flags."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     if "Traceback (most recent call last):" in lines:  # an error in `get_config`: the last line says what
         return re.sub(r"^[\w.]*(?:Error|Exception): ", "", lines[-1])
@@ -339,6 +346,6 @@ def _flag_sentence(error: Exception, argv: Sequence[str], command: Command) -> s
 
 
 def _in_one_line(failure) -> None:
-    """What a background thread or a destructor, such as TensorBoard's, says of a disk that is full."""
+    """Prints what a background thread or a destructor, such as TensorBoard's, says of a full disk."""
     name = failure.exc_type.__name__
     print(f"Warning: in the background, {name}: {failure.exc_value} (--debug shows where)", file=sys.stderr)

@@ -36,7 +36,7 @@ def lines(file: str, preset: str, config: Any | None) -> Iterator[str]:
 
 
 def flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, value) of everything in a config but its sections; those that are empty count."""
+    """Yields (dotted key, value) of everything in a config but its sections; those that are empty count."""
     for key, value in config.items():
         if hasattr(value, "items") and value:
             yield from flat(value, f"{prefix}{key}.")

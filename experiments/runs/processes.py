@@ -17,12 +17,6 @@ from typing import Any
 
 from experiments.runs.directory import Interrupted, RunDirectory
 
-FLAGS = {
-    "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod tells.",
-    "num_processes": "Several processes: how many.",
-    "process_id": "Several processes: number of this one, from 0.",
-}
-
 
 def join(coordinator: str | None, num_processes: str | None, process_id: str | None) -> None:
     """Makes this process one of several, before JAX is first used; without a coordinator it is alone.
