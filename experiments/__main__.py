@@ -1,7 +1,8 @@
 """The command line: `python -m experiments NAME --config=FILE:PRESET --config.key=value --workdir=DIR`.
 
-NAME is one of the table's, or a module of yours, `my.module`, with `run(config, workdir, *, fresh=False)`. Without a
-name it prints the table of commands; `NAME --help` prints what a command does and every key of its config.
+NAME is one of the table's, or a module of yours, `my.module`, with `run(config, workdir, *, fresh=False)` or
+`main(argv)`. Without a name it prints the table of commands; `NAME --help` prints what a command does and every key
+of its config.
 `aime-jax NAME ...` is the same from any directory.
 """
 
@@ -61,7 +62,7 @@ def command_of(name: str) -> Command:
         return COMMANDS[name]
     try:
         if "." in name and importlib.util.find_spec(name):
-            return Command(name)
+            return Command(name, alone=hasattr(importlib.import_module(name), "main"))
     except ModuleNotFoundError:
         pass
     near = difflib.get_close_matches(name, COMMANDS, n=1)

@@ -127,15 +127,13 @@ def wait_for_row(group, metrics):
 
 
 def test_an_error_of_process_0_before_the_run_begins_ends_the_others_with_a_sentence(folder, tmp_path):
-    (tmp_path / "metadata.json").write_text("[]")  # what no run writes, and none expects
+    (tmp_path / "metadata.json").write_text("[]")  # no run writes it
     group = start_main("imitate", *flags_of(folder, tmp_path))
     leader, follower = errors_of(group, timeout=150)
-    assert [process.returncode for process in group] == [1, 2]
-    assert "Traceback" in leader and "AttributeError" in leader
-    assert follower.startswith(
-        "Error: Process 0 has failed, and this one stops with it; the reason there: Attr"
-    )
-    assert follower.count("\n") == 1
+    assert [process.returncode for process in group] == [2, 2]
+    assert "metadata.json is damaged (no mapping of names to values)" in leader and "Traceback" not in leader
+    assert follower.startswith("Error: Process 0 has failed, and this one stops with it; the reason there: ")
+    assert "metadata.json is damaged" in follower and follower.count("\n") == 1
 
 
 def test_an_error_of_another_process_ends_process_0_with_a_sentence(folder, tmp_path):
