@@ -14,8 +14,7 @@ import numpy as np
 from flax import struct
 
 from agents.packing import PackedTree, pack_vectors, unpack_vectors
-from worldmodels.rssm import forget
-from worldmodels.structures import Array, RSSMState
+from worldmodels.structures import Array, LatentState
 from worldmodels.world_model import WorldModel
 
 
@@ -29,14 +28,14 @@ class ActorState:
       key: PRNG key of the next step.
     """
 
-    latent: RSSMState
+    latent: LatentState
     prev_action: Array
     key: Array
 
 
 def initial_actor_state(model: WorldModel, num_envs: int, key: Array) -> ActorState:
     """Before the first observation of `num_envs` episodes."""
-    return ActorState(model.rssm.initial(num_envs), jnp.zeros((num_envs, model.action_size)), key)
+    return ActorState(model.dynamics.initial(num_envs), jnp.zeros((num_envs, model.action_size)), key)
 
 
 def act(
@@ -78,13 +77,14 @@ def filter_step(
     is_first: Array,
     *,
     sample_state: bool = True,
-) -> tuple[RSSMState, Array, Array]:
+) -> tuple[LatentState, Array, Array]:
     """Takes in an observation; arguments as for `act`. Returns the latent state, a key for the action, the next key."""
     key, latent_key, action_key = jax.random.split(state.key, 3)
     prev_action = state.prev_action * (1.0 - is_first)[:, None]
     embed = model.encode(observation)
-    latent, _, _ = model.rssm.posterior_step(
-        forget(state.latent, is_first), prev_action, embed, latent_key if sample_state else None
+    latent = model.dynamics.forget(state.latent, is_first)
+    latent, _ = model.dynamics.posterior_step(
+        latent, prev_action, embed, latent_key if sample_state else None
     )
     return latent, action_key, key
 

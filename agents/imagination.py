@@ -23,9 +23,9 @@ import optax
 from flax import nnx, struct
 
 from agents import values
+from worldmodels.dynamics import ImagineOutput
 from worldmodels.nets import MLP
-from worldmodels.rssm import ImagineOutput
-from worldmodels.structures import Array, RSSMState
+from worldmodels.structures import Array, LatentState
 from worldmodels.training import Metrics, TrainState, gradient_step
 from worldmodels.world_model import WorldModel
 
@@ -75,9 +75,9 @@ class Imagination:
     returns: dict[str, Array]
 
 
-def starts(states: RSSMState) -> RSSMState:
+def starts(states: LatentState) -> LatentState:
     """Every state of a batch [B, T, ...] as a start of imagination, [B * T, ...], without gradient."""
-    return jax.tree.map(lambda x: jax.lax.stop_gradient(x).reshape(-1, x.shape[-1]), states)
+    return jax.tree.map(lambda x: jax.lax.stop_gradient(x).reshape(-1, *x.shape[2:]), states)
 
 
 def head_reward(name: str) -> Reward:
@@ -105,7 +105,7 @@ def imagine(
     model: WorldModel,
     policy: Callable,
     target_critic: Mapping[str, Callable],
-    start: RSSMState,
+    start: LatentState,
     key: Array | None,
     *,
     rewards: Mapping[str, Reward],
@@ -123,7 +123,7 @@ def imagine(
         raise ValueError(
             f"Every reward needs a critic: rewards {', '.join(rewards)}; critics {', '.join(target_critic)}."
         )
-    imagined = model.rssm.imagine(start, policy, options.horizon, key)
+    imagined = model.dynamics.imagine(start, policy, options.horizon, key)
     features = imagined.states.features
     terminal = termination(model, features)
     discounts = options.discount * (1.0 - terminal)
@@ -151,7 +151,7 @@ def policy_loss(
     policy: Callable,
     model: WorldModel,
     target_critic: Mapping[str, Callable],
-    start: RSSMState,
+    start: LatentState,
     key: Array | None,
     *,
     rewards: Mapping[str, Reward],

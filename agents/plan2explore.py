@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from agents.imagination import Reward, head_reward
+from worldmodels.dynamics import ImagineOutput
 from worldmodels.intrinsic_reward import intrinsic_reward
-from worldmodels.rssm import ImagineOutput
 from worldmodels.structures import Array
 from worldmodels.world_model import WorldModel
 

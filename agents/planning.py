@@ -21,9 +21,9 @@ from flax import struct
 from agents import values
 from agents.actors import ActorState, ModelActor, filter_step, initial_actor_state
 from agents.imagination import Reward, head_reward, termination
+from worldmodels.dynamics import ImagineOutput
 from worldmodels.registry import Registry, check_options
-from worldmodels.rssm import ImagineOutput
-from worldmodels.structures import Array, RSSMState
+from worldmodels.structures import Array, LatentState
 from worldmodels.world_model import WorldModel
 
 
@@ -110,7 +110,7 @@ def cross_entropy_method(
 
 def score_actions(
     model: WorldModel,
-    start: RSSMState,
+    start: LatentState,
     actions: Array,
     key: Array | None,
     *,
@@ -128,7 +128,7 @@ def score_actions(
       value: features [..., F] -> [..., 1] that stands for everything from s_H on; None ends there.
     """
     starts = repeat(start, actions.shape[0])
-    states = model.rssm.rollout(starts, actions, key)
+    states = model.dynamics.rollout(starts, actions, key)
     every = jax.tree.map(lambda x, xs: jnp.concatenate([x[:, None], xs], axis=1), starts, states)
     rewards = reward(model, ImagineOutput(states=every, actions=actions, policy=None))[:, 1:]
     weight = values.cumulative_discount(discount * (1.0 - termination(model, states.features)))
@@ -137,7 +137,7 @@ def score_actions(
     return jnp.sum(weight * rewards, axis=1)
 
 
-def repeat(state: RSSMState, times: int) -> RSSMState:
+def repeat(state: LatentState, times: int) -> LatentState:
     """Returns a batch of copies, leaves [times, d], of one state, leaves [d]."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (times, *x.shape)), state)
 
@@ -192,7 +192,7 @@ class Planner:
         action = plan[:, 0]
         return action, PlanState(ActorState(latent=latent, prev_action=action, key=key), plan)
 
-    def plan(self, modules: tuple, start: RSSMState, mean: Array, key: Array) -> Array:
+    def plan(self, modules: tuple, start: LatentState, mean: Array, key: Array) -> Array:
         """Returns the best actions [H, A] from one state; the search begins at `mean` [H, A]."""
         model, policy, critics = modules
         settings = self.settings
@@ -201,7 +201,7 @@ class Planner:
         proposals = None
         if num_proposals:
             starts = repeat(start, num_proposals)
-            proposals = model.rssm.imagine(starts, policy, settings.horizon, propose_key).actions
+            proposals = model.dynamics.imagine(starts, policy, settings.horizon, propose_key).actions
 
         def score(actions, key):
             return score_actions(

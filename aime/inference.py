@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from worldmodels.distributions import TanhNormal
-from worldmodels.rssm import forget
 from worldmodels.sequences import scan_time
-from worldmodels.structures import Array, FilterOutput, RSSMState, SequenceBatch
+from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 Policy = Callable[[Array], TanhNormal]
@@ -54,7 +53,7 @@ def infer_actions(
     """Infers states and actions of observations without actions.
 
     Starts from zero states, so that the first action is what the policy does on zero features. Gradients flow
-    through the whole unroll: actions, GRU, posterior samples.
+    through the whole unroll: actions, memory, posterior samples.
 
     Args:
       model: the world model; frozen because it is not the argument that a loss differentiates.
@@ -80,23 +79,23 @@ def infer_actions(
     observation = batch.observation
     if observation_noise and key is not None:
         observation = model.perturb(observation, observation_noise, jax.random.fold_in(key, 2))
-    embed = model.encode(observation)
+    embed, dynamics = model.encode(observation), model.dynamics
     action_noise = None if key is None else jax.random.normal(action_key, (*shape, model.action_size))
 
-    def step(state: RSSMState, xs):
+    def step(state, xs):
         embed_t, projected, first, noise, latent_noise = xs
-        state = forget(state, first)
+        state = dynamics.forget(state, first)
         policy_dist = policy(state.features)
         idm_dist = model.idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
         action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
         if first_action == "zero":
             action = action * (1.0 - first)[:, None]
-        state, posterior = model.rssm.observe(state, action, projected, latent_noise)
+        state, posterior = dynamics.observe(state, action, projected, latent_noise)
         return state, (state, posterior, action, policy_dist, idm_dist)
 
-    rssm = model.rssm
     idm_embed = embed if use_idm else None
-    xs = (idm_embed, rssm.project_embed(embed), batch.is_first, action_noise, rssm.noise(latent_key, *shape))
-    _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, rssm.initial(shape[0]), xs)
-    output = FilterOutput(states=states, prior=rssm.prior(states.deter), posterior=posterior)
+    latent_noise = dynamics.noise(latent_key, *shape)
+    xs = (idm_embed, dynamics.project_embed(embed), batch.is_first, action_noise, latent_noise)
+    _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, dynamics.initial(shape[0]), xs)
+    output = FilterOutput(states=states, prior=dynamics.prior(states), posterior=posterior)
     return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)

@@ -30,7 +30,7 @@ from agents.imagination import Critic, ImaginationOptions, Reward, head_reward
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import SurrogateReward
 from worldmodels.losses import LossOptions, elbo_loss
-from worldmodels.structures import Array, RSSMState, SequenceBatch
+from worldmodels.structures import Array, LatentState, SequenceBatch
 from worldmodels.training import Metrics, TrainState, gradient_step, make_update
 
 
@@ -165,7 +165,7 @@ def policy_loss(
     model,
     target_critic: Mapping | None,
     demonstration: SequenceBatch,
-    start: RSSMState | None,
+    start: LatentState | None,
     key: Array | None,
     *,
     rewards: Mapping[str, Reward],
@@ -215,10 +215,10 @@ def _make_policy_update(
     return functools.partial(gradient_step, loss, optimizers.policy)
 
 
-def drawn_starts(states: RSSMState, number: int | None, key: Array) -> RSSMState:
+def drawn_starts(states: LatentState, number: int | None, key: Array) -> LatentState:
     """Stopped states of a batch [B, T, ...] as starts [N, ...]; `number` of them at random, or all."""
     start = imagination.starts(states)
-    total = start.deter.shape[0]
+    total = jax.tree.leaves(start)[0].shape[0]
     if number is None or number >= total:
         return start
     rows = jax.random.choice(key, total, (number,), replace=False)

@@ -145,7 +145,7 @@ def filter_outputs(case: Case) -> dict:
         kl = balanced_kl(output.posterior, output.prior, checkpoint.loss["kl_balance"])
         # Open loop from the third filtered state.
         third = jax.tree.map(lambda x: x[:, 2], output.states)
-        rollout = model.rssm.rollout(third, model.actions_for_filter(batch)[:, 3:])
+        rollout = model.dynamics.rollout(third, model.actions_for_filter(batch)[:, 3:])
         elbo = per_step_evidence(model.before_update(), jax.tree.map(lambda x: x[:1], batch))[0]
         return {
             "filter/kl": kl,
@@ -252,7 +252,7 @@ def imagined_rewards(case: Case) -> dict:
 
     @compiled
     def compute(policy, model, batch):
-        imagined = model.rssm.imagine(recorded_starts(model, batch), policy, IMAGINATION.horizon)
+        imagined = model.dynamics.imagine(recorded_starts(model, batch), policy, IMAGINATION.horizon)
         outputs = {"actions": imagined.actions, "action_entropy": imagined.policy.entropy()}
         for name in [*model.targets, "intrinsic_reward"]:
             if f"imagine/{name}" in case.expected:

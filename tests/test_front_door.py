@@ -52,7 +52,7 @@ def test_what_a_user_holds_is_printed_in_a_line():
     text = "3 episodes, 24 windows, windows of 4: position [2], prev_action [1])"
     assert repr(data) == f"SequenceDataset({text}"
     model = worldmodels.WorldModel({"position": 2}, action_size=1, **SMALL, rngs=nnx.Rngs(0))
-    start = "WorldModel(position -> position, is_terminal; deter 8, stoch 4, actions 1; "
+    start = "WorldModel(position -> position, is_terminal; features 12, actions 1; "
     assert re.fullmatch(re.escape(start) + r"\d\.\dk parameters\)", repr(model))
     assert len(repr(jax.tree.map(lambda x: x[None], model))) < 120
 

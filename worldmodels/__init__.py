@@ -20,7 +20,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "losses": ["LossOptions", "elbo_loss", "evidence_terms", "per_step_evidence"],
         "report": ["open_loop", "reconstruct"],
         "rssm": ["RSSM"],
-        "structures": ["FilterOutput", "RSSMState", "SequenceBatch"],
+        "structures": ["FilterOutput", "LatentState", "SequenceBatch"],
         "training": ["TrainState", "make_optimizer", "make_update"],
         "world_model": ["TanhGaussianHead", "WorldModel"],
     },

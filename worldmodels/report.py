@@ -18,7 +18,7 @@ from flax import struct
 from worldmodels.distributions import balanced_kl
 from worldmodels.encoders import scaled_image
 from worldmodels.losses import evidence_terms
-from worldmodels.structures import Array, RSSMState, SequenceBatch
+from worldmodels.structures import Array, LatentState, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 SEEN = (0, 158, 115)  # colour around frames that the model was shown: green
@@ -59,11 +59,11 @@ def open_loop(model: WorldModel, batch: SequenceBatch, context: int, key: Array 
     seen = jax.tree.map(lambda x: x[:, :context], batch)
     filtered = model.filter(seen, filter_key).states
     last = jax.tree.map(lambda x: x[:, -1], filtered)
-    predicted = model.rssm.rollout(last, actions[:, context:], rollout_key)
+    predicted = model.dynamics.rollout(last, actions[:, context:], rollout_key)
     return compare(model, batch, jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), filtered, predicted))
 
 
-def compare(model: WorldModel, batch: SequenceBatch, states: RSSMState) -> Comparison:
+def compare(model: WorldModel, batch: SequenceBatch, states: LatentState) -> Comparison:
     """(truth, what is decoded from the states [B, T]) of every target and probe that the batch has."""
     decoded = model.predict(states.features)
     truth = {name: batch.target(name) for name in decoded}

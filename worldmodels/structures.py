@@ -56,11 +56,11 @@ class SequenceBatch:
 
 
 @struct.dataclass
-class RSSMState:
-    """Latent state of the RSSM.
+class LatentState:
+    """Latent state of dynamics with a memory, the RSSM among them.
 
     Attributes:
-      deter: [..., D] deterministic memory, the GRU output.
+      deter: [..., D] deterministic memory.
       stoch: [..., S] sample of the stochastic latent.
     """
 
@@ -78,10 +78,10 @@ class FilterOutput:
     """What filtering a sequence gives.
 
     Attributes:
-      states: RSSMState, leaves [B, T, ...], drawn from the posterior.
+      states: LatentState, or what other dynamics have, leaves [B, T, ...], drawn from the posterior.
       prior, posterior: latent distributions (`distributions.Gaussian` or `Categorical`), leaves [B, T, ...].
     """
 
-    states: RSSMState
+    states: LatentState
     prior: object
     posterior: object

@@ -11,8 +11,11 @@ from flax import nnx
 from worldmodels import describe
 from worldmodels.decoders import DECODERS
 from worldmodels.distributions import Distribution, TanhNormal
+from worldmodels.dynamics import Dynamics
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
+from worldmodels.min_gru import MinGRU
 from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
+from worldmodels.registry import Registry
 from worldmodels.rssm import RSSM
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 
@@ -21,6 +24,8 @@ ENSEMBLE_VARIANTS = ("std", "variance")
 REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
 MIN_STD = 1e-6
 EMBEDDING = "emb"  # the published name of the embedding as a target
+DYNAMICS = Registry("dynamics", {"rssm": RSSM, "min_gru": MinGRU}, base=Dynamics)
+RSSM_ALONE = ("family", "hidden_layers")  # options of the RSSM that no other dynamics of the project have
 
 
 class TanhGaussianHead(nnx.Module):
@@ -63,6 +68,8 @@ class WorldModel(nnx.Module):
       probes: sensors that are predicted from stopped features, without influence on the model.
       action_size: A; 0 makes the model action-free (VIPER).
       rssm: options of `RSSM`.
+      dynamics: `name` of the dynamics, "rssm" by default, and its own options. The project's others take the sizes of
+        `rssm` where they are given none.
       encoder, decoder, probe, binary: options of the vector encoder (default: `mlp`) and of the decoders (`dmlp`), each
         with its `name`.
       image_encoder, image_decoder, image_probe: the same for images; `cnn_ha` by default.
@@ -91,6 +98,7 @@ class WorldModel(nnx.Module):
         probes: Sequence[str] = (),
         action_size: int,
         rssm: Mapping | None = None,
+        dynamics: Mapping | None = None,
         encoder: Mapping | None = None,
         decoder: Mapping | None = None,
         probe: Mapping | None = None,
@@ -125,8 +133,9 @@ class WorldModel(nnx.Module):
         networks = dict(encoder=encoder, image_encoder=image_encoder or dict(name="cnn_ha"))
         self.encoder = ObservationEncoder({name: sizes[name] for name in inputs}, rngs=rngs, **networks)
         embed_size = self.encoder.out_size
-        self.rssm = RSSM(embed_size, action_size, rngs=rngs, **(rssm or {}))
-        feature_size, sizes = self.rssm.feature_size, {**sizes, EMBEDDING: embed_size}
+        # The name of the first dynamics, under which the weights of all are stored.
+        self.rssm = make_dynamics(embed_size, action_size, dynamics or {}, rssm or {}, rngs)
+        feature_size, sizes = self.feature_size, {**sizes, EMBEDDING: embed_size}
         image_decoder = image_decoder or dict(name="cnn_ha")
         kinds = dict(vector=decoder, image=image_decoder, binary=binary or dict(name="binary"), rngs=rngs)
         self.decoders = make_heads(feature_size, sizes, self.targets, special=heads, **kinds)
@@ -147,7 +156,7 @@ class WorldModel(nnx.Module):
 
     def __repr__(self) -> str:
         sensors = f"{', '.join(self.inputs)} -> {', '.join(self.targets)}"
-        size = f"deter {self.rssm.deter_size}, stoch {self.rssm.stoch_size}, actions {self.action_size}"
+        size = f"features {self.feature_size}, actions {self.action_size}"
         return f"WorldModel({sensors}; {size}; {describe.parameters(self)})"
 
     __str__ = __repr__
@@ -170,16 +179,21 @@ class WorldModel(nnx.Module):
             raise ValueError(
                 "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
             )
-        size = self.rssm.feature_size
+        size = self.feature_size
         self.ensemble = (
             EnsembleMLP(size + self.action_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
         )
         self.reward_probe = MLP(size, 1, rngs=rngs, **reward_probe) if probed else None
 
     @property
+    def dynamics(self) -> Dynamics:
+        """How the latent state moves."""
+        return self.rssm
+
+    @property
     def feature_size(self) -> int:
-        """D + S, what policies and value functions read."""
-        return self.rssm.feature_size
+        """F, what policies and value functions read."""
+        return self.dynamics.feature_size
 
     def encode(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., d]} in raw units -> embedding [..., E]."""
@@ -240,7 +254,7 @@ class WorldModel(nnx.Module):
     ) -> FilterOutput:
         """Infers the states of `batch` given its actions; `key=None` takes modes. Leaves [B, T, ...]."""
         embed = self.encode(batch.observation) if embed is None else embed
-        return self.rssm.filter(embed, self.actions_for_filter(batch), batch.is_first, key)
+        return self.dynamics.filter(embed, self.actions_for_filter(batch), batch.is_first, key)
 
     def decode(self, features: Array) -> dict[str, Distribution]:
         """[..., F] -> {target: distribution over its (standardised) value}, in the published order."""
@@ -261,6 +275,17 @@ class WorldModel(nnx.Module):
         }
         names = tuple(heads) if names is None else names
         return {name: self.standardizer.inverse(name, heads[name](features).mean()) for name in names}
+
+
+def make_dynamics(
+    embed_size: int, action_size: int, options: Mapping, rssm: Mapping, rngs: nnx.Rngs
+) -> Dynamics:
+    """Makes the dynamics that the options name; see `WorldModel`."""
+    options = {"name": "rssm", **options}
+    if options["name"] in DYNAMICS.names():
+        alone = () if options["name"] == "rssm" else RSSM_ALONE
+        options = {name: value for name, value in rssm.items() if name not in alone} | options
+    return DYNAMICS.make(embed_size, action_size, rngs=rngs, **options)
 
 
 def make_heads(

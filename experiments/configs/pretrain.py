@@ -62,6 +62,8 @@ def world_model() -> dict:
     """The published `rssmo`, and every option of `WorldModel`."""
     mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
     return dict(
+        # Another name of `worldmodels.world_model.DYNAMICS` takes its sizes from `rssm`; or my.module:Name.
+        dynamics=dict(name="rssm"),
         rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
         encoder=dict(name="mlp", **mlp),
         decoder=dict(name="dmlp", **mlp),

@@ -27,7 +27,7 @@ def parts():
     critics = imagination.value_networks(
         ["reward"], model.feature_size, jax.random.key(2), hidden_size=8, hidden_layers=1
     )
-    start = model.rssm.initial(3)
+    start = model.dynamics.initial(3)
     start = start.replace(stoch=jax.random.normal(jax.random.key(3), start.stoch.shape))
     return model, policy, critics, start
 
@@ -46,7 +46,7 @@ def test_imagination_is_the_model_stepped_one_action_at_a_time():
         np.testing.assert_allclose(result.features[:, t], state.features, rtol=1e-4, atol=1e-6)
         action = policy(state.features).mode
         np.testing.assert_allclose(result.actions[:, t], action, rtol=1e-4, atol=1e-6)
-        state, _ = model.rssm.prior_step(state, action)
+        state = model.dynamics.predict(state, action, None)
     np.testing.assert_allclose(result.features[:, HORIZON], state.features, rtol=1e-4, atol=1e-6)
 
 
@@ -127,7 +127,7 @@ def test_the_losses_of_several_rewards_add_up():
 
 def test_starts_are_all_states_without_a_gradient():
     model = parts()[0]
-    states = model.rssm.initial(2, 3).replace(stoch=jnp.arange(24.0).reshape(2, 3, 4))
+    states = model.dynamics.initial(2, 3).replace(stoch=jnp.arange(24.0).reshape(2, 3, 4))
     flat = imagination.starts(states)
     np.testing.assert_array_equal(flat.stoch, jnp.arange(24.0).reshape(6, 4))
     gradient = jax.grad(lambda s: imagination.starts(s).stoch.sum())(states)
@@ -145,7 +145,7 @@ def test_the_policy_gradient_does_not_reach_the_policy_through_its_own_input():
         state, states = start, [start]
         for _ in range(HORIZON):
             action = policy(features[:, len(states) - 1]).mode
-            state, _ = model.rssm.prior_step(state, action)
+            state = model.dynamics.predict(state, action, None)
             states.append(state)
         f = jnp.stack([s.features for s in states], axis=1)
         reward = model.decoders["reward"](f).mean()[..., 0]

@@ -7,8 +7,8 @@ import pytest
 from models import ACTION_SIZE, make_model
 
 from agents.plan2explore import REWARDS, curiosity, rewards_of, side_networks
-from worldmodels.rssm import ImagineOutput
-from worldmodels.structures import RSSMState
+from worldmodels.dynamics import ImagineOutput
+from worldmodels.structures import LatentState
 
 NET = dict(hidden_size=8, hidden_layers=1)
 ENSEMBLE = dict(num_members=4, **NET)
@@ -16,7 +16,7 @@ ENSEMBLE = dict(num_members=4, **NET)
 
 def imagined(num=3, horizon=2):
     keys = jax.random.split(jax.random.key(0), 3)
-    states = RSSMState(
+    states = LatentState(
         jax.random.normal(keys[0], (num, horizon + 1, 6)), jax.random.normal(keys[1], (num, horizon + 1, 4))
     )
     actions = jnp.tanh(jax.random.normal(keys[2], (num, horizon, ACTION_SIZE)))

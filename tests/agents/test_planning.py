@@ -21,9 +21,9 @@ from agents.planning import (
     score_actions,
 )
 from worldmodels.distributions import TanhNormal
-from worldmodels.rssm import ImagineOutput
+from worldmodels.dynamics import ImagineOutput
 from worldmodels.sequences import scan_time
-from worldmodels.structures import RSSMState
+from worldmodels.structures import LatentState
 from worldmodels.world_model import TanhGaussianHead
 
 GOAL, GAIN = 0.8, 0.5
@@ -37,7 +37,7 @@ class LinearRSSM:
             return x + GAIN * a, x + GAIN * a
 
         _, xs = scan_time(step, state.deter, actions)
-        return RSSMState(xs, jnp.zeros_like(xs))
+        return LatentState(xs, jnp.zeros_like(xs))
 
     def imagine(self, state, policy, horizon, key=None):
         actions = jnp.broadcast_to(policy.mode, (state.deter.shape[0], horizon, 1))
@@ -47,10 +47,10 @@ class LinearRSSM:
 def linear_model(**heads):
     """Reward -(x - goal)² on arrival; further heads: features -> distribution."""
     heads["reward"] = lambda f: distrax.Normal(-((f[..., :1] - GOAL) ** 2), 1.0)
-    return types.SimpleNamespace(rssm=LinearRSSM(), decoders=heads, targets=tuple(heads))
+    return types.SimpleNamespace(dynamics=LinearRSSM(), decoders=heads, targets=tuple(heads))
 
 
-START = RSSMState(jnp.zeros(1), jnp.zeros(1))
+START = LatentState(jnp.zeros(1), jnp.zeros(1))
 BEST = np.array([[1.0], [0.6], [0.0]])  # as fast as possible to the goal, and stay there
 
 

@@ -162,7 +162,7 @@ def test_the_model_must_predict_the_reward_that_is_sought():
                 state.model.model,
                 state.critic.target,
                 batches()[1],
-                starts(state.model.model.rssm.initial(2, 1)),
+                starts(state.model.model.dynamics.initial(2, 1)),
                 None,
                 rewards={"ail_reward": head_reward("ail_reward")},
                 settings=SETTINGS,

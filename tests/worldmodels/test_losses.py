@@ -108,7 +108,7 @@ def test_a_detached_reward_is_a_probe():
     grads = jax.jit(
         jax.grad(lambda m: elbo_loss(m, batch, None, PLAIN)[1][0]["reward_probe_reconstruction_loss"])
     )(model)
-    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(grads.rssm))
+    assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(grads.dynamics))
     assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(grads.probes))
 
 
@@ -129,7 +129,7 @@ def test_side_heads_do_not_shape_the_model():
         return metrics["idm_loss"] + metrics["velocity_probe_reconstruction_loss"]
 
     grads = jax.jit(jax.grad(side_loss))(model)
-    for part in (grads.rssm, grads.encoder, grads.decoders):
+    for part in (grads.dynamics, grads.encoder, grads.decoders):
         assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(part))
     for part in (grads.idm, grads.probes):
         assert all(np.any(leaf != 0) for leaf in jax.tree.leaves(part))

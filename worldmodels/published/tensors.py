@@ -155,7 +155,7 @@ def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
 
 def world_model_names(model: WorldModel) -> dict[str, tuple]:
     """Names of a whole world model."""
-    names = rssm_names(model.rssm) | encoder_names("encoders", ("encoder",), model.encoder)
+    names = rssm_names(model.dynamics) | encoder_names("encoders", ("encoder",), model.encoder)
     if model.momentum_encoder is not None:
         names |= encoder_names("momentum_encoders", ("momentum_encoder",), model.momentum_encoder)
     for group in ("decoders", "probes", "baseline_probes"):

@@ -44,8 +44,8 @@ def test_one_step_of_version_1_is_that_of_pytorchs_cell(tmp_path):
     cell = torch.nn.GRUCell(S + A, D)
     cell.load_state_dict({n.split(".")[1]: v for n, v in state.items() if n.startswith("memory_cell.")})
     expected = cell(torch.full((1, S + A), 0.5), torch.full((1, D), 0.2)).detach().numpy()
-    ours = model.rssm.advance(
-        model.rssm.initial(1).replace(deter=np.full((1, D), 0.2), stoch=np.full((1, S), 0.5)),
+    ours = model.dynamics.advance(
+        model.dynamics.initial(1).replace(deter=np.full((1, D), 0.2), stoch=np.full((1, S), 0.5)),
         np.full((1, A), 0.5, np.float32),
     )
     np.testing.assert_allclose(ours, expected, rtol=1e-4)

@@ -1,0 +1,63 @@
+"""Every registered dynamics runs through the mains that train and use a world model."""
+
+import numpy as np
+import pytest
+from imitation_data import write_data
+
+from experiments.analysis import export
+from experiments.configs import dreamer as dreamer_config
+from experiments.configs import export as export_config
+from experiments.configs import imitate as imitate_config
+from experiments.configs import online as online_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.methods import dreamer, imitate, online, pretrain
+from worldmodels.export import load
+from worldmodels.world_model import DYNAMICS
+
+# The RSSM is the one of all other tests.
+OTHERS = [name for name in DYNAMICS.names() if name != "rssm"]
+
+
+def config_of(module, **changes):
+    config = module.get_config("tiny")
+    config.update(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_data(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module", params=OTHERS)
+def model(request, data, tmp_path_factory):
+    config = config_of(pretrain_config, embodiment=str(data / "embodiment"))
+    config.world_model.dynamics.name = request.param
+    folder = tmp_path_factory.mktemp(request.param) / "model"
+    pretrain.run(config, folder)
+    return folder
+
+
+def test_it_imitates_and_is_exported(model, data, tmp_path):
+    demonstrations = str(data / "observations")
+    config = config_of(imitate_config, model=str(model), demonstrations=demonstrations)
+    result = imitate.run(config, tmp_path / "policy")
+    assert np.isfinite(result["return_mean"])
+    run, to = str(tmp_path / "policy"), str(tmp_path / "exported")
+    export.run(export_config.get_config(), "", run=run, to=to)
+    exported = load(tmp_path / "exported")
+    assert type(exported.world_model.dynamics) is DYNAMICS.get(model.parent.name.rstrip("0123456789"))
+
+
+def test_it_learns_online(model, data, tmp_path):
+    changes = dict(demonstrations=str(data / "demonstrations"), embodiment=str(data / "embodiment"))
+    config = config_of(online_config, model=str(model), **changes)
+    config.reward.name = "ail"
+    assert np.isfinite(online.run(config, tmp_path / "online")["return_mean"])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_policy_learns_in_its_imagination(name, tmp_path):
+    config = config_of(dreamer_config)
+    config.world_model.dynamics.name = name
+    assert np.isfinite(dreamer.run(config, tmp_path / "dreamer")["return_mean"])
