@@ -457,7 +457,9 @@ def test_episodes_without_actions_are_refused_where_actions_are_needed(tmp_path,
 
 
 def test_a_reward_model_of_another_body_is_refused(tmp_path, paths):
-    viper = untrained_model(tmp_path, paths["reward__model"], sizes={"position": 1}, standardized=[])
+    viper = untrained_model(
+        tmp_path / "viper", paths["reward__model"], sizes={"position": 1}, standardized=[]
+    )
     with pytest.raises(ValueError, match="reward model was built for position of size 1, this run has 2"):
         learner_of(paths, reward__name="viper", reward__model=viper)
 
