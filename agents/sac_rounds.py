@@ -13,7 +13,7 @@ the policy of the dispatch before. A second core makes this faster, and it is ju
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import jax
@@ -134,8 +134,10 @@ class SACRun:
 
     Attributes:
       state: of the learner, what has been learnt.
-      progress: how far the run is.
+      progress: how far the run is. position: the same as JSON values.
     """
+
+    learns = "meanwhile"
 
     def __init__(
         self,
@@ -169,32 +171,48 @@ class SACRun:
         """The state before the first update."""
         return self._learner.create(*self._sizes, jax.random.key(self._seed))
 
-    def play_round(self) -> tuple[list[Episode], Metrics]:
-        """Plays one episode in every environment and learns meanwhile.
+    @property
+    def position(self) -> dict:
+        """How far the run is."""
+        return dataclasses.asdict(self.progress)
 
-        Returns:
-          The episodes; and the metrics of the latest updates, on the device ({} before there are any).
+    @position.setter
+    def position(self, position: dict) -> None:
+        self.progress = Progress(**position)
+
+    @property
+    def num_updates(self) -> int:
+        """Updates made."""
+        return self.progress.updates
+
+    def learn(self) -> Metrics:
+        """Returns the metrics of the latest updates, on the device; {} before there are any."""
+        return self._metrics
+
+    def play_round(self, on_step: Callable[[], None] | None = None) -> list[Episode]:
+        """Plays one episode in every environment, remembers it, and learns meanwhile.
+
+        Args:
+          on_step: as of `collect_episodes`.
         """
         self._rng = np.random.default_rng([self._seed, self.progress.rounds])
         self._policy = NumpyPolicy(self._learner.actor(self.state))
         self._over = np.zeros(self._envs.num_envs, bool)
-        episodes = collect_episodes(self._envs, self, self._envs.num_envs)
+        episodes = collect_episodes(self._envs, self, self._envs.num_envs, on_step=on_step)
         ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
         self._observe({name: np.stack([end[name] for end in ends]) for name in ends[0]})
         observations = [self._observer.of_episode(episode.records) for episode in episodes]
         self.state = self._learner.end_round(self.state, observations)
         if self._learner.rates_episodes:
-            replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
-        self._remember()
+            self.remember(episodes)
+        self._fill_replay()
         self.progress.rounds += 1
-        return episodes, self._metrics
+        return episodes
 
-    def restore(self, state: SACState, progress: Progress, rounds: Iterable[Sequence[Episode]]):
-        """Continues after `progress.rounds` rounds; their episodes, a list per round, refill the replay."""
-        self.state, self.progress = state, progress
-        for episodes in rounds:
-            replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
-            self._remember()
+    def remember(self, episodes: Sequence[Episode]) -> None:
+        """Takes in the episodes of a whole round; to continue a run, after its `state` has been put in place."""
+        replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
+        self._fill_replay()
 
     def __call__(self, records: Records) -> np.ndarray:
         """Learns from the records {name: [N, ...]} that the last actions led to; returns the next, [N, A]."""
@@ -237,14 +255,14 @@ class SACRun:
         progress.updates_owed += num_steps * settings.updates_per_step
         while progress.updates_owed >= settings.updates_per_dispatch:
             self._policy = NumpyPolicy(self._learner.actor(self.state))  # waits for the dispatch before
-            self._remember()
+            self._fill_replay()
             if not self._num_remembered:  # the first round has not been rated yet
                 return
             self.state, self._metrics = self._learner.learn(self.state, self._replay)
             progress.updates += settings.updates_per_dispatch
             progress.updates_owed -= settings.updates_per_dispatch
 
-    def _remember(self):
+    def _fill_replay(self):
         """Moves the complete transitions to the replay."""
         while len(self._queue):
             transitions, number = self._queue.pop(_INSERT_SIZE)

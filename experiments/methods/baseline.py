@@ -79,7 +79,7 @@ class FittedBaseline:
         if restored is not None:
             self._saved, self._state, extra = restored
             self._result = extra["result"]
-        with MetricsWriter(run.path, start_update=self._saved) as self._writer:
+        with MetricsWriter(run.path, start={"update": self._saved}) as self._writer:
             for part in self._baseline.fits:
                 if part.teacher is not None:
                     self._start_from(part.network, part.teacher)

@@ -20,17 +20,16 @@ from experiments.data.folders import (
     remove_episodes,
     write_round,
 )
+from experiments.data.rounds import read_round, summary
 from experiments.data.scripted import collect_scripted
-from experiments.methods.collect_sac import train_agents
+from experiments.methods.collect_sac import SACAgents, policy_return
 from experiments.models.loading import load_run, make_sac_actor
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
-from experiments.runs.progress import Progress
+from experiments.runs.progress import Clocks, Progress
 from worldmodels.data.episode_folders import mix_folders, summarise_folder
-from worldmodels.data.episodes import Episode
 
 _DEMONSTRATION_SEED = 2_000_000  # added to the seed, so that demonstrations start where nothing was trained
-_EPISODE_METRICS = (("return", "return_"), ("length", "length"))
 _MAY_GROW = ("num_episodes", "*.num_episodes", "agent_steps", "num_agents")
 
 
@@ -54,12 +53,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def _collect_sac(config, directory: RunDirectory) -> dict:
     """Trains agents, keeps their episodes, and lets the best one demonstrate."""
-    position = train_agents(config, directory)
-    result = {
-        "policy_return": max(
-            float(np.mean(agent["returns"])) for agent in position.finished if agent["returns"]
-        )
-    }
+    result = {"policy_return": policy_return(SACAgents(directory).train())}
     if config.demonstrations.num_episodes:
         _demonstrate(config, directory, directory.path, "demonstrations", **config.demonstrations)
         result["demonstrations"] = summarise_folder(directory / "demonstrations")
@@ -161,30 +155,21 @@ def _fill(
     remove_episodes(directory / folder, first)
     if first == num_episodes:
         return
+    clocks = Clocks().after(read_round(directory / folder, 0, first, ()))
     start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
     start["images"] = image_choice(config)
     with (
         make_envs(environment, num_envs, **start) as envs,
         Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,
-        MetricsWriter(directory.path, start_update=first)
-        if folder == "episodes"
-        else nullcontext() as writer,
+        MetricsWriter(directory.path, vars(clocks)) if folder == "episodes" else nullcontext() as writer,
     ):
         for number, episodes in play_rounds(envs, make_actor, first, num_episodes, directory.stop_if_overdue):
+            clocks = clocks.after(episodes)
             if writer is not None:
-                _write_metrics(writer, number, episodes)
+                writer.write(summary(episodes), **vars(clocks))
             write(directory / folder, number, episodes)
             bar.update(len(episodes), **{"return": float(np.mean([episode.return_ for episode in episodes]))})
             directory.stop_if_interrupted()
-
-
-def _write_metrics(writer: MetricsWriter, number: int, episodes: list[Episode]):
-    """One row for a round that begins with episode `number`."""
-    done = number + len(episodes)
-    row = {
-        f"episode/{name}": [getattr(e, attribute) for e in episodes] for name, attribute in _EPISODE_METRICS
-    }
-    writer.write(row, update=done, episode=done)
 
 
 _METHODS = {

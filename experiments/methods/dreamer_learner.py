@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
@@ -39,7 +39,11 @@ class Learner:
     Attributes:
       state: DreamerState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
       placement: those devices.
+      updates_owed: that the steps have earned and that are not made yet.
+      learns: see `experiments.data.rounds.Learner`, as for `position`.
     """
+
+    learns = "before"
 
     def __init__(self, config: dict, episodes: list[Episode]):
         self._config = config
@@ -49,6 +53,7 @@ class Learner:
         self.state, optimizers = create(config, self._arguments, episodes)
         replay = create_replay(config, self._arguments["world_model"], episodes)
         self._replay = self.placement.put_data(replay)
+        self.updates_owed = 0.0
         options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
         draw = functools.partial(sample, **options)
         model_loss = LossOptions(**config["loss"])
@@ -74,6 +79,20 @@ class Learner:
         self._state = self.placement.put_state(state)
 
     @property
+    def position(self) -> dict:
+        """JSON values that belong to the state."""
+        return {"updates_owed": self.updates_owed}
+
+    @position.setter
+    def position(self, position: dict) -> None:
+        self.updates_owed = position["updates_owed"]
+
+    @property
+    def num_updates(self) -> int:
+        """Updates made, those of the model alone included."""
+        return int(self.state.step)
+
+    @property
     def model(self):
         """The present world model, on one device."""
         return self.placement.fetch(self.state.model.model)
@@ -83,15 +102,22 @@ class Learner:
         """The present policy, on one device."""
         return self.placement.fetch(self.state.policy.model)
 
-    def remember(self, episode: Episode) -> None:
-        """Appends an episode to the replay."""
-        self._replay = self.placement.put_data(append_episode(self._replay, episode))
+    def remember(self, episodes: Sequence[Episode]) -> None:
+        """Appends episodes to the replay; their steps earn updates."""
+        for episode in episodes:
+            self._replay = self.placement.put_data(append_episode(self._replay, episode))
+        self.updates_owed += self.earned(episodes)
 
-    def learn(self, updates_owed: float) -> tuple[int, Metrics]:
-        """Makes the updates that are owed, in whole dispatches; returns their number and their mean metrics."""
+    def earned(self, episodes: Sequence[Episode]) -> float:
+        """Returns how many updates the steps of episodes earn."""
+        return self._config["updates_per_step"] * sum(episode.length for episode in episodes)
+
+    def learn(self) -> Metrics:
+        """Makes the updates that are owed, in whole dispatches; returns their mean metrics."""
         size = self._config["updates_per_dispatch"]
-        dispatches = int(updates_owed // size)
-        return dispatches * size, self._run(self._loop, [size] * dispatches)
+        dispatches = int(self.updates_owed // size)
+        self.updates_owed -= dispatches * size
+        return self._run(self._loop, [size] * dispatches)
 
     def pretrain_model(self, num_updates: int) -> Metrics:
         """Updates of the world model alone."""

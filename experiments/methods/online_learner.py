@@ -65,8 +65,10 @@ class OnlineLearner:
       placement: those devices.
       reward: the surrogate reward, or None.
       sensors: what is read and predicted.
-      agent_steps: in all episodes that were to be remembered.
+      position, learns: see `experiments.data.rounds.Learner`.
     """
+
+    learns = "after"
 
     def __init__(self, config: dict, demonstrations: list[Episode]):
         self.config = config
@@ -100,7 +102,7 @@ class OnlineLearner:
         shown_sensors = shared_sensors(self._arch, demonstrations)
         shown = SequenceDataset.create(demonstrations, sensors=shown_sensors, **options)
         self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
-        self.agent_steps = 0
+        self.position: dict = {}
         self._loops = {
             stage: functools.cache(functools.partial(make_train_loop, update, draw, placement=self.placement))
             for stage, (update, draw) in self._stages().items()
@@ -114,6 +116,11 @@ class OnlineLearner:
     @state.setter
     def state(self, state: OnlineState) -> None:
         self._state = self.placement.put_state(state)
+
+    @property
+    def num_updates(self) -> int:
+        """Updates made, pretraining included."""
+        return int(self.state.step)
 
     @property
     def architecture(self) -> dict:
@@ -190,16 +197,16 @@ class OnlineLearner:
             raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
         return self._loops[stage](num_updates)
 
-    def learn(self, num_updates: int) -> Metrics:
-        """Online updates on what has been collected; returns their mean metrics, on the host."""
+    def learn(self) -> Metrics:
+        """Makes the online updates of a round; returns their mean metrics, on the host."""
         if self.data.online is None and needs_online_data(self.config):
             raise ValueError(
                 "The online buffer is empty, and batches take windows from it; offline, fill it with --config.prefill, "
                 "or let all windows be labelled pretraining data with --config.regularizer.mode=append and "
                 "--config.regularizer.label=True."
             )
-        rows = []
-        size = self.config["updates_per_dispatch"]
+        rows, size = [], self.config["updates_per_dispatch"]
+        num_updates = self.config["updates_per_episode"] * self.config["num_envs"]
         for count in [size] * (num_updates // size) + [num_updates % size] * (num_updates % size > 0):
             self.state, metrics = self.make_loop("online", count)(self.state, self.data)
             rows.append((count, jax.device_get(metrics)))
@@ -216,16 +223,16 @@ class OnlineLearner:
         values = np.asarray(values, np.float32)[: episode.num_records]
         return Episode(episode.records | {self.reward.head: values[:, None]}, episode.metadata)
 
-    def remember(self, episode: Episode) -> None:
-        """Appends an episode, scored, to the online buffer."""
-        online = self.data.online
-        if online is None:
-            sensors = [*self.sensors, *([self.stored_head] if self.stored_head else [])]
-            records = max(self.config["length"], episode.num_records)
-            capacity = self.config["replay_capacity"] or records * total_episodes(self.config)
-            online = Replay.create(episode, capacity=capacity, length=self.config["length"], sensors=sensors)
-        self.data = self.data.replace(online=self.placement.put_data(append_episode(online, episode)))
-        self.agent_steps += episode.length
+    def remember(self, episodes: Sequence[Episode]) -> None:
+        """Appends episodes, scored, to the online buffer."""
+        for episode in episodes:
+            online = self.data.online
+            if online is None:
+                sensors = [*self.sensors, *([self.stored_head] if self.stored_head else [])]
+                length, records = self.config["length"], max(self.config["length"], episode.num_records)
+                capacity = self.config["replay_capacity"] or records * total_episodes(self.config)
+                online = Replay.create(episode, capacity=capacity, length=length, sensors=sensors)
+            self.data = self.data.replace(online=self.placement.put_data(append_episode(online, episode)))
 
     def reset_policy(self, number: int) -> None:
         """A fresh policy and a fresh state of its optimizer, from a key of its own."""

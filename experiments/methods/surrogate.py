@@ -11,33 +11,28 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-import jax
 import numpy as np
 
 from agents.discount_schedule import ScheduleSettings
 from agents.gaifo import GAIfOLearner, GAIfOSettings
-from agents.loop import evaluate
 from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings
 from agents.sac import Actor, NumpyPolicy, SACSettings
-from agents.sac_rounds import Learner, Progress, RoundSettings, SACActor, SACRun
-from experiments.data.evaluation import environment_facts, environment_of, expert_return, scores
-from experiments.data.folders import remove_episodes, write_round
+from agents.sac_rounds import Learner, RoundSettings, SACActor, SACRun
+from experiments.data.arena import Arena
+from experiments.data.evaluation import Evaluation, Scores, environment_of, expert_return
+from experiments.data.rounds import Rounds
 from experiments.envs.sensors import observation_setup
-from experiments.envs.vector import make_vector
 from experiments.methods.surrogate_features import encoder_features
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
-from experiments.runs.metrics import Diverged, MetricsWriter, check_finite, diverged_among
+from experiments.runs.metrics import Diverged, diverged_among
 from experiments.runs.paths import folders_of
-from experiments.runs.progress import Progress as Bar
 from experiments.runs.stages import run_seeds, seed_path
-from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.dataset import statistics
-from worldmodels.data.episodes import load_episodes, read_episode
+from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.export import Models
 
 METHODS = ("gaifo", "ot")
@@ -54,15 +49,13 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         if directory.done:
             return directory.result
         data = load_data(directory.config)
-        results = run_seeds(directory, lambda single: SurrogateRun(single, data).run())
+        results = run_seeds(directory, lambda single: SurrogateRun(single, data).finish())
         diverged = diverged_among(results)
-        played = [result["return"] for result in results]
-        merged = scores(played, data.expert, directory.config["evaluation"]["random_return"])
+        scores = Scores.joined(Scores.of_row(result) for result in results)
         counts = {name: [result[name] for result in results] for name in ("num_updates", "agent_steps")}
         models = files.merge([seed_path(directory, index) for index in range(len(results))])
         files.save(directory.path, directory.config, models)
-        where = {"environment": results[0]["environment"]}
-        return directory.mark_done({"return": played} | merged | counts | where | diverged)
+        return directory.mark_done(scores.row() | counts | diverged)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,137 +143,98 @@ def make_learner(config: dict, data: Data) -> Learner:
     )
 
 
-class SurrogateRun:
-    """One seed, from the newest checkpoint. To resume, the replay is filled again from the episodes on disk."""
+class SurrogateRun(Rounds):
+    """A run of one seed."""
 
-    def __init__(self, run: RunDirectory, data: Data):
-        self._run, self._data, self._config = run, data, run.config
-        self._checkpoints = Checkpoints(run / "checkpoints")
+    learner: SACRun
 
-    def run(self) -> dict:
-        """Plays, learns and evaluates to the end."""
-        config, data, run = self._config, self._data, self._run
-        learner = make_learner(config, data)
-        state, progress = self._restore(learner)
-        remove_episodes(run / "episodes", progress.rounds * config["num_envs"])
-        rounds = config["rounds"] | ({"discount": 1.0} if learner.rates_episodes else {})
-        with make_vector(
-            data.env_name,
-            config["num_envs"],
-            seed=config["seed"],
-            first_episode=progress.rounds,
-            workers=config["evaluation"]["workers"],
-            **data.env_options,
-        ) as envs:
-            agent = SACRun(
-                envs,
-                data.sensors,
+    def __init__(self, directory: RunDirectory, data: Data):
+        config = directory.config
+        self._data, self._method = data, make_learner(config, data)
+        evaluation = config["evaluation"]
+        options = dict(expert=data.expert, random=evaluation["random_return"], workers=evaluation["workers"])
+        self._evaluation = Evaluation(Arena(data.env_name, data.env_options), **options)
+        super().__init__(
+            directory,
+            total=config["agent_steps"],
+            evaluate_every=evaluation["every"],
+            save_every=config["save_every"],
+            episodes_per_round=config["num_envs"],
+            description=config["method"],
+        )
+        self.records = [*data.sensors, "pre_action"]
+
+    def finish(self) -> dict:
+        """Plays and learns to the end, evaluates, and saves the policy; returns what it has scored."""
+        config = self.config
+        options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
+        rounds = config["rounds"] | ({"discount": 1.0} if self._method.rates_episodes else {})
+        with self._evaluation.arena.make(config["num_envs"], **options) as self._envs:
+            self.learner = SACRun(
+                self._envs,
+                self._data.sensors,
                 sac=SACSettings(**config["sac"]),
                 rounds=RoundSettings(**rounds),
                 seed=config["seed"],
-                observer=data.observer(),
-                learner=learner,
+                observer=self._data.observer(),
+                learner=self._method,
             )
-            if state is not None:
-                agent.restore(state, progress, self._recorded(progress.rounds))
-            return self._train(agent, learner)
+            self.restore()
+            self.run()
+        result = self.facts["result"]
+        self._save_policy(result["return"])
+        counts = {"num_updates": self.num_updates, "agent_steps": self.learner.progress.agent_steps}
+        diverged = {"diverged": True} if "diverged" in self.facts else {}
+        return result | counts | diverged
 
-    def _train(self, agent: SACRun, learner: Learner) -> dict:
-        """Rounds until all steps are made; then the last evaluation, and the policy is saved."""
-        config, run = self._config, self._run
-        total, every = config["agent_steps"], config["evaluation"]["every"]
-        with (
-            MetricsWriter(run.path, start_update=agent.progress.rounds) as writer,
-            Bar(total, config["method"], initial=min(agent.progress.agent_steps, total)) as bar,
-        ):
-            diverged = False
-            while agent.progress.agent_steps < total:
-                before = agent.progress.agent_steps
-                try:
-                    self._play_round(agent, writer)
-                except Diverged as error:
-                    print(f"Seed {config['seed']}: {error} That one is evaluated.", file=sys.stderr)
-                    diverged = True
-                    break
-                after = agent.progress.agent_steps
-                if every and after // every > before // every:
-                    result = self._evaluate(learner.actor(agent.state), config["evaluation"]["episodes"], 0)
-                    clocks = {"update": agent.progress.rounds, "agent_step": after}
-                    writer.write_eval({**clocks, "final": False, **result})
-                due = agent.progress.rounds % config["save_every"] == 0 or after >= total
-                if due or run.interrupted():
-                    extra = dataclasses.asdict(agent.progress)
-                    self._checkpoints.save(agent.progress.rounds, agent.state, extra)
-                    run.stop_if_interrupted()
-                bar.update(min(after, total) - min(before, total))
-            actor = learner.actor(self._last_state(learner, agent) if diverged else agent.state)
-            result = self._evaluate(actor, config["evaluation"]["final_episodes"], 1)
-            writer.write_eval({"update": agent.progress.rounds, "final": True, **result})
-        counts = {"num_updates": agent.progress.updates, "agent_steps": agent.progress.agent_steps}
-        counts |= {"diverged": True} if diverged else {}
-        self._save_policy(actor, result["return"][0])
-        played = {"return": result["return"][0], "environment": result["environment"]}
-        return played | counts
+    @property
+    def done(self) -> int:
+        """Steps of the agent."""
+        return self.learner.progress.agent_steps
 
-    def _last_state(self, learner: Learner, agent: SACRun):
-        """The state of the last checkpoint, or that before the first update."""
-        state, _ = self._restore(learner)
-        return agent.initial_state() if state is None else state
+    @property
+    def _actor(self) -> Actor:
+        return self._method.actor(self.learner.state)
 
-    def _restore(self, learner: Learner):
-        """(state or None, Progress)."""
-        data = self._data
-        with make_vector(data.env_name, 1, seed=0, **data.env_options) as probe:
-            sizes = data.observer().size(probe.observation_spec), probe.action_spec.shape[0]
-        like = jax.eval_shape(lambda: learner.create(*sizes, jax.random.key(0)))
-        restored = self._checkpoints.restore(like)
-        if restored is None:
-            return None, Progress()
-        _, state, extra = restored
-        return state, Progress(**extra)
+    def metadata(self) -> dict:
+        """The policy that plays."""
+        return {"policy": self.config["method"]}
 
-    def _recorded(self, num_rounds: int):
-        """The rounds that have been played, from the disk."""
-        num_envs, names = self._config["num_envs"], [*self._data.sensors, "pre_action"]
-        for number in range(num_rounds):
-            numbers = range(number * num_envs, (number + 1) * num_envs)
-            yield [read_episode(self._run / "episodes" / f"{n}.hdf5", names) for n in numbers]
+    def play(self, number: int) -> list[Episode]:
+        """Plays an episode in every environment."""
+        self._envs.rewind(number)
+        with self.watch("collection"):
+            return self.learner.play_round(self.directory.stop_if_overdue)
 
-    def _play_round(self, agent: SACRun, writer: MetricsWriter) -> None:
-        """Plays a round, writes its episodes and metrics."""
-        num_envs = self._config["num_envs"]
-        first, began = agent.progress.rounds * num_envs, time.perf_counter()
-        before = dataclasses.replace(agent.progress)
-        episodes, metrics = agent.play_round()
-        write_round(self._run / "episodes", first, episodes, metadata={"policy": self._config["method"]})
-        row = {f"train/{name}": value for name, value in metrics.items()}
-        row["train/updates"] = agent.progress.updates
-        row["analysis/return"] = [episode.return_ for episode in episodes]
-        for name in ("agent_steps", "updates"):
-            done = getattr(agent.progress, name) - getattr(before, name)
-            row[f"fps/{name}"] = done / (time.perf_counter() - began)
-        clocks = {"update": agent.progress.rounds, "agent_step": agent.progress.agent_steps}
-        check_finite(writer.write(row, **clocks), agent.progress.rounds)
+    def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
+        """The mode of the policy from fixed starts; at the end from others."""
+        evaluation = self.config["evaluation"]
+        if due and "diverged" not in self.facts:
+            yield {"final": False, **self._scores(evaluation["episodes"], evaluation["seed"])}
+        if over:
+            self.facts["result"] = self._scores(evaluation["final_episodes"], evaluation["seed"] + 1)
+            yield {"final": True, **self.facts["result"]}
 
-    def _evaluate(self, actor: Actor, num_episodes: int, seed_offset: int) -> dict:
-        """Plays with the mode of the policy from fixed starts."""
-        data, evaluation = self._data, self._config["evaluation"]
-        player = SACActor(NumpyPolicy(actor), data.sensors, observer=data.observer())
-        num_envs = min(num_episodes, 10)
-        seed = evaluation["seed"] + seed_offset
-        with make_vector(
-            data.env_name, num_envs, seed=seed, workers=evaluation["workers"], **data.env_options
-        ) as envs:
-            played, facts = evaluate(envs, player, num_episodes), environment_facts(envs)
-        result = {name: [values] for name, values in played.items()} | facts
-        return result | scores(result["return"], data.expert, evaluation["random_return"])
+    def check(self, row: dict) -> None:
+        """Ends a seed that has diverged, with the state of its last checkpoint or that before the first update."""
+        try:
+            super().check(row)
+        except Diverged as error:
+            print(f"Seed {self.config['seed']}: {error} That one is evaluated.", file=sys.stderr)
+            self.facts["diverged"] = True
+            restored = self.checkpoints.restore(self.learner.state)
+            self.learner.state = restored[1] if restored else self.learner.initial_state()
 
-    def _save_policy(self, actor: Actor, returns: list[float]) -> None:
+    def _scores(self, num_episodes: int, seed: int) -> dict:
+        actor = SACActor(NumpyPolicy(self._actor), self._data.sensors, observer=self._data.observer())
+        return self._evaluation.play(lambda _: actor, num_episodes, seed).row()
+
+    def _save_policy(self, returns: list[list[float]]) -> None:
         """Saves the actor with what makes it act again."""
-        data = self._data
+        data, actor = self._data, self._actor
         moments = {name: [x.tolist() for x in pair] for name, pair in data.moments.items()}
         observer = dict(sensors=list(data.sensors), num_frames=data.num_frames, statistics=moments)
-        card = dict(method=self._config["method"], returns=[returns])
-        card |= dict(environment=data.env_name, environment_options=data.env_options)
+        where = dict(environment=data.env_name, environment_options=data.env_options)
+        card = dict(method=self.config["method"], returns=returns, **where)
         models = Models({"policy": architectures.sac_actor(actor, observer)}, policy=actor, card=card)
-        files.save(self._run.path, self._config, models)
+        files.save(self.directory.path, self.config, models)

@@ -94,7 +94,7 @@ def write(
         films, why_not = rendered_films(view, context, env_name, render_options)
     result = numbers(view, context)
     # Rows of the training stay: what is written here belongs to its last update.
-    with MetricsWriter(folder, start_update=update) as writer:
+    with MetricsWriter(folder, start={"update": update}) as writer:
         for name, figure in figures.items():
             png, _ = style.save_figure(figure, folder / "figures" / name)
             writer.write_image(name, video.read_png(png), update=update)

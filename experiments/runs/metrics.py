@@ -24,6 +24,7 @@ from experiments.drawing import video
 from worldmodels.files import write_atomically
 
 _MAX_SHOWN = 8
+_NOTHING = {"update": 0, "env_step": 0, "agent_step": 0, "episode": 0}
 
 
 class MetricsError(ValueError):
@@ -39,20 +40,22 @@ class MetricsWriter:
 
     Args:
       workdir: the run directory.
-      start_update: update of the checkpoint the run continues from. Rows of later updates are dropped; with
-        0, nothing was restored, and all rows are dropped.
+      start: clocks of the checkpoint that the run continues from, {"update": n, ...}. Rows that are beyond one of them
+        are dropped; where all are 0 nothing was restored, and all rows are dropped.
       tensorboard: also write TensorBoard events, to `workdir/tensorboard`.
     """
 
-    def __init__(self, workdir: str | os.PathLike, start_update: int = 0, *, tensorboard: bool = True):
+    def __init__(
+        self, workdir: str | os.PathLike, start: Mapping[str, int] = _NOTHING, *, tensorboard: bool = True
+    ):
         self.path = pathlib.Path(workdir).expanduser().absolute()
-        self._start_update = int(start_update)
+        self._start = dict(start)
         self._use_tensorboard = tensorboard
         self._tensorboard = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._metrics = _open_rows(self.path / "metrics.jsonl", self._start_update)
-            self._evals = _open_rows(self.path / "eval.jsonl", self._start_update)
+            self._metrics = _open_rows(self.path / "metrics.jsonl", self._start)
+            self._evals = _open_rows(self.path / "eval.jsonl", self._start)
         except OSError as error:
             raise _disk_error(self.path, error) from error
 
@@ -76,32 +79,30 @@ class MetricsWriter:
         Args:
           metrics: {slash-grouped name: scalar or short vector}; vectors, one entry per seed, become lists,
             and their mean goes to TensorBoard.
-          update: number of updates so far; for a run without updates, the number of episodes.
-          env_step, agent_step, episode: the other clocks.
+          update, env_step, agent_step, episode: see `experiments.runs.progress.Clocks`.
         """
         values = to_numbers(metrics)
-        row = {"update": update, "env_step": env_step, "agent_step": agent_step, "episode": episode}
-        row = {name: int(value) for name, value in row.items()} | values | _clocks()
+        clocks = {"update": update, "env_step": env_step, "agent_step": agent_step, "episode": episode}
+        row = {name: int(value) for name, value in clocks.items()} | values | _seconds()
         self._append(self._metrics, row)
-        self._to_tensorboard(values, int(update))
+        self._to_tensorboard(values, _axis(row))
         return row
 
     def write_eval(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Appends an evaluation to `eval.jsonl` and returns it.
 
         Args:
-          row: per-episode lists and whatever identifies the evaluation; `update` in it orders it (0 if
-            absent). TensorBoard shows the mean of each list of numbers, under `eval/` unless the name has a
-            group.
+          row: per-episode lists, the clocks (0 if absent), and whatever identifies the evaluation. TensorBoard shows
+            the mean of each list of numbers, under `eval/` unless the name has a group.
         """
-        values = {"update": 0} | to_numbers(row)
-        self._append(self._evals, values | _clocks())
+        values = _NOTHING | to_numbers(row)
+        self._append(self._evals, values | _seconds())
         shown = {
             name if "/" in name else f"eval/{name}": value
             for name, value in values.items()
-            if name != "update"
+            if name not in _NOTHING
         }
-        self._to_tensorboard(shown, int(values["update"]))
+        self._to_tensorboard(shown, _axis(values))
         return values
 
     def write_video(
@@ -161,7 +162,8 @@ class MetricsWriter:
             # It warns of every value that is not finite, and not of which; `check_finite` says that in one sentence.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
-            purge = self._start_update + 1 if self._start_update else 0
+            start = _axis(_NOTHING | self._start)
+            purge = start + 1 if start else 0
             try:
                 self._tensorboard = tensorboardX.SummaryWriter(
                     str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
@@ -230,14 +232,23 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return [row for _, row in _parse(path)] if path.is_file() else []
 
 
-def _clocks() -> dict[str, float]:
+def _axis(clocks: Mapping[str, Any]) -> int:
+    """Where TensorBoard shows a row: at its update; before there are any, at its episode."""
+    return int(clocks["update"] or clocks["episode"])
+
+
+def _seconds() -> dict[str, float]:
     return {"time/unix": round(time.time(), 3), "time/processor": round(time.process_time(), 3)}
 
 
-def _open_rows(path: pathlib.Path, start_update: int):
-    """Drops the rows after `start_update`, atomically, and opens the file for appending."""
+def _open_rows(path: pathlib.Path, start: Mapping[str, int]):
+    """Drops the rows after `start`, atomically, and opens the file for appending."""
+
+    def is_kept(row: Mapping[str, Any]) -> bool:
+        return any(start.values()) and all(row.get(name, 0) <= count for name, count in start.items())
+
     if path.is_file():
-        lines = [line for line, row in _parse(path) if start_update and row.get("update", 0) <= start_update]
+        lines = [line for line, row in _parse(path) if is_kept(row)]
         kept = "".join(lines)
         if len(kept.encode()) != path.stat().st_size:
             write_atomically(path, kept)

@@ -1,10 +1,62 @@
-"""Progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
+"""How far long work is: the clocks of a run, a bar with the time left on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
 
 import contextlib
+import dataclasses
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, TextIO
+
+from worldmodels.data.episodes import Episode
+
+
+@dataclasses.dataclass(frozen=True)
+class Clocks:
+    """Four counts that every row of metrics and evaluations has, with one meaning in every main.
+
+    Attributes:
+      update: gradient updates made, pretraining included.
+      episode: episodes played, prefill included. Those of evaluations do not count, here and below.
+      agent_step: actions taken in them, in all environments together.
+      env_step: steps of the simulator: agent_step x action repeat.
+    """
+
+    update: int = 0
+    episode: int = 0
+    agent_step: int = 0
+    env_step: int = 0
+
+    @property
+    def order(self) -> int:
+        """A number that grows with every row, also with a round that earns no update; it names checkpoints."""
+        return self.update + self.episode
+
+    def at(self, update: int) -> Clocks:
+        """The clocks when so many updates have been made."""
+        return dataclasses.replace(self, update=update)
+
+    def after(self, episodes: Sequence[Episode]) -> Clocks:
+        """The clocks when these episodes have been played, too."""
+        return dataclasses.replace(
+            self,
+            episode=self.episode + len(episodes),
+            agent_step=self.agent_step + sum(episode.length for episode in episodes),
+            env_step=self.env_step
+            + sum(episode.length * episode.metadata.get("action_repeat", 1) for episode in episodes),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Every:
+    """Says when it is time: at the multiples of a period, whatever the steps between them. 0 or None: never."""
+
+    period: int | None
+
+    def __call__(self, before: int, now: int) -> bool:
+        """Returns whether a count has reached a multiple since it was `before`."""
+        return bool(self.period) and now // self.period > before // self.period
 
 
 class Progress:
@@ -41,7 +93,7 @@ class Progress:
         self._start = self._last_line = time.monotonic()
         self._metrics: dict[str, Any] = {}
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> Progress:
         self._start = self._last_line = time.monotonic()
         if self._file.isatty() and self.total:  # a bar needs an end
             self._start_bar()
@@ -114,7 +166,7 @@ class Progress:
 
 
 def clock(seconds: float) -> str:
-    """A duration as m:ss or h:mm:ss."""
+    """Returns a duration as m:ss or h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"

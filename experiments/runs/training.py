@@ -11,11 +11,13 @@ import numpy as np
 
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import DivergenceWatch, MetricsWriter, finite_mean
-from experiments.runs.progress import Progress
+from experiments.runs.progress import Clocks, Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.storage import Storage
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.training import TrainState, cosine_schedule, make_optimizer
+
+NOTHING_PLAYED = Clocks()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +58,8 @@ def train(
     progress_metric: str = "loss",
     evaluate: Callable[[TrainState, int], dict] | None = None,
     placement: Placement = ONE_DEVICE,
+    clocks: Clocks = NOTHING_PLAYED,
+    extra: dict | None = None,
 ) -> TrainState:
     """Trains until `schedule.num_updates`, from the newest checkpoint in `run` if there is one.
 
@@ -69,17 +73,20 @@ def train(
       prefix: of the metric names, e.g. "train/model/".
       evaluate: (state, update) -> what eval.jsonl records.
       placement: the devices that train, as of `learn`. Evaluations and the result are on the default device.
+      clocks: what was played before, for the rows.
+      extra: JSON values that checkpoints hold with the state.
     """
     checkpoints = Checkpoints(run / "checkpoints")
     restored = restore(run, state)
     start = 0
     if restored is not None:
-        start, state, _ = restored
+        step, state, _ = restored
+        start = step - clocks.episode
     state = placement.put_state(state)
     watch = DivergenceWatch(num_seeds=state.step.size)
     update = start
     with (
-        MetricsWriter(run.path, start_update=start) as writer,
+        MetricsWriter(run.path, {"update": start}) as writer,
         Progress(schedule.num_updates, description + placement.described, initial=start) as progress,
     ):
         while update < schedule.num_updates:
@@ -89,19 +96,18 @@ def train(
             metrics = jax.block_until_ready(placement.fetch(metrics))
             speed = {"fps/updates": size / (time.perf_counter() - began)}
             update += size
-            row = writer.write(
-                {prefix + name: value for name, value in metrics.items()} | speed, update=update
-            )
+            counts = vars(clocks.at(update))
+            row = writer.write({prefix + name: value for name, value in metrics.items()} | speed, **counts)
             watch.check(row, update)
             progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
             if evaluate is not None and schedule.evaluates_at(update):
                 result = evaluate(placement.fetch(state), update)
-                writer.write_eval({"update": update, **result})
-                writer.write(evaluation_metrics(result), update=update)
+                writer.write_eval({**counts, **result})
+                writer.write(evaluation_metrics(result), **counts)
             if update % schedule.save_every == 0 or update == schedule.num_updates or run.interrupted():
                 kept = placement.fetch(state)
                 if run.leads:
-                    checkpoints.save(update, kept)
+                    checkpoints.save(clocks.at(update).order, kept, extra)
                 run.stop_if_interrupted()
     return placement.fetch(state)
 

@@ -90,7 +90,7 @@ def play(demonstrations, num_rounds, poison=False):
         if poison:
             step = envs.step
             envs.step = lambda *args: step(*args) | {"reward": np.full(4, 1e6, np.float32)}
-        episodes = [episode for _ in range(num_rounds) for episode in run.play_round()[0]]
+        episodes = [episode for _ in range(num_rounds) for episode in run.play_round()]
     return learner, run, episodes
 
 

@@ -9,7 +9,7 @@ import pytest
 from agents.loop import evaluate
 from agents.noise import Disturbance
 from agents.sac import NumpyPolicy, SACSettings
-from agents.sac_rounds import Progress, RoundSettings, SACActor, SACRun, vector_sensors
+from agents.sac_rounds import RoundSettings, SACActor, SACRun, vector_sensors
 from experiments.envs.vector import make_vector
 
 SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_temperature=0.1)
@@ -22,7 +22,17 @@ def _run(num_rounds=0, first_episode=0, rounds=ROUNDS, disturbed_share=0.0):
     disturb = Disturbance(4, size, share=disturbed_share, seed=0, first_episode=first_episode)
     options = dict(sac=SAC, rounds=rounds, seed=0, disturb=disturb if disturbed_share else None)
     run = SACRun(envs, vector_sensors(envs.observation_spec), **options)
-    return run, [run.play_round()[0] for _ in range(num_rounds)]
+    return run, [run.play_round() for _ in range(num_rounds)]
+
+
+def _restored(run, episodes, **options):
+    """A run that continues where another one has stopped after so many rounds."""
+    restored, _ = _run(first_episode=len(episodes), **options)
+    restored.state = run.state
+    for of_round in episodes:
+        restored.remember(of_round)
+    restored.position = run.position
+    return restored
 
 
 def _mean_return(policy):
@@ -58,9 +68,8 @@ def test_a_fraction_of_an_update_per_step_is_possible():
 def test_a_restored_run_continues_bit_identically(trained):
     whole, episodes = trained
     half, first_half = _run(12)
-    restored, _ = _run(first_episode=12)
-    restored.restore(half.state, Progress(**dataclasses.asdict(half.progress)), first_half)
-    later = [restored.play_round()[0] for _ in range(13)]
+    restored = _restored(half, first_half)
+    later = [restored.play_round() for _ in range(13)]
     for old, new in zip(episodes[12:], later, strict=True):
         np.testing.assert_array_equal(old[0].records["pre_action"], new[0].records["pre_action"])
     leaves = (jax.tree.leaves(jax.tree.map(_bits, run.state)) for run in (whole, restored))
@@ -73,9 +82,8 @@ def test_a_restored_run_has_the_disturbances_that_it_would_have_had():
     options = dict(disturbed_share=0.5, rounds=dataclasses.replace(ROUNDS, random_steps=150))
     _, episodes = _run(3, **options)
     half, first_half = _run(2, **options)
-    restored, _ = _run(first_episode=2, **options)
-    restored.restore(half.state, half.progress, first_half)
-    for old, new in zip(episodes[2], restored.play_round()[0], strict=True):
+    restored = _restored(half, first_half, **options)
+    for old, new in zip(episodes[2], restored.play_round(), strict=True):
         np.testing.assert_array_equal(old.records["pre_action"], new.records["pre_action"])
 
 

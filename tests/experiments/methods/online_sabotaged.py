@@ -11,6 +11,7 @@ from collections.abc import Callable
 import jax
 
 from experiments.__main__ import main as command_line
+from experiments.data import rounds
 from experiments.methods import online
 from worldmodels import checkpoints
 
@@ -48,14 +49,16 @@ def sabotage(place: str, number: int, act: Callable) -> None:
 
         online.OnlineLearner.make_loop = make_observed
     elif place == "episode":
-        play, played = online.collect_episodes, 0
+        play, played = rounds.collect_episodes, 0
 
-        def collect(envs, actor, num_episodes):
+        def collect(envs, actor, num_episodes, **options):
             nonlocal played
             played += 1
-            return play(envs, before_call(10, actor, act) if played == number else actor, num_episodes)
+            return play(
+                envs, before_call(10, actor, act) if played == number else actor, num_episodes, **options
+            )
 
-        online.collect_episodes = collect
+        rounds.collect_episodes = collect
 
 
 def main() -> None:

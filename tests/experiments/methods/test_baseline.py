@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
@@ -54,6 +55,7 @@ def test_evaluations_are_logged_with_their_episodes(bco_run):
     rows = read_rows(workdir / "eval.jsonl")
     assert [row["final"] for row in rows] == [False, True]
     assert rows[-1]["return"] == result["return"]
+    assert_clocks(workdir, result["num_updates"])
 
 
 def test_the_error_to_the_true_actions_is_marked_as_analysis(bco_run):

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
@@ -112,6 +113,7 @@ def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
     assert np.shape(result["return"]) == (1, 2) and result["num_episodes"] == [2 * 3]
     assert result["environment"]["environment"]
     single = workdir / "seeds" / "0"
+    assert_clocks(single, *result["num_updates"])
     rows = read_rows(single / "metrics.jsonl")
     assert [row["train/num_episodes"] for row in rows] == [0, 3, 6]
     windows = [row["train/num_windows"] for row in rows]

@@ -11,6 +11,7 @@ import time
 import jax
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from interruption import assert_same_episodes, kept
 
 from experiments.configs.collect import get_config
@@ -63,6 +64,7 @@ def test_sac_writes_metrics_of_every_round_and_evaluation(sac):
     assert [row["agent_step"] for row in rows] == list(range(50, 801, 50))
     assert {"train/critic/loss", "train/policy/entropy", "episode/return"} <= rows[-1].keys()
     assert [row["agent_step"] for row in evals] == [200, 400, 600, 800]
+    assert_clocks(sac[0], updates=2 * 300)
 
 
 def test_its_best_policy_demonstrates(sac):
@@ -116,8 +118,9 @@ def test_flailing_continues_where_it_stopped(method, tmp_path):
     assert_same_episodes(tmp_path / "grown" / "episodes", tmp_path / "whole" / "episodes")
     rows = (without_clock(read_rows(tmp_path / name / "metrics.jsonl")) for name in ("grown", "whole"))
     grown, whole = rows
-    assert [row["update"] for row in whole] == [2, 4, 5]
+    assert [row["episode"] for row in whole] == [2, 4, 5]
     assert grown == whole
+    assert_clocks(tmp_path / "grown", updates=0)
 
 
 def test_flailing_has_other_actions_in_every_episode(tmp_path):

@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
 from experiments.analysis import evaluate, export
@@ -60,23 +61,24 @@ def test_no_evaluation_episode_enters_the_replay(expert, monkeypatch, tmp_path):
     """The seeds on disk are those of training; and all that a continued run remembers lies there."""
     seeds = [read_episode(expert / "episodes" / f"{n}.hdf5").metadata["seed"] for n in range(10)]
     assert seeds == [episode_seed(0, n % 2, n // 2) for n in range(10)]
-    assert [len(row["return"]) for row in read_rows(expert / "eval.jsonl")] == [2]
+    assert [np.shape(row["return"]) for row in read_rows(expert / "eval.jsonl")] == [(1, 2)]
     assert all(row["environment"]["environment"] for row in read_rows(expert / "eval.jsonl"))
 
     remembered = []
-    monkeypatch.setattr(Learner, "remember", lambda self, episode: remembered.append(episode))
+    monkeypatch.setattr(Learner, "remember", lambda self, episodes: remembered.extend(episodes))
     with RunDirectory(tmp_path / "run", config_of(dreamer_config)) as directory:
         run = dreamer.DreamerRun(directory)
         run.learner = Learner(run.config, load_episodes(expert / "episodes", limit=1))
-        assert len(run.evaluate(3, seed=5)["return"]) == 3
+        assert np.shape(run.scores(3, seed=5).returns) == (1, 3)
     assert remembered == []
 
 
 def test_updates_keep_their_ratio_to_steps(expert):
-    rows = [row for row in read_rows(expert / "metrics.jsonl") if "train/updates" in row]
+    rows = [row for row in read_rows(expert / "metrics.jsonl") if row["update"]]
     assert [row["agent_step"] for row in rows] == [150, 200, 250]
     # 2 of the model alone, then what 50 steps a round earn at 0.1: 5, in dispatches of 2.
-    assert [row["train/updates"] for row in rows] == [2 + 4, 2 + 10, 2 + 14]
+    assert [row["update"] for row in rows] == [2 + 4, 2 + 10, 2 + 14]
+    assert_clocks(expert, updates=2 + 14)
 
 
 def test_every_round_has_metrics_of_all_learners(expert):

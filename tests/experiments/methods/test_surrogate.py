@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
+from experiments.data import rounds
 from experiments.envs.groups import episode_seed
 from experiments.envs.vector import make_vector
 from experiments.methods import collect, pretrain, surrogate
@@ -38,6 +40,7 @@ def test_optimal_transport_learns_from_observations_alone(ot_run):
     workdir, result = ot_run
     assert np.shape(result["return"]) == (1, 2) and len(result["by_expert"]) == 1
     assert result["environment"]["environment"]
+    assert_clocks(workdir / "seeds" / "0", *result["num_updates"])
     rows = read_rows(workdir / "seeds" / "0" / "metrics.jsonl")
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
 
@@ -103,7 +106,7 @@ def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(data, tmp_pa
         if len(rows) == 1:
             raise Diverged("a loss is NaN.")
 
-    monkeypatch.setattr(surrogate, "check_finite", first_row_is_not_finite)
+    monkeypatch.setattr(rounds, "check_finite", first_row_is_not_finite)
     config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=60)
     result = surrogate.run(config, tmp_path)
     assert [entry["seed"] for entry in result["diverged"]] == [0]

@@ -6,6 +6,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from clocks import assert_clocks
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
 from experiments.analysis import evaluate, export
@@ -134,6 +135,8 @@ def test_results_have_a_list_of_episodes_for_every_seed(policy, data, model):
     )
     assert np.shape(result["return"]) == (2, 2)
     assert len(result["by_expert"]) == 2
+    for run, config in ((model, pretrain_config), (policy, imitate_config)):
+        assert_clocks(run, config_of(config).num_updates)
     assert result["environment"]["environment"]  # and where they were played
 
 

@@ -16,7 +16,7 @@ from experiments.configs import inspect_run as inspect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.data.evaluation import check_environment, environment_of, evaluation_envs
 from experiments.envs.vector import make_vector
-from experiments.methods import baseline, dreamer, imitate, online, pretrain
+from experiments.methods import baseline, dreamer, imitate, pretrain
 from experiments.models import architectures, files
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
 
@@ -132,7 +132,6 @@ def test_images_are_drawn_as_they_were_for_the_data(data):
     assert options["render_size"] == [SIZE, SIZE]
     assert (options["camera"], options["render_quality"]) == (2, "fast")
     assert "render_size" not in environment_of("", [episode], ["position"])[1]
-    assert online.environment_from({"env": ""}, [episode]) == {"env": ENV, **options}
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------

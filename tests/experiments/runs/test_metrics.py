@@ -24,10 +24,22 @@ def updates(path):
 
 
 def write_updates(workdir, numbers, start_update=0):
-    with MetricsWriter(workdir, start_update, tensorboard=False) as writer:
+    with MetricsWriter(workdir, {"update": start_update}, tensorboard=False) as writer:
         for number in numbers:
             writer.write({"train/loss": jnp.float32(1 / number)}, update=number)
             writer.write_eval({"update": number, "return": [1.0, 2.0]})
+
+
+def test_rows_beyond_any_clock_of_the_checkpoint_are_dropped(tmp_path):
+    """A round may earn no update: the episodes tell its rows from those before it."""
+    clocks = [dict(update=0, episode=2), dict(update=4, episode=4), dict(update=4, episode=6)]
+    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+        for row in clocks:
+            writer.write({}, **row)
+            writer.write_eval({"return": [1.0], **row})
+    MetricsWriter(tmp_path, clocks[1], tensorboard=False).close()
+    for name in ("metrics", "eval"):
+        assert [row["episode"] for row in read_rows(tmp_path / f"{name}.jsonl")] == [2, 4]
 
 
 def test_a_row_carries_the_clocks_and_plain_numbers(tmp_path):
@@ -170,7 +182,7 @@ def test_tensorboard_alone_gets_what_describes_a_finished_run(tmp_path):
 
 
 def test_tensorboard_hides_what_came_after_the_checkpoint(tmp_path):
-    with MetricsWriter(tmp_path, start_update=5) as writer:
+    with MetricsWriter(tmp_path, {"update": 5}) as writer:
         writer.write({"train/loss": 1.0}, update=6)
     assert session_start(tmp_path / "tensorboard") == 6
 

@@ -1,6 +1,9 @@
 import io
 
-from experiments.runs.progress import Progress, clock
+import numpy as np
+
+from experiments.runs.progress import Clocks, Every, Progress, clock
+from worldmodels.data.episodes import Episode
 
 
 class Terminal(io.StringIO):
@@ -68,6 +71,20 @@ def test_an_error_is_not_reported_as_the_end():
 
 def test_durations_read_as_clocks():
     assert [clock(s) for s in (0, 59.6, 61, 3600, 36610)] == ["0:00", "1:00", "1:01", "1:00:00", "10:10:10"]
+
+
+def test_it_is_time_at_the_multiples_of_a_period_also_where_a_step_passes_over_them():
+    counts = [0, 3, 4, 8, 15, 16]
+    steps = list(zip(counts, counts[1:], strict=False))
+    assert [Every(4)(*step) for step in steps] == [False, True, True, True, True]
+    assert not any(Every(period)(*step) for period in (0, None) for step in steps)
+
+
+def test_simulator_steps_are_actions_times_action_repeat():
+    flags = dict.fromkeys(("is_first", "is_last", "is_terminal"), np.zeros(4, bool))
+    records = {"pre_action": np.zeros((4, 1)), "reward": np.zeros(4), **flags}
+    episodes = [Episode(records, {"action_repeat": 2}), Episode(records, {})]
+    assert Clocks(update=7, episode=1, agent_step=3, env_step=6).after(episodes) == Clocks(7, 3, 9, 6 + 6 + 3)
 
 
 def test_work_of_unknown_amount_is_counted():

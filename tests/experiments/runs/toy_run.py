@@ -31,7 +31,7 @@ def run(config, workdir, *, fresh=False):
         start = int(state["step"])
         print(f"starting at {start}", flush=True)
         with (
-            MetricsWriter(directory, start) as writer,
+            MetricsWriter(directory, {"update": start}) as writer,
             Progress(config.num_updates, "toy", initial=start) as bar,
         ):
             for number in range(start + 1, config.num_updates + 1):
