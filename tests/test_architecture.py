@@ -16,7 +16,8 @@ SHELVES = (
     *("methods", "analysis", "studies", "speed"),
 )  # of experiments; a file imports from its own shelf or an earlier one
 SIMULATORS = {"dm_control", "metaworld", "gymnasium", "mujoco"}
-MAX_LINES = 70
+MAX_LINES = 60  # of a function
+MAX_FILE_LINES = 400
 
 # Third-party package: where it may be imported, as beginnings of paths.
 CONFINED = {
@@ -159,6 +160,11 @@ def test_the_rule_of_the_shelves_finds_a_wrong_import(path, code):
 
 def test_functions_fit_a_screen():
     assert all_of(long_functions) == []
+
+
+def test_files_have_one_subject_and_stay_short():
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in sources()}
+    assert {path: length for path, length in lengths.items() if length > MAX_FILE_LINES} == {}
 
 
 def test_every_module_says_what_it_is():

@@ -142,14 +142,10 @@ class WorldModel(nnx.Module):
         kinds |= dict(vector=probe or decoder, image=image_probe or image_decoder)
         self.probes = make_heads(feature_size, sizes, probes, **kinds)
         self.baseline_probes = make_heads(embed_size, sizes, probes if baseline_probes else (), **kinds)
-        self.idm = (
-            TanhGaussianHead(feature_size + embed_size, action_size, rngs=rngs, **(idm or {}))
-            if idm_mode != "none"
-            else None
-        )
+        idm_options = dict(in_size=feature_size + embed_size, action_size=action_size, **(idm or {}))
+        self.idm = None if idm_mode == "none" else TanhGaussianHead(rngs=rngs, **idm_options)
         self._make_curious(embed_size, ensemble, reward_probe, rngs)
-        self.intrinsic_scale = intrinsic_scale
-        self.momentum = momentum
+        self.intrinsic_scale, self.momentum = intrinsic_scale, momentum
         follows = EMBEDDING in targets and momentum is not None and momentum < 1.0
         self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
         set_compute_dtype(self, compute_dtype)

@@ -97,8 +97,8 @@ def examine(brief: bool = False, render_workers: int = 2) -> Iterator[Finding]:
         checks[2:2] = [check_extras]
         checks[4:4] = [check_speed, check_cache, check_huge_pages]
         checks += [
-            lambda: check_simulator("dm_control", _DMC_STEPS),
-            lambda: check_simulator("metaworld", _METAWORLD_STEPS),
+            lambda: check_simulator("dm_control", "walker-walk"),
+            lambda: check_simulator("metaworld", "metaworld-reach"),
         ]
     for check in checks:
         try:
@@ -280,7 +280,7 @@ def check_rendering(brief: bool, workers: int) -> Iterator[Finding]:
         yield Finding("rendering", "missing", "neither EGL nor OSMesa works", fix)
 
 
-def check_simulator(package: str, snippet: str) -> Finding:
+def check_simulator(package: str, task: str) -> Finding:
     """Loads a task and steps it."""
     if version_of(package) is None:
         return Finding(
@@ -289,7 +289,7 @@ def check_simulator(package: str, snippet: str) -> Finding:
             "not installed",
             f'pip install -c constraints.txt -e ".[{OPTIONAL[package]}]"',
         )
-    result = run_snippet(snippet, {"MUJOCO_GL": "disable"})
+    result = run_snippet(_STEPS.format(task=task), {"MUJOCO_GL": "disable"})
     if "error" in result:
         return Finding(
             f"{package} task",
@@ -300,7 +300,7 @@ def check_simulator(package: str, snippet: str) -> Finding:
     return Finding(
         f"{package} task",
         "ok",
-        f"{result['task']}: loads in {result['load']:.1f} s, {result['rate']:.0f} steps/s",
+        f"{task}: loads in {result['load']:.1f} s, {result['rate']:.0f} steps/s",
     )
 
 
@@ -355,12 +355,12 @@ def _render_speed(backend: str, workers: int, quality: str = "published", timeou
     return ", ".join(parts) + " (64 x 64)"
 
 
-_DMC_STEPS = """
+_STEPS = """
 import json, time
 import numpy as np
 from experiments.envs import registry
 start = time.perf_counter()
-environment = registry.make("walker-walk")
+environment = registry.make({task!r})
 environment.reset(0)
 load = time.perf_counter() - start
 action = np.zeros(environment.action_spec.shape, np.float32)
@@ -370,24 +370,7 @@ while time.perf_counter() - start < 1:
     if environment.step(action)["is_last"]:
         environment.reset(steps)
 rate = steps / (time.perf_counter() - start)
-print(json.dumps({"task": "walker-walk", "load": load, "rate": rate}))
-"""
-
-_METAWORLD_STEPS = """
-import json, time
-import numpy as np
-start = time.perf_counter()
-from metaworld.env_dict import ALL_V3_ENVIRONMENTS_GOAL_OBSERVABLE as tasks
-environment = tasks["reach-v3-goal-observable"](seed=0)
-environment.reset()
-load = time.perf_counter() - start
-start, steps = time.perf_counter(), 0
-while time.perf_counter() - start < 1:
-    steps += 1
-    if environment.step(np.zeros(4, np.float32))[3]:
-        environment.reset()
-rate = steps / (time.perf_counter() - start)
-print(json.dumps({"task": "reach-v3", "load": load, "rate": rate}))
+print(json.dumps(dict(load=load, rate=rate)))
 """
 
 _RENDERS = """
