@@ -100,16 +100,11 @@ def action_inference_loss(
     embed = model.encode(batch.observation)
     probe_loss, probe_metrics = probe_losses(model, batch, output.states.features, embed)
     entropy = inference.policy.entropy().sum(axis=-1).mean()
-    metrics |= (
-        terms.metrics()
-        | probe_metrics
-        | {
-            "loss": loss + probe_loss,
-            "reconstruction_loss": sum_time_mean_batch(terms.reconstruction),
-            "kl_loss": sum_time_mean_batch(terms.masked_kl),
-            "action_entropy": entropy,
-        }
-    )
+    metrics |= terms.metrics() | probe_metrics
+    metrics["loss"] = loss + probe_loss
+    metrics["reconstruction_loss"] = sum_time_mean_batch(terms.reconstruction)
+    metrics["kl_loss"] = sum_time_mean_batch(terms.masked_kl)
+    metrics["action_entropy"] = entropy
     if batch.prev_action is not None:  # privileged: for analysis only
         errors = inference.actions - jax.lax.stop_gradient(batch.prev_action)
         metrics["analysis/action_mse"] = jnp.mean(errors**2)

@@ -77,11 +77,8 @@ def train(
       extra: JSON values that checkpoints hold with the state.
     """
     checkpoints = Checkpoints(run / "checkpoints")
-    restored = restore(run, state)
-    start = 0
-    if restored is not None:
-        step, state, _ = restored
-        start = step - clocks.episode
+    step, state, _ = restore(run, state) or (clocks.episode, state, {})
+    start = step - clocks.episode
     state = placement.put_state(state)
     watch = DivergenceWatch(num_seeds=state.step.size)
     update = start
