@@ -65,7 +65,7 @@ def test_a_folder_does_not_choose_which_code_runs(mine, tmp_path, part):
     arguments |= dict(rssm=dict(deter_size=6, stoch_size=4, hidden_size=8))
     arguments |= dict(encoder=dict(name="mlp", **NET), decoder=dict(name="dmlp", **NET))
     model = export.build_world_model(arguments, jax.random.key(0))
-    folder = export.save(tmp_path / "model", export.Exported(model, arguments))
+    folder = export.save(tmp_path / "model", export.Models({"world_model": arguments}, model))
     facts = json.loads((folder / "model.json").read_text())
     for name in (mine, "os:system"):
         facts["world_model"][part] = dict(name=name)
@@ -81,7 +81,7 @@ def test_a_folder_opens_after_its_part_has_been_named(mine, tmp_path):
     arguments |= dict(rssm=dict(deter_size=6, stoch_size=4, hidden_size=8))
     arguments |= dict(encoder=dict(name=mine), decoder=dict(name="dmlp", **NET))
     model = export.build_world_model(arguments, jax.random.key(0))
-    folder = export.save(tmp_path / "model", export.Exported(model, arguments))
+    folder = export.save(tmp_path / "model", export.Models({"world_model": arguments}, model))
     assert export.load(folder).world_model.encoder.vector.factor == 2.0
 
 

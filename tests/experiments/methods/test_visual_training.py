@@ -170,7 +170,7 @@ def test_images_in_another_form_are_refused(values, what):
 
 
 def test_an_environment_that_cannot_draw_is_refused_before_training(model, tmp_path):
-    name = "tests.experiments.failing_renderers:refusing"
+    name = "tests.experiments.envs.failing_renderers:refusing"
     demonstrations = record(tmp_path / "data", environment=name)
     config = config_of(imitate_config, model=str(model), demonstrations=demonstrations, env=name)
     with pytest.raises(ValueError, match="does not take render_size"):
@@ -198,7 +198,7 @@ def test_an_environment_with_other_sensors_is_refused():
 
 def test_a_run_without_a_world_model_cannot_be_inspected(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ValueError, match="has no world model"):
+    with pytest.raises(ValueError, match="holds no model yet; the run has not finished"):
         inspect_run.run(config_of(inspect_config), "", run=str(tmp_path))
     with pytest.raises(ValueError, match="--run=DIR"):
         inspect_run.run(config_of(inspect_config), "")
