@@ -37,8 +37,8 @@ class Dynamics(nnx.Module):
     """A latent state-space model over embeddings: the interface, and the sequences that follow from its steps.
 
     A subclass is built as `(embed_size, action_size, *, rngs, ...)`, has the attributes below and defines `initial`,
-    `noise`, `observe`, `predict` and `prior`. It may replace the rest: `filter` where a sequence is faster than its
-    steps.
+    `forget`, `noise`, `observe`, `predict` and `prior`. It may replace the rest, as `filter` where a sequence is faster
+    than its steps.
 
     Attributes:
       action_size: A; 0 for an action-free model.
@@ -50,6 +50,10 @@ class Dynamics(nnx.Module):
 
     def initial(self, *batch_shape: int) -> State:
         """Returns the state before the first observation, leaves [*batch_shape, ...]."""
+        raise NotImplementedError
+
+    def forget(self, state: State, is_first: Array) -> State:
+        """Returns the state as before the first observation where an episode starts, `is_first` [B]."""
         raise NotImplementedError
 
     def noise(self, key: Array | None, *batch_shape: int) -> Array | None:
@@ -71,11 +75,6 @@ class Dynamics(nnx.Module):
     def project_embed(self, embed: Array) -> Array:
         """Computes what `observe` needs of embeddings [..., E], for a whole sequence at once."""
         return embed
-
-    def forget(self, state: State, is_first: Array) -> State:
-        """Returns the state as before the first observation where an episode starts, `is_first` [B]; zeros here."""
-        keep = 1.0 - is_first
-        return jax.tree.map(lambda x: x * keep.reshape(*keep.shape, *(1,) * (x.ndim - keep.ndim)), state)
 
     def posterior_step(self, state: State, prev_action: Array, embed: Array, key: Array | None = None):
         """Takes a step with an observation [..., E], as actors do: returns (state_t, q(z_t | ...))."""
@@ -189,6 +188,11 @@ class MemoryDynamics(Dynamics):
         return LatentState(
             jnp.zeros((*batch_shape, self.deter_size)), jnp.zeros((*batch_shape, self.stoch_size))
         )
+
+    def forget(self, state: LatentState, is_first: Array) -> LatentState:
+        """Returns zeros where an episode starts, `is_first` [B]."""
+        keep = (1.0 - is_first)[..., None]
+        return LatentState(state.deter * keep, state.stoch * keep)
 
     def noise(self, key: Array | None, *batch_shape: int) -> Array | None:
         """Draws normal noise [*batch_shape, S], or Gumbel noise [*batch_shape, N, C] of categoricals."""

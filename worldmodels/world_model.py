@@ -1,7 +1,8 @@
-"""The world model: encoder, RSSM, decoders, probes, inverse dynamics and what makes it curious, in one pytree."""
+"""The world model: encoder, dynamics, decoders, probes, inverse dynamics and curiosity, in one pytree."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -9,6 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels import describe
+from worldmodels.architecture import EMBEDDING, Architecture
 from worldmodels.decoders import DECODERS
 from worldmodels.distributions import Distribution, TanhNormal
 from worldmodels.dynamics import Dynamics
@@ -19,11 +21,7 @@ from worldmodels.registry import Registry
 from worldmodels.rssm import RSSM
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 
-IDM_MODES = ("none", "end2end", "detach")
-ENSEMBLE_VARIANTS = ("std", "variance")
-REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
 MIN_STD = 1e-6
-EMBEDDING = "emb"  # the published name of the embedding as a target
 DYNAMICS = Registry("dynamics", {"rssm": RSSM, "min_gru": MinGRU}, base=Dynamics)
 RSSM_ALONE = ("family", "hidden_layers")  # options of the RSSM that no other dynamics of the project have
 
@@ -62,93 +60,48 @@ class WorldModel(nnx.Module):
 
     Args:
       sizes: {sensor: d, or (y, x) of an image} of every sensor that the model may read or predict.
-      inputs: sensors that are encoded, in the published order of the sensor layout; all by default, as `targets`.
-      targets: sensors that are decoded; "emb" is the stopped embedding of the observation; "reward" and "is_terminal"
-        are switched by `predict_reward` and `predict_terminal`; name further heads here (size 1 unless in `sizes`).
-      probes: sensors that are predicted from stopped features, without influence on the model.
       action_size: A; 0 makes the model action-free (VIPER).
-      rssm: options of `RSSM`.
-      dynamics: `name` of the dynamics, "rssm" by default, and its own options. The project's others take the sizes of
-        `rssm` where they are given none.
-      encoder, decoder, probe, binary: options of the vector encoder (default: `mlp`) and of the decoders (`dmlp`), each
-        with its `name`.
-      image_encoder, image_decoder, image_probe: the same for images; `cnn_ha` by default.
-      heads: {target: options of its decoder} where they are not those above.
-      predict_terminal, predict_reward: adds these heads; `detach_reward` makes the reward a probe.
-      baseline_probes: predict the probes from the embedding alone, too.
-      momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
-      idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
-      idm: options of the inverse dynamics model.
-      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers); None or 0 members: none.
-        Its `variant` is "std" (AIME-v2) or "variance" (AIME v1).
-      reward_probe: options (hidden_size, hidden_layers) of a network that predicts the intrinsic reward from features;
-        its `target` is "disagreement", "surprise" (latent Bayesian surprise) or "none"; None: none.
-      intrinsic_scale: factor of the intrinsic reward.
       statistics: {sensor: (mean [d], std [d])}: these sensors are standardised before they are encoded and scored.
-      compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
       rngs: initialisation.
+      **options: what else `Architecture` has.
     """
 
     def __init__(
         self,
         sizes: Mapping[str, int | tuple[int, int]],
         *,
-        inputs: Sequence[str] | None = None,
-        targets: Sequence[str] | None = None,
-        probes: Sequence[str] = (),
         action_size: int,
-        rssm: Mapping | None = None,
-        dynamics: Mapping | None = None,
-        encoder: Mapping | None = None,
-        decoder: Mapping | None = None,
-        probe: Mapping | None = None,
-        binary: Mapping | None = None,
-        image_encoder: Mapping | None = None,
-        image_decoder: Mapping | None = None,
-        image_probe: Mapping | None = None,
-        heads: Mapping[str, Mapping] | None = None,
-        predict_terminal: bool = True,
-        predict_reward: bool = False,
-        detach_reward: bool = False,
-        baseline_probes: bool = True,
-        momentum: float | None = None,
-        idm_mode: str = "detach",
-        idm: Mapping | None = None,
-        ensemble: Mapping | None = None,
-        reward_probe: Mapping | None = None,
-        intrinsic_scale: float = 0.1,
         statistics: Mapping[str, tuple] | None = None,
-        compute_dtype: str = "float32",
         rngs: nnx.Rngs,
+        **options,
     ):
-        inputs = tuple(sizes) if inputs is None else inputs
-        targets = tuple(sizes) if targets is None else targets
-        encoder, decoder = encoder or dict(name="mlp"), decoder or dict(name="dmlp")
-        check(sizes, (*inputs, *probes), idm_mode)
-        probes = (*probes, "reward") if predict_reward and detach_reward else tuple(probes)
-        targets = (*targets, "reward") if predict_reward and not detach_reward else tuple(targets)
-        self.targets = (*targets, "is_terminal") if predict_terminal else targets
-        self.inputs, self.idm_mode, self.action_size = tuple(inputs), idm_mode, action_size
+        arch = Architecture(sizes=sizes, action_size=action_size, **options)
+        self.inputs, self.action_size, self.idm_mode = arch.inputs, action_size, arch.idm_mode
         self.standardizer = Standardizer(sizes, statistics)
-        networks = dict(encoder=encoder, image_encoder=image_encoder or dict(name="cnn_ha"))
-        self.encoder = ObservationEncoder({name: sizes[name] for name in inputs}, rngs=rngs, **networks)
+        networks = dict(encoder=arch.encoder or dict(name="mlp"))
+        networks["image_encoder"] = arch.image_encoder or dict(name="cnn_ha")
+        self.encoder = ObservationEncoder({n: sizes[n] for n in self.inputs}, rngs=rngs, **networks)
         embed_size = self.encoder.out_size
         # The name of the first dynamics, under which the weights of all are stored.
-        self.rssm = make_dynamics(embed_size, action_size, dynamics or {}, rssm or {}, rngs)
-        feature_size, sizes = self.feature_size, {**sizes, EMBEDDING: embed_size}
-        image_decoder = image_decoder or dict(name="cnn_ha")
-        kinds = dict(vector=decoder, image=image_decoder, binary=binary or dict(name="binary"), rngs=rngs)
-        self.decoders = make_heads(feature_size, sizes, self.targets, special=heads, **kinds)
-        kinds |= dict(vector=probe or decoder, image=image_probe or image_decoder)
-        self.probes = make_heads(feature_size, sizes, probes, **kinds)
-        self.baseline_probes = make_heads(embed_size, sizes, probes if baseline_probes else (), **kinds)
-        idm_options = dict(in_size=feature_size + embed_size, action_size=action_size, **(idm or {}))
-        self.idm = None if idm_mode == "none" else TanhGaussianHead(rngs=rngs, **idm_options)
-        self._make_curious(embed_size, ensemble, reward_probe, rngs)
-        self.intrinsic_scale, self.momentum = intrinsic_scale, momentum
-        follows = EMBEDDING in targets and momentum is not None and momentum < 1.0
+        self.rssm = make_dynamics(embed_size, action_size, arch.dynamics or {}, arch.rssm or {}, rngs)
+        images, _ = split_sizes(sizes)
+        sizes = {**sizes, EMBEDDING: embed_size}
+        decoders, probes = arch.decoders(images), arch.probe_decoders(images)
+        self.targets = tuple(decoders)
+        self.decoders = make_heads(self.feature_size, sizes, decoders, rngs)
+        self.probes = make_heads(self.feature_size, sizes, probes, rngs)
+        self.baseline_probes = make_heads(embed_size, sizes, probes if arch.baseline_probes else {}, rngs)
+        idm = functools.partial(TanhGaussianHead, rngs=rngs, **(arch.idm or {}))
+        self.idm = None if arch.idm_mode == "none" else idm(self.feature_size + embed_size, action_size)
+        self.ensemble_variant, ensemble, self.reward_probe_target, probe = arch.networks()
+        in_size = self.feature_size + action_size
+        self.ensemble = EnsembleMLP(in_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
+        self.reward_probe = None if probe is None else MLP(self.feature_size, 1, rngs=rngs, **probe)
+        self.intrinsic_scale = arch.intrinsic_scale
+        self.momentum = arch.momentum
+        follows = EMBEDDING in arch.targets and arch.momentum is not None and arch.momentum < 1.0
         self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
-        set_compute_dtype(self, compute_dtype)
+        set_compute_dtype(self, arch.compute_dtype)
 
     def __repr__(self) -> str:
         sensors = f"{', '.join(self.inputs)} -> {', '.join(self.targets)}"
@@ -156,30 +109,6 @@ class WorldModel(nnx.Module):
         return f"WorldModel({sensors}; {size}; {describe.parameters(self)})"
 
     __str__ = __repr__
-
-    def _make_curious(self, embed_size: int, ensemble, reward_probe, rngs: nnx.Rngs) -> None:
-        """The networks of intrinsic rewards."""
-        ensemble, reward_probe = dict(ensemble or {}), dict(reward_probe or {})
-        probed = bool(reward_probe)
-        self.ensemble_variant = ensemble.pop("variant", "std")
-        self.reward_probe_target = reward_probe.pop("target", "disagreement")
-        for value, known in (
-            (self.ensemble_variant, ENSEMBLE_VARIANTS),
-            (self.reward_probe_target, REWARD_PROBE_TARGETS),
-        ):
-            if value not in known:
-                raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
-        ensemble = ensemble if ensemble.get("num_members") else {}
-        probed = probed and self.reward_probe_target != "none"
-        if probed and self.reward_probe_target == "disagreement" and not ensemble:
-            raise ValueError(
-                "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
-            )
-        size = self.feature_size
-        self.ensemble = (
-            EnsembleMLP(size + self.action_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
-        )
-        self.reward_probe = MLP(size, 1, rngs=rngs, **reward_probe) if probed else None
 
     @property
     def dynamics(self) -> Dynamics:
@@ -284,33 +213,11 @@ def make_dynamics(
     return DYNAMICS.make(embed_size, action_size, rngs=rngs, **options)
 
 
-def make_heads(
-    in_size: int,
-    sizes: Mapping,
-    names: Sequence[str],
-    *,
-    vector: Mapping,
-    image: Mapping,
-    binary: Mapping,
-    special: Mapping[str, Mapping] | None = None,
-    rngs: nnx.Rngs,
-) -> nnx.Dict:
-    """{name: decoder}: options by what is predicted, an image, "is_terminal" or a vector (size 1 if not in `sizes`)."""
-    images, _ = split_sizes(sizes)
-    options = {n: image if n in images else binary if n == "is_terminal" else vector for n in names}
-    options |= {name: special[name] for name in names if name in (special or {})}
+def make_heads(in_size: int, sizes: Mapping, decoders: Mapping[str, Mapping], rngs: nnx.Rngs) -> nnx.Dict:
+    """Makes {name: decoder} from {name: its options}; a head that is no sensor has size 1."""
     return nnx.Dict(
-        {name: DECODERS.make(in_size, sizes.get(name, 1), rngs=rngs, **options[name]) for name in names}
+        {
+            name: DECODERS.make(in_size, sizes.get(name, 1), rngs=rngs, **options)
+            for name, options in decoders.items()
+        }
     )
-
-
-def check(sizes: Mapping[str, int], names: Sequence[str], idm_mode: str) -> None:
-    """Raises if a named sensor has no size, or for an unknown mode."""
-    if idm_mode not in IDM_MODES:
-        raise ValueError(f"Unknown idm_mode {idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
-    unknown = [name for name in names if name not in sizes and name not in (EMBEDDING, "reward")]
-    if unknown:
-        raise ValueError(
-            f"Unknown sensors {', '.join(unknown)}; the data has {', '.join(sorted(sizes))}. "
-            "Choose another observation set-up or other data."
-        )

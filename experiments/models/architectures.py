@@ -12,9 +12,10 @@ from agents import sac
 from agents.frame_stack import FrameStackNet
 from experiments.envs.sensors import LAYOUTS, observation_setup
 from worldmodels import export
+from worldmodels.architecture import EMBEDDING
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
-from worldmodels.world_model import EMBEDDING, WorldModel
+from worldmodels.world_model import WorldModel
 
 # World models --------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,135 @@
+"""What shapes a world model: values under the names that configs and model folders have, in three groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+EMBEDDING = "emb"  # the published name of the embedding as a target
+IDM_MODES = ("none", "end2end", "detach")
+ENSEMBLE_VARIANTS = ("std", "variance")
+REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heads:
+    """What a world model predicts, and by which networks.
+
+    Attributes:
+      targets: sensors that are decoded, all by default; "emb" is the stopped embedding of the observation; "reward" and
+        "is_terminal" are switched by `predict_reward` and `predict_terminal`; name further heads here (size 1 unless
+        they are sensors).
+      probes: sensors that are predicted from stopped features, without influence on the model.
+      decoder, probe, binary: options of the decoders of vectors (`dmlp` by default), of their probes (by default those
+        of `decoder`) and of "is_terminal" (`binary`), each with its `name`.
+      image_decoder, image_probe: the same of images; `cnn_ha` by default.
+      heads: {target: options of its decoder} where they are not those above.
+      predict_terminal, predict_reward: add these heads; `detach_reward` makes the reward a probe.
+      baseline_probes: predict the probes from the embedding alone, too.
+    """
+
+    targets: Sequence[str] | None = None
+    probes: Sequence[str] = ()
+    decoder: Mapping | None = None
+    probe: Mapping | None = None
+    binary: Mapping | None = None
+    image_decoder: Mapping | None = None
+    image_probe: Mapping | None = None
+    heads: Mapping[str, Mapping] | None = None
+    predict_terminal: bool = True
+    predict_reward: bool = False
+    detach_reward: bool = False
+    baseline_probes: bool = True
+
+    def decoders(self, images: Sequence[str]) -> dict[str, Mapping]:
+        """Returns {target: options of its decoder}, in the published order; `images` are the sensors that are such."""
+        reward = ["reward"] if self.predict_reward and not self.detach_reward else []
+        names = (*self.targets, *reward, *(["is_terminal"] if self.predict_terminal else []))
+        special = {"is_terminal": self.binary or {"name": "binary"}, **(self.heads or {})}
+        image = self.image_decoder or {"name": "cnn_ha"}
+        vector = self.decoder or {"name": "dmlp"}
+        return {name: special.get(name, image if name in images else vector) for name in names}
+
+    def probe_decoders(self, images: Sequence[str]) -> dict[str, Mapping]:
+        """Returns the same of the probes."""
+        names = (*self.probes, *(["reward"] if self.predict_reward and self.detach_reward else []))
+        image = self.image_probe or self.image_decoder or {"name": "cnn_ha"}
+        vector = self.probe or self.decoder or {"name": "dmlp"}
+        return {name: image if name in images else vector for name in names}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Curiosity:
+    """What intrinsic rewards are made of.
+
+    Attributes:
+      ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers); None or 0 members: none.
+        Its `variant` is "std" (AIME-v2) or "variance" (AIME v1).
+      reward_probe: options (hidden_size, hidden_layers) of a network that predicts the intrinsic reward from features;
+        its `target` is "disagreement", "surprise" (latent Bayesian surprise) or "none"; None: none.
+      intrinsic_scale: factor of the intrinsic reward.
+    """
+
+    ensemble: Mapping | None = None
+    reward_probe: Mapping | None = None
+    intrinsic_scale: float = 0.1
+
+    def networks(self) -> tuple[str, dict | None, str, dict | None]:
+        """Returns the ensemble's variant and sizes, and the probe's target and sizes; sizes are None without one."""
+        ensemble, probe = dict(self.ensemble or {}), dict(self.reward_probe or {})
+        variant, target = ensemble.pop("variant", "std"), probe.pop("target", "disagreement")
+        for value, known in ((variant, ENSEMBLE_VARIANTS), (target, REWARD_PROBE_TARGETS)):
+            if value not in known:
+                raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
+        ensemble = ensemble if ensemble.get("num_members") else None
+        probe = probe if self.reward_probe and target != "none" else None
+        if probe is not None and target == "disagreement" and ensemble is None:
+            raise ValueError(
+                "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
+            )
+        return variant, ensemble, target, probe
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Architecture(Heads, Curiosity):
+    """Everything that shapes a world model but its statistics.
+
+    Attributes:
+      sizes: {sensor: d, or (y, x) of an image} of every sensor that the model may read or predict.
+      inputs: sensors that are encoded, in the published order of the sensor layout; all by default.
+      action_size: A; 0 makes the model action-free (VIPER).
+      encoder: options of the vector encoder, with its `name`; `mlp` by default. image_encoder: of images, `cnn_ha`.
+      rssm: options of `RSSM`.
+      dynamics: `name` of the dynamics, "rssm" by default, and its own options. The project's others take the sizes of
+        `rssm` where they are given none.
+      momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
+      idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
+      idm: options of the inverse dynamics model.
+      compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
+    """
+
+    sizes: Mapping[str, int | tuple[int, int]]
+    inputs: Sequence[str] | None = None
+    action_size: int
+    encoder: Mapping | None = None
+    image_encoder: Mapping | None = None
+    rssm: Mapping | None = None
+    dynamics: Mapping | None = None
+    momentum: float | None = None
+    idm_mode: str = "detach"
+    idm: Mapping | None = None
+    compute_dtype: str = "float32"
+
+    def __post_init__(self):
+        for name in ("inputs", "targets"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, tuple(self.sizes if value is None else value))
+        if self.idm_mode not in IDM_MODES:
+            raise ValueError(f"Unknown idm_mode {self.idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
+        known = (*self.sizes, EMBEDDING, "reward")
+        unknown = [name for name in (*self.inputs, *self.probes) if name not in known]
+        if unknown:
+            raise ValueError(
+                f"Unknown sensors {', '.join(unknown)}; the data has {', '.join(sorted(self.sizes))}. "
+                "Choose another observation set-up or other data."
+            )
