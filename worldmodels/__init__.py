@@ -10,6 +10,7 @@ __version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy.names(
     __name__,
     {
+        "architecture": ["Architecture"],
         "checkpoints": ["Checkpoints"],
         "data.arrays": ["from_arrays"],
         "data.dataset": ["SequenceDataset", "sample", "windows"],
