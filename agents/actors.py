@@ -20,7 +20,7 @@ from worldmodels.world_model import WorldModel
 
 @struct.dataclass
 class ActorState:
-    """What an actor remembers.
+    """Memory of an actor between calls.
 
     Attributes:
       latent: the filtered state, leaves [N, ...].

@@ -52,7 +52,7 @@ def longest_increasing_subsequence(values: Sequence[int]) -> int:
 
 
 def progress_score(cost: np.ndarray, progress: int) -> int:
-    """How many of the first `progress` steps of a demonstration are passed in order, given costs [N, M]."""
+    """Counts how many of the first `progress` steps of a demonstration are passed in order, given costs [N, M]."""
     return longest_increasing_subsequence(np.argmin(cost[:progress, :progress], axis=1).tolist())
 
 
@@ -83,14 +83,14 @@ class DiscountSchedule:
         return discount(progress, self._settings.alpha)
 
     def reference(self, progress: int) -> float:
-        """The score of demonstrations on each other at k."""
+        """Returns the score of demonstrations on each other at k."""
         if not self._costs:
             return float(progress)
         scores = [progress_score(cost, progress) for cost in self._costs]
         return float(np.percentile(scores, self._settings.demonstration_percentile))
 
     def advance(self, progress: int, costs: Sequence[np.ndarray]) -> int:
-        """The next k.
+        """Returns the next k.
 
         Args:
           progress: the present one.
@@ -108,5 +108,5 @@ class DiscountSchedule:
 
 
 def pairs(num: int) -> list[tuple[int, int]]:
-    """All pairs i < j."""
+    """Returns all pairs i < j."""
     return list(itertools.combinations(range(num), 2))

@@ -55,7 +55,7 @@ class Optimizers:
 
 
 def create_dreamer(model, policy, networks: dict, optimizers: Optimizers, key: Array) -> DreamerState:
-    """The state before the first update.
+    """Returns the state before the first update.
 
     Args:
       model: WorldModel. policy: features -> action distribution.

@@ -32,7 +32,7 @@ _SPLIT, _SHUFFLE = 1, 2  # streams of random numbers beside the updates' own
 
 @dataclasses.dataclass(frozen=True)
 class FitSettings:
-    """How to train, by default as published for BC.
+    """Settings of a fit; the defaults are those published for BC.
 
     Attributes:
       batch_size: B, windows per update.
@@ -157,7 +157,7 @@ def draw_training(num_episodes: int, fraction: float, key: Array) -> np.ndarray:
 
 
 def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
-    """The split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
+    """Returns the split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
 
     def split(key):
         return split_windows(dataset.num_windows, settings.training_fraction, key)
@@ -180,7 +180,7 @@ def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
 
 
 def continued(state: FitState) -> FitState:
-    """The state with which a fit goes on when its data have grown (BCO(alpha)).
+    """Returns the state with which a fit goes on when its data have grown (BCO(alpha)).
 
     It starts from the best weights and keeps the optimizer's state; losses on the old validation windows do not
     count any more, nor do the updates made so far.
@@ -213,7 +213,7 @@ def make_mean_loss(loss_fn: Callable) -> Callable:
 def end_epoch(
     state: FitState, validation_loss: Array, settings: FitSettings, *, finite: Array | bool = True
 ) -> FitState:
-    """The bookkeeping after an epoch: best weights, patience, and whether to stop.
+    """Updates the bookkeeping after an epoch: best weights, patience, and whether to stop.
 
     Args:
       state: with the weights that the epoch has trained.

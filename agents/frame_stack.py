@@ -135,12 +135,12 @@ class FrameStackNet(FrameStack):
 
 
 def policy_frames(observation: Mapping[str, Array], num_frames: int) -> dict[str, Array]:
-    """What a policy sees of windows {sensor: [B, T, ...]} before the action that leads to record F."""
+    """Returns what a policy sees of windows {sensor: [B, T, ...]} before the action that leads to record F."""
     return {name: value[:, :num_frames] for name, value in observation.items()}
 
 
 def with_encoder_of(policy: FrameStackNet, source: nnx.Module) -> FrameStackNet:
-    """The policy with a copy of the frame encoder of another network (its head and merger stay).
+    """Returns the policy with a copy of the frame encoder of another network (its head and merger stay).
 
     BCO(0) starts its policy from the encoder of the inverse model, IIDM from that of the forward model; the
     identity encoder has nothing to copy.

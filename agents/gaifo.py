@@ -35,25 +35,25 @@ class GAIfOSettings:
 
 @struct.dataclass
 class GAIfOState:
-    """What SAC learns, and what the discriminator learns."""
+    """State of SAC and of the discriminator."""
 
     sac: SACState
     discriminator: TrainState
 
 
 def transition_inputs(observation: Array, next_observation: Array) -> Array:
-    """What the discriminator reads of a transition: [..., O] twice -> [..., 2 O]."""
+    """Joins two observations [..., O] to the discriminator's input [..., 2 O]."""
     return jnp.concatenate([observation, next_observation], axis=-1)
 
 
 def demonstrated_transitions(episodes: Sequence[np.ndarray]) -> np.ndarray:
-    """All transitions of demonstrations, each [T, O] -> [M, 2 O] float32."""
+    """Returns all transitions of demonstrations, each [T, O] -> [M, 2 O] float32."""
     parts = [np.concatenate([episode[:-1], episode[1:]], axis=-1) for episode in episodes]
     return np.concatenate(parts).astype(np.float32)
 
 
 def with_adversarial_reward(batch: Transitions, discriminator: Discriminator) -> Transitions:
-    """The batch with reward log D - log(1 - D) of its transitions, instead of the environment's."""
+    """Returns the batch with reward log D - log(1 - D) of its transitions, instead of the environment's."""
     logit = discriminator(transition_inputs(batch.observation, batch.next_observation))
     return batch.replace(reward=adversarial_reward(logit))
 
@@ -141,7 +141,7 @@ class GAIfOLearner:
         )
 
     def actor(self, state: GAIfOState) -> Actor:
-        """The network that acts."""
+        """Returns the network that acts."""
         return state.sac.actor.model
 
     def learn(self, state: GAIfOState, replay: Replay) -> tuple[GAIfOState, Metrics]:

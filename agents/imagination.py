@@ -34,7 +34,7 @@ Reward = Callable[[WorldModel, ImagineOutput], Array]  # rewards [N, H + 1] of t
 
 @dataclasses.dataclass(frozen=True)
 class ImaginationOptions:
-    """How far a policy imagines, and what that is worth; the defaults are AIME-v2's.
+    """Options of learning in imagination; the defaults are AIME-v2's.
 
     Attributes:
       horizon: H, number of actions.
@@ -53,7 +53,7 @@ PUBLISHED = ImaginationOptions()
 
 @struct.dataclass
 class Imagination:
-    """What a policy did in the model, and what it was worth.
+    """An imagined rollout with its rewards and values.
 
     Attributes:
       features: [N, H + 1, F] of s_0 .. s_H.
@@ -81,7 +81,7 @@ def starts(states: LatentState) -> LatentState:
 
 
 def head_reward(name: str) -> Reward:
-    """The mean of the decoder `name` at every imagined state."""
+    """Returns the mean of the decoder `name` at every imagined state."""
 
     def reward(model: WorldModel, imagined: ImagineOutput) -> Array:
         if name not in model.targets:
@@ -208,7 +208,7 @@ class Critic:
 
     @classmethod
     def create(cls, networks: dict[str, MLP], optimizer: optax.GradientTransformation, key: Array) -> Critic:
-        """A critic before its first update; the targets begin as copies of the networks."""
+        """Returns a critic before its first update; the targets begin as copies of the networks."""
         return cls(TrainState.create(networks, optimizer, key), jax.tree.map(jnp.copy, networks))
 
 

@@ -30,7 +30,7 @@ class Actor(Protocol):
 
 
 class VectorEnvironment(Protocol):
-    """What the loop needs of N environments; see `experiments.envs.vector.VectorEnvironment`."""
+    """N environments as the loop uses them; see `experiments.envs.vector.VectorEnvironment`."""
 
     num_envs: int
 

@@ -32,7 +32,7 @@ class Observer:
         return self.num_frames * sum(observation_spec[name].shape[0] for name in self.sensors)
 
     def __call__(self, records: Records) -> np.ndarray:
-        """The records {name: [N, ...]} just received -> observations [N, F * O] float32, oldest frame first."""
+        """Turns the records {name: [N, ...]} just received into observations [N, F * O] float32, oldest frame first."""
         newest = self.frame(records)
         if self.num_frames == 1:
             return newest
@@ -44,7 +44,7 @@ class Observer:
         return self._frames.reshape(len(newest), -1)
 
     def of_episode(self, records: Records) -> np.ndarray:
-        """A whole episode {name: [T, ...]} -> [T, F * O], what `__call__` gives record by record."""
+        """Turns a whole episode {name: [T, ...]} into [T, F * O], as `__call__` does record by record."""
         frames = self.frame(records)  # [T, O]
         index = np.arange(len(frames))[:, None] + np.arange(1 - self.num_frames, 1)[None, :]
         return frames[np.maximum(index, 0)].reshape(len(frames), -1)
@@ -62,7 +62,7 @@ class Observer:
         return np.concatenate(parts, axis=-1).astype(np.float32, copy=False)
 
     def sensors_of(self, observations: np.ndarray, sizes: Mapping[str, int]) -> Records:
-        """What observations [T, F * O] were made of: {sensor of size d: [T, F, d]} in raw units, oldest frame first."""
+        """Recovers {sensor of size d: [T, F, d]} in raw units, oldest frame first, from observations [T, F * O]."""
         frames = observations.reshape(len(observations), self.num_frames, -1)
         ends = np.cumsum([sizes[name] for name in self.sensors])[:-1]
         parts = dict(zip(self.sensors, np.split(frames, ends, axis=-1), strict=True))

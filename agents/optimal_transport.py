@@ -38,7 +38,7 @@ COSTS = {"cosine": cosine_cost, "euclidean": euclidean_cost}
 
 
 def cost_matrix(x: Array, y: Array, cost: str) -> Array:
-    """The cost registered as `cost` between [N, D] and [M, D], [N, M]."""
+    """Returns the cost registered as `cost` between [N, D] and [M, D], [N, M]."""
     if cost not in COSTS:
         raise ValueError(f"Unknown cost {cost!r}. Known: {', '.join(sorted(COSTS))}.")
     if x.shape[-1] != y.shape[-1]:
@@ -57,7 +57,7 @@ def sinkhorn(
     row_weights: Array | None = None,
     column_weights: Array | None = None,
 ) -> Array:
-    """The plan P that minimises <P, C> - epsilon H(P) with given marginals (Cuturi 2013), in the log domain.
+    """Returns the plan P that minimises <P, C> - epsilon H(P) with given marginals (Cuturi 2013), in the log domain.
 
     P_ij = exp((f_i + g_j - C_ij) / epsilon), where f and g are adjusted in turns until the marginals hold:
 

@@ -28,7 +28,7 @@ from worldmodels.training import Metrics
 
 @dataclasses.dataclass(frozen=True)
 class OTSettings:
-    """How episodes are rewarded.
+    """Options of the reward of an episode.
 
     Attributes:
       cost: "cosine" (ROT and ADS, on features of an encoder) or "euclidean" (on standardised vectors).
@@ -46,7 +46,7 @@ class OTSettings:
 
 @struct.dataclass
 class OTState:
-    """What SAC learns, and what else changes.
+    """State of SAC and of the discount schedule.
 
     Attributes:
       sac: SACState.
@@ -61,7 +61,7 @@ class OTState:
 
 @jax.jit
 def discounted(replay: Replay, discount: Array) -> Replay:
-    """The replay whose transitions, stored with discounts 1 or 0 (terminal), have those of [] `discount`."""
+    """Returns the replay whose transitions, stored with discounts 1 or 0 (terminal), have those of [] `discount`."""
     transitions = replay.transitions
     return replay.replace(transitions=transitions.replace(discount=transitions.discount * discount))
 
@@ -120,7 +120,7 @@ class OTLearner:
         )
 
     def actor(self, state: OTState) -> Actor:
-        """The network that acts."""
+        """Returns the network that acts."""
         return state.sac.actor.model
 
     def discount(self, state: OTState) -> float:
@@ -183,7 +183,7 @@ class OTLearner:
 
 
 def padded(episode: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """An episode [T, O] with zeros behind, [size, O], and the weights of its steps in a transport, [size]."""
+    """Returns an episode [T, O] with zeros behind, [size, O], and the weights of its steps in a transport, [size]."""
     padding = size - len(episode)
     weights = np.pad(np.full(len(episode), 1.0 / len(episode), np.float32), (0, padding))
     return np.pad(episode.astype(np.float32, copy=False), ((0, padding), (0, 0))), weights

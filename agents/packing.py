@@ -33,7 +33,7 @@ class PackedTree:
         ]
 
     def pack(self, tree) -> list[Array]:
-        """The arrays of a tree, the packed one first if there is any."""
+        """Returns the arrays of a tree, the packed one first if there is any."""
         leaves = jax.tree.leaves(tree)
         lead = leaves[0].shape[: self._lead]
         small = [
@@ -43,7 +43,7 @@ class PackedTree:
         return [jnp.concatenate(small, axis=-1), *rest] if small else rest
 
     def unpack(self, arrays: Sequence[Array]):
-        """The tree again; inside jit, where slices cost nothing."""
+        """Rebuilds the tree; inside jit, where slices cost nothing."""
         arrays = list(arrays)
         packed = arrays.pop(0) if any(self._small) else None
         leaves, start = [], 0

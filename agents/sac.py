@@ -131,7 +131,7 @@ def temperature_loss(log_temperature: Array, entropy: Array, key: Array, *, targ
 
 @dataclasses.dataclass(frozen=True)
 class SACSettings:
-    """What a run of SAC may choose; see the papers for the meaning.
+    """Settings of SAC; see the papers for the meaning.
 
     Attributes:
       target_entropy: nats per action dimension that the temperature aims at; -1 is the paper's -A.

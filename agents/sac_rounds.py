@@ -31,7 +31,7 @@ _INSERT_SIZE = 512  # transitions that go to the device in one call
 
 @dataclasses.dataclass
 class Progress:
-    """How far a run is; JSON-able by `dataclasses.asdict`.
+    """Position of a run; JSON-able by `dataclasses.asdict`.
 
     Attributes:
       rounds: rounds played.
@@ -48,7 +48,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class RoundSettings:
-    """How SAC plays and when it learns.
+    """Settings of when SAC plays and when it learns.
 
     Attributes:
       random_steps: agent steps, all environments together, of uniform actions before learning starts.
@@ -68,7 +68,7 @@ class RoundSettings:
 
 
 class Learner(Protocol):
-    """What turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
+    """Learner that turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
 
     Attributes:
       rates_episodes: whether `rewards` gives the rewards of whole episodes, when a round is over. If not, those of
@@ -81,7 +81,7 @@ class Learner(Protocol):
         """State before the first update."""
 
     def actor(self, state: Any) -> Actor:
-        """The network that acts."""
+        """Returns the network that acts."""
 
     def learn(self, state: Any, replay: Replay) -> tuple[Any, Metrics]:
         """One dispatch of updates; donates `state`."""
@@ -107,7 +107,7 @@ class SACLearner:
         return create_sac(observation_size, action_size, self._settings, key)
 
     def actor(self, state: SACState) -> Actor:
-        """The network that acts."""
+        """Returns the network that acts."""
         return state.actor.model
 
     def learn(self, state: SACState, replay: Replay) -> tuple[SACState, Metrics]:
@@ -168,12 +168,12 @@ class SACRun:
         self._metrics: Metrics = {}
 
     def initial_state(self) -> Any:
-        """The state before the first update."""
+        """Returns the state before the first update."""
         return self._learner.create(*self._sizes, jax.random.key(self._seed))
 
     @property
     def position(self) -> dict:
-        """How far the run is."""
+        """Progress of the run."""
         return dataclasses.asdict(self.progress)
 
     @position.setter

@@ -58,7 +58,7 @@ class Replay:
 
     @classmethod
     def create(cls, capacity: int, observation_size: int, action_size: int) -> Replay:
-        """An empty replay of `capacity` transitions."""
+        """Returns an empty replay of `capacity` transitions."""
         empty = jax.tree.map(jnp.asarray, Transitions.zeros(capacity, observation_size, action_size))
         return cls(transitions=empty, num_inserted=jnp.zeros((), jnp.int32))
 

@@ -23,7 +23,7 @@ def action_evidence(
     *,
     first_action: str = "policy",
 ) -> Metrics:
-    """The evidence of observations under their true actions and under those that the policy infers.
+    """Returns the evidence of observations under their true actions and under those that the policy infers.
 
     A policy whose actions explain the observations *better* than the true ones, and are far from them, exploits
     errors of the model.

@@ -25,7 +25,7 @@ FIRST_ACTIONS = ("policy", "zero")
 
 @struct.dataclass
 class InferenceOutput:
-    """What action inference gives; leaves [B, T, ...].
+    """Result of action inference; leaves [B, T, ...].
 
     Attributes:
       output: states, prior and posterior of the filter.

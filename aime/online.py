@@ -55,7 +55,7 @@ class OnlineState:
 
 @dataclasses.dataclass(frozen=True)
 class OnlineSettings:
-    """How model and policy learn.
+    """Settings of the updates of model and policy.
 
     Attributes:
       aime_scale, value_scale: weights of the two losses of the policy.
@@ -78,7 +78,7 @@ class OnlineSettings:
 def create_online(
     model, policy, networks: dict, reward: SurrogateReward | None, optimizers: Optimizers, key: Array
 ) -> OnlineState:
-    """The state before the first update.
+    """Returns the state before the first update.
 
     Args:
       model: the pretrained WorldModel, with a head for the reward. policy: features -> action distribution.
@@ -171,7 +171,7 @@ def policy_loss(
     rewards: Mapping[str, Reward],
     settings: OnlineSettings,
 ) -> tuple[Array, tuple[Metrics, object]]:
-    """The evidence of the demonstration and the value of what the policy imagines; minimised over the policy.
+    """Weighs the evidence of the demonstration and the value of what the policy imagines; minimised over the policy.
 
     Args:
       policy: features -> action distribution.

@@ -27,7 +27,7 @@ def draw_model_batch(
     fraction: float = 0.5,
     head: str | None = None,
 ) -> SequenceBatch:
-    """What one model update learns from.
+    """Draws the batch of one model update.
 
     Args:
       body: pretraining data; None for no regulariser.
@@ -88,7 +88,7 @@ def check_mixing(mode: str, fraction: float) -> None:
 
 
 def with_reward_mask(batch: SequenceBatch, head: str | None, known: bool) -> SequenceBatch:
-    """The batch with `masks[head]`, 1 where the reward is known; zeros stand for a reward that is not there."""
+    """Returns the batch with `masks[head]`, 1 where the reward is known; zeros stand for a reward that is not there."""
     if head is None:
         return batch
     mask = jnp.full(batch.batch_shape, float(known))

@@ -125,7 +125,7 @@ class Viper(SurrogateReward):
         self._reward = jax.jit(lambda model, batch: viper_reward(model, batch, use_symlog=use_symlog)[0])
 
     def score(self, state, model, episode):
-        """See `viper_reward`; does not depend on the world model."""
+        """Scores as `viper_reward`; does not depend on the world model."""
         del model
         return self._reward(self._model, episode), state
 
@@ -221,7 +221,7 @@ class OptimalTransport(SurrogateReward):
         return TransportState(jnp.zeros(()))
 
     def score(self, state, model, episode):
-        """See the class."""
+        """Scores the episode; see the class."""
         reward, scale = self._score(state.scale, model, episode, self._demonstrations)
         return reward, TransportState(scale)
 
@@ -284,7 +284,7 @@ class Adversarial(SurrogateReward):
         return adversarial_reward(state.model(model.encode(episode.observation)[0])), state
 
     def relabel(self, state, model, batch, demonstration):
-        """See the class."""
+        """Updates the discriminator, then rewards the batch with it."""
         own, shown = (jax.lax.stop_gradient(model.encode(x.observation)) for x in (batch, demonstration))
         state, metrics = self._update(state, *(x.reshape(-1, x.shape[-1]) for x in (shown, own)))
         reward = adversarial_reward(state.model(own))

@@ -30,7 +30,7 @@ _SIGNALS = {128 + number for number in (signal.SIGTERM, signal.SIGINT, signal.SI
 
 
 class Kind(enum.StrEnum):
-    """Where a run is."""
+    """State of a run in a sweep."""
 
     DONE = "done"
     OTHER = "done with other settings"  # than those planned: the user decides

@@ -23,7 +23,7 @@ SECONDS_TO_BE_KILLED = 900  # that a job which has saved waits for Slurm to take
 
 
 class RunInJob:
-    """What a job does, and how it continues after the end of its time; submitit calls both.
+    """A run as a job, and as the job that continues it after its time is over; submitit calls both.
 
     Args:
       root: of the sweep.

@@ -18,6 +18,9 @@ SHELVES = (
 SIMULATORS = {"dm_control", "metaworld", "gymnasium", "mujoco"}
 MAX_LINES = 60  # of a function
 MAX_FILE_LINES = 400
+# A docstring does not begin with them: that of a function begins with a verb, that of a class with a noun.
+RELATIVES = {"What", "Whether", "Where", "How", "Which", "Who", "When", "Those"}
+ARTICLES = {"The", "A", "An", "All", "That", "As", "With", "See"}  # and a function's not with these either
 
 # Third-party package: where it may be imported, as beginnings of paths.
 CONFINED = {
@@ -245,3 +248,18 @@ def test_importing_the_packages_alone_is_cheap():
 
 def test_what_environment_workers_import_does_not_import_jax():
     in_a_fresh_interpreter(EVERY_MODULE + f"every_module(*{WITHOUT_JAX!r})\nassert 'jax' not in sys.modules")
+
+
+def test_docstrings_begin_with_a_verb_or_a_noun():
+    found = []
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef | ast.ClassDef) or not ast.get_docstring(node):
+                continue
+            # The first line of a preset says in `--help` what it changes.
+            is_noun = isinstance(node, ast.ClassDef) or "configs" in path.parts
+            is_noun |= any("property" in ast.unparse(decorator) for decorator in node.decorator_list)
+            first = ast.get_docstring(node).split()[0]
+            if first in RELATIVES or not is_noun and first in ARTICLES:
+                found.append(f"{path.relative_to(ROOT)}:{node.lineno} {node.name} begins with {first!r}")
+    assert not found, "\n".join(found)

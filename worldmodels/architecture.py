@@ -13,7 +13,7 @@ REWARD_PROBE_TARGETS = ("none", "disagreement", "surprise")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heads:
-    """What a world model predicts, and by which networks.
+    """Decoders and probes of a world model.
 
     Attributes:
       targets: sensors that are decoded, all by default; "emb" is the stopped embedding of the observation; "reward" and
@@ -60,7 +60,7 @@ class Heads:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Curiosity:
-    """What intrinsic rewards are made of.
+    """Networks of the intrinsic rewards.
 
     Attributes:
       ensemble: options of the disagreement ensemble (num_members, hidden_size, hidden_layers); None or 0 members: none.

@@ -122,7 +122,7 @@ def _depth_to_space(x: Array, block: Pair) -> Array:
 
 
 def _whole_blocks(kernel: Array, block: Pair) -> Array:
-    """The kernel with rows and columns of zeros at its end, up to a multiple of the block."""
+    """Returns the kernel with rows and columns of zeros at its end, up to a multiple of the block."""
     return jnp.pad(kernel, [(0, -k % b) for k, b in zip(kernel.shape[:2], block, strict=True)] + 2 * [(0, 0)])
 
 

@@ -107,7 +107,7 @@ class BinaryDecoder(VectorDecoder):
 
 
 class ImageDecoder(nnx.Module):
-    """What image decoders share: Normal(mean, 1), the mean a sigmoid (AIME v1) or shifted by 0.5 (AIME-v2)."""
+    """Base of image decoders: Normal(mean, 1), the mean a sigmoid (AIME v1) or shifted by 0.5 (AIME-v2)."""
 
     def _distribution(self, x: Array, features: Array) -> Distribution:
         """[N, y, x, 3] raw outputs -> distribution over [..., y, x, 3], images in 0..1."""

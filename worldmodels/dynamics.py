@@ -20,7 +20,7 @@ State = object  # a pytree with leaves [..., d] and `features` [..., F]
 
 @struct.dataclass
 class ImagineOutput:
-    """What a policy did in imagination.
+    """An imagined rollout.
 
     Attributes:
       states: s_0 .. s_H, leaves [N, H + 1, ...].

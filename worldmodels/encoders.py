@@ -264,7 +264,7 @@ def split_sizes(sizes: Mapping) -> tuple[dict[str, tuple[int, int]], dict[str, i
 
 
 def require(observation: Mapping[str, Array], names: Sequence[str]) -> None:
-    """A missing sensor is an error that says which there are."""
+    """Returns a missing sensor is an error that says which there are."""
     missing = [name for name in names if name not in observation]
     if missing:
         raise ValueError(

@@ -29,7 +29,7 @@ class SeparateGaussianHead(nnx.Module):
         return jnp.concatenate([self.mean_net.project(x, start), self.std_net.project(x, start)], axis=-1)
 
     def finish(self, hidden: Array) -> Gaussian:
-        """The distribution from the summed shares, [..., 2 * hidden]."""
+        """Returns the distribution from the summed shares, [..., 2 * hidden]."""
         mean, std = jnp.split(hidden, 2, axis=-1)
         mean = self.mean_net.finish(mean)
         std = self.std_net.finish(std)
@@ -51,7 +51,7 @@ class JointHead(nnx.Module):
         )
 
     def project(self, x: Array, start: int) -> Array:
-        """The first layer's share of inputs from `start` on."""
+        """Returns the first layer's share of inputs from `start` on."""
         return self.net.project(x, start)
 
     def _output(self, hidden: Array) -> Array:
@@ -66,7 +66,7 @@ class SigmoidGaussianHead(JointHead):
         self.min_std = min_std
 
     def finish(self, hidden: Array) -> Gaussian:
-        """The distribution from the summed shares, [..., hidden]."""
+        """Returns the distribution from the summed shares, [..., hidden]."""
         mean, raw = jnp.split(self._output(hidden), 2, axis=-1)
         return Gaussian(mean, 2.0 * jax.nn.sigmoid(raw / 2.0) + self.min_std)
 
@@ -79,7 +79,7 @@ class CategoricalHead(JointHead):
         self.num_classes, self.estimator = num_classes, estimator
 
     def finish(self, hidden: Array) -> Categorical:
-        """The distribution from the summed shares, [..., hidden]."""
+        """Returns the distribution from the summed shares, [..., hidden]."""
         logits = self._output(hidden)
         logits = logits.reshape(*logits.shape[:-1], -1, self.num_classes)
         return Categorical(logits, estimator=self.estimator)

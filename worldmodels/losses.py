@@ -24,7 +24,7 @@ NLL_REWEIGHT = ("none", "modality_wise", "dim_wise")
 
 @dataclasses.dataclass(frozen=True)
 class LossOptions:
-    """How the evidence lower bound is weighted; the defaults are AIME-v2's.
+    """Weights of the evidence lower bound; the defaults are AIME-v2's.
 
     Attributes:
       kl_scale: weight of the KL.
@@ -182,7 +182,7 @@ def elbo_loss(
 def probe_losses(
     model: WorldModel, batch: SequenceBatch, features: Array, embed: Array
 ) -> tuple[Array, Metrics]:
-    """How well stopped features (`probe`) and stopped embeddings (`baseline_probe`) predict further sensors.
+    """Measures how well stopped features (`probe`) and stopped embeddings (`baseline_probe`) predict further sensors.
 
     The first record is skipped: nothing has been remembered there yet. The difference between the two tells memory
     from perception.

@@ -34,7 +34,7 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 def activation(name: str) -> Callable[[Array], Array]:
-    """The activation function called `name` in the published configurations; "geglu" is a layer, see `MLP`."""
+    """Returns the activation function called `name` in the published configurations; "geglu" is a layer, see `MLP`."""
     if name not in ACTIVATIONS:
         raise ValueError(f"Unknown activation {name!r}. Known: {', '.join(sorted(ACTIVATIONS))}.")
     return ACTIVATIONS[name]
@@ -82,7 +82,7 @@ def rms_norm(size: int, *, rngs: nnx.Rngs) -> nnx.RMSNorm:
 
 
 def make_norm(name: str | None, size: int, *, rngs: nnx.Rngs) -> nnx.Module:
-    """The norm called `name` in the published configurations."""
+    """Returns the norm called `name` in the published configurations."""
     if name not in NORMS[1:]:
         raise ValueError(f"Unknown norm {name!r}. Known: {', '.join(map(repr, NORMS))}.")
     return {"ln": layer_norm, "rms": rms_norm}[name](size, rngs=rngs)
@@ -172,7 +172,7 @@ class MLP(nnx.Module):
         return self.finish(self.first(x)) if self.first is not None else x
 
     def project(self, x: Array, start: int) -> Array:
-        """The share of the first map's output that inputs [start, start + x.shape[-1]) give; bias with start 0.
+        """Returns the share of the first map's output that inputs [start, start + x.shape[-1]) give; bias with start 0.
 
         What does not depend on the recurrence is projected once for the whole sequence; `finish` takes the sum.
         """
@@ -234,7 +234,7 @@ class ResidualBlock(nnx.Module):
 
 
 def num_stages(size: tuple[int, int], minres: int) -> int:
-    """How often an image is halved until it has `minres` x `minres` pixels."""
+    """Counts how often an image is halved until it has `minres` x `minres` pixels."""
     stages = max(size[0] // minres, 1).bit_length() - 1
     if size[0] != size[1] or minres * 2**stages != size[0] or stages < 1:
         raise ValueError(

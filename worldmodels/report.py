@@ -27,7 +27,7 @@ Comparison = tuple[dict[str, Array], dict[str, Array]]
 
 
 def reconstruct(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Comparison:
-    """What the model has understood of each record after seeing it and all before.
+    """Reconstructs each record after the model has seen it and all before.
 
     Args:
       batch: SequenceBatch [B, T] with actions.
@@ -105,7 +105,7 @@ class Evidence:
 
 
 def evidence(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Evidence:
-    """How well the model explains each record of the batch [B, T], given its actions; `key=None` takes modes."""
+    """Scores each record of the batch [B, T] by the model, given its actions; `key=None` takes modes."""
     batch = model.with_embedding(batch)
     output = model.filter(batch, key)
     kl = balanced_kl(output.posterior, output.prior)
@@ -116,7 +116,7 @@ def evidence(model: WorldModel, batch: SequenceBatch, key: Array | None = None) 
 def probe_accuracy(
     model: WorldModel, batch: SequenceBatch, key: Array | None = None
 ) -> dict[str, dict[str, Array]]:
-    """How much of the sensors that the model was never shown can be read off its state.
+    """Measures how much of the sensors that the model was never shown can be read off its state.
 
     Returns:
       {probe: {"state": [d], "embedding": [d]}}: the share of the variance that is explained (R squared, 1 is all, 0
@@ -190,7 +190,7 @@ def framed(frames: np.ndarray, colour: np.ndarray, border: int) -> np.ndarray:
 
 
 def vectors(names: Sequence[str], comparison: Comparison) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """The vectors among the named sensors of a comparison, side by side: truth and prediction [B, T, D], D labels."""
+    """Joins the vectors among the named sensors of a comparison: truth and prediction [B, T, D], D labels."""
     truth, prediction = comparison
     names = [name for name in names if name in truth and not is_image(truth[name])]
     if not names:

@@ -43,7 +43,7 @@ class SequenceBatch:
         return self.is_first.shape
 
     def target(self, name: str) -> Array | None:
-        """What the decoder `name` should predict, [B, T, ...], or None if the batch does not have it."""
+        """Returns the target of the decoder `name`, [B, T, ...], or None if the batch does not have it."""
         if name == "is_terminal":
             return self.is_terminal[..., None]
         if name == "reward":
@@ -51,7 +51,7 @@ class SequenceBatch:
         return self.observation.get(name)
 
     def without_actions(self) -> SequenceBatch:
-        """The same batch as a demonstration: observations only."""
+        """Returns the same batch as a demonstration: observations only."""
         return self.replace(prev_action=None)
 
 
@@ -75,7 +75,7 @@ class LatentState:
 
 @struct.dataclass
 class FilterOutput:
-    """What filtering a sequence gives.
+    """Result of filtering a sequence.
 
     Attributes:
       states: LatentState, or what other dynamics have, leaves [B, T, ...], drawn from the posterior.

@@ -162,12 +162,12 @@ def where(condition: Array, this, other):
 
 
 def sample_key(key: Array, step: Array) -> Array:
-    """The key that the batch of update `step` is drawn by: another stream than the loss's `fold_in(key, step)`."""
+    """Returns the key to draw the batch of update `step`: another stream than the loss's `fold_in(key, step)`."""
     return jax.random.fold_in(jax.random.fold_in(key, step), 1)
 
 
 def without_seed_axis(loop: Callable) -> Callable:
-    """The same loop for one seed whose state and frozen models have a leading axis [1]."""
+    """Returns the same loop for one seed whose state and frozen models have a leading axis [1]."""
 
     def stacked_loop(state, data, *frozen):
         state, frozen = jax.tree.map(lambda x: x[0], (state, frozen))
@@ -177,5 +177,5 @@ def without_seed_axis(loop: Callable) -> Callable:
 
 
 def select_seed(tree, index: int):
-    """The state (or model) of one seed out of a stacked one."""
+    """Returns the state (or model) of one seed out of a stacked one."""
     return jax.tree.map(lambda x: x[index], tree)

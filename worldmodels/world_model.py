@@ -112,7 +112,7 @@ class WorldModel(nnx.Module):
 
     @property
     def dynamics(self) -> Dynamics:
-        """How the latent state moves."""
+        """Transition model of the latent state."""
         return self.rssm
 
     @property
@@ -128,7 +128,7 @@ class WorldModel(nnx.Module):
         return {n: self.standardizer(n, observation[n]) for n in self.inputs if n in observation}
 
     def with_embedding(self, batch: SequenceBatch) -> SequenceBatch:
-        """The batch with what the decoder "emb" should predict: the stopped embedding (of the momentum encoder)."""
+        """Adds the target of the decoder "emb" to the batch: the stopped embedding (of the momentum encoder)."""
         if EMBEDDING not in self.decoders or EMBEDDING in batch.observation:
             return batch
         encoder = self.encoder if self.momentum_encoder is None else self.momentum_encoder
@@ -136,7 +136,7 @@ class WorldModel(nnx.Module):
         return batch.replace(observation={**batch.observation, EMBEDDING: embed})
 
     def before_update(self) -> WorldModel:
-        """The model that the next loss is taken of: the momentum encoder has moved towards the encoder."""
+        """Returns the model that the next loss is taken of: the momentum encoder has moved towards the encoder."""
         if self.momentum_encoder is None:
             return self
         online = dict(jax.tree_util.tree_flatten_with_path(self.encoder)[0])
@@ -149,7 +149,7 @@ class WorldModel(nnx.Module):
         return jax.tree_util.tree_map_with_path(follow, self)
 
     def perturb(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
-        """The observation with Gaussian noise of std `scale` (standardised units) on the vectors that are encoded."""
+        """Adds Gaussian noise of std `scale` (standardised units) to the vectors that are encoded."""
         names = sorted(self.encoder.vector_names)
         noisy = dict(observation)
         for name, name_key in zip(names, jax.random.split(key, len(names)), strict=True):
@@ -186,7 +186,7 @@ class WorldModel(nnx.Module):
         return {name: self.decoders[name](features) for name in self.targets}
 
     def target(self, batch: SequenceBatch, name: str) -> Array | None:
-        """What the decoder or probe `name` is scored on: standardised [B, T, d], images in 0..1; or None."""
+        """Returns the target of the decoder or probe `name`: standardised [B, T, d], images in 0..1; or None."""
         value = batch.target(name)
         if value is not None and value.ndim == 5:
             return scaled_image(value)

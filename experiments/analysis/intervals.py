@@ -170,7 +170,7 @@ def stratified_bootstrap_interval(
 
 @dataclass(frozen=True)
 class Improvement:
-    """How often one method beats another.
+    """Probability that one method beats another.
 
     Attributes:
       probability: that a seed of the one scores higher than a seed of the other; ties count half.

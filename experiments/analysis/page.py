@@ -44,7 +44,7 @@ class TableSection:
 
     @property
     def title(self) -> str:
-        """That of the table."""
+        """The table's title."""
         return self.table.title
 
 
@@ -94,7 +94,7 @@ class MediaSection:
 
 @dataclass(frozen=True)
 class TimesSection:
-    """How long each stage took: {stage: seconds}, with bars and the total."""
+    """Durations of the stages, {stage: seconds}, with bars and the total."""
 
     title: str
     seconds: Mapping[str, float]

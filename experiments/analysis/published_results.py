@@ -57,7 +57,7 @@ class OnlineCell:
 
     @property
     def score(self) -> str:
-        """What `mean` is, by its name in evaluations."""
+        """Name in evaluations of the figure that `mean` is the mean of."""
         return "success_any" if self.suite == "metaworld" else "return"
 
 

@@ -144,7 +144,7 @@ class Cell:
 
     @property
     def num_demonstrations(self) -> int | None:
-        """That the runs saw, where they all say the same."""
+        """Demonstrations that the runs saw, where they all say the same."""
         counts = {run.labels.get("demonstrations", "") for run in self.runs}
         return int(count) if len(counts) == 1 and (count := counts.pop()).isdigit() else None
 

@@ -35,7 +35,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
 
 def _data_and_updates(config):
-    """Where data come from and how much of everything happens."""
+    """Sources of data, and how much of everything happens."""
     config.model = ""  # --workdir of a pretraining run
     config.embodiment = ""  # its data, for the regulariser; "": none
     config.demonstrations = ""  # folder of episodes; their actions are not used

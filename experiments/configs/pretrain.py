@@ -131,7 +131,7 @@ def rssmo_v1(config: ml_collections.ConfigDict) -> None:
 
 
 def first_version(config: ml_collections.ConfigDict) -> None:
-    """What all models of AIME v1 share: sigmoid images, the constant of the Gaussian, no baseline probes."""
+    """Settings that all models of AIME v1 share: sigmoid images, the constant of the Gaussian, no baseline probes."""
     config.world_model.baseline_probes = False
     config.world_model.ensemble.variant = "variance"
     for name in ("decoder", "probe", "image_decoder", "image_probe"):

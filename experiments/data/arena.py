@@ -34,25 +34,25 @@ class Arena:
 
     @classmethod
     def of(cls, config: Mapping) -> Self:
-        """The environment that a config describes, without images."""
+        """Returns the environment that a config describes, without images."""
         return cls.of_facts({key: config[key] for key in CONFIGURED})
 
     @classmethod
     def of_facts(cls, facts: Mapping) -> Self:
-        """The environment whose `facts` these are; None stands for a default."""
+        """Returns the environment whose `facts` these are; None stands for a default."""
         given = {key: value for key, value in facts.items() if value is not None}
         return cls(given.pop("env"), given)
 
     @classmethod
     def of_setup(cls, config: Mapping) -> Self:
-        """As `of`, with images where the set-up of sensors of the config reads or predicts them."""
+        """Returns the same as `of`, with images where the set-up of sensors of the config reads or predicts them."""
         roles = observation_setup(config["env"], config["setup"])
         arena = cls.of(config)
         return arena.with_images(config) if "image" in (*roles.inputs, *roles.targets) else arena
 
     @classmethod
     def of_episodes(cls, episodes: Sequence[Episode], name: str = "", inputs: Sequence[str] = ()) -> Self:
-        """The environment that data come from.
+        """Returns the environment that data come from.
 
         Args:
           episodes: their metadata name the environment, its action repeat and its reward version.
@@ -78,7 +78,7 @@ class Arena:
         return {"env": self.name, **self.options}
 
     def with_images(self, config: Mapping) -> Self:
-        """With the images that a config asks for by `image_size`, if it does."""
+        """Adds the images that a config asks for by `image_size`, if it does."""
         if config["image_size"] is None:
             return self
         options = {"render_size": config["image_size"]}
@@ -138,7 +138,7 @@ def check_specs(
 
 
 def _trusted(recorded: str) -> str:
-    """The name that data record; raises a ValueError if there is none, or if it would import code."""
+    """Returns the name that data record; raises a ValueError if there is none, or if it would import code."""
     if not recorded:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
     return registry.trusted(recorded, "The data name")

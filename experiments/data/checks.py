@@ -39,7 +39,7 @@ _CLEARLY = 0.7  # another orientation counts if its error is below this share of
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """What one file is like.
+    """Findings on one file.
 
     Attributes:
       shapes: {array: shape of one record}; empty if the file cannot be used.
@@ -121,7 +121,7 @@ def _serve(connection: Connection, env_name: str, start: np.ndarray | None) -> N
 
 
 def ignored_entries(path: Path) -> Iterator[str]:
-    """What is at the top of a file and not read as an array."""
+    """Lists what is at the top of a file and not read as an array."""
     with open_file(path) as file:
         for name, kind in sorted(file.ignored.items()):
             yield f"{name!r} is {kind}; it is ignored"
@@ -148,7 +148,7 @@ def empty_images(records: Mapping[str, np.ndarray]) -> Iterator[str]:
 
 
 def alignment(records: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """What contradicts the alignment rule in records of an episode."""
+    """Lists what contradicts the alignment rule in records of an episode."""
     num_records = len(records["is_first"])
     firsts, lasts = (np.flatnonzero(records[name]) for name in ("is_first", "is_last"))
     if firsts.tolist() != [0]:
@@ -233,7 +233,7 @@ NO_PHYSICS_STATE = (
 
 
 def _drawable(episode: Episode, env_name: str, start: np.ndarray | None) -> Episode | None:
-    """The last image and its physics state, or the first image and `start`: floor and sky say how it stands."""
+    """Returns the last image and its physics state, or the first image and `start`: floor and sky say how it stands."""
     records = episode.records
     if "image" not in records:
         return None
@@ -248,7 +248,7 @@ def _drawable(episode: Episode, env_name: str, start: np.ndarray | None) -> Epis
 
 
 def start_of(env_name: str) -> np.ndarray:
-    """The physics state of a start of an episode, [P]; a ValueError where there is none."""
+    """Returns the physics state of a start of an episode, [P]; a ValueError where there is none."""
     environment = registry.make(env_name)
     try:
         environment.reset(seed=0)
@@ -288,7 +288,7 @@ def turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str
 
 
 def _pool(name: str | None, size: tuple[int, int], camera: object, quality: object) -> RenderPool:
-    """What draws like that; raises whatever keeps it from drawing."""
+    """Opens a renderer of that kind; raises whatever keeps it from drawing."""
     if not name:
         raise ValueError("they do not say which environment they are from.")
     if registry.imports_code(name):
@@ -297,7 +297,7 @@ def _pool(name: str | None, size: tuple[int, int], camera: object, quality: obje
 
 
 def _compared(pool: RenderPool, episode: Episode) -> str | None:
-    """What is wrong with the kept image of an episode."""
+    """Compares the kept image of an episode with a new one; returns what is wrong with it."""
     try:
         drawn = pool.render(episode.records["physics_state"], episode.metadata.get("seed"))[0]
     except (rendering.RenderingError, EnvironmentFailure):

@@ -178,7 +178,7 @@ def _sources_and_targets(folders: Sequence[str], target: Path) -> Iterator[tuple
 
 
 def _environment_of(path: Path) -> str:
-    """The environment that a file names."""
+    """Returns the environment that a file names."""
     name = read_episode(path, keys=()).metadata.get("environment")
     if not name:
         raise EpisodeError(f"{path} does not say which environment it is from, so that nothing can be drawn.")
@@ -215,7 +215,7 @@ def _rendered(
 
 
 def _drawing_call(pool: RenderPool, episode: Episode, source: Path) -> Callable:
-    """What draws an episode: from its physics states, or by playing it again from its first observation."""
+    """Returns a call that draws an episode: from its physics states, or by playing it again from its start."""
     records = episode.records
     if "physics_state" in records:
         return functools.partial(pool.render, records["physics_state"], episode.metadata.get("seed"))
@@ -228,7 +228,7 @@ def _drawing_call(pool: RenderPool, episode: Episode, source: Path) -> Callable:
 
 
 def _played_again(episode: Episode, records: list, physics_states: list, metadata: dict) -> Episode:
-    """The episode as the simulator played it: all of its records, since pictures and sensors must agree.
+    """Plays the episode in the simulator: all of its records are new, since pictures and sensors must agree.
 
     The metadata keep how far `state` went from the stored one, because simulators of other versions differ.
     """

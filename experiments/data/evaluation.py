@@ -30,7 +30,7 @@ PerEpisode = list[list[float]]
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """What the policies of N seeds have scored in E episodes each.
+    """Scores of the policies of N seeds in E episodes each.
 
     Attributes:
       returns, lengths: `[N][E]`.
@@ -63,14 +63,14 @@ class Scores:
 
     @classmethod
     def joined(cls, parts: Iterable[Scores]) -> Self:
-        """The scores of seeds that were played one after the other."""
+        """Joins the scores of seeds that were played one after the other."""
         parts = list(parts)
         success = {rule: _chained(part.success[rule] for part in parts) for rule in parts[0].success}
         lists = (_chained(part.returns for part in parts), _chained(part.lengths for part in parts))
         return dataclasses.replace(parts[0], returns=lists[0], lengths=lists[1], success=success)
 
     def row(self) -> dict:
-        """As JSON, for `DONE` and `eval.jsonl`: the lists, means, and % of the expert where that is above 0."""
+        """Returns JSON for `DONE` and `eval.jsonl`: the lists, means, and % of the expert where that is above 0."""
         by_seed = [float(np.mean(seed)) for seed in self.returns]
         row = {"return": self.returns, "length": self.lengths}
         row |= {f"success_{rule}": rates for rule, rates in self.success.items()}
@@ -131,7 +131,7 @@ class Evaluation:
         *,
         video: str | os.PathLike | None = None,
     ) -> Scores:
-        """As `play`, in environments that are open, from their next episodes on."""
+        """Plays as `play`, in environments that are open, from their next episodes on."""
         played: list[Episode] = []
         keep = dict(record_physics=True, on_episode=lambda episode: played.append(rendered.filmed(episode)))
         per_seed = envs.num_envs // self.num_seeds
@@ -218,7 +218,7 @@ RECORDED_OPTIONS = (
 
 
 def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str] = ()) -> tuple[str, dict]:
-    """The environment that data come from: (name, options of `registry.make`).
+    """Returns the environment that data come from: (name, options of `registry.make`).
 
     Args:
       name: overrides what the data say; "" takes it from them, unless it is a name that imports code.

@@ -19,12 +19,12 @@ from worldmodels.data.episodes import SUFFIXES, Episode, write_episode
 
 
 def environment_choice(config) -> dict:
-    """The part of a config that chooses an environment, as plain values."""
+    """Returns the part of a config that chooses an environment, as plain values."""
     return {name: config[name] for name in ("env", "action_repeat", "reward_version", "episode_length")}
 
 
 def image_choice(config) -> dict:
-    """The part of a config that adds images to the records: options of `registry.make`, empty without images."""
+    """Returns the options of `registry.make` with which a config adds images to the records; {} without."""
     if config["image_size"] is None:
         return {}
     options = {"render_size": config["image_size"]}
@@ -48,7 +48,7 @@ def make_envs(
     workers: int = 0,
     images: dict | None = None,
 ) -> VectorEnvironment:
-    """The environments that `environment_choice` describes, with images if `image_choice` asks for them.
+    """Returns the environments that `environment_choice` describes, with images if `image_choice` asks for them.
 
     Images are drawn in worker processes, at least one, because OpenGL may hang or crash beside JAX.
     """
@@ -98,7 +98,7 @@ def write_round(
 
 
 def hide_actions(episode: Episode) -> Episode:
-    """The episode as a demonstration without actions: `pre_action` is [T, 0].
+    """Returns the episode as a demonstration without actions: `pre_action` is [T, 0].
 
     The physics state goes too, because it holds the controls.
     """

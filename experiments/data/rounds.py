@@ -29,7 +29,7 @@ from worldmodels.training import Metrics
 
 
 class Learner(Protocol):
-    """What is learnt, and how.
+    """A method that learns from the episodes of rounds.
 
     Attributes:
       state: pytree of all that is learnt. position: JSON values. A checkpoint holds both, and may replace them.
@@ -102,22 +102,22 @@ class Rounds:
 
     @property
     def done(self) -> int:
-        """What `total` and `evaluate_every` count."""
+        """Amount that `total` and `evaluate_every` count."""
         return self.clocks.episode
 
     @property
     def learner_is_done(self) -> bool:
-        """Whether the learner has come to its end."""
+        """True when the learner has come to its end."""
         return self.done >= self.total or "diverged" in self.facts
 
     @property
     def over(self) -> bool:
-        """Whether there is nothing left to play; the same, unless there are more learners."""
+        """True when nothing is left to play; as `learner_is_done`, unless there are more learners."""
         return self.learner_is_done
 
     @property
     def shown(self) -> tuple[int, int]:
-        """How much is done, and of how much, for the progress bar."""
+        """Amount that is done, and of how much, for the progress bar."""
         return min(self.done, self.total), self.total
 
     @property
@@ -131,11 +131,11 @@ class Rounds:
         return 0
 
     def metadata(self) -> dict:
-        """What the files of the episodes say besides how the environments describe them."""
+        """Returns metadata for the episodes' files besides the environments' own."""
         return {}
 
     def summary(self, episodes: Sequence[Episode]) -> dict[str, list[float]]:
-        """What the row of metrics says of the episodes of a round."""
+        """Returns the metrics of the episodes of a round."""
         return summary(episodes)
 
     def check(self, row: dict) -> None:
@@ -153,7 +153,7 @@ class Rounds:
             return collect_episodes(envs, actor, number, on_step=self.directory.stop_if_overdue)
 
     def actor(self, purpose: str, num_envs: int, key: jax.Array, **options) -> FilterActor:
-        """The present policy at the start of `num_envs` episodes; compiled once for each purpose."""
+        """Returns the present policy at the start of `num_envs` episodes; compiled once for each purpose."""
         networks = self.learner.model, self.learner.policy
         actor = self._actors.get(purpose)
         if actor is None or actor.num_envs != num_envs:
@@ -213,7 +213,7 @@ class Rounds:
         """Makes the learner of the present `facts`, where the run has several."""
 
     def extra(self) -> dict:
-        """What checkpoints hold with the state of the learner."""
+        """Returns what a checkpoint holds beside the learner's state."""
         clocks = {"clocks": vars(self.clocks), "round": self.number}
         return clocks | {"learner": self.learner.position, "facts": self.facts}
 

@@ -104,7 +104,7 @@ def environments_of(tasks: str) -> list[str]:
 
 
 def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
-    """What is missing of one task."""
+    """Lists the jobs that are missing of one task."""
     folder = directory / "episodes" / name
     done = num_complete(folder)
     remove_episodes(folder, done)
@@ -223,5 +223,5 @@ class NoisyExpert:
 
 @functools.lru_cache(maxsize=1)
 def _environment(options: tuple, seed: int):
-    """The environment of a job, kept for the next one of the same task."""
+    """Returns the environment of a job, kept for the next one of the same task."""
     return make_envs(dict(options), 1, seed=seed)

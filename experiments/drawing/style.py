@@ -89,7 +89,7 @@ _RC = {
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method is drawn."""
+    """Colour, marker and label of a method."""
 
     colour: str
     marker: str

@@ -18,7 +18,7 @@ from experiments.envs.interface import (
 
 
 class Outcome(NamedTuple):
-    """What one simulator step gives.
+    """Result of one simulator step.
 
     Attributes:
       reward: earned by the step.

@@ -157,7 +157,7 @@ def _load(name: str, domain: str, task: str, seed: int) -> Any:
 
 
 def _quadruped_physics() -> type:
-    """The quadruped's physics without its assumptions: a renderer for the terrain, a NumPy before 2.4."""
+    """Returns the quadruped's physics without its assumptions: a renderer for the terrain, a NumPy before 2.4."""
     from dm_control.suite import quadruped
 
     class QuadrupedPhysics(quadruped.Physics):

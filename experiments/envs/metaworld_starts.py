@@ -70,7 +70,7 @@ _STARTS = {
 
 
 def start_of(task: str, state: np.ndarray) -> np.ndarray:
-    """The start vector of an episode from its first `state` [39], float64 [3] or [6].
+    """Returns the start vector of an episode from its first `state` [39], float64 [3] or [6].
 
     Raises:
       ValueError: not a state, or one whose goal is hidden where the goal is drawn at random.

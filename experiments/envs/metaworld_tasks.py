@@ -112,7 +112,7 @@ def names() -> list[str]:
 
 
 def tasks_of(chosen: str | Sequence[str]) -> list[str]:
-    """The tasks that a set (`mt39`), a task (`push`), or a list of both names, in order and each once.
+    """Returns the tasks that a set (`mt39`), a task (`push`), or a list of both names, in order and each once.
 
     Raises:
       ValueError: an unknown name.

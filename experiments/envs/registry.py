@@ -106,7 +106,7 @@ def make(
 
 
 def _unknown(name: str) -> str:
-    """The sentence for an unknown name: the tasks of its domain if that exists, else the domains."""
+    """Returns the sentence for an unknown name: the tasks of its domain if that exists, else the domains."""
     domain, _, task = name.partition("-")
     tasks = [known_name.partition("-")[2] for known_name in known() if known_name.startswith(f"{domain}-")]
     if tasks:

@@ -75,7 +75,7 @@ class RenderPool:
 
     @property
     def backend(self) -> str | None:
-        """What draws now."""
+        """The backend that draws now."""
         return rendering.find_backend()
 
     @property

@@ -141,7 +141,7 @@ def checked_quality(quality: str) -> str:
 
 
 def describe(size: tuple[int, int], camera: int | str | None, quality: str) -> dict[str, Any]:
-    """What the metadata of an episode say about its images; the camera None is the published one."""
+    """Returns the metadata on an episode's images; the camera None is the published one."""
     return {"size": list(size), "camera": camera, "quality": quality, "backend": find_backend()}
 
 
@@ -236,7 +236,7 @@ class Renderer:
 
 
 class _Renderable(Protocol):
-    """What `render_states` needs of an environment."""
+    """An environment as `render_states` uses it."""
 
     def render(self, height: int, width: int, camera: int | str | None) -> np.ndarray: ...
 

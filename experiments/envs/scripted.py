@@ -13,7 +13,7 @@ Expert = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # a record -> an acti
 
 
 def expert(env_name: str) -> Expert:
-    """The scripted expert of an environment.
+    """Returns the scripted expert of an environment.
 
     Raises:
       ValueError: it has none.

@@ -73,7 +73,7 @@ class VectorEnvironment:
         timeout: float,
         options: dict[str, Any],
     ):
-        """See `make_vector`."""
+        """Opens the environments, see `make_vector`."""
         if not isinstance(seed, (int, np.integer)) or seed < 0 or first_episode < 0 or workers < 0:
             raise ValueError(
                 "seed, first_episode and workers are integers from 0, got "
@@ -286,7 +286,7 @@ def _stack(values: list[Any]) -> np.ndarray:
 
 
 def _overwritten(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """A copy of `array` with some rows replaced."""
+    """Returns a copy of `array` with some rows replaced."""
     array = array.copy()
     array[rows] = values
     return array

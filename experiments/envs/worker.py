@@ -38,7 +38,7 @@ def serve(connection: Connection) -> None:
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself if the parent can unpickle it without the simulator, else its text."""
+    """Returns the error itself if the parent can unpickle it without the simulator, else its text."""
     known = type(error).__module__ in ("builtins", "experiments.envs.interface", "experiments.envs.rendering")
     if known and len(error.args) == 1:
         error.__cause__ = error.__context__ = None

@@ -129,7 +129,7 @@ class FrameStackBaseline(Baseline):
         self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
 
     def create(self, network, key):
-        """See `Baseline`."""
+        """Creates a network; see `Baseline`."""
         options = self.networks.get(network, {})
         return architectures.build_frame_stack(self.data.arch, key, self.data.episodes, **options)
 
@@ -138,7 +138,7 @@ class FrameStackBaseline(Baseline):
         return with_encoder_of(policy, teacher) if self._share_encoder else policy
 
     def make_actor(self, policy, num_envs, seed):
-        """See `Baseline`."""
+        """Makes an actor; see `Baseline`."""
         return FrameStackActor(policy, num_seeds=self.num_seeds)
 
     def errors(self, models, *, final):
@@ -240,11 +240,11 @@ class MBBC(Baseline):
         self._error = vmapped_mean(mbbc_loss, frozen=True)
 
     def create(self, network, key):
-        """See `Baseline`."""
+        """Creates a network; see `Baseline`."""
         return export.build_policy(self.arguments, key)
 
     def make_actor(self, policy, num_envs, seed):
-        """See `Baseline`."""
+        """Makes an actor; see `Baseline`."""
         return FilterActor(self._models, policy, num_envs, jax.random.key(seed), num_seeds=self.num_seeds)
 
     def errors(self, models, *, final):
@@ -293,7 +293,7 @@ class Data:
 
     @property
     def episodes(self) -> list[Episode]:
-        """Those that the networks standardise by."""
+        """Episodes that the networks standardise by."""
         return self.body or self.demonstrations
 
     @property

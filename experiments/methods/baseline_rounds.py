@@ -55,7 +55,7 @@ class BCOAlpha(BCO):
 
 
 class AlphaLearner:
-    """What the rounds of one seed learn: {"idm": FitState, "policy": FitState}.
+    """Inverse model and policy of one seed: {"idm": FitState, "policy": FitState}.
 
     Round 0 learns from the embodiment data alone. The episodes are read from the disk in every round.
     """
@@ -83,11 +83,11 @@ class AlphaLearner:
 
     @property
     def diverged(self) -> bool:
-        """Whether a network has stopped because something was not finite."""
+        """True if a network has stopped because something was not finite."""
         return any(bool(state.diverged) for state in self.state.values())
 
     def actor(self) -> FrameStackActor:
-        """The mode of the best policy."""
+        """Returns the mode of the best policy."""
         return FrameStackActor(self.state["policy"].best_model)
 
     def remember(self, episodes: Sequence[Episode]) -> None:
@@ -123,7 +123,7 @@ class AlphaLearner:
         return metrics | {"num_windows": body.num_windows, "num_episodes": self._num_played}
 
     def _create(self, key: jax.Array) -> dict[str, FitState]:
-        """The state before the first round."""
+        """Returns the state before the first round."""
         state = {}
         for name, network_key in zip(("idm", "policy"), jax.random.split(key), strict=True):
             model_key, fit_key = jax.random.split(network_key)
@@ -183,7 +183,7 @@ class AlphaRun(Rounds):
         return self.number
 
     def metadata(self) -> dict:
-        """The policy that plays."""
+        """Names the policy that plays."""
         return {"policy": "bco_alpha"}
 
     def play(self, number: int) -> list[Episode]:
@@ -212,7 +212,7 @@ class AlphaRun(Rounds):
         self.facts["diverged"] = True
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
-        """The best policy from fixed starts; at the end from others."""
+        """Plays the best policy from fixed starts; at the end from others."""
         evaluation = self.config["evaluation"]
         num_episodes = evaluation["final_episodes" if over else "episodes"]
         scores = self._evaluation.play(

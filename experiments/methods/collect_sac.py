@@ -98,7 +98,7 @@ class SACAgents(Rounds):
 
     @property
     def over(self) -> bool:
-        """Whether all agents are finished."""
+        """True when all agents are finished."""
         return self._agent >= self.config["num_agents"]
 
     @property
@@ -116,11 +116,11 @@ class SACAgents(Rounds):
 
     @property
     def first_episode(self) -> int:
-        """Where the present agent began."""
+        """Episode with which the present agent began."""
         return sum(agent["rounds"] for agent in self.facts["finished"]) * self._size
 
     def metadata(self) -> dict:
-        """Who plays."""
+        """Names the agent that plays."""
         return {"policy": "sac", "agent": self._agent}
 
     def play(self, number: int) -> list[Episode]:
@@ -129,11 +129,11 @@ class SACAgents(Rounds):
             return self.learner.play_round(self.directory.stop_if_overdue)
 
     def summary(self, episodes: Sequence[Episode]) -> dict:
-        """As of `Rounds`, with the agent."""
+        """Returns the metrics of `Rounds`, with the agent."""
         return super().summary(episodes) | {"train/agent": self._agent}
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
-        """The mode of the policy, from the same starts at every call; at its end an agent leaves it."""
+        """Plays the mode of the policy, from the same starts at every call; saves it when an agent ends."""
         actor = SACActor(NumpyPolicy(self.learner.state.actor.model), self._sensors)
         seed = self.config["seed"] + self._agent + _EVALUATION_SEED
         scores = self._evaluation.play(lambda _: actor, self.config["evaluation_episodes"], seed)
@@ -152,7 +152,7 @@ class SACAgents(Rounds):
             self._finish([], diverged=True)
 
     def extra(self) -> dict:
-        """As of `Rounds`, without the learner when all are finished: should there be more agents, the next is new."""
+        """Returns that of `Rounds`, without the learner when all agents are finished: a further one begins anew."""
         return super().extra() | ({"learner": None} if self.over else {})
 
     def _policy_path(self, agent: int) -> pathlib.Path:

@@ -72,13 +72,13 @@ class DreamerRun(Rounds):
         return self.directory.mark_done(scores.row() | {"played": summarise_folder(self.folder)})
 
     def scores(self, num_episodes: int, seed: int) -> Scores:
-        """Those of the present policy, where it is not trained."""
+        """Plays the present policy on starts that it is not trained on."""
         options = dict(key=jax.random.key(seed), sample_action=self.config["evaluation"]["sample_action"])
         make_actor = functools.partial(self.actor, "evaluation", **options)
         return self._evaluation.play(make_actor, num_episodes, seed)
 
     def metadata(self) -> dict:
-        """The policy that plays."""
+        """Names the policy that plays."""
         return {"policy": "dreamer"}
 
     def play(self, number: int) -> list[Episode]:

@@ -71,7 +71,7 @@ class Learner:
 
     @property
     def state(self) -> DreamerState:
-        """What has been learnt."""
+        """The learnt state."""
         return self._state
 
     @state.setter
@@ -157,7 +157,7 @@ def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> d
 
 
 def pretrained_architecture(config: dict, side: dict) -> dict:
-    """That of the pretrained model, with the side networks and the termination head that this run asks for.
+    """Adds the side networks and the termination head that this run asks for to the pretrained model's arguments.
 
     Raises:
       ValueError: the model reads other sensors than those of the set-up of this run.
@@ -178,7 +178,7 @@ def pretrained_architecture(config: dict, side: dict) -> dict:
 
 
 def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:
-    """The state before the first update, and the optimizers; parts that are named in the config come from runs."""
+    """Creates the first state and the optimizers; parts that the config names come from runs."""
     keys = jax.random.split(jax.random.key(config["seed"]), 4)
     model_arch, policy_arch, critic_arch = (archs[name] for name in PARTS)
     model, policy = (
@@ -207,7 +207,7 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
 
 
 def create_replay(config: dict, arch: dict, episodes: list[Episode]) -> Replay:
-    """An empty replay for all episodes of the run, or of the capacity that the config asks for."""
+    """Returns an empty replay for all episodes of the run, or of the capacity that the config asks for."""
     records = max(config["length"], *(episode.num_records for episode in episodes))
     rounds = -(-config["num_episodes"] // config["num_envs"])
     capacity = config["replay_capacity"] or rounds * config["num_envs"] * records

@@ -47,7 +47,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def imitate(directory: RunDirectory) -> dict:
-    """The run in an opened directory."""
+    """Runs in an opened directory."""
     config = directory.config
     num_seeds, evaluation = config["num_seeds"], config["evaluation"]
     for name, what in (
@@ -145,7 +145,7 @@ def save(directory: RunDirectory, state, num_seeds: int, pretrained: Models, arc
 
 
 def policy_state(state):
-    """The policy's train state, with or without a model that trains beside it."""
+    """Returns the policy's train state, with or without a model that trains beside it."""
     return state.policy if isinstance(state, JointState) else state
 
 

@@ -104,7 +104,7 @@ class OnlineRun(Rounds):
         return (self.number - self._prefill_rounds) * self.config["num_envs"]
 
     def metadata(self) -> dict:
-        """The policy that plays."""
+        """Names the policy that plays."""
         return {"policy": "aime-v2"}
 
     def play(self, number: int) -> list[Episode]:
@@ -119,7 +119,7 @@ class OnlineRun(Rounds):
         return self._scored(self.collect(self._envs, self._actor("play", number)))
 
     def summary(self, episodes: Sequence[Episode]) -> dict[str, list[float]]:
-        """As of `Rounds`, with the surrogate return."""
+        """Returns the metrics of `Rounds`, with the surrogate return."""
         row, head = super().summary(episodes), self.learner.stored_head
         if episodes and head is not None:
             returns = [float(np.sum(episode.records[head])) for episode in episodes]
@@ -127,7 +127,7 @@ class OnlineRun(Rounds):
         return row
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
-        """The policy's mode from the same starts every time, and how wrong its inference is."""
+        """Plays the policy's mode from the same starts every time; measures how wrong its inference is."""
         if due:
             yield self._play(self.config["evaluation"]["episodes"], _EVALUATION).row() | self.analysis(
                 self.learner
@@ -172,7 +172,7 @@ class OnlineRun(Rounds):
         self.clocks = self.clocks.at(self.num_updates)
 
     def _actor(self, purpose: str, number: int) -> FilterActor:
-        """The present policy at the start of a round, for "play" or "evaluation"."""
+        """Returns the present policy at the start of a round, for "play" or "evaluation"."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config["seed"]), 7), number)
         play = dict(sample_action=True, epsilon=self.config["epsilon"])
         options = (
@@ -203,7 +203,7 @@ class ActionErrors:
 
     @classmethod
     def create(cls, config: Mapping, learner: OnlineLearner) -> ActionErrors:
-        """With the episodes of `config.analysis.demonstrations`, if it names a folder."""
+        """Reads the episodes of `config.analysis.demonstrations`, if it names a folder."""
         folder, shown = config["analysis"]["demonstrations"], None
         if folder:
             episodes, what = (

@@ -11,7 +11,7 @@ from experiments.runs.settings import read_config
 
 
 def read_settings(path: Path) -> dict:
-    """The config of a run of `online`; raises a ValueError in one sentence if it is none."""
+    """Reads the config of a run of `online`; raises a ValueError if it is none."""
     settings = read_config(path) if (path / "config.json").is_file() else {}
     if not {"demonstrations", "regularizer", "reward"} <= settings.keys():
         raise ValueError(f"{path} is not the directory of a run of `online`; pass its --workdir.")
@@ -76,24 +76,24 @@ def check_reward(config: Mapping, reward: SurrogateReward | None) -> None:
 
 
 def has_online_data(config: Mapping) -> bool:
-    """Whether episodes are collected at all."""
+    """Returns True if episodes are collected at all."""
     return bool(config["prefill"]) or not config["offline"]
 
 
 def takes_online_data(config: Mapping) -> bool:
-    """Whether batches of the model take windows of the online buffer if it has some."""
+    """Returns True if batches of the model take windows of the online buffer, if it has some."""
     return config["regularizer"]["mode"] == "append" or needs_online_data(config)
 
 
 def takes_body(config: Mapping) -> bool:
-    """Whether batches of the model take windows of the pretraining data."""
+    """Returns True if batches of the model take windows of the pretraining data."""
     regularizer = config["regularizer"]
     some = regularizer["mode"] == "append" or int(config["batch_size"] * regularizer["fraction"]) > 0
     return bool(config["embodiment"]) and some
 
 
 def needs_online_data(config: Mapping) -> bool:
-    """Whether batches of the model cannot be drawn without windows of the online buffer."""
+    """Returns True if batches of the model cannot be drawn without windows of the online buffer."""
     regularizer, size = config["regularizer"], config["batch_size"]
     all_body = regularizer["mode"] == "append" or int(size * regularizer["fraction"]) == size
     return not (config["embodiment"] and all_body)

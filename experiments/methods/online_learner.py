@@ -43,7 +43,7 @@ from worldmodels.training import Metrics, make_optimizer, make_train_loop
 
 @struct.dataclass
 class OnlineData:
-    """What batches are drawn from.
+    """Data that batches are drawn from.
 
     Attributes:
       body: pretraining data, or None. online: collected episodes. demonstrations: without actions.
@@ -110,7 +110,7 @@ class OnlineLearner:
 
     @property
     def state(self) -> OnlineState:
-        """What has been learnt."""
+        """The learnt state."""
         return self._state
 
     @state.setter
@@ -139,7 +139,7 @@ class OnlineLearner:
 
     @property
     def reward_state(self):
-        """What the surrogate reward remembers or has learnt."""
+        """State of the surrogate reward."""
         return self.placement.fetch(self.state.reward)
 
     @property
@@ -149,7 +149,7 @@ class OnlineLearner:
         return reward.head if reward is not None and reward.stored and reward.head != "reward" else None
 
     def _policy_and_critic(self, rewards: Sequence[str], keys):
-        """Fresh ones, or those of earlier runs, of the seed whose world model is learnt on; and the critic's targets.
+        """Creates both, or loads those of earlier runs, of the world model's seed; and the critic's targets.
 
         The targets are None where they begin as copies of the critic.
         """
@@ -214,7 +214,7 @@ class OnlineLearner:
         return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
 
     def score(self, episode: Episode) -> Episode:
-        """The episode with its surrogate reward, if that is one that is stored; moves the reward's state on."""
+        """Stores its surrogate reward with the episode, if that is one that is stored; advances the reward's state."""
         if self.stored_head is None:
             return episode
         batch = whole_episode(episode, self.sensors)
@@ -235,7 +235,7 @@ class OnlineLearner:
             self.data = self.data.replace(online=self.placement.put_data(append_episode(online, episode)))
 
     def reset_policy(self, number: int) -> None:
-        """A fresh policy and a fresh state of its optimizer, from a key of its own."""
+        """Replaces the policy and the state of its optimizer by fresh ones, from a key of their own."""
         key = jax.random.fold_in(jax.random.key(self.config["seed"]), 10_000 + number)
         policy = self.fresh_policy(key)
         train = self.state.policy
@@ -281,7 +281,7 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
 
 
 def pretrained_model(config: dict, pretrained: Models, arch: dict, key):
-    """The world model of the config's seed with fresh new heads, and which leaves are pretrained."""
+    """Returns the world model of the config's seed with fresh new heads, and which leaves are pretrained."""
     number = config["seed"] % pretrained.num_seeds
     model = architectures.build_world_model(arch, key)
     return files.adopt(model, pretrained.seed(number).world_model)
@@ -290,7 +290,7 @@ def pretrained_model(config: dict, pretrained: Models, arch: dict, key):
 def surrogate_reward(
     config: dict, model, demonstrations: list[Episode], arch: Mapping
 ) -> SurrogateReward | None:
-    """The reward that the config names, or None; `arch` tells the sensors of the run."""
+    """Returns the reward that the config names, or None; `arch` tells the sensors of the run."""
     options = dict(config["reward"])
     name = options["name"]
     if name == "none":
@@ -307,7 +307,7 @@ def surrogate_reward(
 
 
 def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
-    """The settings of the updates; the model's loss is that of its pretraining."""
+    """Returns the settings of the updates; the model's loss is that of its pretraining."""
     intrinsic = config["intrinsic_reward"]
     known = ("none", *(name for name in plan2explore.REWARDS if name != "true"))
     if intrinsic not in known:
@@ -370,7 +370,7 @@ def shared_sensors(arch: Mapping, episodes: Sequence[Episode]) -> list[str]:
 
 
 def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
-    """An episode as a batch [1, T]."""
+    """Returns an episode as a batch [1, T]."""
     batch, _ = whole_episodes([episode], [name for name in sensors if name in episode.records], rewards=True)
     return batch
 

@@ -43,7 +43,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 
 def pretrain(directory: RunDirectory) -> dict:
-    """The run in an opened directory."""
+    """Runs in an opened directory."""
     config = directory.config
     num_seeds = config["num_seeds"]
     if not config["embodiment"]:
@@ -103,7 +103,7 @@ def pretrain(directory: RunDirectory) -> dict:
 
 
 def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placement: Placement) -> Dataset:
-    """The windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
+    """Returns the windows that the model learns from: all alike (published), or by their likeness to demonstrations."""
     with_reward = config["world_model"]["predict_reward"]
     options = dict(length=config["length"])
     data = open_dataset(

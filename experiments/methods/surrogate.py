@@ -60,7 +60,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """What an agent imitates, and how it sees.
+    """Demonstrations and observer of an agent.
 
     Attributes:
       env_name, env_options: where it plays.
@@ -80,7 +80,7 @@ class Data:
     expert: float | None
 
     def observer(self) -> Observer:
-        """A fresh one."""
+        """Returns a fresh observer."""
         return Observer(self.sensors, self.num_frames, self.moments)
 
 
@@ -125,7 +125,7 @@ def load_data(config: dict) -> Data:
 
 
 def make_learner(config: dict, data: Data) -> Learner:
-    """The agent that the config asks for."""
+    """Returns the agent that the config asks for."""
     sac = SACSettings(**config["sac"])
     updates = config["rounds"]["updates_per_dispatch"]
     if config["method"] == "gaifo":
@@ -197,7 +197,7 @@ class SurrogateRun(Rounds):
         return self._method.actor(self.learner.state)
 
     def metadata(self) -> dict:
-        """The policy that plays."""
+        """Names the policy that plays."""
         return {"policy": self.config["method"]}
 
     def play(self, number: int) -> list[Episode]:
@@ -207,7 +207,7 @@ class SurrogateRun(Rounds):
             return self.learner.play_round(self.directory.stop_if_overdue)
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
-        """The mode of the policy from fixed starts; at the end from others."""
+        """Plays the mode of the policy from fixed starts; at the end from others."""
         evaluation = self.config["evaluation"]
         if due and "diverged" not in self.facts:
             yield {"final": False, **self._scores(evaluation["episodes"], evaluation["seed"])}

@@ -166,11 +166,11 @@ class RunDirectory:
 
     @property
     def leads(self) -> bool:
-        """Whether this process keeps what the run leaves; one of several does (`experiments.runs.processes`)."""
+        """True if this process keeps what the run leaves; one of several does (`experiments.runs.processes`)."""
         return True
 
     def agree(self, value: int) -> int:
-        """The value of the process that leads."""
+        """Returns the value of the process that leads."""
         return value
 
     @property
@@ -180,7 +180,7 @@ class RunDirectory:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        """What `mark_done` was given, or None while the run is not done."""
+        """Argument of `mark_done`, or None while the run is not done."""
         return json.loads((self.path / "DONE").read_text()) if self.done else None
 
     def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -155,7 +155,7 @@ class MetricsWriter:
             raise _disk_error(self.path, error) from error
 
     def _board(self):
-        """The TensorBoard writer, made at first use: it starts a thread and a file."""
+        """Returns the TensorBoard writer, made at first use: it starts a thread and a file."""
         if self._tensorboard is None:
             import tensorboardX
 
@@ -221,7 +221,7 @@ def check_finite(metrics: Mapping[str, Any], update: int) -> None:
 
 
 def shortened(names: list[str]) -> str:
-    """The first of many names, for a message."""
+    """Returns the first of many names, for a message."""
     rest = len(names) - _MAX_SHOWN
     return ", ".join(names[:_MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -233,7 +233,7 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
 
 
 def _axis(clocks: Mapping[str, Any]) -> int:
-    """Where TensorBoard shows a row: at its update; before there are any, at its episode."""
+    """Returns the step at which TensorBoard shows a row: its update; before there are any, its episode."""
     return int(clocks["update"] or clocks["episode"])
 
 
@@ -362,7 +362,7 @@ def diverged_among(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[
 
 
 def diverged_result(diverged: Sequence[bool], steps: Sequence[int]) -> dict[str, list[dict[str, int]]]:
-    """What a result says about seeds that have diverged: nothing if there are none.
+    """Returns the entry of a result on diverged seeds: nothing if there are none.
 
     Args:
       diverged: [num_seeds].

@@ -15,7 +15,7 @@ PATHS = ("model", "encoder", "policy_from", "critic_from", "source", "sources", 
 
 
 def folders_of(value: str | Sequence[str]) -> list[str]:
-    """The folders that a value of a config names: one, or several separated by commas.
+    """Returns the folders that a value of a config names: one, or several separated by commas.
 
     A text that is a folder as it stands names that one. Among several, a name that contains a comma stands in single
     quotes: `--config.embodiment="'a,b',c"` are two folders. A sequence is taken as it is; "" names none.
@@ -29,14 +29,14 @@ def folders_of(value: str | Sequence[str]) -> list[str]:
 
 
 def joined(names: Iterable[str | os.PathLike]) -> str:
-    """The value of a config that names these folders."""
+    """Returns the value of a config that names these folders."""
     buffer = io.StringIO()
     csv.writer(buffer, quotechar="'", lineterminator="").writerow(map(os.fspath, names))
     return buffer.getvalue()
 
 
 def absolute(key: str, value: Any) -> Any:
-    """A value of a config with the paths in it independent of the working directory; others stay as they are.
+    """Makes the paths in a value of a config independent of the working directory; other values stay as they are.
 
     What does not exist stays too: it may be the name of something else, such as of a dataset in a package.
     """
@@ -44,7 +44,7 @@ def absolute(key: str, value: Any) -> Any:
 
 
 def located(key: str, value: Any, session: dict, home: Path) -> Any:
-    """A value of a recorded config with its paths as they are now.
+    """Returns a value of a recorded config with its paths as they are now.
 
     A folder that stood in the same place relative to the run is looked for there first, because both may have been
     moved.
@@ -77,7 +77,7 @@ def is_same(key: str, one: Any, other: Any) -> bool:
 
 
 def _with_paths(key: str, value: Any, change: Callable[[str], str]) -> Any:
-    """A value with every path in it changed, if its key is one that names paths."""
+    """Returns a value with every path in it changed, if its key is one that names paths."""
     name = key.rpartition(".")[2]
     if isinstance(value, list) and name in PATHS:
         return [_with_paths(key, each, change) for each in value]
@@ -89,5 +89,5 @@ def _with_paths(key: str, value: Any, change: Callable[[str], str]) -> Any:
 
 
 def _first(name: str, *candidates: str) -> str:
-    """The first candidate that exists, or the name as it is."""
+    """Returns the first candidate that exists, or the name as it is."""
     return next((path for path in candidates if os.path.exists(path)), name)

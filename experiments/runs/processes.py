@@ -72,7 +72,7 @@ def alone_on_node(environment: Mapping[str, str] = os.environ) -> bool:
 def open_run(
     workdir, config: Mapping[str, Any] | None = None, *, fresh: bool = False
 ) -> Iterator[RunDirectory]:
-    """The directory of a run, as `RunDirectory`, for this process: the run's own, or scratch if another leads.
+    """Opens the directory of a run, as `RunDirectory`, for this process: the run's own, or scratch if another leads.
 
     Raises:
       RunError: as `RunDirectory`, on the process that leads.
@@ -121,7 +121,7 @@ class OneOfSeveral(RunDirectory):
     """The directory of process 0; all processes stop where one of them is asked to."""
 
     def agree(self, value: int) -> int:
-        """The value of process 0. All processes call it together."""
+        """Returns the value of process 0. All processes call it together."""
         from worldmodels.devices import coordination
 
         return int(coordination.exchange(str(int(value)))[0])

@@ -34,11 +34,11 @@ class Clocks:
         return self.update + self.episode
 
     def at(self, update: int) -> Clocks:
-        """The clocks when so many updates have been made."""
+        """Returns the clocks after so many updates."""
         return dataclasses.replace(self, update=update)
 
     def after(self, episodes: Sequence[Episode]) -> Clocks:
-        """The clocks when these episodes have been played, too."""
+        """Returns the clocks after these episodes."""
         return dataclasses.replace(
             self,
             episode=self.episode + len(episodes),

@@ -26,7 +26,7 @@ class Stages:
         self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
 
     def path(self, name: str) -> Path:
-        """Where a stage runs."""
+        """Returns the directory of a stage."""
         return self._workdir / name
 
     def run(self, name: str, main: Callable, config) -> dict:
@@ -97,7 +97,7 @@ class Timer:
 
 
 def changed(config, **changes):
-    """A copy of a config with some keys changed; the keys must exist."""
+    """Returns a copy of a config with some keys changed; the keys must exist."""
     config = config.copy_and_resolve_references()
     config.update(changes)
     return config
@@ -121,5 +121,5 @@ def run_seeds(directory: RunDirectory, train_seed: Callable[[RunDirectory], dict
 
 
 def seed_path(directory: RunDirectory, index: int):
-    """Where seed `index` runs."""
+    """Returns the directory of seed `index`."""
     return directory / "seeds" / str(index)

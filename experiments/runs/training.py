@@ -22,7 +22,7 @@ NOTHING_PLAYED = Clocks()
 
 @dataclasses.dataclass(frozen=True)
 class Schedule:
-    """When a training run does what, in updates.
+    """Schedule of a training run, in updates.
 
     Attributes:
       num_updates: in all.
@@ -110,7 +110,7 @@ def train(
 
 
 def restore(run: RunDirectory, state: TrainState) -> tuple[int, TrainState, dict] | None:
-    """What the newest checkpoint of a run holds, on every process the same; None without one."""
+    """Restores the newest checkpoint of a run, on every process the same; returns None without one."""
     restored = Checkpoints(run / "checkpoints").restore(state) if run.leads else None
     step = run.agree(-1 if restored is None else restored[0])
     if run.leads or step < 0:
@@ -124,7 +124,7 @@ def print_storage(what: str) -> Callable[[Storage], None]:
 
 
 def evaluation_metrics(result: dict) -> dict:
-    """What TensorBoard shows of an evaluation: one value per seed."""
+    """Returns the figures of an evaluation for TensorBoard: one value per seed."""
     shown = {"return_by_seed": "eval/return", "by_expert": "eval/return_by_expert"}
     return {name: result[key] for key, name in shown.items() if key in result}
 

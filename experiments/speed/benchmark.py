@@ -185,7 +185,7 @@ def update_rows(config: Mapping, *rates: float) -> Iterator[Row]:
 
 
 def update_row(config: Mapping, name: str, size: str, num_seeds: int | None, options, rates) -> Row:
-    """The updates of one program; whatever it holds is let go of afterwards."""
+    """Times the updates of one program; whatever it holds is freed afterwards."""
     forget_peak_memory()
     storage = next((option for option in options if option in ("memory", "disk")), "device")
     program = PROGRAMS[name](programs.with_dtype(config, size, options), size, num_seeds, storage)
@@ -223,7 +223,7 @@ NOTES = {
 
 
 def timed(name: str, timing: Timing, **rest) -> Row:
-    """A row of a timing."""
+    """Returns a row of a timing."""
     return Row(name, timing.wall, timing.wall_min, timing.cpu, **rest)
 
 
@@ -280,7 +280,7 @@ def import_rows(starts: int) -> Iterator[Row]:
 
 
 def start_rows(config: Mapping) -> Iterator[Row]:
-    """What a newcomer waits for before the first update: once with an empty cache of programs, then from it."""
+    """Times what a newcomer waits for before the first update: with an empty cache of programs, then from it."""
     with tempfile.TemporaryDirectory() as cache:
         for note in ("empty compilation cache", "from the compilation cache"):
             for name in PROGRAMS:
@@ -330,13 +330,13 @@ def child(code: str, environment: Mapping[str, str] | None = None) -> tuple[floa
 
 
 def median_row(name: str, seconds: list[tuple[float, float]], note: str = "") -> Row:
-    """A row of measurements in other processes."""
+    """Returns a row of measurements in other processes."""
     walls, cpus = zip(*seconds, strict=True)
     return Row(name, statistics.median(walls), min(walls), statistics.median(cpus), note=note)
 
 
 def heading(result: Mapping) -> str:
-    """What stands above the table: the machine, the versions, the commit and the command."""
+    """Returns the lines above the table: the machine, the versions, the commit and the command."""
     facts, session = result["machine"], result["session"]
     commit = session["commit"] or {"hash": "unknown", "edited": False}
     versions = ", ".join(f"{name} {session['versions'][name]}" for name in ("jax", "jaxlib", "flax", "numpy"))

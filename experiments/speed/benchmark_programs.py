@@ -47,7 +47,7 @@ class Program:
 
     @property
     def streams(self) -> bool:
-        """Whether the data are on the host."""
+        """True if the data are on the host."""
         return isinstance(self.args[0][0], StreamedDataset)
 
     def compile(self) -> Program:
@@ -92,7 +92,7 @@ def random_sensor(rng: np.random.Generator, length: int, size: int | Sequence[in
 
 
 def with_dtype(config: Mapping, size: str, options: Sequence[str]) -> dict:
-    """The config with a world model of this size that computes in bfloat16, if the options say so."""
+    """Returns the config with a world model of this size that computes in bfloat16, if the options say so."""
     if "bfloat16" not in options:
         return dict(config)
     pretrain = config[size]["pretrain"]
@@ -164,7 +164,7 @@ def stored_episodes(config: Mapping, storage: str) -> list[Episode]:
 
 
 def convolution_call(config: Mapping, convolution: Callable) -> Callable:
-    """A call that makes updates of the kernels of `config["layers"]` in a loop, each layer on random images.
+    """Returns a call that makes updates of the kernels of `config["layers"]` in a loop, each layer on random images.
 
     Args:
       config: `batch_size` of images, `num_updates`, and `layers`: (pixels a side, channels in, channels out, kernel,
@@ -199,7 +199,7 @@ def convolution_call(config: Mapping, convolution: Callable) -> Callable:
 
 
 def sampling_call(config: Mapping, size: str, num_batches: int) -> Callable:
-    """A call that draws `num_batches` batches inside one program."""
+    """Returns a call that draws `num_batches` batches inside one program."""
     options = config[size]["pretrain"]
     data = SequenceDataset.create(
         random_episodes(config), length=options["length"], sensors=list(config["sensors"])
@@ -237,7 +237,7 @@ class ActingProgram:
 
 
 def planning_call(config: Mapping, size: str, settings: PlanSettings) -> Callable:
-    """A call that acts once for one environment, by planning in a world model that predicts the reward."""
+    """Returns a call that acts once for one environment, by planning in a world model that predicts the reward."""
     model = select_seed(build_world_models(config, size, 1, predict_reward=True), 0)
     actor = planning_actor(Planner(settings), model, None, None, 1, jax.random.key(SEED))
     records = random_records(config, 1)
@@ -245,7 +245,7 @@ def planning_call(config: Mapping, size: str, settings: PlanSettings) -> Callabl
 
 
 def random_records(config: Mapping, num_envs: int) -> dict[str, np.ndarray]:
-    """What `num_envs` environments give in the middle of an episode, {name: [N, ...]}."""
+    """Draws records of `num_envs` environments in the middle of an episode, {name: [N, ...]}."""
     rng = np.random.default_rng(SEED)
     records = {name: random_sensor(rng, num_envs, size) for name, size in config["sensors"].items()}
     return records | {"is_first": np.zeros(num_envs, bool)}

@@ -109,7 +109,7 @@ def examine(brief: bool = False, render_workers: int = 2) -> Iterator[Finding]:
 
 
 def line(finding: Finding) -> str:
-    """A finding as text."""
+    """Returns a finding as text."""
     mark = {"ok": "  ok   ", "missing": "  --   ", "broken": "  !!   "}[finding.state]
     value = textwrap.fill(finding.value, 100, subsequent_indent=" " * 29, break_on_hyphens=False)
     fix = f"\n{'':29}-> {finding.fix}" if finding.fix else ""
@@ -147,7 +147,7 @@ def check_extras() -> Iterator[Finding]:
 
 
 def check_devices() -> Finding:
-    """What JAX computes on."""
+    """Checks the devices that JAX computes on."""
     import jax
 
     devices = jax.devices()
@@ -167,7 +167,7 @@ def check_devices() -> Finding:
 
 
 def check_speed() -> Finding:
-    """A matrix product and a compilation."""
+    """Times a matrix product and a compilation."""
     import jax
     import jax.numpy as jnp
 
@@ -211,7 +211,7 @@ def check_disk() -> Finding:
 
 
 def check_cache() -> Finding:
-    """Where compiled programs are kept."""
+    """Checks where compiled programs are kept."""
     from experiments.runs.startup import set_compilation_cache
 
     folder = set_compilation_cache()
@@ -227,7 +227,7 @@ def check_cache() -> Finding:
 
 
 def check_huge_pages() -> Finding:
-    """Whether glibc can be told to use huge pages, as the mains do."""
+    """Checks that glibc can be told to use huge pages, as the commands do."""
     path = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
     setting = path.read_text() if path.exists() else "absent"
     if "[never]" in setting or setting == "absent":
@@ -256,7 +256,7 @@ def check_ffmpeg() -> Finding:
 
 
 def check_rendering(brief: bool, workers: int) -> Iterator[Finding]:
-    """Which OpenGL backends draw, and how fast, with several processes at once."""
+    """Checks which OpenGL backends draw, and how fast, with several processes at once."""
     if version_of("mujoco") is None:
         return
     from experiments.envs import rendering

@@ -87,7 +87,7 @@ def _flops(equation) -> float:
 
 
 def _sum_of_products(jaxpr: Jaxpr, count: Callable) -> float:
-    """The sum of `count(equation)` over the products of a program."""
+    """Returns the sum of `count(equation)` over the products of a program."""
     total = 0.0
     for equation in jaxpr.eqns:
         if equation.primitive.name in ("dot_general", "conv_general_dilated"):
@@ -98,7 +98,7 @@ def _sum_of_products(jaxpr: Jaxpr, count: Callable) -> float:
 
 
 def _inner(params: dict) -> list[Jaxpr]:
-    """The programs inside an equation: bodies of loops, branches (of platforms, that of this one), jitted functions."""
+    """Returns the programs inside an equation: loops, branches (of platforms, that of this one), jitted functions."""
     if params.get("branches_platforms"):
         for platforms, branch in zip(params["branches_platforms"], params["branches"], strict=True):
             if platforms is None or jax.default_backend() in platforms:

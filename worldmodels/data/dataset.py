@@ -87,7 +87,7 @@ class SequenceDataset:
         )
 
     def gather(self, rows: Array) -> SequenceBatch:
-        """The batch of given rows, [B, T] int32 in 0..R-1."""
+        """Returns the batch of given rows, [B, T] int32 in 0..R-1."""
         return gather_rows(self, rows)
 
     @property
@@ -128,7 +128,7 @@ def sample(
 def draw_starts(
     starts: Array, first_starts: Array, key: Array, batch_size: int, *, first_fraction: float = 0.0
 ) -> Array:
-    """The rows at which the windows of `sample` begin, [B], from the tables [W] and [F] of a dataset."""
+    """Returns the rows at which the windows of `sample` begin, [B], from the tables [W] and [F] of a dataset."""
     uniform_key, first_key, choice_key = jax.random.split(key, 3)
     drawn = _draw(starts, uniform_key, batch_size)
     if first_fraction:
@@ -138,7 +138,7 @@ def draw_starts(
 
 
 def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
-    """The windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
+    """Returns the windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
     starts = dataset.starts[jnp.asarray(indices)]
     return dataset.gather(window_rows(starts, dataset.length))
 
@@ -182,7 +182,7 @@ def window_rows(starts: Array, length: int) -> Array:
 
 
 def gather_rows(data: object, rows: Array) -> SequenceBatch:
-    """The batch of given rows of a `SequenceDataset` or a `Replay`.
+    """Returns the batch of given rows of a `SequenceDataset` or a `Replay`.
 
     Args:
       data: has the fields of `SequenceBatch` as flat arrays [R, ...].
@@ -245,7 +245,7 @@ def names_of(
 
 
 def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, object]:
-    """The fields of a dataset that hold records, from `load(name)` for each of the names of `names_of`."""
+    """Returns the fields of a dataset that hold records, from `load(name)` for each of the names of `names_of`."""
     not_sensors = {"pre_action", "reward", *FLAGS}
     return {
         "observation": {name: load(name) for name in names if name not in not_sensors},
@@ -256,7 +256,7 @@ def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, 
 
 
 def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Array]:
-    """The fields `starts` and `first_starts` of a dataset, on the default device."""
+    """Returns the fields `starts` and `first_starts` of a dataset, on the default device."""
     starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
     return {"starts": jnp.asarray(starts), "first_starts": jnp.asarray(first_starts)}
 

@@ -119,7 +119,7 @@ class Episode:
 
     @property
     def success(self) -> bool | None:
-        """Whether any record was a success; None where the environment does not define it."""
+        """True if any record was a success; None where the environment does not define it."""
         return bool(np.any(self.records["success"])) if "success" in self.records else None
 
     @property

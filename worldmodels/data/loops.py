@@ -135,7 +135,7 @@ def fit(
 
 
 def keys_of(key: Array, data: tuple) -> list[Array]:
-    """A key for each dataset; a single dataset gets the key itself."""
+    """Returns a key for each dataset; a single dataset gets the key itself."""
     return [key] if len(data) == 1 else list(jax.random.split(key, len(data)))
 
 
@@ -173,7 +173,7 @@ class _Stream:
         return loop
 
     def _run_block(self, state, block, resident, frozen):
-        """As many updates as the block [U, (S,) B, T, ...] has batches."""
+        """Makes an update for every batch of the block [U, (S,) B, T, ...]."""
 
         def one_update(state, streamed, frozen):
             keys = keys_of(sample_key(state.key, state.step), self._data)
@@ -236,7 +236,7 @@ class _Ahead:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="stream")
 
     def get(self, begin: np.ndarray, size: int, key_data: np.ndarray):
-        """The block of `size` updates from `begin` [S] on; starts those that follow it."""
+        """Returns the block of `size` updates from `begin` [S] on; starts those that follow it."""
         ahead = [begin + number * size for number in range(BLOCKS_AHEAD + 1)]
         wanted = {(*map(int, steps), size): steps for steps in ahead}
         for place in [place for place in self._pending if place not in wanted]:
@@ -248,13 +248,13 @@ class _Ahead:
 
 
 def _block_size(num_updates: int, update_bytes: int) -> int:
-    """The largest divisor of `num_updates` whose updates stay within `BLOCK_BYTES`, at least 1."""
+    """Returns the largest divisor of `num_updates` whose updates stay within `BLOCK_BYTES`, at least 1."""
     most = max(1, BLOCK_BYTES // max(update_bytes, 1))
     return max(size for size in range(1, num_updates + 1) if num_updates % size == 0 and size <= most)
 
 
 def _host_device() -> jax.Device:
-    """A CPU, so that drawing ahead does not wait behind the training; the default device where there is none."""
+    """Returns a CPU, so that drawing ahead does not wait for the training; without one, the default device."""
     try:
         return jax.local_devices(backend="cpu")[0]
     except RuntimeError:

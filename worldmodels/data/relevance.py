@@ -35,7 +35,7 @@ def weighted_windows(
     floor: float = 0.3,
     ceiling: float = 20.0,
 ) -> SequenceDataset:
-    """The embodiment dataset with its windows redrawn, with replacement, in proportion to their relevance.
+    """Returns the embodiment dataset with its windows redrawn, with replacement, in proportion to their relevance.
 
     Args:
       dataset: W windows of embodiment data. demonstrations: windows of demonstrations; only sensors are read.

@@ -60,7 +60,7 @@ class Replay:
 
     @classmethod
     def create(cls, example: Episode, *, capacity: int, length: int, sensors: Sequence[str]) -> Replay:
-        """An empty ring for episodes like the example.
+        """Returns an empty ring for episodes like the example.
 
         Args:
           example: gives shapes and dtypes; it is not appended.

@@ -62,7 +62,7 @@ class SharedDataset(SequenceDataset):
         return cls(**datasets.fields_of(names, load), **tables, length=length, mesh=mesh)
 
     def gather(self, rows: Array) -> SequenceBatch:
-        """The batch of given rows, [B, T] int32 in 0..R-1, in equal parts on the devices (not inside `shard_map`)."""
+        """Gathers the batch of rows [B, T] int32 in 0..R-1, in equal parts on the devices (not inside `shard_map`)."""
 
         def gather_part(part, rows):
             own = part.is_first.shape[0]

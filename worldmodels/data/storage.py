@@ -19,7 +19,7 @@ STORAGES = ("auto", *SHARES)
 
 @dataclasses.dataclass(frozen=True)
 class Storage:
-    """Where data are stored and why.
+    """Place of the data, with the reason.
 
     Attributes:
       place: "device", "memory" or "disk".
@@ -98,7 +98,7 @@ def open_dataset(
     on_storage: Callable[[Storage], object] = lambda storage: None,
     placement: Placement = ONE_DEVICE,
 ) -> SequenceDataset | StreamedDataset:
-    """A dataset of episodes, wherever its records fit.
+    """Returns a dataset of episodes, wherever its records fit.
 
     Args:
       episodes, length, sensors, with_actions, with_reward: as of `SequenceDataset.create`. With images, load them by

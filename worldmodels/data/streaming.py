@@ -30,7 +30,7 @@ class StoredRows:
         self.shape = (int(padded.sum()), *images[0].shape[1:])
 
     def take(self, rows: np.ndarray) -> np.ndarray:
-        """The images of windows [..., T] of successive rows of one episode each: [..., T, y, x, 3]."""
+        """Returns the images of windows [..., T] of successive rows of one episode each: [..., T, y, x, 3]."""
         flat = rows.reshape(-1, rows.shape[-1])
         out = np.empty((*flat.shape, *self.shape[1:]), np.uint8)
         for number, window in enumerate(flat):
@@ -92,7 +92,7 @@ class StreamedDataset:
         return cls(**fields, **datasets.window_tables(episodes, length), length=length)
 
     def gather(self, rows: Array) -> SequenceBatch:
-        """The batch of given rows, [..., T] int32 in 0..R-1, as NumPy arrays.
+        """Returns the batch of given rows, [..., T] int32 in 0..R-1, as NumPy arrays.
 
         Raises:
           ValueError: inside jit, where there are no rows yet.
@@ -112,7 +112,7 @@ class StreamedDataset:
         )
 
     def replace(self, **changes: object) -> StreamedDataset:
-        """A copy with other fields."""
+        """Returns a copy with other fields."""
         return dataclasses.replace(self, **changes)
 
     @property

@@ -23,7 +23,7 @@ class OtherProcessFailed(RuntimeError):
 
 
 def exchange(value: str) -> list[str]:
-    """The values of all processes, by their numbers, once all have come here.
+    """Returns the values of all processes, by their numbers, once all have come here.
 
     Raises:
       OtherProcessFailed: one of them has failed instead.
@@ -81,7 +81,7 @@ def _folder(number: int) -> str:
 
 
 def _client():
-    """The connection to the service. JAX has no public function that waits without a collective of the devices."""
+    """Returns the connection to the service. JAX has no public wait that needs no collective of the devices."""
     from jax._src import distributed
 
     return distributed.global_state.client

@@ -24,7 +24,7 @@ CHOICES = ("auto", "one", "all")
 
 @dataclasses.dataclass(frozen=True)
 class Placement:
-    """Where a training run lies.
+    """Devices of a training run.
 
     Attributes:
       mesh: the devices; None leaves everything on the default device.
@@ -36,12 +36,12 @@ class Placement:
 
     @property
     def num_devices(self) -> int:
-        """How many devices take part."""
+        """Number of devices that take part."""
         return 1 if self.mesh is None else self.mesh.size
 
     @property
     def num_processes(self) -> int:
-        """How many processes take part."""
+        """Number of processes that take part."""
         return 1 if self.mesh is None else len({device.process_index for device in self.mesh.devices.flat})
 
     @property
@@ -58,7 +58,7 @@ class Placement:
         return self.put_state(state), (self.put_data(data), *self.put_state(tuple(frozen)))
 
     def put_state(self, state):
-        """What is learnt, or frozen, on the devices of the run."""
+        """Puts what is learnt, or frozen, on the devices of the run."""
         return state if self.mesh is None else self._put(state, self.state_sharding)
 
     def put_data(self, data):
@@ -69,7 +69,7 @@ class Placement:
         return jax.tree.map(lambda x: self._put(x, self._sharding()) if isinstance(x, jax.Array) else x, data)
 
     def fetch(self, tree):
-        """A tree of the run on one device of this process, to evaluate or to keep. All processes call it together."""
+        """Gathers a tree of the run on one device of this process, to evaluate or to keep. All processes call it."""
         if self.mesh is None:
             return tree
         if self.num_processes == 1:
@@ -80,7 +80,7 @@ class Placement:
         return jax.tree.map(lambda x: x.addressable_data(0) if isinstance(x, jax.Array) else x, tree)
 
     def draw(self, draw: Callable, data, key):
-        """A batch `draw(data, key)` of data as they were opened, on one device of this process."""
+        """Returns a batch `draw(data, key)` of data as they were opened, on one device of this process."""
         arrays = [leaf for leaf in jax.tree.leaves(data) if isinstance(leaf, jax.Array)]
         if all(array.is_fully_addressable for array in arrays):
             return draw(data, key)
@@ -90,7 +90,7 @@ class Placement:
 
     @property
     def state_sharding(self) -> NamedSharding | None:
-        """How states lie: by seeds, or a copy on every device."""
+        """Sharding of states: by seeds, or a copy on every device."""
         if self.mesh is None:
             return None
         return self._sharding(AXIS) if self.deal_seeds else self._sharding()
@@ -122,7 +122,7 @@ class Placement:
         return jax.lax.with_sharding_constraint(batch, self._sharding(AXIS))
 
     def together(self, program: Callable) -> Callable:
-        """The same jitted program, which no process runs before all have compiled it and come to it.
+        """Returns the same jitted program, which no process runs before all have compiled it and come to it.
 
         Inside, a process waits for the others only as long as the library of the collectives is ready to. All calls
         must have arguments of the same shapes.
@@ -172,7 +172,7 @@ def _copy_to(sharding: NamedSharding) -> Callable:
 
 
 def _from_every_process(x, sharding: NamedSharding):
-    """An array of which every process has the same copy, on devices of all of them; one that lies there stays."""
+    """Copies an array that every process has to devices of all of them; one that is there already stays."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return x
     if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):

@@ -77,7 +77,7 @@ def records_of(data, scale: ActionScale, leaves: Sequence[Leaf], where: str) -> 
 
 
 def _load(name: str, download: bool):
-    """The dataset."""
+    """Returns the dataset."""
     try:
         import minari
     except ImportError as error:

@@ -21,7 +21,7 @@ from worldmodels.data.episodes import Episode
 
 
 def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
-    """The demonstrations of the file `config.source`.
+    """Returns the demonstrations of the file `config.source`.
 
     Args:
       config: image_size (pixels), env ("" if unknown), published_rewards, suffix, limit (None for all).

@@ -26,7 +26,7 @@ def resize(images: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _neighbours(size: int, new_size: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The two source indices of each pixel of the result, and their weights."""
+    """Returns the two source indices of each pixel of the result, and their weights."""
     place = ((np.arange(new_size) + 0.5) * (size / new_size) - 0.5).astype(np.float32)
     below = np.floor(place).astype(np.int32)
     share = np.where((below < 0) | (below >= size - 1), 0, place - below).astype(np.float32)

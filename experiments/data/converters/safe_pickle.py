@@ -50,7 +50,7 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 class _DType:
-    """What a pickle says about a dtype; inert until `array` reads it."""
+    """Description of a dtype in a pickle; inert until `array` reads it."""
 
     def __init__(self, name: str, align: bool = False, copy: bool = True):
         self.name, self.byteorder = name, "="
@@ -59,7 +59,7 @@ class _DType:
         self.byteorder = state[1]
 
     def dtype(self) -> np.dtype:
-        """The dtype, if it is one of numbers."""
+        """Returns the dtype, if it is one of numbers."""
         dtype = np.dtype(self.name)
         if dtype.kind not in "biuf":
             raise UnsafePickle(
@@ -69,7 +69,7 @@ class _DType:
 
 
 class _Array:
-    """What a pickle says about an array; inert until `array` reads it."""
+    """Description of an array in a pickle; inert until `array` reads it."""
 
     def __init__(self, *unused: object):
         self.state: tuple = ()
@@ -78,7 +78,7 @@ class _Array:
         self.state = state
 
     def array(self) -> np.ndarray | list:
-        """The array; a list for an array of objects."""
+        """Returns the array; a list for an array of objects."""
         _, shape, dtype, is_fortran, data = self.state
         if dtype.name.startswith("O"):
             return [_plain(each) for each in data]

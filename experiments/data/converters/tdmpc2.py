@@ -47,7 +47,7 @@ SELECTIONS = {
 
 
 def chunk_episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
-    """The episodes that a published selection takes from the chunks in the folder `config.source`.
+    """Returns the episodes that a published selection takes from the chunks in the folder `config.source`.
 
     Args:
       config: selection ("mt50" or "mt39"), suffix, limit (episodes per task; None: as published).
@@ -187,7 +187,7 @@ def read_chunk(path: Path) -> dict[str, np.ndarray]:
 
 
 def _checked_chunk(arrays: dict[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """The arrays with one id per episode, or a ValueError if they are of other shapes than those of mt80."""
+    """Returns the arrays with one id per episode, or a ValueError if they are of other shapes than those of mt80."""
     shapes = {name: list(value.shape) for name, value in arrays.items()}
     sizes = {"obs": OBSERVATION_SIZE, "action": ACTION_SIZE}
     wide = all(arrays[name].ndim == 3 and shapes[name][2] >= size for name, size in sizes.items())
