@@ -2,7 +2,7 @@
 
 First an inverse dynamics model (IDM) learns on embodiment data which action led from F frames to the next
 one; then a policy of F frames regresses the actions that the IDM infers from demonstrations. The true actions
-of the demonstrations are never used. BCO(alpha) then goes on in rounds: the policy plays, the IDM learns from its
+of the demonstrations are never used. BCO(alpha) then continues in rounds: the policy plays, the IDM learns from its
 episodes too, the policy from the better IDM.
 """
 

@@ -5,7 +5,7 @@ An epoch is a pass over a random 70% of the windows (BCO(alpha): of the episodes
 stops when that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and
 `min_updates`; the weights with the lowest validation loss are the result. One epoch is one dispatch. Several
 seeds are trained in one program: each has its own split, order and weights, and one that has stopped keeps
-its state while the others go on. One that diverges (a loss or a gradient is not finite) stops there.
+its state while the others continue. One that diverges (a loss or a gradient is not finite) stops there.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from worldmodels.training import Metrics, TrainState, make_optimizer, make_updat
 
 VALIDATION_CHUNK = 1024  # windows at a time
 IMAGE_CHUNK = 64  # the same where there are images, whose features are large
-_SPLIT, _SHUFFLE = 1, 2  # streams of random numbers beside the updates' own
+_SPLIT, _SHUFFLE = 1, 2  # streams of random numbers besides the updates' own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,7 +180,7 @@ def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
 
 
 def continued(state: FitState) -> FitState:
-    """Returns the state with which a fit goes on when its data have grown (BCO(alpha)).
+    """Returns the state with which a fit continues on more data (BCO(alpha)).
 
     It starts from the best weights and keeps the optimizer's state; losses on the old validation windows do not
     count any more, nor do the updates made so far.
@@ -241,7 +241,7 @@ def end_epoch(
     )
 
 
-@functools.lru_cache(maxsize=8)  # so that a fit that goes on does not compile again
+@functools.lru_cache(maxsize=8)  # so that a continued fit does not compile again
 def make_epoch(
     loss_fn: Callable,
     settings: FitSettings,
@@ -307,7 +307,7 @@ def fit(
     """Runs epochs until every seed has stopped, and returns the last state; `best_model` in it is the result.
 
     Args:
-      state: of `FitState.create`, or a later one to go on with; for several seeds, stacked.
+      state: of `FitState.create`, or a later one to continue; for several seeds, stacked.
       dataset, loss_fn, settings, frozen: as of `make_epoch`.
       split: None for a random one of the windows, which the state's key decides.
       on_epoch: (state, metrics) -> None, called after each epoch, to log and to save.

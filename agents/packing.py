@@ -1,6 +1,6 @@
 """Many small arrays as one: every argument of a compiled call costs time, whatever its size.
 
-A world model has dozens of biases and scales beside its few matrices. For one environment, acting with all of them in
+A world model has dozens of biases and scales besides its few matrices. For one environment, acting with all of them in
 one vector, and all sensors in another, takes a seventh less time; the numbers are the same to the bit.
 """
 

@@ -1,8 +1,8 @@
-"""AIME-v2 / AIME-NoB: imitation from observation that goes on learning in the environment (arXiv 2404.18896).
+"""AIME-v2 / AIME-NoB: imitation from observation that continues to learn in the environment (arXiv 2404.18896).
 
 Offline AIME fails where the pretrained model has not seen what the demonstrations show, and where few demonstrations
-do not cover what the policy meets. So the model goes on learning from what the policy collects, beside its pretraining
-data (`aime/regularizer.py`), and the policy seeks a surrogate reward (`aime/rewards.py`) in imagination, beside the
+do not cover what the policy meets. So the model continues to learn from what the policy collects, with its pretraining
+data (`aime/regularizer.py`), and the policy seeks a surrogate reward (`aime/rewards.py`) in imagination, with the
 evidence of the demonstrations. One update:
 
     reward   r_t of the batch, by a discriminator that learns first (adversarial reward only)

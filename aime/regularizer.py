@@ -53,7 +53,7 @@ def draw_model_batch(
         num_body, num_online = batch_size, 0
     if head is not None and not num_online and head not in body.observation:
         raise ValueError(
-            f"No window of any batch tells {head!r}, whose head would stay untrained; label the pretraining data with "
+            f"No window of any batch has {head!r}, whose head would stay untrained; label the pretraining data with "
             "it, or take windows of collected episodes too."
         )
     batches = []
@@ -77,12 +77,12 @@ def draw_model_batch(
 
 
 def check_mixing(mode: str, fraction: float) -> None:
-    """Raises a ValueError in one sentence for a mode or a fraction that `draw_model_batch` does not know."""
+    """Raises a ValueError for a mode or a fraction that `draw_model_batch` does not know."""
     if mode not in MODES:
         raise ValueError(f"Unknown regulariser mode {mode!r}. Known: {', '.join(MODES)}.")
     if not 0 <= fraction <= 1:
         raise ValueError(
-            f"The fraction of pretraining data in a batch lies between 0 and 1, got {fraction}; "
+            f"The fraction of pretraining data in a batch must be between 0 and 1, got {fraction}; "
             "set regularizer.fraction accordingly."
         )
 

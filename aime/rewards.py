@@ -6,7 +6,7 @@ prev_action[t] produced, as a true reward does.
 
     viper   likelihood of the frame under a model of the demonstrations alone      Escontrela et al. 2023; AIME-v2
     ot      share of the frame in the transport of the episode to a demonstration  Haldar et al. 2022; AIME-NoB
-    ail     logit of a discriminator that learns beside the policy                 Ho & Ermon 2016; AIME-NoB
+    ail     logit of a discriminator that learns with the policy                    Ho & Ermon 2016; AIME-NoB
     true    the environment's own reward: an oracle to compare with
 """
 

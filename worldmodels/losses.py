@@ -184,7 +184,7 @@ def probe_losses(
 ) -> tuple[Array, Metrics]:
     """Measures how well stopped features (`probe`) and stopped embeddings (`baseline_probe`) predict further sensors.
 
-    The first record is skipped: nothing has been remembered there yet. The difference between the two tells memory
+    The first record is skipped: nothing has been remembered there yet. The difference between the two separates memory
     from perception.
     """
     sg = jax.lax.stop_gradient

@@ -44,7 +44,7 @@ class Checked:
     Attributes:
       shapes: {array: shape of one record}; empty if the file cannot be used.
       metadata: of the episode.
-      drawable: one image beside its physics state, to be compared with a drawn picture; None if there is none.
+      drawable: one image with its physics state, to be compared with a drawn picture; None if there is none.
       problems: what is wrong.
       notes: what is unusual, such as dtypes.
     """
@@ -261,7 +261,7 @@ def start_of(env_name: str) -> np.ndarray:
 
 
 def turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str]]:
-    """(path, sentence) of files whose kept image is not what the physics state beside it looks like."""
+    """(path, sentence) of files whose kept image does not show its physics state."""
     if not episodes:
         return
     if rendering.find_backend() is None:

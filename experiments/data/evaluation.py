@@ -262,7 +262,7 @@ def check_environment(
     action_size: int | None = None,
     workers: int = 0,
 ) -> None:
-    """Raises a ValueError if the environment cannot be made, or has not these sensors and actions.
+    """Raises a ValueError if the environment cannot be made, or lacks these sensors or actions.
 
     Args:
       name, options: of the environment.

@@ -50,7 +50,7 @@ def make_envs(
 ) -> VectorEnvironment:
     """Returns the environments that `environment_choice` describes, with images if `image_choice` asks for them.
 
-    Images are drawn in worker processes, at least one, because OpenGL may hang or crash beside JAX.
+    Images are drawn in worker processes, at least one, because OpenGL may hang or crash in a process with JAX.
     """
     options = {name: value for name, value in environment.items() if name != "env"} | (images or {})
     workers = min(max(workers, 1) if "render_size" in options else workers, num_envs)

@@ -163,7 +163,7 @@ def _play_all(job: Job) -> list[bool]:
 
 
 def _play_successes(job: Job) -> list[bool]:
-    """Attempts go on where the last episode that was written left off."""
+    """Continues after the last episode that was written."""
     attempt, last = 0, job.first + job.count
     if job.first:
         attempt = read_episode(Path(job.folder) / f"{job.first - 1}.hdf5").metadata["episode"] + 1

@@ -145,7 +145,7 @@ def save(directory: RunDirectory, state, num_seeds: int, pretrained: Models, arc
 
 
 def policy_state(state):
-    """Returns the policy's train state, with or without a model that trains beside it."""
+    """Returns the policy's train state, with or without a model that trains with it."""
     return state.policy if isinstance(state, JointState) else state
 
 

@@ -1,4 +1,4 @@
-"""Mistakes in a config of AIME-v2 that can be told before anything is learnt, each in one sentence."""
+"""Validates an AIME-v2 config before any work starts."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def check_label(config: Mapping) -> None:
 
 
 def check_reward(config: Mapping, reward: SurrogateReward | None) -> None:
-    """Raises a ValueError if the policy would follow a reward that no batch tells the model.
+    """Raises a ValueError if the policy would follow a reward that no batch shows the model.
 
     Rewards that are stored with the collected episodes are masked in pretraining data, unless these are labelled.
     """

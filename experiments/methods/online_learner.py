@@ -261,7 +261,7 @@ def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str,
     arch, sensors = dict(pretrained), tuple(pretrained["sizes"])
     name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
     options = config["reward"]["head"] or arch["decoder"]
-    # A model that was pretrained on the environment's reward does not go on learning it: imitation is not told.
+    # A model that was pretrained on the environment's reward does not continue to learn it: imitation must not know it.
     arch |= dict(predict_reward=name == "true", detach_reward=False)
     if name == "true":
         heads["reward"] = options
@@ -290,7 +290,7 @@ def pretrained_model(config: dict, pretrained: Models, arch: dict, key):
 def surrogate_reward(
     config: dict, model, demonstrations: list[Episode], arch: Mapping
 ) -> SurrogateReward | None:
-    """Returns the reward that the config names, or None; `arch` tells the sensors of the run."""
+    """Returns the reward that the config names, or None; `arch` has the sensors of the run."""
     options = dict(config["reward"])
     name = options["name"]
     if name == "none":

@@ -38,7 +38,7 @@ _SWITCHES = {
     "debug": "Show the tracebacks of all errors.",
 }
 _GROUP = {
-    "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod tells.",
+    "coordinator": "Several processes: address of process 0, HOST:PORT; auto where Slurm or a TPU pod knows it.",
     "num_processes": "Several processes: how many.",
     "process_id": "Several processes: number of this one, from 0.",
 }

@@ -159,7 +159,7 @@ class MetricsWriter:
         if self._tensorboard is None:
             import tensorboardX
 
-            # It warns of every value that is not finite, and not of which; `check_finite` says that in one sentence.
+            # It warns of every value that is not finite, and not of which; `check_finite` says that.
             logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
             # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
             start = _axis(_NOTHING | self._start)
@@ -318,7 +318,7 @@ class DivergenceWatch:
         self.diverged: set[int] = set()
 
     def check(self, row: Mapping[str, Any], update: int) -> None:
-        """Tells of every seed that has diverged since the last call, in one sentence on stderr.
+        """Reports on stderr every seed that has diverged since the last call.
 
         Args:
           row: as `MetricsWriter.write` returned it.
@@ -332,7 +332,7 @@ class DivergenceWatch:
             if names and seed not in self.diverged and len(self.diverged) + 1 < self._num_seeds:
                 print(
                     f"Seed {seed} of {self._num_seeds} has diverged: at update {update} its {shortened(names)} are "
-                    "not finite. It keeps its last finite state, and the others go on.",
+                    "not finite. It keeps its last finite state, and the others continue.",
                     file=sys.stderr,
                 )
             if names:

@@ -37,7 +37,7 @@ class Stages:
 
     @contextlib.contextmanager
     def beside(self, name: str, main: Callable, config) -> Iterator[Callable[[], dict]]:
-        """Runs a main in a process of its own while the block goes on; the block gets a function that waits for it.
+        """Runs a main in a process of its own while the block continues; the block gets a function that waits for it.
 
         What it prints goes to `NAME.log`. It ends with the block: a block that fails or is interrupted stops it,
         saved, like any run.

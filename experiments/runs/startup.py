@@ -100,7 +100,7 @@ def choose_convolution_kernels(
 
     Args:
       environment: where `XLA_FLAGS` is. version: of jaxlib; None: the one that is installed.
-      accelerators: packages beside which nothing is set.
+      accelerators: packages with which nothing is set.
     """
     flags = environment.get("XLA_FLAGS", "")
     known = (version or metadata.version("jaxlib")).startswith(KNOWN_TO)

@@ -65,7 +65,7 @@ def train(
 
     Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
     checkpoint, and rows after the restored checkpoint are dropped. Of several seeds, one that diverges keeps its last
-    finite state while the others go on; its `step` says how far it came.
+    finite state while the others continue; its `step` says how far it came.
 
     Args:
       state: before the first update; leaves may have a leading seed axis.

@@ -1,4 +1,4 @@
-"""How fast this machine trains, acts and collects, beside what its arithmetic would allow.
+"""Measures how fast this machine trains, acts and collects, against the limits of its arithmetic.
 
     python -m experiments benchmark --workdir=runs/benchmark
 

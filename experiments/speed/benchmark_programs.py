@@ -188,7 +188,7 @@ def convolution_call(config: Mapping, convolution: Callable) -> Callable:
         )
 
     def update(kernels, _):
-        # The gradient of the images is wanted too: in a network it goes on to the layer before.
+        # The gradient of the images is wanted too: in a network it continues to the layer before.
         grads = jax.grad(lambda pair: loss(*pair))((images, kernels))
         nothing = 1e-9 * sum(grad.mean() for grad in grads[0])
         return jax.tree.map(lambda kernel, grad: kernel - 1e-3 * grad + nothing, kernels, grads[1]), None

@@ -129,5 +129,5 @@ def test_a_fraction_outside_a_batch_is_refused(fraction):
 
 @pytest.mark.parametrize(("online", "changes"), [(None, {}), (buffer, {"fraction": 1.0})])
 def test_a_reward_that_no_window_tells_is_refused(online, changes):
-    with pytest.raises(ValueError, match="No window of any batch tells 'viper_reward'"):
+    with pytest.raises(ValueError, match="No window of any batch has 'viper_reward'"):
         draw(body(), online and online(), jax.random.key(0), **changes)

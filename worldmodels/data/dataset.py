@@ -297,7 +297,7 @@ def pad_records(values: np.ndarray, length: int) -> np.ndarray:
 
 
 def as_stored(name: str, values: np.ndarray) -> np.ndarray:
-    """[R, ...] as it lies on the device: images uint8, all else float32; sensors have a last axis."""
+    """[R, ...] as it is stored on the device: images uint8, all else float32; sensors have a last axis."""
     if values.dtype != np.uint8:
         values = values.astype(np.float32, copy=False)
     return values[:, None] if values.ndim == 1 and name not in ("reward", *FLAGS) else values

@@ -54,7 +54,7 @@ def mix_folders(
     """Copies the episodes of several folders into a new one, numbered from 0 in the order of the sources.
 
     The target appears complete or not at all. What an interrupted call has copied stays in a hidden folder
-    beside it and is not copied again. If the target already is this mix, nothing is done.
+    next to it and is not copied again. If the target already is this mix, nothing is done.
 
     Args:
       sources: folders as for `episode_paths`.
@@ -65,7 +65,7 @@ def mix_folders(
       The target.
 
     Raises:
-      EpisodeError: the episodes differ in sensors, action size or set-up, one cannot be read, the target lies in a
+      EpisodeError: the episodes differ in sensors, action size or set-up, one cannot be read, the target is in a
         source or around one, or exists and is something else. Nothing is left of a mix that is refused.
     """
     target = Path(target)

@@ -1,4 +1,4 @@
-"""Several seeds in one program: one that diverges stands still at its last finite state, and the others go on."""
+"""Several seeds in one program: one that diverges stands still at its last finite state, and the others continue."""
 
 import functools
 
