@@ -1,7 +1,7 @@
 """Which windows of the embodiment data look like the demonstrations: an explicit choice, off by default.
 
 A body that learns to stand spends most of its time on the ground or at rest, and a small model spends its updates
-there. A classifier that distinguishes short runs of *observations* of the demonstrations from those of the embodiment data
+there. A classifier that separates short runs of *observations* of the demonstrations from those of the embodiment data
 estimates their density ratio (logistic regression as density ratio estimation, Sugiyama et al. 2012); windows are then
 drawn in proportion to a tempered and clipped ratio. No action of a demonstration is looked at. Every window keeps a
 share, so that the model still learns what happens off the demonstrated path.
