@@ -32,6 +32,7 @@ PyTree = Any
 
 _FORMAT = 1
 _MANIFEST = "manifest.json"
+_KINDS = ("array", "key", "bool", "int", "float")
 
 
 class CheckpointError(ValueError):
@@ -264,16 +265,8 @@ def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
     """Reads manifest and arrays and checks each array against its checksum."""
     import orbax.checkpoint as ocp
 
-    try:
-        manifest = json.loads((path / _MANIFEST).read_text())
-        leaves = {name: dict(leaf, shape=tuple(leaf["shape"])) for name, leaf in manifest["leaves"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _Damaged(f"manifest: {_first_line(error)}") from error
-    if manifest["format"] > _FORMAT:
-        raise CheckpointError(
-            f"{path} was written by a newer version of this program. Update it to read this run."
-        )
-    manifest["leaves"] = leaves
+    manifest = _read_manifest(path)
+    leaves = manifest["leaves"]
     stored = {
         name: ocp.RestoreArgs(restore_type=np.ndarray)
         for name, leaf in leaves.items()
@@ -292,13 +285,45 @@ def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:
     return manifest, {name: np.asarray(arrays[name]) for name in leaves}
 
 
+def _read_manifest(path: pathlib.Path) -> dict:
+    """Reads the manifest of a checkpoint, with all that it must hold."""
+    try:
+        manifest = json.loads((path / _MANIFEST).read_text())
+        if manifest["format"] > _FORMAT:
+            raise CheckpointError(
+                f"{path} was written by a newer version of this program. Update it to read this run."
+            )
+        leaves = {name: dict(leaf, shape=tuple(leaf["shape"])) for name, leaf in manifest["leaves"].items()}
+        for leaf in leaves.values():
+            kind = _leaf(leaf).kind
+            if (
+                kind not in _KINDS
+                or not isinstance(leaf["crc32"], int)
+                or not set(map(type, leaf["shape"])) <= {int}
+            ):
+                raise ValueError(f"a leaf is described as {leaf}")
+            np.dtype(leaf["dtype"])
+        if type(manifest["step"]) is not int or not isinstance(manifest["extra"], dict):
+            raise ValueError("no step or extra")
+    except CheckpointError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise _Damaged(f"manifest: {_first_line(error)}") from error
+    return manifest | {"leaves": leaves}
+
+
+def _leaf(described: dict) -> _Leaf:
+    """Returns the description of a leaf in a manifest, without its checksum."""
+    return _Leaf(**{name: value for name, value in described.items() if name != "crc32"})
+
+
 def _fill(
     state_like: PyTree, saved: dict[str, dict], arrays: dict[str, np.ndarray], path: pathlib.Path
 ) -> PyTree:
     """Puts the arrays into the structure of `state_like`, after checking that they fit."""
     targets = named_leaves(state_like)
     expected = {name: _describe(name, leaf) for name, leaf in targets.items()}
-    found = {name: _Leaf(**{k: v for k, v in leaf.items() if k != "crc32"}) for name, leaf in saved.items()}
+    found = {name: _leaf(described) for name, described in saved.items()}
     _check_fit(expected, found, path)
     values = [_place(arrays[name], found[name], leaf) for name, leaf in targets.items()]
     return jax.tree.unflatten(jax.tree.structure(state_like), values)

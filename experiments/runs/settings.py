@@ -23,6 +23,9 @@ _LEAST = {
     "num_episodes": 0,
 }
 
+# Keys, by their last part, whose values are texts, or lists of them.
+_TEXTS = ("env", "embodiment", "demonstrations", *paths.PATHS)
+
 _ABSENT = "(absent)"
 _REMEDY = "run the command of its run again with --fresh, or get an intact copy"
 
@@ -67,9 +70,34 @@ def read_config(run: str | os.PathLike) -> dict[str, Any]:
     if not (home / "config.json").is_file():
         raise RunError(f"{home} is not the directory of a run: it has no config.json.")
     session = ([{}] + read_sessions(home))[-1]
-    return _with_values(
-        read_json(home / "config.json"), lambda key, value: paths.located(key, value, session, home)
+
+    def read(key: str, value: Any) -> Any:
+        if key.rpartition(".")[2] in _TEXTS and isinstance(value, int | float):
+            raise RunError(f"{home / 'config.json'} is damaged ({key} is {value!r}); {_REMEDY}.")
+        return paths.located(key, value, session, home)
+
+    return _recorded(_with_values(read_json(home / "config.json"), read), home / "config.json")
+
+
+class _Recorded(dict):
+    """A recorded config, or a part of one, in which a missing key is damage."""
+
+    source: pathlib.Path
+
+    def __missing__(self, key: str) -> Any:
+        raise RunError(f"{self.source} is damaged (it lacks {key!r}); {_REMEDY}.")
+
+
+def _recorded(tree: Mapping[str, Any], source: pathlib.Path) -> _Recorded:
+    """Returns the mapping of the file `source` as one that names it where a key is missing."""
+    recorded = _Recorded(
+        {
+            key: _recorded(value, source) if isinstance(value, Mapping) else value
+            for key, value in tree.items()
+        }
     )
+    recorded.source = source
+    return recorded
 
 
 def read_sessions(run: pathlib.Path) -> list[dict[str, Any]]:

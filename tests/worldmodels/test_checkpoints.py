@@ -1,3 +1,5 @@
+import contextlib
+import json
 import typing
 import warnings
 
@@ -145,6 +147,31 @@ def test_only_damaged_checkpoints_are_an_error(tmp_path):
     with warnings.catch_warnings(), pytest.raises(CheckpointError, match="All checkpoints .* are damaged"):
         warnings.simplefilter("ignore")
         checkpoints.restore({"x": jnp.zeros(3)})
+
+
+def mutations(tree):
+    """Copies of a JSON object that lack one of its keys, or in which one is a number, a text or null."""
+    for key, value in tree.items():
+        yield {name: other for name, other in tree.items() if name != key}
+        yield from (tree | {key: wrong} for wrong in (7, "seven", None) if wrong != value)
+        if isinstance(value, dict):
+            yield from (tree | {key: inner} for inner in mutations(value))
+
+
+def test_a_manifest_of_which_anything_is_gone_or_wrong_is_a_sentence(tmp_path):
+    state = {"x": jnp.arange(3.0), "key": jax.random.key(0)}
+    path = Checkpoints(tmp_path).save(1, state)
+    whole = json.loads((path / "manifest.json").read_text())
+    for manifest in mutations(whole):
+        (path / "manifest.json").write_text(json.dumps(manifest))
+        with contextlib.suppress(CheckpointError):
+            Checkpoints(tmp_path).read()
+            Checkpoints(tmp_path).restore(state)
+    for missing in ("kind", "dtype", "crc32", "shape"):
+        leaf = {name: value for name, value in whole["leaves"]["x"].items() if name != missing}
+        (path / "manifest.json").write_text(json.dumps(whole | {"leaves": whole["leaves"] | {"x": leaf}}))
+        with pytest.raises(CheckpointError, match="0000000001 is damaged: manifest: "):
+            Checkpoints(tmp_path).read()
 
 
 def test_leaves_that_do_not_fit_are_named(tmp_path):

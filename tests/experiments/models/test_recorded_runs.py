@@ -87,3 +87,18 @@ def test_a_damaged_file_of_such_a_run_is_one_sentence(folder):
         ):
             files.load("mbbc")
     path.write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [("imitate", "model"), ("imitate", "demonstrations"), ("dreamer", "env"), ("dreamer", "setup")],
+)
+def test_a_config_that_lacks_something_or_has_a_number_in_its_place_is_one_sentence(folder, name, key):
+    path = folder / name / "config.json"
+    content = path.read_text()
+    config = json.loads(content)
+    for mutated in ({k: v for k, v in config.items() if k != key}, config | {key: 7}):
+        path.write_text(json.dumps(mutated))
+        with pytest.raises(ValueError):
+            load_run(name)
+    path.write_text(content)
