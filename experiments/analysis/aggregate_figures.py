@@ -110,18 +110,19 @@ def comparison_figure(
     *,
     published: Mapping[str, tuple[float, float]] | None = None,
     random: float | None = None,
+    unit: str = "% of expert",
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Draws the methods of one task: IQM and seeds in % of the expert; at the right P(AIME beats the method).
+    """Draws the methods of one task: IQM and seeds, by default in % of the expert; at the right P(AIME is better).
 
     Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with nothing
     else, there is no right panel.
 
     Args:
-      scores: {method: `[N][E]` in % of the expert}, from the top.
-      published: {method: (mean, std)} in % of the expert.
-      random: the random policy in % of the expert, drawn as a line if it is known.
+      scores: {method: `[N][E]` in `unit`}, from the top.
+      published: {method: (mean, std)} in `unit`.
+      random: the random policy in `unit`, drawn as a line if it is known.
       note: small print below the figure.
     """
     if not scores:
@@ -142,7 +143,7 @@ def comparison_figure(
             left.annotate(name, (level, 1), **place)
     _name_rows(left, list(scores))
     left.set_xlim(left=min(0.0, left.get_xlim()[0]))
-    left.set_xlabel("IQM over seeds, % of expert")
+    left.set_xlabel(f"IQM over seeds, {unit}")
     if right is not None:
         _draw_improvements(right, scores, styles)
     _legend(left, bool(published))

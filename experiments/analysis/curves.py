@@ -63,6 +63,9 @@ def row_of(path: str, config) -> dict:
     done = pathlib.Path(path) / "DONE"
     if not done.is_file():
         raise ValueError(f"{path} is not finished; run its command again.")
+    by_expert = json.loads(done.read_text()).get("by_expert")
+    if by_expert is None:
+        raise ValueError(f"{path} has no % of expert to draw: its demonstrations record no return above 0.")
     model_config = read_config(pathlib.Path(run_config["model"]))
     num_episodes = model_config["num_episodes"] or count_episodes(model_config["embodiment"])
     num_demonstrations = run_config["num_demonstrations"] or count_episodes(run_config["demonstrations"])
@@ -73,7 +76,7 @@ def row_of(path: str, config) -> dict:
         "model_updates": model_config["num_updates"],
         "demonstrations": num_demonstrations,
         "policy_updates": run_config["num_updates"],
-        "by_expert": json.loads(done.read_text())["by_expert"],
+        "by_expert": by_expert,
         **analysis(path, config),
     }
 

@@ -18,7 +18,6 @@ from experiments.analysis.aggregates import Normalisation, Pair
 from experiments.analysis.intervals import Improvement, seed_scores
 from experiments.analysis.labels import AIME
 from experiments.analysis.scores import Cell, Results, read_results
-from experiments.data.evaluation import by_expert
 from experiments.drawing.table import Table, to_csv
 from worldmodels.files import write_atomically
 
@@ -209,7 +208,7 @@ def figures_of(
 
     task = task_alone(results)
     if task and known:
-        yield "comparison", comparison(results, task), "Methods, in % of the expert"
+        yield "comparison", comparison(results, task, known[0]), f"Methods, in {known[0].text}"
     for normalisation in () if task else known:
         scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
         scores = {name: list(of.values()) for name, of in scores.items() if of}
@@ -234,19 +233,21 @@ def figures_of(
             yield f"curves_{task}_{clock}{suffix}", figure, text
 
 
-def comparison(results: Results, task: str):
+def comparison(results: Results, task: str, normalisation: Normalisation):
     """Draws the methods of one task."""
     from experiments.analysis import aggregate_figures
 
+    of_expert = normalisation.key == "by_expert"
     expert, random = results.expert_return(task), results.random_return(task)
+    zero = 0.0 if of_expert else random
     rows = [row for row in task_rows(results, task) if row.is_method]
+    known = [row for row in rows if of_expert and row.published is not None]
     return aggregate_figures.comparison_figure(
-        {row.method: tables.in_percent(row.returns, expert) for row in rows},
-        published={
-            row.method: (row.published, row.published_std) for row in rows if row.published is not None
-        },
-        random=None if random is None else float(by_expert(random, expert)),
-        note=source_of(rows),
+        {row.method: tables.in_percent(row.returns, expert, zero) for row in rows},
+        published={row.method: (row.published, row.published_std) for row in known},
+        random=None if random is None else tables.in_percent([[random]], expert, zero)[0][0],
+        unit=normalisation.text,
+        note=source_of(known),
     )
 
 

@@ -75,7 +75,8 @@ def results_table(
       expert: mean return of the expert; None leaves the normalised columns undefined. So does an expert
         that is not better than nothing, or than the random policy.
       source: sentence about the published numbers, e.g. `published_results.caption()`.
-      compared: adds the interquartile means and the probability that AIME is better, if there is an expert.
+      compared: adds the interquartile means, in % of the expert or, if its return is not above 0, above random, and
+        the probability that AIME is better.
       title: of the table on a page.
 
     Raises:
@@ -85,8 +86,9 @@ def results_table(
         raise ValueError("results_table got no rows; pass one MethodScores per method.")
     rows = [_row(s, random, expert) for s in scores]
     caption = f"{_caption(rows, random, expert)} {source}".strip()
-    if compared and expert is not None and expert > 0:
-        percent = {s.method: in_percent(s.returns, expert) for s in scores if s.is_method}
+    bounds = _bounds(random, expert)
+    if compared and bounds:
+        percent = {s.method: in_percent(s.returns, *bounds) for s in scores if s.is_method}
         comparison = _comparison(percent)
         rows = [row | comparison.get(row["method"], {}) for row in rows]
         caption = f"{caption} {_comparison_caption(percent)}"
@@ -95,9 +97,16 @@ def results_table(
     return Table([_HEADINGS[name] for name in shown], cells, caption, title, rows)
 
 
-def in_percent(scores: intervals.Scores, hundred: float = 1.0) -> list[list[float]]:
-    """Returns scores `[N][E]` in % of a number; seeds may have different numbers of episodes."""
-    return [(100.0 * np.asarray(seed, np.float64) / hundred).tolist() for seed in scores]
+def _bounds(random: float | None, expert: float | None) -> tuple[float, float] | None:
+    """Returns the returns of 100% and 0%: of the expert if it is above 0, else of the expert and the random policy."""
+    if expert is None or (expert <= 0 and (random is None or expert <= random)):
+        return None
+    return (expert, 0.0) if expert > 0 else (expert, random)
+
+
+def in_percent(scores: intervals.Scores, hundred: float = 1.0, zero: float = 0.0) -> list[list[float]]:
+    """Returns scores `[N][E]` in % between two numbers; seeds may have different numbers of episodes."""
+    return [(100.0 * (np.asarray(seed, np.float64) - zero) / (hundred - zero)).tolist() for seed in scores]
 
 
 def aggregate_table(
@@ -302,8 +311,12 @@ def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
 def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert: float | None) -> str:
     """Explains the columns."""
     sentences = []
-    if expert is not None:
+    if expert is not None and expert > 0:
         sentences.append(f"100% of expert is a return of {_rounded(expert)}; zero is not subtracted.")
+    elif expert is not None:
+        sentences.append(
+            f"The return of the expert, {_rounded(expert)}, is not above 0: there is no % of it."
+        )
     if any(row["by_random_and_expert"] is not None for row in rows):
         sentences.append(
             f"% above random: 0 is the random policy (a return of {_rounded(random)}) and 100 the expert."

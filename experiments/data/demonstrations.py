@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -20,12 +20,13 @@ class Demonstrations:
     Attributes:
       arena: where the policies play that imitate them.
       episodes: those that are shown, their images still on disk.
-      expert: mean return of all episodes of the folders, shown or not, by which scores are normalised.
+      expert: mean return of all episodes of the folders, shown or not, by which scores are normalised; None where no
+        rewards are recorded, all being 0.
     """
 
     arena: Arena
     episodes: list[Episode]
-    expert: float
+    expert: float | None
 
     @classmethod
     def read(
@@ -59,11 +60,12 @@ class Demonstrations:
         return cls(arena, episodes, _mean_return(shown.get(path) or read_episode(path, ()) for path in paths))
 
 
-def expert_return(source: str) -> float:
-    """Mean return of all episodes of the folders that a config names."""
+def expert_return(source: str) -> float | None:
+    """Mean return of all episodes of the folders that a config names; None where no rewards are recorded."""
     paths = [path for folder in folders_of(source) for path in some_episode_paths(folder)]
     return _mean_return(read_episode(path, ()) for path in paths)
 
 
-def _mean_return(episodes) -> float:
-    return float(np.mean([episode.return_ for episode in episodes]))
+def _mean_return(episodes: Iterable[Episode]) -> float | None:
+    returns = [episode.return_ for episode in episodes]
+    return float(np.mean(returns)) if any(returns) else None

@@ -77,8 +77,10 @@ class Scores:
         row |= {"environment": self.environment, "return_mean": float(np.mean(self.returns))}
         row["return_by_seed"] = by_seed
         expert, random = self.expert, self.random
+        if expert is not None:
+            row["expert_return"] = expert
         if expert is not None and expert > 0:
-            row |= {"expert_return": expert, "by_expert": by_expert(by_seed, expert).tolist()}
+            row["by_expert"] = by_expert(by_seed, expert).tolist()
         if expert is not None and random is not None and expert > random:
             row["random_return"] = random
             row["by_random_and_expert"] = by_random_and_expert(by_seed, random, expert).tolist()

@@ -87,11 +87,8 @@ def compare(config, directory: RunDirectory) -> dict:
             raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
     shown, body = read_data(config)
     env_name, episodes = shown.arena.name, shown.episodes
-    if shown.expert <= 0:
-        raise ValueError(
-            f"Scores are in % of the expert, and the demonstrations in {config.demonstrations} record no "
-            "return above 0; use episodes with rewards."
-        )
+    if unit := unit_of(shown.expert, config.random_return):
+        print(unit, flush=True)
     methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
         print(f"Without {method_of(method).label}: {why}", flush=True)
@@ -110,7 +107,9 @@ def compare(config, directory: RunDirectory) -> dict:
             scores(config, stages, env_name, methods, len(episodes)),
             directory.path,
             title=config.title or f"{env_name}, {config.setup}, {len(episodes)} demonstrations",
-            lead=" ".join(f"Without {method_of(method).label}: {why}" for method, why in left_out.items()),
+            lead=" ".join(
+                [unit, *(f"Without {method_of(name).label}: {why}" for name, why in left_out.items())]
+            ),
             seconds=stages.seconds,
             settings=directory.path,
         )
@@ -119,6 +118,20 @@ def compare(config, directory: RunDirectory) -> dict:
     summary = {"returns": returns, "expert": shown.expert, "left_out": left_out, "table": table}
     summary["labels"] = {method: method_of(method).label for method in results}
     return directory.mark_done(summary | {"seconds": stages.seconds})
+
+
+def unit_of(expert: float | None, random: float | None) -> str:
+    """Says what scores are in where they are not in % of the expert."""
+    if expert is None:
+        return "Scores are plain returns: the demonstrations record no rewards."
+    if expert > 0:
+        return ""
+    if random is not None and expert > random:
+        return f"The expert's return, {expert:.1f}, is not above 0: 0% is the random policy, 100% the expert."
+    return (
+        f"Scores are plain returns: the expert's, {expert:.1f}, is not above 0; with a lower one of the random policy, "
+        "--config.random_return, they are normalised between the two."
+    )
 
 
 def read_data(config) -> tuple[Demonstrations, list[Episode]]:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -136,6 +137,46 @@ def done_at_once(config, stages, methods):
     for method in methods:
         write_json(stages.path(method) / "DONE", result)
     return dict.fromkeys(methods, result)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "random", "unit", "shown"),
+    [
+        (-5.0, -900.0, "is not above 0: 0% is the random policy, 100% the expert.", {"BCO(0)": 50.0}),
+        (-5.0, None, "Scores are plain returns: .* with a lower one of the random policy", {}),
+        (0.0, -900.0, "Scores are plain returns: the demonstrations record no rewards.", {}),
+    ],
+)
+def test_an_expert_without_a_return_above_0_is_said(
+    data, tmp_path, monkeypatch, capsys, rewards, random, unit, shown
+):
+    for episode in load_episodes(data / "demonstrations"):
+        episode.records["reward"][1:] = rewards
+        append_episode(tmp_path / "data", episode)
+    expert = load_episodes(tmp_path / "data")[0].return_
+
+    def done(config, stages, methods):
+        result = {"return": [[(expert + random) / 2]] if random else [[-1.0]]} | (
+            {"expert_return": expert} if expert else {}
+        )
+        for method in methods:
+            write_json(stages.path(method) / "DONE", result)
+        return dict.fromkeys(methods, result)
+
+    monkeypatch.setattr(compare, "run_methods", done)
+    config = make_config(get_config("tiny"), data, methods=("bco", "ot"), random_return=random)
+    config.demonstrations = str(tmp_path / "data")
+    compare.run(config, tmp_path / "run")
+    said = capsys.readouterr().out
+    assert re.search(unit, said) and re.search(unit, (tmp_path / "run" / "report.html").read_text())
+    rows = {row["method"]: row for row in csv.DictReader(open(tmp_path / "run" / "tables" / "results.csv"))}
+    assert {
+        name: float(row["by_random_and_expert"])
+        for name, row in rows.items()
+        if row["by_random_and_expert"] and name in shown
+    } == shown
+    assert (tmp_path / "run" / "figures" / "comparison.png").is_file() == bool(shown)
+    assert not any(row["by_expert"] for row in rows.values())
 
 
 def test_unknown_published_data_are_refused_and_absent_ones_are_said(data, tmp_path, capsys, monkeypatch):
