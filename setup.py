@@ -46,7 +46,7 @@ EXTRAS = {
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
-    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "latex2mathml"],
+    "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "sphinx-mathjax-offline"],
     "dev": ["pytest>=8", "pytest-xdist", "ruff", "submitit>=1.5"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],

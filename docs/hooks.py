@@ -1,16 +1,18 @@
-"""What the documentation adds to MkDocs: pages of modules, notebooks and results/; equations as MathML."""
+"""What the documentation adds to MkDocs: pages of modules, notebooks and results/; MathJax."""
 
-import html
+import importlib.metadata
 import json
 import pathlib
 import re
 
-import latex2mathml.converter
 from mkdocs.structure.files import File
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PACKAGES = ("worldmodels", "agents", "aime", "experiments", "launch")
-EQUATION = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
+# Draws equations as SVG, in one file, without fonts: alike in every browser, and without a network.
+MATHJAX = next(
+    file for file in importlib.metadata.files("sphinx-mathjax-offline") if file.name == "tex-svg.js"
+).locate()
 
 
 def modules(package: str) -> list[str]:
@@ -53,7 +55,8 @@ def on_config(config):
 
 
 def on_files(files, config):
-    """Adds a page per notebook and module, and results/ as it is stored in the repository."""
+    """Adds MathJax, a page per notebook and module, and results/ as it is stored in the repository."""
+    files.append(File.generated(config, "javascripts/tex-svg.js", abs_src_path=str(MATHJAX)))
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         files.append(File.generated(config, f"notebooks/{path.stem}.md", content=notebook_page(path)))
     for package in PACKAGES:
@@ -82,13 +85,3 @@ def on_page_markdown(markdown, page, config, files):
         return f"]({up}reference/{link[1].replace('/', '.')}.md)"
 
     return re.sub(rf"{outside}((?:{'|'.join(PACKAGES)})/[^)]*)\.py\)", reference, markdown)
-
-
-def on_page_content(text, page, config, files):
-    """Equations become MathML, which browsers draw without a script."""
-
-    def convert(match: re.Match) -> str:
-        display = "block" if match[1] == "div" else "inline"
-        return latex2mathml.converter.convert(html.unescape(match[2]).strip(), display=display)
-
-    return EQUATION.sub(convert, text)

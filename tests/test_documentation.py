@@ -6,6 +6,7 @@ import re
 import subprocess
 
 import pytest
+from browser import needs_browser, open_page
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGES = sorted([*(ROOT / "docs").rglob("*.md"), *(ROOT / "results").rglob("*.md")])  # the site
@@ -47,3 +48,23 @@ def test_warnings_stop_the_build_of_the_documentation():
     ).stdout
     assert "mkdocs build" in command and "--quiet" not in command  # which keeps warnings from `strict`
     assert "strict: true" in (ROOT / "mkdocs.yml").read_text().splitlines()
+
+
+def test_the_pages_of_the_site_load_nothing_from_elsewhere():
+    settings = (ROOT / "mkdocs.yml").read_text()
+    assert "http" not in settings
+    # Without one, the plugin `offline` loads another from a foreign host.
+    assert "polyfills: [javascripts/iframe-worker.js]" in settings
+
+
+@needs_browser
+def test_a_worker_runs_in_a_page_that_was_opened_as_a_file(tmp_path):
+    shim = (ROOT / "docs" / "javascripts" / "iframe-worker.js").read_text()
+    (tmp_path / "double.js").write_text('addEventListener("message", event => postMessage(2 * event.data))')
+    (tmp_path / "page.html").write_text(
+        f"<body><p></p><script>{shim}</script><script>const worker = new Worker('double.js');"
+        "worker.addEventListener('message', event => document.querySelector('p').textContent = event.data);"
+        "worker.postMessage(21)</script></body>"
+    )
+    page = open_page(tmp_path / "page.html", tmp_path / "profile", "--virtual-time-budget=5000", "--dump-dom")
+    assert "<p>42</p>" in page.stdout, page.stderr
