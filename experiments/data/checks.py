@@ -106,10 +106,12 @@ def check_files(
                 reason = "ends the process that reads it"
             yield path, Checked(problems=[f"{reason}; it may be damaged: move it elsewhere or make it again"])
             worker.kill()
+            worker.join()
             worker = None
     finally:
         if worker is not None:
             worker.kill()
+            worker.join()
 
 
 def _serve(connection: Connection, env_name: str, start: np.ndarray | None) -> None:

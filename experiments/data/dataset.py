@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from experiments.data.arena import Arena
 from experiments.data.checks import (
     NO_PHYSICS_STATE,
     Checked,
@@ -148,8 +149,8 @@ def mix(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
 def render(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     """Copies episodes into WORKDIR/episodes with `image` drawn from their physics states; continues if interrupted.
 
-    Episodes without physics states, such as those of TD-MPC2, are played again from their first observation, where the
-    environment can be put into it.
+    Episodes without physics states are played again: in an environment of the user's own from their seed, elsewhere, as
+    those of TD-MPC2, from their first observation, where the environment can be put into it.
 
     Returns:
       {"num_episodes": number, "num_images": number drawn by this call}.
@@ -160,8 +161,8 @@ def render(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
         missing = [(source, target) for source, target in pairs if not target.exists()]
         num_images = 0
         with Progress(len(pairs), "Rendering", initial=len(pairs) - len(missing)) as bar:
-            for name, group in itertools.groupby(missing, key=lambda pair: _environment_of(pair[0])):
-                for target, episode in _rendered(config, name, group, workers=config.workers):
+            for arena, group in itertools.groupby(missing, key=lambda pair: _arena_of(pair[0])):
+                for target, episode in _rendered(config, arena, group, workers=config.workers):
                     write_episode(target, episode)
                     num_images += episode.num_records
                     bar.update(1)
@@ -177,28 +178,27 @@ def _sources_and_targets(folders: Sequence[str], target: Path) -> Iterator[tuple
             yield path, root / path.relative_to(Path(folder).expanduser())
 
 
-def _environment_of(path: Path) -> str:
+def _arena_of(path: Path) -> Arena:
     """Returns the environment that a file names."""
-    name = read_episode(path, keys=()).metadata.get("environment")
+    episode = read_episode(path, keys=())
+    name = episode.metadata.get("environment")
     if not name:
         raise EpisodeError(f"{path} does not say which environment it is from, so that nothing can be drawn.")
-    if registry.imports_code(name):
-        raise EpisodeError(
-            f"{path} names the environment {name!r}, which would import code of its choice, so that nothing is drawn; "
-            "draw what you trust in Python, with experiments.envs.render_pool.RenderPool."
-        )
-    return name
+    try:
+        return Arena.of_episodes([episode], registry.trusted(name, f"{path} names"))
+    except ValueError as error:
+        raise EpisodeError(str(error)) from None
 
 
 def _rendered(
-    config, name: str, pairs: Iterator[tuple[Path, Path]], *, workers: int
+    config, arena: Arena, pairs: Iterator[tuple[Path, Path]], *, workers: int
 ) -> Iterator[tuple[Path, Episode]]:
     """(target, episode with images) of one environment, drawn by several processes."""
     size = (config.image_size, config.image_size)
     how = rendering.describe(size, config.camera, config.render_quality)
     episodes: dict[Path, Episode] = {}
-    options = dict(size=size, camera=config.camera, quality=config.render_quality)
-    with RenderPool(name, workers, **options) as pool:
+    drawing = dict(size=size, camera=config.camera, quality=config.render_quality)
+    with RenderPool(arena.name, workers, options=arena.options, **drawing) as pool:
 
         def jobs():
             for source, target in pairs:
@@ -219,6 +219,9 @@ def _drawing_call(pool: RenderPool, episode: Episode, source: Path) -> Callable:
     records = episode.records
     if "physics_state" in records:
         return functools.partial(pool.render, records["physics_state"], episode.metadata.get("seed"))
+    seed = episode.metadata.get("seed")
+    if ":" in str(episode.metadata.get("environment")) and seed is not None and records["pre_action"].size:
+        return functools.partial(pool.play_again, seed, records["pre_action"], records["reward"])
     if "state" in records and records["pre_action"].size:
         return functools.partial(pool.replay, records["state"][0], records["pre_action"])
     raise EpisodeError(
@@ -254,9 +257,8 @@ def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
         frames = episode.records["image"]
         frames = video.enlarged(frames, max(1, config.image_size // frames.shape[1]))
     else:
-        name = _environment_of(paths[config.episode])
-        pair = (paths[config.episode], Path())
-        (_, drawn), *_ = _rendered(config, name, iter([pair]), workers=1)
+        path = paths[config.episode]
+        (_, drawn), *_ = _rendered(config, _arena_of(path), iter([(path, Path())]), workers=1)
         frames = drawn.records["image"]
     fps = config.fps or 1 / episode.metadata.get("control_seconds", 0.04)
     path = Path(_required(workdir)) / f"episode.{config.format}"

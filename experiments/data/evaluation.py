@@ -18,6 +18,7 @@ from experiments.drawing import rendered
 from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 from experiments.envs.vector import VectorEnvironment, make_vector
+from experiments.runs.directory import stop_if_overdue
 from worldmodels.data.episodes import Episode
 
 SUCCESS_RULES = {
@@ -139,7 +140,7 @@ class Evaluation:
         per_seed = envs.num_envs // self.num_seeds
         rounds = -(-num_episodes // per_seed)
         total = num_episodes if self.num_seeds == 1 else envs.num_envs * rounds
-        rows = evaluate(envs, actor, total, **(keep if video else {}))
+        rows = evaluate(envs, actor, total, on_step=stop_if_overdue, **(keep if video else {}))
         if video:
             shown = (self.arena.name, self.arena.options, played, self.num_seeds)
             path, why_not = rendered.seeds_side_by_side(video, *shown)

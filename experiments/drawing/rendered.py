@@ -1,10 +1,11 @@
-"""Episodes drawn again from their physics states, side by side with labels.
+"""Episodes drawn again, from their physics states or by playing their actions, side by side with labels.
 
 Rendering runs in a process of its own with a watchdog: an OpenGL driver that crashes or hangs costs the video,
 never the run, and a sentence says why. The module imports neither jax nor a simulator.
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -21,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from experiments.drawing import video
+from experiments.envs import registry, rendering
 from worldmodels.data.episodes import Episode
 
 STALL_SECONDS = 150.0  # without a sign of life; longer than both OpenGL backends may take to be tried.
@@ -37,13 +39,23 @@ class Clip:
 
     Attributes:
       label: written above.
-      states: [T, P] physics states, as `Environment.physics_state` gave them.
+      states: [T, P] physics states, as `Environment.physics_state` gave them; None: the episode is played again.
       rewards: [T] reward on arrival at each state, for a running return above; None for none.
+      seed, actions: of the episode, [T, A] as in its records, to play it again by.
     """
 
     label: str
-    states: np.ndarray
+    states: np.ndarray | None
     rewards: np.ndarray | None = None
+    seed: int | None = None
+    actions: np.ndarray | None = None
+
+    @property
+    def can_be_drawn(self) -> bool:
+        """Whether there is anything to draw from."""
+        if self.states is not None:
+            return len(self.states) > 0
+        return self.seed is not None and self.actions is not None and self.actions.size > 0
 
 
 @dataclass(frozen=True)
@@ -139,14 +151,16 @@ def render_clips(
     """
     if not clips:
         raise ValueError("There are no clips to render; pass one Clip per column.")
-    empty = [clip.label for clip in clips if clip.states is None or not len(clip.states)]
-    if empty:
-        return RenderedClips(
-            None, 0.0, why_not=f"No video: the episodes of {', '.join(empty)} have no physics states."
+    if empty := [clip.label for clip in clips if not clip.can_be_drawn]:
+        why = (
+            f"No video: the episodes of {', '.join(empty)} have neither physics states nor seed and actions."
         )
+        return RenderedClips(None, 0.0, why_not=why)
+    again = any(clip.states is None for clip in clips)
     request = {
         "env_name": env_name,
-        "options": dict(env_options or {}),
+        "options": dict(env_options or {}) | (registry.drawing_options(env_name) if again else {}),
+        "seeds": [None if clip.states is not None else int(clip.seed) for clip in clips],
         "size": [height, width],
         "camera": camera,
         "seconds": seconds,
@@ -171,15 +185,13 @@ def seeds_side_by_side(
     """
     order = sorted(episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"]))
     chosen = order[:: max(1, len(order) // num_seeds)][: min(num_seeds, MAX_CLIPS)]
-    if any("physics_state" not in episode.records for episode in chosen):
-        return None, f"{env_name} has no physics state to render from."
     clips = [clip(f"seed {index}", episode) for index, episode in enumerate(chosen)]
     return write(path, env_name, env_options, clips)
 
 
 def filmed(episode: Episode) -> Episode:
     """Returns the episode with no more than a video needs: what policies saw may be large."""
-    kept = ("physics_state", "reward")
+    kept = ("physics_state", "pre_action", "reward")
     return Episode(
         {name: episode.records[name] for name in kept if name in episode.records}, episode.metadata
     )
@@ -187,7 +199,9 @@ def filmed(episode: Episode) -> Episode:
 
 def clip(label: str, episode: Episode) -> Clip:
     """Returns an episode as a column of a video."""
-    return Clip(label, episode.records["physics_state"], np.ravel(episode.records["reward"]))
+    records, seed = episode.records, episode.metadata.get("seed")
+    again = dict(seed=seed, actions=records.get("pre_action"))
+    return Clip(label, records.get("physics_state"), np.ravel(records["reward"]), **again)
 
 
 def write(
@@ -228,8 +242,6 @@ def _render_with_fallback(
 def _render_in_process(
     request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float, variables: Mapping[str, str]
 ) -> tuple[list[np.ndarray], float, int]:
-    from experiments.envs import registry
-
     name = request["env_name"]
     try:
         entry_point = None if ":" in name else registry.entry_point(name)
@@ -238,7 +250,11 @@ def _render_in_process(
     with tempfile.TemporaryDirectory(prefix="render-") as folder:
         (Path(folder) / "request.json").write_text(json.dumps({**request, "entry_point": entry_point}))
         for index, clip in enumerate(clips):
-            np.save(Path(folder) / f"states{index}.npy", np.asarray(clip.states, np.float64))
+            if clip.states is None:
+                rewards = {} if clip.rewards is None else {"rewards": clip.rewards}
+                np.savez(Path(folder) / f"actions{index}.npz", actions=clip.actions, **rewards)
+            else:
+                np.save(Path(folder) / f"states{index}.npy", np.asarray(clip.states, np.float64))
         _run_watched([sys.executable, "-m", __name__, folder], folder, stall_seconds, variables)
         answer = json.loads((Path(folder) / "answer.json").read_text())
         columns = [np.load(Path(folder) / f"frames{index}.npy") for index in range(len(clips))]
@@ -338,8 +354,6 @@ def _strip(label: str, right: str, width: int) -> np.ndarray:
 
 def _serve(folder: Path) -> None:
     """Draws what `request.json` asks for; every printed line is a sign of life."""
-    from experiments.envs import registry
-
     request = json.loads((folder / "request.json").read_text())
     if request["entry_point"]:
         registry.register(request["env_name"], request["entry_point"])
@@ -349,12 +363,19 @@ def _serve(folder: Path) -> None:
     stride = max(1, math.ceil(1 / (step * request["max_fps"]) - 1e-6))
     limit = None if request["seconds"] is None else max(1, round(request["seconds"] / step))
     environment.reset(seed=0)
-    for index in range(len(list(folder.glob("states*.npy")))):
-        states = np.load(folder / f"states{index}.npy")[:limit:stride]
+    how = (*request["size"], request["camera"])
+    for index, seed in enumerate(request["seeds"]):
+        if seed is None:
+            states = np.load(folder / f"states{index}.npy")[:limit:stride]
+            pictures = (rendering.render_states(environment, [state], *how)[0] for state in states)
+        else:
+            with np.load(folder / f"actions{index}.npz") as file:
+                actions, rewards = file["actions"][:limit], file.get("rewards")
+            played = rendering.played_again(environment, seed, actions, rewards, *how)
+            pictures = itertools.islice(played, 0, None, stride)
         frames = []
-        for state in states:
-            environment.set_physics_state(state)
-            frames.append(environment.render(*request["size"], request["camera"]))
+        for picture in pictures:
+            frames.append(picture)
             print("drawn", flush=True)
         np.save(folder / f"frames{index}.npy", np.stack(frames))
     (folder / "answer.json").write_text(json.dumps({"fps": 1 / (step * stride), "stride": stride}))

@@ -34,7 +34,7 @@ def make(name: str, **options: Any) -> Environment:
             environment, name, repeats_itself="action_repeat" in parameters, **adapted
         )
         rest = {key: value for key, value in rest.items() if key not in _ADAPTED}
-    ignored = ("seed", "reward_version")  # seeds are given to `reset`
+    ignored = ("seed", "reward_version", "render_mode")  # seeds are given to `reset`
     refused = [key for key, value in rest.items() if value is not None and key not in ignored]
     if refused and not takes_all:
         raise ValueError(

@@ -107,6 +107,19 @@ class EnvironmentGroup:
                 return records, physics_states
             record = environment.step(action)
 
+    def play_again(
+        self,
+        seed: int,
+        actions: np.ndarray,
+        rewards: np.ndarray,
+        size: tuple[int, int],
+        camera: int | str | None,
+    ) -> np.ndarray:
+        """Draws an episode by playing it again; see `rendering.played_again`: uint8 [T, height, width, 3]."""
+        return np.stack(
+            [*rendering.played_again(self.environments[0], seed, actions, rewards, *size, camera)]
+        )
+
     def describe(self) -> dict[str, Any]:
         """Returns what all environments of the vector have in common."""
         environment = self.environments[0]
@@ -181,7 +194,7 @@ class WorkerGroup:
         self.request("run", plan, actions)
 
     def request(self, method: str, *args: Any) -> None:
-        """Asks for a method of `EnvironmentGroup`: "run", "render" or "replay"."""
+        """Asks for a method of `EnvironmentGroup`: "run", "render", "replay" or "play_again"."""
         with contextlib.suppress(OSError):
             self._connection.send((method, args))
 

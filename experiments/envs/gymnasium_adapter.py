@@ -33,6 +33,7 @@ def make(
         raise ValueError(f"{name!r} draws its own pictures; leave render_quality at 'published'.")
     if render_size is not None:
         options.setdefault("render_mode", "rgb_array")
+    if options.get("render_mode") is not None:
         backend = rendering.find_backend()
         if backend is not None:  # for those that are built on MuJoCo
             os.environ.setdefault("MUJOCO_GL", backend)
@@ -102,7 +103,7 @@ class GymnasiumEnvironment(BaseEnvironment):
         if not self._closes_at_exit:
             self._closes_at_exit = True
             atexit.register(self._close)  # registered after the driver's own, so called before it
-        return _resized(_picture(image, self.name), height, width)
+        return rendering.resized(_picture(image, self.name), height, width)
 
     def close(self) -> None:
         """Closes the wrapped environment."""
@@ -190,10 +191,3 @@ def _picture(image: Any, name: str) -> np.ndarray:
             f"{pixels.dtype}; expected one picture of whole numbers from 0 to 255, [y, x, 3]."
         )
     return pixels.astype(np.uint8, copy=False)
-
-
-def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns [y, x, 3] at another size, each pixel that of its nearest neighbour."""
-    rows = np.arange(height) * image.shape[0] // height
-    columns = np.arange(width) * image.shape[1] // width
-    return np.ascontiguousarray(image[rows][:, columns])

@@ -67,6 +67,11 @@ def trusted(name: str, who: str) -> str:
     return name
 
 
+def drawing_options(name: str) -> dict[str, str]:
+    """Returns the options of `make` by which an environment of the user's own draws itself."""
+    return {"render_mode": "rgb_array"} if ":" in name else {}
+
+
 def make(
     name: str,
     *,

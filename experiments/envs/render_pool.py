@@ -56,7 +56,7 @@ class RenderPool:
         """
         rendering.find_backend()  # once, for all processes
         self._size, self._camera = tuple(size), camera
-        options = dict(options or {})
+        options = registry.drawing_options(name) | dict(options or {})
         if rendering.checked_quality(quality) != "published":
             options["render_quality"] = quality
         setup = {
@@ -104,6 +104,11 @@ class RenderPool:
         """Plays an episode again from its first observation; see `EnvironmentGroup.replay`. From any thread."""
         with self._a_worker() as worker:
             return self._ask(worker, "replay", state, actions, self._size, self._camera)
+
+    def play_again(self, seed: int, actions: np.ndarray, rewards: np.ndarray) -> np.ndarray:
+        """Draws an episode by playing it again from its seed; see `rendering.played_again`. From any thread."""
+        with self._a_worker() as worker:
+            return self._ask(worker, "play_again", seed, actions, rewards, self._size, self._camera)
 
     def at_once(self, jobs: Iterable[tuple[Hashable, Callable[[], Any]]]) -> Iterator[tuple[Hashable, Any]]:
         """Calls that use this pool, as many at once as there are processes.

@@ -260,6 +260,46 @@ def render_states(
     return np.stack(frames)
 
 
+def played_again(
+    environment: Any,
+    seed: int,
+    actions: np.ndarray,
+    rewards: np.ndarray | None,
+    height: int,
+    width: int,
+    camera: int | str | None = None,
+) -> Iterator[np.ndarray]:
+    """Plays an episode again and yields a picture of each record, uint8 [height, width, 3].
+
+    An environment that does not draw itself is shown by its sensor `image`, where it has one.
+
+    Args:
+      seed, actions, rewards: of the episode: [T, A] and [T], as in its records; row 0 led to the first.
+
+    Raises:
+      ValueError: it earns other rewards than before, or there is nothing to see.
+    """
+    record = environment.reset(seed)
+    for t, action in enumerate(actions):
+        ended = t > 0 and record["is_last"]
+        if t and not ended:
+            record = environment.step(action)
+        if ended or (rewards is not None and not np.isclose(record["reward"], rewards[t], 1e-3, 1e-5)):
+            raise ValueError(
+                f"{environment.name!r} plays an episode differently when it is repeated; draw all that is random from "
+                "what reset(seed) seeds."
+            )
+        own = record.get("image") if not getattr(environment, "draws", False) else None
+        yield environment.render(height, width, camera) if own is None else resized(own, height, width)
+
+
+def resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Returns a picture [y, x, 3] at another size, each pixel that of its nearest neighbour."""
+    rows = np.arange(height) * image.shape[0] // height
+    columns = np.arange(width) * image.shape[1] // width
+    return np.ascontiguousarray(image[rows][:, columns])
+
+
 def _make_context(backend: str, height: int, width: int) -> Any:
     """Makes an OpenGL context of a backend."""
     os.environ["PYOPENGL_PLATFORM"] = backend

@@ -27,7 +27,7 @@ def serve(connection: Connection) -> None:
                 "import it inside the functions that need it, or use workers=0."
             )
         connection.send((True, group.describe()))
-        methods = {"run": group.run, "render": group.render, "replay": group.replay}
+        methods = {name: getattr(group, name) for name in ("run", "render", "replay", "play_again")}
         while True:
             method, args = connection.recv()
             connection.send((True, methods[method](*args)))

@@ -64,6 +64,7 @@ _BOOKKEEPING = (
     ".lock",
 )
 PATIENCE = 10.0  # seconds
+_open: list["RunDirectory"] = []  # of this process, whose signals are caught
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
@@ -144,6 +145,7 @@ class RunDirectory:
             self._lock.close()
             raise
         self._catch_signals()
+        _open.append(self)
 
     def __enter__(self) -> "RunDirectory":
         return self
@@ -210,6 +212,8 @@ class RunDirectory:
         for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
         self._previous_handlers = {}
+        if self in _open:
+            _open.remove(self)
         self._lock.close()
 
     def _leave_nothing(self) -> None:
@@ -266,6 +270,12 @@ class RunDirectory:
         outer = self._previous_handlers.get(number)
         if isinstance(getattr(outer, "__self__", None), RunDirectory):  # a run inside a run: both stop
             outer(number, frame)
+
+
+def stop_if_overdue() -> None:
+    """As `RunDirectory.stop_if_overdue`, for whatever runs are open; without one, signals end the process anyway."""
+    for directory in _open:
+        directory.stop_if_overdue()
 
 
 def _lock(folder: pathlib.Path):

@@ -210,8 +210,6 @@ def side_by_side(
     Returns:
       The path, or None and why there is no video.
     """
-    if "physics_state" not in demonstration.records:
-        return None, f"{env_name} has no physics state to render from."
     clips = [rendered.clip("Expert", demonstration)]
     for name, run_path, seed in imitators:
         loaded = load_run(run_path)

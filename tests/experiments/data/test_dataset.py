@@ -12,11 +12,15 @@ import h5py
 import numpy as np
 import pytest
 
+import worldmodels.registry
+from agents.loop import collect_episodes
+from agents.noise import UniformActor
 from experiments.configs.dataset import get_config
 from experiments.data.checks import ACCIDENTS, alignment, check_files, orientation
 from experiments.data.dataset import run
 from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
+from experiments.envs.vector import make_vector
 from worldmodels.data.episodes import (
     Episode,
     EpisodeError,
@@ -364,6 +368,18 @@ def test_what_cannot_be_drawn_is_one_sentence(tmp_path):
     nameless.metadata = {}
     with pytest.raises(EpisodeError, match="does not say which environment"):
         run(config_of("render", folder_of(tmp_path / "b", nameless)), str(tmp_path / "out2"))
+
+
+def test_an_environment_that_draws_itself_is_drawn_by_playing_again(tmp_path):
+    with make_vector("user_environments:draws", 1, seed=0, episode_length=4, action_repeat=2) as envs:
+        (episode,) = collect_episodes(envs, UniformActor(1, 1, seed=0), 1)
+    folder_of(tmp_path / "data", episode)
+    with pytest.raises(ValueError, match="repeat the name: .*--import=user_environments:draws"):
+        run(config_of("render", tmp_path / "data", image_size=8, workers=1), str(tmp_path / "refused"))
+    worldmodels.registry.load("user_environments:draws")
+    run(config_of("render", tmp_path / "data", image_size=8, workers=1), str(tmp_path / "out"))
+    (drawn,) = load_episodes(tmp_path / "out" / "episodes")
+    assert drawn.records["image"][:, 0, :, 0].argmax(axis=1).tolist() == [0, 2, 4, 5]
 
 
 def test_no_code_is_imported_that_a_file_names(tmp_path, capsys, monkeypatch):

@@ -1,6 +1,8 @@
 """Scores: how they are played, written, read back and joined; arenas and demonstrations that name where and what."""
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +12,8 @@ from agents.noise import UniformActor
 from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations, expert_return
 from experiments.data.evaluation import Evaluation, Scores
+from experiments.runs import directory
+from experiments.runs.directory import Interrupted, RunDirectory
 from worldmodels.data.episodes import Episode, write_episode
 
 ARENA = Arena("fake-pointmass", {"episode_length": 3})
@@ -83,3 +87,20 @@ def test_the_arena_draws_images_if_the_policy_reads_them(folder):
 def test_an_arena_is_kept_as_facts():
     assert Arena.of_facts(ARENA.facts) == ARENA
     assert Arena.of_facts({"env": "fake-pointmass", "action_repeat": None}) == Arena("fake-pointmass")
+
+
+def test_an_environment_that_draws_itself_is_filmed_without_physics_states(tmp_path):
+    evaluation = Evaluation(Arena("user_environments:draws"), num_seeds=2)
+    evaluation.play(
+        lambda num_envs: UniformActor(num_envs, 1, seed=0), 2, seed=0, video=tmp_path / "video.mp4"
+    )
+    assert (tmp_path / "video.mp4").stat().st_size > 0
+
+
+def test_an_evaluation_that_never_ends_hears_signals(tmp_path, monkeypatch):
+    monkeypatch.setattr(directory, "PATIENCE", 0.0)
+    with RunDirectory(tmp_path), pytest.raises(Interrupted):
+        os.kill(os.getpid(), signal.SIGTERM)
+        Evaluation(Arena("user_environments:Never")).play(
+            lambda num_envs: UniformActor(num_envs, 1, seed=0), 1, seed=0
+        )

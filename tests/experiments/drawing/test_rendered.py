@@ -91,7 +91,25 @@ def test_an_unknown_environment_is_a_sentence_and_not_an_error():
 
 
 def test_episodes_without_physics_states_are_a_sentence_and_not_an_error():
-    assert render(Clip("Expert", None)).why_not == "No video: the episodes of Expert have no physics states."
+    why = "No video: the episodes of Expert have neither physics states nor seed and actions."
+    assert render(Clip("Expert", None)).why_not == why
+
+
+def test_an_environment_without_physics_states_draws_an_episode_that_is_played_again():
+    rewards, again = np.array([0.0, 1, 1, 1]), dict(seed=3, actions=np.zeros((4, 1), np.float32))
+    how = dict(height=8, width=8, env_name="user_environments:draws", env_options={"episode_length": 4})
+    frames = render(Clip("Mine", None, rewards, **again), **how).frames[:, -8:]
+    assert [int(frame[0, :, 0].argmax()) for frame in frames] == [0, 1, 2, 3]
+    other = render(Clip("Mine", None, 2 * rewards, **again), **how)
+    assert "plays an episode differently when it is repeated" in other.why_not
+
+
+def test_an_environment_that_draws_nothing_is_shown_by_its_own_image():
+    again = dict(seed=3, actions=np.zeros((2, 1), np.float32))
+    frames = render(
+        Clip("Mine", None, None, **again), height=6, width=8, env_name="user_environments:Images"
+    ).frames
+    assert frames[1, -1, 0].tolist() == [0, 0, 0] and frames[1, -1, -1].tolist() == [255, 255, 255]
 
 
 def test_a_video_of_nothing_is_refused():
