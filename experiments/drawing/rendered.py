@@ -52,7 +52,7 @@ class Clip:
 
     @property
     def can_be_drawn(self) -> bool:
-        """Whether there is anything to draw from."""
+        """True if there is anything to draw from."""
         if self.states is not None:
             return len(self.states) > 0
         return self.seed is not None and self.actions is not None and self.actions.size > 0

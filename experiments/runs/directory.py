@@ -273,7 +273,7 @@ class RunDirectory:
 
 
 def stop_if_overdue() -> None:
-    """As `RunDirectory.stop_if_overdue`, for whatever runs are open; without one, signals end the process anyway."""
+    """Calls `RunDirectory.stop_if_overdue` of the runs that are open; without one, signals end the process anyway."""
     for directory in _open:
         directory.stop_if_overdue()
 
