@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "inference": ["InferenceOutput", "infer_actions"],
         "losses": ["AIMEOptions", "action_inference_loss"],
         "offline": ["make_imitation_update", "make_joint_update"],
-        "online": ["OnlineSettings", "create_online", "make_online_update"],
+        "online": ["OnlineBatch", "OnlineSettings", "create_online", "make_online_update"],
         "rewards": ["Adversarial", "OptimalTransport", "SurrogateReward", "Viper"],
     },
 )

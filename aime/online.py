@@ -5,7 +5,7 @@ do not cover what the policy meets. So the model continues to learn from what th
 data (`aime/regularizer.py`), and the policy seeks a surrogate reward (`aime/rewards.py`) in imagination, with the
 evidence of the demonstrations. One update:
 
-    reward   r_t of the batch, by a discriminator that learns first (adversarial reward only)
+    reward   r_t of the batch, by a discriminator that learns first (adversarial reward only), from windows of its own
     model    minimise  -ELBO(batch | actions), the reward being one more thing to predict
     policy   minimise  aime_scale  * [ -ELBO(demonstration) - entropy_scale * entropy ]
                      + value_scale * [ -mean( w_t R_{t+1} ) - entropy_scale * entropy ], imagined from the batch
@@ -51,6 +51,22 @@ class OnlineState:
     reward: object
     key: Array
     step: Array
+
+
+@struct.dataclass
+class OnlineBatch:
+    """Windows of one update, leaves [B, T, ...].
+
+    Attributes:
+      model: pretraining data and own episodes, of `regularizer.draw_model_batch`.
+      demonstration: what the policy explains, without actions.
+      shown: demonstrations that a reward compares `model` with, without actions, and drawn as those are: uniformly.
+        None unless the reward is one that relabels.
+    """
+
+    model: SequenceBatch
+    demonstration: SequenceBatch
+    shown: SequenceBatch | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,24 +122,20 @@ def rewards_sought(reward: SurrogateReward | None, settings: OnlineSettings) -> 
 def make_online_update(
     optimizers: Optimizers, settings: OnlineSettings, reward: SurrogateReward | None = None
 ) -> Callable:
-    """Returns `update(state, (batch, demonstration)) -> (state, metrics)`; see the module.
-
-    `batch` comes from `regularizer.draw_model_batch`, `demonstration` [B, T] has no actions.
-    """
+    """Returns `update(state, OnlineBatch) -> (state, metrics)`; see the module."""
     model_loss = functools.partial(elbo_loss, options=settings.model_loss)
     update_policy = _make_policy_update(optimizers, settings, rewards_sought(reward, settings))
 
-    def update(state: OnlineState, batches: tuple[SequenceBatch, SequenceBatch]):
-        batch, demonstration = batches
-        reward_state, groups = state.reward, {}
-        if reward is not None:
-            reward_state, batch, groups["reward"] = reward.relabel(
-                state.reward, state.model.model, batch, demonstration
+    def update(state: OnlineState, batch: OnlineBatch):
+        reward_state, windows, groups = state.reward, batch.model, {}
+        if batch.shown is not None:
+            reward_state, windows, groups["reward"] = reward.relabel(
+                state.reward, state.model.model, windows, batch.shown
             )
-        model, groups["model"], inferred = gradient_step(model_loss, optimizers.model, state.model, batch)
+        model, groups["model"], inferred = gradient_step(model_loss, optimizers.model, state.model, windows)
         target = None if state.critic is None else state.critic.target
         policy, groups["policy"], imagined = update_policy(
-            state.policy, model.model, target, demonstration, inferred.states
+            state.policy, model.model, target, batch.demonstration, inferred.states
         )
         critic = state.critic
         if critic is not None:

@@ -57,7 +57,7 @@ class SurrogateReward:
     Attributes:
       head: name of the decoder that learns it, and of the record that keeps it with the sensors.
       stored: True: `score` computes it once, when an episode ends, and it is kept with the episode; pretraining data
-        have none and are masked. False: `relabel` computes it anew for the whole batch of every model update.
+        have none and are masked. False: `relabel` computes it anew for the whole batch of every online update.
       sensors: sensors that `score` reads and the world model does not.
     """
 
@@ -82,10 +82,13 @@ class SurrogateReward:
     ) -> tuple[object, SequenceBatch, Metrics]:
         """Returns the next state, the batch with its rewards before it trains the model, and metrics; inside jit.
 
-        Stored rewards leave the batch as it is.
+        Called unless rewards are `stored`.
+
+        Args:
+          batch: [B, T] of pretraining data and own episodes.
+          demonstration: [B, T] without actions; windows of its own, drawn uniformly as those of `batch` are.
         """
-        del model, demonstration
-        return state, batch, {}
+        raise NotImplementedError
 
 
 # VIPER --------------------------------------------------------------------------------------------------------------

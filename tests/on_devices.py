@@ -17,10 +17,10 @@ from agents.dreamer import Optimizers
 from agents.fitting import FitSettings, FitState, fit
 from agents.imagination import ImaginationOptions, value_networks
 from aime.offline import make_imitation_update
-from aime.online import OnlineSettings, create_online, make_online_update
+from aime.online import OnlineBatch, OnlineSettings, create_online, make_online_update
 from aime.regularizer import draw_model_batch
 from aime.rewards import REWARDS, RewardInputs
-from experiments.methods.online_learner import OnlineData
+from experiments.methods.online_parts import OnlineData
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode
 from worldmodels.data.loops import make_loops
@@ -122,9 +122,9 @@ def aime_v2(num_seeds: int):
     )
 
     def draw(data: OnlineData, key):
-        model_key, shown_key = jax.random.split(key)
+        model_key, *keys = jax.random.split(key, 3)
         batch = draw_model_batch(data.body, data.online, model_key, batch_size=BATCH_SIZE)
-        return batch, draw_windows(data.demonstrations, shown_key)
+        return OnlineBatch(batch, *(draw_windows(data.demonstrations, key) for key in keys))
 
     data = OnlineData(body=dataset(True), online=online_buffer(), demonstrations=dataset(False))
     return (

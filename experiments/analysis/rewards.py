@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.methods.online_checks import read_settings
-from experiments.methods.online_learner import OnlineLearner, whole_episode
+from experiments.methods.online_learner import OnlineLearner
+from experiments.methods.online_parts import whole_episode
 from experiments.models import architectures
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of

@@ -54,7 +54,8 @@ def _data_and_updates(config):
     config.policy_reset_every = placeholder(int)  # episodes; None: never
     config.batch_size = 50
     config.length = 50  # records per window
-    config.first_fraction = 0.0  # share of demonstration windows that start at a first record; published: 0
+    # Share of the windows whose evidence the policy seeks that start at a first record; published: 0.
+    config.first_fraction = 0.0
     config.replay_capacity = placeholder(int)  # records; None: all episodes, if they are as long as the first
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the batch
     config.save_every = 1000  # updates of pretraining

@@ -25,7 +25,8 @@ from experiments.data.evaluation import Evaluation, Scores
 from experiments.data.folders import write_round
 from experiments.data.rounds import Rounds
 from experiments.methods.online_checks import check_reward, check_settings
-from experiments.methods.online_learner import OnlineLearner, shared_sensors
+from experiments.methods.online_learner import OnlineLearner
+from experiments.methods.online_parts import shared_sensors
 from experiments.models import architectures
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.paths import folders_of

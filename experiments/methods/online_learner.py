@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import functools
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from flax import struct
 
-from agents import plan2explore
-from agents.dreamer import Optimizers, freeze
-from agents.imagination import ImaginationOptions, value_networks
-from aime.losses import AIMEOptions
+from agents.imagination import value_networks
 from aime.online import (
-    OnlineSettings,
     OnlineState,
     create_online,
     make_model_pretraining,
@@ -24,34 +18,28 @@ from aime.online import (
     make_policy_pretraining,
     rewards_sought,
 )
-from aime.regularizer import draw_model_batch, with_reward_mask
-from aime.rewards import REWARDS, RewardInputs, SurrogateReward
 from experiments.methods.online_checks import needs_online_data
+from experiments.methods.online_parts import (
+    OnlineData,
+    make_draws,
+    model_architecture,
+    optimizers_of,
+    pretrained_model,
+    pretraining_data,
+    settings_of,
+    shared_sensors,
+    surrogate_reward,
+    total_episodes,
+    whole_episode,
+)
 from experiments.models import architectures, files
-from experiments.runs.paths import folders_of
 from worldmodels import export
-from worldmodels.data import dataset
 from worldmodels.data.dataset import SequenceDataset
-from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.devices.sharding import place
 from worldmodels.export import Models
-from worldmodels.losses import LossOptions
-from worldmodels.structures import SequenceBatch
-from worldmodels.training import Metrics, make_optimizer, make_train_loop
-
-
-@struct.dataclass
-class OnlineData:
-    """Data that batches are drawn from.
-
-    Attributes:
-      body: pretraining data, or None. online: collected episodes. demonstrations: without actions.
-    """
-
-    body: SequenceDataset | None
-    online: Replay | None
-    demonstrations: SequenceDataset
+from worldmodels.training import Metrics, make_train_loop
 
 
 class OnlineLearner:
@@ -166,30 +154,13 @@ class OnlineLearner:
 
     def _stages(self) -> dict[str, tuple[Callable, Callable]]:
         """{stage: (update, what draws its batches)}."""
-        config, regularizer = self.config, self.config["regularizer"]
-        head = self.reward.head if self.reward is not None and self.reward.stored else None
-        size = config["batch_size"]
-        shown = functools.partial(dataset.sample, batch_size=size, first_fraction=config["first_fraction"])
-        mixing = dict(batch_size=size, mode=regularizer["mode"], fraction=regularizer["fraction"], head=head)
-
-        def draw_body(data: OnlineData, key) -> SequenceBatch:
-            batch = dataset.sample(data.body, key, size)
-            return with_reward_mask(batch, head, head in data.body.observation)
-
-        def draw_demonstration(data: OnlineData, key) -> SequenceBatch:
-            return shown(data.demonstrations, key)
-
-        def draw_both(data: OnlineData, key) -> tuple[SequenceBatch, SequenceBatch]:
-            model_key, shown_key = jax.random.split(key)
-            return draw_model_batch(data.body, data.online, model_key, **mixing), shown(
-                data.demonstrations, shown_key
-            )
-
-        return {
-            "model": (make_model_pretraining(self.optimizers, self.settings), draw_body),
-            "policy": (make_policy_pretraining(self.optimizers, self.settings), draw_demonstration),
-            "online": (make_online_update(self.optimizers, self.settings, self.reward), draw_both),
+        draws = make_draws(self.config, self.reward)
+        updates = {
+            "model": make_model_pretraining(self.optimizers, self.settings),
+            "policy": make_policy_pretraining(self.optimizers, self.settings),
+            "online": make_online_update(self.optimizers, self.settings, self.reward),
         }
+        return {stage: (updates[stage], draws[stage]) for stage in updates}
 
     def make_loop(self, stage: str, num_updates: int) -> Callable:
         """Jitted `loop(state, data) -> (state, metrics)` of "model" or "policy" pretraining, or "online"."""
@@ -251,144 +222,3 @@ class OnlineLearner:
         parts = dict(world_model=self.model, policy=self.policy, critic=pairs)
         models = Models(self._arguments, **parts, loss=self._model_loss)
         files.save(folder, self.config, models)
-
-
-# What it is made of -------------------------------------------------------------------------------------------------
-
-
-def model_architecture(config: dict, pretrained: dict) -> tuple[dict, tuple[str, ...]]:
-    """Arguments of the pretrained world model with a head for the reward, and the sensors that it reads or predicts."""
-    arch, sensors = dict(pretrained), tuple(pretrained["sizes"])
-    name, heads = config["reward"]["name"], dict(arch.get("heads") or {})
-    options = config["reward"]["head"] or arch["decoder"]
-    # A model that was pretrained on the environment's reward does not continue to learn it: imitation must not know it.
-    arch |= dict(predict_reward=name == "true", detach_reward=False)
-    if name == "true":
-        heads["reward"] = options
-    elif name != "none":
-        head = REWARDS.get(name).head
-        arch["targets"] = [*(target for target in arch["targets"] if target != head), head]
-        heads[head] = options
-    if config["intrinsic_reward"] == "disagreement":
-        if not (arch.get("ensemble") or {}).get("num_members"):
-            arch["ensemble"] = config["ensemble"]
-        # Whatever a probe was trained to foresee takes the place of the ensemble's disagreement.
-        if (arch.get("reward_probe") or {}).get("target", "disagreement") != "disagreement":
-            arch["reward_probe"] = None
-    if config["intrinsic_reward"] == "lbs":
-        arch["reward_probe"] = dict(arch.get("reward_probe") or {}, target="surprise")
-    return arch | {"heads": heads}, sensors
-
-
-def pretrained_model(config: dict, pretrained: Models, arch: dict, key):
-    """Returns the world model of the config's seed with fresh new heads, and which leaves are pretrained."""
-    number = config["seed"] % pretrained.num_seeds
-    model = architectures.build_world_model(arch, key)
-    return files.adopt(model, pretrained.seed(number).world_model)
-
-
-def surrogate_reward(
-    config: dict, model, demonstrations: list[Episode], arch: Mapping
-) -> SurrogateReward | None:
-    """Returns the reward that the config names, or None; `arch` has the sensors of the run."""
-    options = dict(config["reward"])
-    name = options["name"]
-    if name == "none":
-        return None
-    likelihood = {}
-    if options["model"]:
-        found = files.load(options["model"], "world_model").seed(0)
-        likelihood["likelihood_model"] = found.world_model
-        likelihood["likelihood_sizes"] = found.arguments["world_model"]["sizes"]
-    shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
-    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
-    own = options.get("options") or {}
-    return REWARDS.make(inputs, name=name, **(options.get(name) or {}), **own)
-
-
-def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
-    """Returns the settings of the updates; the model's loss is that of its pretraining."""
-    intrinsic = config["intrinsic_reward"]
-    known = ("none", *(name for name in plan2explore.REWARDS if name != "true"))
-    if intrinsic not in known:
-        raise ValueError(f"Unknown intrinsic reward {intrinsic!r}. Known: {', '.join(known)}.")
-    entropy = dict(entropy_scale=config["entropy_scale"])
-    return OnlineSettings(
-        aime_scale=config["aime_scale"],
-        value_scale=config["value_scale"],
-        target_rate=config["target_rate"],
-        num_starts=config["num_starts"],
-        model_loss=LossOptions(**model_loss),
-        policy_loss=AIMEOptions(**config["loss"], **entropy, nll_reweight=model_loss["nll_reweight"]),
-        imagination=ImaginationOptions(**config["imagination"], **entropy),
-        intrinsic={} if intrinsic == "none" else plan2explore.rewards_of(intrinsic),
-    )
-
-
-def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
-    """Adam for each part; with `freeze_pretrained_parameters` only new heads of the model learn."""
-    optimizers = {
-        name: make_optimizer(**config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")
-    }
-    if config["freeze_pretrained_parameters"]:
-        optimizers["model"] = freeze(optimizers["model"], adopted)
-    return Optimizers(**optimizers)
-
-
-def pretraining_data(
-    config: dict, arch: dict, reward: SurrogateReward | None, state: OnlineState, sensors: Sequence[str]
-) -> tuple[SequenceDataset | None, object]:
-    """D_body, rewarded if `regularizer.label` asks for it, or None; and the state of the reward after that."""
-    regularizer, reward_state, names = config["regularizer"], state.reward, list(sensors)
-    if not config["embodiment"]:
-        return None, reward_state
-    choice = dict(limit=regularizer["num_episodes"], mode=regularizer["sampling"], seed=config["seed"])
-    episodes = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), **choice)
-    architectures.check_body(arch, episodes, "pretraining data")
-    architectures.check_actions(episodes, "pretraining data")
-    if regularizer["label"]:
-        if reward is None or not reward.stored or reward.head == "reward":
-            raise ValueError(
-                "regularizer.label rewards the pretraining data once, with a reward that is stored with episodes "
-                f"(viper or ot), not with {config['reward']['name']!r}."
-            )
-        names.append(reward.head)
-        for episode in episodes:  # each from the start of its own, every frame once
-            batch = whole_episode(episode, sensors)
-            values, reward_state = reward.score(reward_state, state.model.model, batch)
-            episode.records[reward.head] = np.asarray(values, np.float32)[:, None]
-    return SequenceDataset.create(episodes, length=config["length"], sensors=names), reward_state
-
-
-def shared_sensors(arch: Mapping, episodes: Sequence[Episode]) -> list[str]:
-    """Sensors that the world model reads, and those that it predicts and all episodes have."""
-    return [
-        name
-        for name in arch["sizes"]
-        if name in arch["inputs"] or all(name in episode.records for episode in episodes)
-    ]
-
-
-def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
-    """Returns an episode as a batch [1, T]."""
-    batch, _ = whole_episodes([episode], [name for name in sensors if name in episode.records], rewards=True)
-    return batch
-
-
-def whole_episodes(
-    episodes: Sequence[Episode], sensors: Sequence[str], *, rewards: bool = False
-) -> tuple[SequenceBatch, jax.Array]:
-    """Episodes as a batch [K, M] without actions, short ones padded; and weights [K, M], 1 / length in each."""
-    lengths = np.array([episode.num_records for episode in episodes])
-    options = dict(length=int(lengths.max()), sensors=list(sensors), with_actions=False, with_reward=rewards)
-    data = SequenceDataset.create(episodes, **options)
-    batch = dataset.windows(data, np.arange(len(episodes)))
-    weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
-    return batch, jnp.asarray(weights, jnp.float32)
-
-
-def total_episodes(config: dict) -> int:
-    """Episodes that a run collects, prefill included; offline nothing else."""
-    num_envs = config["num_envs"]
-    collected = ("prefill",) if config["offline"] else ("prefill", "num_episodes")
-    return sum(-(-config[name] // num_envs) * num_envs for name in collected)

@@ -12,9 +12,10 @@ from models import NET, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
 from agents.dreamer import Optimizers
-from agents.imagination import ImaginationOptions, head_reward, starts, value_networks
+from agents.imagination import ImaginationOptions, head_reward, starts, value_loss, value_networks
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.online import (
+    OnlineBatch,
     OnlineSettings,
     create_online,
     drawn_starts,
@@ -23,8 +24,8 @@ from aime.online import (
     policy_loss,
 )
 from aime.rewards import REWARDS, RewardInputs
-from worldmodels.losses import LossOptions
-from worldmodels.training import make_optimizer
+from worldmodels.losses import LossOptions, elbo_loss
+from worldmodels.training import gradient_step, make_optimizer
 from worldmodels.world_model import TanhGaussianHead
 
 OPTIMIZERS = Optimizers(*(make_optimizer(1e-2, 100.0) for _ in range(3)))
@@ -51,19 +52,21 @@ def policy_of(model, seed=3):
     return TanhGaussianHead(model.feature_size, model.action_size, rngs=nnx.Rngs(seed), **NET)
 
 
-def batches():
-    return make_batch(3, 5), make_batch(3, 5, seed=9, actions=False)
+def batches(relabels=True):
+    explained, shown = (make_batch(3, 5, seed=seed, actions=False) for seed in (9, 10))
+    return OnlineBatch(make_batch(3, 5), explained, shown if relabels else None)
+
+
+def created_reward(model, name="ail"):
+    inputs = RewardInputs(make_batch(2, 5, actions=False), jnp.full((2, 5), 0.2), model.encoder.out_size)
+    return REWARDS.make(inputs, name=name, hidden_size=8, hidden_layers=1)
 
 
 def created(reward_name="ail"):
     """(state, reward, update) before the first update."""
-    reward, head = None, None
     model = world(f"{reward_name}_reward" if reward_name else None)
-    if reward_name:
-        shown = make_batch(2, 5, actions=False)
-        inputs = RewardInputs(shown, jnp.full((2, 5), 0.2), model.encoder.out_size)
-        reward = REWARDS.make(inputs, name=reward_name, hidden_size=8, hidden_layers=1)
-        head = reward.head
+    reward = created_reward(model, reward_name) if reward_name else None
+    head = reward.head if reward else None
     networks = value_networks([head], model.feature_size, jax.random.key(1), **NET) if head else {}
     state = create_online(model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))
     return state, make_online_update(OPTIMIZERS, SETTINGS, reward)
@@ -95,6 +98,36 @@ def test_model_policy_critic_and_discriminator_all_learn():
     assert all(np.isfinite(value).all() for value in metrics.values())
 
 
+def test_a_round_is_discriminator_model_policy_critic_target():
+    """Each with what those before it have become, and states as the model inferred them before its update."""
+    state, update = created()
+    reward, batch = created_reward(state.model.model), batches()
+
+    @compiled
+    def by_hand(state, batch):
+        rewarding, rewarded, _ = reward.relabel(state.reward, state.model.model, batch.model, batch.shown)
+        loss = functools.partial(elbo_loss, options=SETTINGS.model_loss)
+        model, _, inferred = gradient_step(loss, OPTIMIZERS.model, state.model, rewarded)
+
+        def seek(policy, key):
+            start_key, loss_key = jax.random.split(key)
+            start = drawn_starts(inferred.states, SETTINGS.num_starts, start_key)
+            sought = dict(rewards={"ail_reward": head_reward("ail_reward")}, settings=SETTINGS)
+            parts = (model.model, state.critic.target, batch.demonstration, start, loss_key)
+            return policy_loss(policy, *parts, **sought)
+
+        policy, _, imagined = gradient_step(seek, OPTIMIZERS.policy, state.policy)
+        critic, _, _ = gradient_step(value_loss, OPTIMIZERS.critic, state.critic.train, imagined)
+        target = jax.tree.map(lambda new, old: 0.1 * new + 0.9 * old, critic.model, state.critic.target)
+        return rewarding.model, model.model, policy.model, critic.model, target
+
+    after, _ = compiled(update)(state, batch)
+    expected = by_hand(state, batch)
+    ours = after.reward.model, after.model.model, after.policy.model, after.critic.train.model
+    for one, other in zip(*map(jax.tree.leaves, ((*ours, after.critic.target), expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
+
+
 def test_targets_follow_the_critic_by_their_rate():
     before, after, _ = updated()
     gap = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), before.critic.target, after.critic.target)
@@ -103,14 +136,14 @@ def test_targets_follow_the_critic_by_their_rate():
 
 def test_without_a_reward_there_is_no_critic():
     state, update = created(None)
-    after, metrics = jax.eval_shape(update, state, batches())
+    after, metrics = jax.eval_shape(update, state, batches(relabels=False))
     assert after.critic is None
     assert {name.split("/")[0] for name in metrics} == {"model", "policy"}
 
 
 def test_pretraining_of_the_policy_leaves_everything_else_alone():
     before, _, _ = updated()
-    after, metrics = compiled(make_policy_pretraining(OPTIMIZERS, SETTINGS))(before, batches()[1])
+    after, metrics = compiled(make_policy_pretraining(OPTIMIZERS, SETTINGS))(before, batches().demonstration)
     assert any(moved(before.policy.model, after.policy.model)) and int(after.step) == 1
     assert not any(
         moved((before.model, before.critic, before.reward), (after.model, after.critic, after.reward))
@@ -119,7 +152,7 @@ def test_pretraining_of_the_policy_leaves_everything_else_alone():
 
 
 def test_the_policys_loss_is_the_weighted_sum_of_both():
-    model, (batch, demonstration) = world(), batches()
+    model, batch, demonstration = world(), batches().model, batches().demonstration
     critic = value_networks(["ail_reward"], model.feature_size, jax.random.key(1), **NET)
     start = starts(model.filter(batch).states)
 
@@ -144,7 +177,7 @@ def test_the_policys_loss_is_the_weighted_sum_of_both():
 
 
 def test_starts_are_distinct_states_of_the_batch():
-    states = world().filter(batches()[0]).states
+    states = world().filter(batches().model).states
     start = drawn_starts(states, 7, jax.random.key(0))
     rows = {tuple(row) for row in np.asarray(states.features).reshape(15, -1).round(5).tolist()}
     drawn = {tuple(row) for row in np.asarray(start.features).round(5).tolist()}
@@ -161,7 +194,7 @@ def test_the_model_must_predict_the_reward_that_is_sought():
                 policy,
                 state.model.model,
                 state.critic.target,
-                batches()[1],
+                batches().demonstration,
                 starts(state.model.model.dynamics.initial(2, 1)),
                 None,
                 rewards={"ail_reward": head_reward("ail_reward")},

@@ -46,6 +46,12 @@ def changed_frame(batch, time):
     return batch.replace(observation=observation)
 
 
+def changed_window(batch, number):
+    """The batch with other frames in one window."""
+    observation = {name: value.at[number].add(1.0) for name, value in batch.observation.items()}
+    return batch.replace(observation=observation)
+
+
 def test_symlog_is_odd_and_logarithmic():
     np.testing.assert_allclose(symlog(jnp.array([-np.e + 1, 0.0, np.e - 1])), [-1.0, 0.0, 1.0], atol=1e-6)
 
@@ -105,6 +111,52 @@ def test_the_adversarial_reward_scores_its_own_frame(model):
     state, rewarded, _ = step(batch)
     own = state.model(model.encode(batch.observation))
     np.testing.assert_allclose(rewarded.observation["ail_reward"][..., 0], own, rtol=1e-4, atol=1e-5)
+
+
+# What each is shown -------------------------------------------------------------------------------------------------
+
+
+def test_transport_is_shown_whole_demonstrations_without_their_padding(model):
+    shown = make_batch(2, 4, seed=2, actions=False)
+    own = jax.tree.map(lambda x: x[1:], shown)  # so that the second one is the nearest
+    weights = jnp.array([[0.25] * 4, [1 / 3] * 3 + [0.0]])
+
+    def score(demonstrations):
+        known = dataclasses.replace(
+            inputs(model, demonstrations=demonstrations), demonstration_weights=weights
+        )
+        reward = REWARDS.make(known, name="ot")
+        state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
+        return np.asarray(reward.score(state, model, own)[0])
+
+    padding, frame = (
+        shown.replace(observation={n: x.at[1, time].add(3.0) for n, x in shown.observation.items()})
+        for time in (3, 0)
+    )
+    np.testing.assert_allclose(score(padding), score(shown), atol=1e-5)
+    assert np.abs(score(frame) - score(shown)).max() > 1e-3
+
+
+def test_a_discriminator_is_shown_every_window_of_both_sides(model):
+    """And rewards by what it has just learnt: a window of pretraining data counts as one of its own."""
+    reward = REWARDS.make(inputs(model), name="ail", hidden_size=8, hidden_layers=1)
+    state, own, shown = (
+        reward.initial_state(jax.random.key(0)),
+        make_batch(3, 3),
+        make_batch(3, 3, seed=4, actions=False),
+    )
+    step = jax.jit(
+        lambda own, shown: reward.relabel(state, model, own, shown)[0].model,
+        compiler_options=COMPILER_OPTIONS,
+    )
+    usual = jax.tree.leaves(step(own, shown))
+    for window in range(3):
+        for changed in (
+            step(changed_window(own, window), shown),
+            step(own, changed_window(shown, window)),
+        ):
+            pairs = zip(jax.tree.leaves(changed), usual, strict=True)
+            assert any((one != other).any() for one, other in pairs), window
 
 
 def test_the_true_reward_is_the_recorded_one(model):

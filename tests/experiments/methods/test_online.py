@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from clocks import assert_clocks
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
+from online_runs import config_of, learner_of
 
 from agents.imagination import value_networks
 from experiments.analysis import evaluate, rewards
-from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import online as online_config
-from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
 from experiments.data import rounds
 from experiments.envs.groups import episode_seed
-from experiments.methods import collect, online, pretrain
-from experiments.methods.online_learner import OnlineLearner, model_architecture
+from experiments.methods import online
+from experiments.methods.online_learner import OnlineLearner
+from experiments.methods.online_parts import model_architecture
 from experiments.models import architectures, files
 from experiments.models.loading import load_run
 from experiments.runs.directory import Interrupted
@@ -38,36 +38,9 @@ SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
 REWARD_PAGE = pathlib.Path(__file__).parents[3] / "docs" / "how-to" / "reward.md"
 
 
-def config_of(module, preset="tiny", **changes):
-    config = module.get_config(preset)
-    for key, value in changes.items():
-        group, _, name = key.rpartition("__")
-        (config[group] if group else config)[name] = value
-    return config
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("online")
-
-
-@pytest.fixture(scope="module")
-def paths(folder):
-    """Configs' paths of data, demonstrations, world model and reward model."""
-    collect.run(config_of(collect_config, "scripted-tiny"), folder / "data")
-    shown = config_of(
-        collect_config, "scripted-demonstrations", tasks="fake-pointmass", num_episodes=3, workers=0
-    )
-    collect.run(shown, folder / "shown")
-    data, shown = (str(folder / name / "episodes") for name in ("data", "shown"))
-    pretrain.run(config_of(pretrain_config, embodiment=data), folder / "model")
-    pretrain.run(config_of(pretrain_config, "viper-tiny", embodiment=shown), folder / "viper")
-    return {
-        "embodiment": data,
-        "demonstrations": shown,
-        "model": str(folder / "model"),
-        "reward__model": str(folder / "viper"),
-    }
 
 
 @pytest.fixture(scope="module")
@@ -243,13 +216,6 @@ def test_offline_all_windows_are_labelled_pretraining_data(folder, paths):
 
 
 # What a run begins with ----------------------------------------------------------------------------------------------
-
-
-def learner_of(paths, **changes) -> OnlineLearner:
-    """The learner of a run without embodiment data, at its start."""
-    changes = {**paths, "embodiment": "", "reward__name": "ot", **changes}
-    config = plain_config(config_of(online_config, **changes))
-    return OnlineLearner(config, load_episodes(config["demonstrations"]))
 
 
 def untrained_model(folder, like, **changes) -> str:

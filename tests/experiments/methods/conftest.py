@@ -1,0 +1,28 @@
+"""What the tests of online imitation begin with: data, demonstrations, a world model and a model of the reward."""
+
+import pytest
+from online_runs import config_of
+
+from experiments.configs import collect as collect_config
+from experiments.configs import pretrain as pretrain_config
+from experiments.methods import collect, pretrain
+
+
+@pytest.fixture(scope="session")
+def paths(tmp_path_factory):
+    """Configs' paths of data, demonstrations, world model and reward model, on the point mass."""
+    folder = tmp_path_factory.mktemp("online")
+    collect.run(config_of(collect_config, "scripted-tiny"), folder / "data")
+    shown = config_of(
+        collect_config, "scripted-demonstrations", tasks="fake-pointmass", num_episodes=3, workers=0
+    )
+    collect.run(shown, folder / "shown")
+    data, shown = (str(folder / name / "episodes") for name in ("data", "shown"))
+    pretrain.run(config_of(pretrain_config, embodiment=data), folder / "model")
+    pretrain.run(config_of(pretrain_config, "viper-tiny", embodiment=shown), folder / "viper")
+    return {
+        "embodiment": data,
+        "demonstrations": shown,
+        "model": str(folder / "model"),
+        "reward__model": str(folder / "viper"),
+    }
