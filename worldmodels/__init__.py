@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = lazy.names(
     {
         "architecture": ["Architecture"],
         "checkpoints": ["Checkpoints"],
-        "data.arrays": ["from_arrays"],
+        "data.arrays": ["from_arrays", "from_transitions"],
         "data.dataset": ["SequenceDataset", "sample", "windows"],
         "data.episodes": ["Episode", "append_episode", "load_episodes"],
         "data.loops": ["fit", "make_loops"],

@@ -46,6 +46,77 @@ def from_arrays(
     ]
 
 
+def from_transitions(
+    observations: Mapping[str, np.ndarray],
+    actions: np.ndarray,
+    rewards: np.ndarray | None = None,
+    *,
+    next_observations: Mapping[str, np.ndarray] | None = None,
+    terminals: np.ndarray | None = None,
+    timeouts: np.ndarray | None = None,
+    successes: np.ndarray | None = None,
+    metadata: Mapping | None = None,
+) -> list[Episode]:
+    """Makes episodes of steps that stand one after the other, as replay buffers and offline data sets keep them.
+
+    In step n `observations[n]` was seen, `actions[n]` done, `rewards[n]` earned, and `next_observations[n]` seen. Where
+    these are not known, nothing is recorded of what the last action of an episode led to: the action is dropped, and
+    its reward and success count with the last record, so that the episode keeps its return.
+
+    Args:
+      observations: {sensor: [N, d], or uint8 images [N, y, x, 3]}.
+      actions: [N, A] in [-1, 1].
+      rewards: [N], earned by the actions; None: zeros.
+      next_observations: as `observations`; None where they are not known.
+      terminals: [N] bool, whether the step led to a terminal state, which ends an episode.
+      timeouts: [N] bool, whether an episode ended after the step for another reason; so does the last one.
+      successes: [N] bool, whether the step led to success; None where that is not defined.
+      metadata: kept with each episode.
+
+    Raises:
+      ValueError: arrays of unequal length, an episode of which nothing is left, or actions outside [-1, 1].
+    """
+    flat = {"actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
+    flat |= {"successes": successes} | dict(observations)
+    flat |= {f"next {name}": value for name, value in (next_observations or {}).items()}
+    flat = {name: np.asarray(value) for name, value in flat.items() if value is not None}
+    counts = {name: len(value) for name, value in flat.items()}
+    if (
+        len(set(counts.values())) != 1
+        or next_observations is not None
+        and set(next_observations) != set(observations)
+    ):
+        raise ValueError(f"Every step needs all arrays; there are {_listed(counts)}.")
+    is_terminal = flat.get("terminals", np.zeros(len(actions))).reshape(-1).astype(bool)
+    ends = is_terminal | flat.get("timeouts", np.zeros(len(actions))).reshape(-1).astype(bool)
+    ends = np.append(np.flatnonzero(ends[:-1]) + 1, len(actions))
+    episodes = []
+    for start, end in zip(np.append(0, ends[:-1]), ends, strict=True):
+        part = {name: value[start:end] for name, value in flat.items()}
+        if next_observations is None:
+            part = _without_last_action(part)
+            seen = {name: part[name] for name in observations}
+        else:
+            seen = {name: np.append(part[name], part[f"next {name}"][-1:], axis=0) for name in observations}
+        ended = bool(is_terminal[end - 1]) and next_observations is not None
+        episode = _episode(seen, part["actions"], part.get("rewards"), ended, dict(metadata or {}))
+        if successes is not None:
+            episode.records["success"] = np.append(False, part["successes"].reshape(-1).astype(bool))
+        episodes.append(episode)
+    return episodes
+
+
+def _without_last_action(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns the steps of an episode without the last action; its reward and success are those of the one before."""
+    if len(part["actions"]) < 2:
+        raise ValueError("An episode of one step shows nothing of what its action led to; leave it out.")
+    kept = dict(part)
+    for name, join in (("rewards", np.add), ("successes", np.logical_or)):
+        if name in part:
+            kept[name] = np.append(part[name][:-2], join(part[name][-2:-1], part[name][-1:]), axis=0)
+    return kept | {"actions": part["actions"][:-1]}
+
+
 def _episode(
     seen: dict[str, np.ndarray],
     actions: np.ndarray | None,

@@ -21,6 +21,7 @@ so that environment workers may use it. `worldmodels.data.episode_files` opens a
 `worldmodels.data.records` checks their arrays.
 """
 
+import contextlib
 import os
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -128,9 +129,6 @@ class Episode:
         return tuple(sorted(set(self.records) - set(NOT_SENSORS)))
 
 
-# Writing ----------------------------------------------------------------------------------------------------
-
-
 def write_episode(path: str | os.PathLike, episode: Episode) -> None:
     """Writes one episode; the file appears complete or not at all, whenever the process dies.
 
@@ -153,9 +151,6 @@ def _on_disk(value: np.ndarray) -> np.ndarray:
     if value.dtype.kind == "f":
         value = value.astype(np.float64)
     return value[:, None] if value.ndim == 1 else value
-
-
-# Reading ----------------------------------------------------------------------------------------------------
 
 
 def read_episode(
@@ -287,30 +282,43 @@ def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
             for name in sorted(names)
             if name.endswith((*SUFFIXES, ".h5", ".hdf", ".he5"))
         ]
-        listed = (
-            f"; of {', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''} it cannot use the names"
-            if seen
-            else ""
-        )
+        advice = "; collect or download some, or check the path."
+        if seen:
+            names = f"{', '.join(seen[:3])}{', ...' if len(seen) > 3 else ''}"
+            advice = f"; of {names} it cannot use the names; rename the files if they are episodes."
         raise EpisodeError(
-            f"{folder} holds no episodes, which are files 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ...{listed}; "
-            + (
-                "rename the files if they are episodes."
-                if seen
-                else "collect or download some, or check the path."
-            )
+            f"{folder} holds no episodes, which are files 0.hdf5, 1.hdf5, ... or 0.npz, 1.npz, ...{advice}"
         )
     return paths
 
 
 def append_episode(folder: str | os.PathLike, episode: Episode, suffix: str = ".hdf5") -> Path:
-    """Writes an episode under the next free number of a folder (made if needed; one writer at a time)."""
+    """Writes an episode under the next free number of a folder (made if needed; one writer at a time).
+
+    Warns if it is the first episode of the folder again, as when a script that fills it runs twice.
+    """
     folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
-    taken = [int(p.stem) for p in folder.iterdir() if p.suffix in SUFFIXES and p.stem.isdecimal()]
+    taken = {int(p.stem): p for p in folder.iterdir() if p.suffix in SUFFIXES and p.stem.isdecimal()}
     path = folder / f"{max(taken, default=-1) + 1}{suffix}"
     write_episode(path, episode)
+    if taken and _is_same(first := taken[min(taken)], path):
+        warnings.warn(
+            f"{path} is the same episode as {first}; if the folder was filled twice, delete it and fill it once.",
+            stacklevel=2,
+        )
     return path
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Compares the arrays of two files, the small ones first; one that cannot be read is not the same."""
+    with contextlib.suppress(EpisodeError):
+        for keys in ((), None):
+            here, there = (read_episode(path, keys).records for path in (one, other))
+            if here.keys() != there.keys() or any(not np.array_equal(here[n], there[n]) for n in here):
+                return False
+        return True
+    return False
 
 
 def load_episodes(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from worldmodels.data.arrays import from_arrays
+from worldmodels.data.arrays import from_arrays, from_transitions
 
 
 def test_an_action_is_stored_with_the_record_that_it_led_to():
@@ -37,3 +37,40 @@ def test_episodes_may_differ_in_length_and_lack_actions():
 def test_what_does_not_go_together_is_refused(seen, actions, message):
     with pytest.raises(ValueError, match=message):
         from_arrays({"position": seen}, actions)
+
+
+STEPS = dict(
+    observations={"position": np.arange(6.0)[:, None]},
+    actions=np.arange(1, 7)[:, None] / 10,
+    rewards=np.arange(1.0, 7.0),
+    timeouts=np.array([0, 0, 1, 0, 0, 0]),
+    successes=np.array([0, 0, 1, 0, 0, 0]),
+)
+
+
+def test_steps_whose_next_observations_are_known_become_episodes_that_lack_nothing():
+    first, second = from_transitions(
+        **STEPS, next_observations={"position": np.arange(6.0)[:, None] + 0.5}, terminals=[0, 0, 0, 0, 0, 1]
+    )
+    assert [episode.length for episode in (first, second)] == [3, 3]
+    np.testing.assert_allclose(first.records["position"][:, 0], [0, 1, 2, 2.5])
+    np.testing.assert_allclose(first.records["pre_action"][:, 0], [0, 0.1, 0.2, 0.3])
+    np.testing.assert_allclose(second.records["reward"], [0, 4, 5, 6])
+    assert first.records["success"].tolist() == [False, False, False, True]
+    assert not first.records["is_terminal"].any() and second.records["is_terminal"].tolist() == [0, 0, 0, 1]
+
+
+def test_without_next_observations_the_last_action_is_dropped_and_the_return_kept():
+    first, second = from_transitions(**STEPS)
+    np.testing.assert_allclose(first.records["position"][:, 0], [0, 1, 2])
+    np.testing.assert_allclose(first.records["pre_action"][:, 0], [0, 0.1, 0.2])
+    np.testing.assert_allclose(first.records["reward"], [0, 1, 2 + 3])
+    assert (first.return_, second.return_) == (6.0, 15.0)
+    assert first.success and not second.success and not second.records["is_terminal"].any()
+
+
+def test_steps_that_do_not_go_together_are_refused():
+    with pytest.raises(ValueError, match="there are 5 of actions, .* 6 of position"):
+        from_transitions(**STEPS | {"actions": np.zeros((5, 1))})
+    with pytest.raises(ValueError, match="one step shows nothing"):
+        from_transitions(**STEPS | {"timeouts": [1, 0, 0, 0, 0, 0]})

@@ -517,6 +517,15 @@ def test_appending_continues_the_numbering(tmp_path):
     assert [e.num_records for e in load_episodes(folder, limit=1, mode="backward")] == [5]
 
 
+def test_a_folder_that_is_filled_twice_is_told(tmp_path):
+    append_episode(tmp_path, make_episode(3))
+    append_episode(tmp_path, make_episode(3, height=np.ones((3, 1))))
+    with pytest.warns(
+        UserWarning, match="2.npz is the same episode as .*0.hdf5; if the folder was filled twice"
+    ):
+        append_episode(tmp_path, make_episode(3), suffix=".npz")
+
+
 def test_subsampling_modes():
     items = list(range(10))
     assert subsample(items, 3) == [0, 1, 2]
