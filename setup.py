@@ -44,6 +44,7 @@ EXTRAS = {
     "metaworld": METAWORLD,
     "published": ["torch>=2.6", "pyyaml"],  # only to read checkpoints and data of others' PyTorch code
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
+    "lerobot": ["pyarrow>=17"],  # the same; ffmpeg comes with the core
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "sphinx-mathjax-offline"],

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pathlib
 import time
 
-from experiments.data.converters import files, minari, patchail, tdmpc2
+from experiments.data.converters import files, lerobot, minari, patchail, robomimic, tdmpc2
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.progress import Progress
 from worldmodels.data.episode_folders import summarise_folder
@@ -22,6 +22,8 @@ CONVERTERS = {
     "tdmpc2": tdmpc2.chunk_episodes,
     "tdmpc2-expert": tdmpc2.expert_episodes,
     "minari": minari.episodes,
+    "lerobot": lerobot.episodes,
+    "robomimic": robomimic.episodes,
     "files": files.episodes,
 }
 

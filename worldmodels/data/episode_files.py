@@ -151,17 +151,17 @@ def _npz_header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...],
 def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
     # A published file never changes, so that no lock is needed; some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
-        kinds = {name: _hdf5_kind(file, name) for name in file}
+        kinds = {name: hdf5_kind(file, name) for name in file}
         text = file.attrs.get(_METADATA)
         yield _HDF5File(file, *_divided(kinds), {} if text is None else _parsed(text, path))
 
 
-def _hdf5_kind(file: h5py.File, name: str) -> str | None:
-    """Returns what an entry at the top is, None for an array of numbers that is stored in this file."""
-    link = file.get(name, getlink=True)
+def hdf5_kind(group: h5py.Group, name: str) -> str | None:
+    """Returns what an entry of a group is, None for an array of numbers that is stored in this file."""
+    link = group.get(name, getlink=True)
     if not isinstance(link, h5py.HardLink):
         return _ELSEWHERE
-    item = file[name]
+    item = group[name]
     if not isinstance(item, h5py.Dataset):
         return f"a {type(item).__name__.lower()}"
     if item.external or item.is_virtual:

@@ -1,0 +1,136 @@
+"""Demonstrations of robomimic and LIBERO as episodes: one HDF5 file with a group data/demo_N for each.
+
+A group has `actions` [T, A], `rewards` [T], `dones` [T], the sensors in `obs` and perhaps those that the actions led
+to in `next_obs`; without these, what the last action led to is not known, see `from_transitions`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from experiments.data.converters.files import scaled_actions
+from experiments.data.converters.resizing import resize
+from worldmodels.data.arrays import from_transitions
+from worldmodels.data.episode_files import RESERVED_NAMES, check_memory, hdf5_kind, open_file
+from worldmodels.data.episodes import Episode, EpisodeError
+from worldmodels.data.records import NOT_SENSORS
+
+_NAME = re.compile(r"demo_\d+")
+
+
+def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
+    """Yields the demonstrations of the file `config.source`, by their numbers.
+
+    Args:
+      config: env ("" if unknown), filter_key (those that mask/KEY lists; "" for all), image_size (pixels, None for
+        those of the source), upside_down (turn images, as those of LIBERO), leave_out (sensors to drop), action_low,
+        action_high (bounds of the actions, which become those of [-1, 1]; () leaves them), suffix, limit.
+
+    Raises:
+      ValueError: no such file, or one of another kind.
+    """
+    path = Path(config.source).expanduser()
+    with open_file(path) as opened:
+        data = _group(opened.file, "data")
+        if data is None:
+            raise EpisodeError(
+                f"{path} holds no group `data` with demonstrations; is it a file of robomimic?"
+            )
+        names = _listed(opened.file, config.filter_key, path) if config.filter_key else list(data)
+        names = [name for name in names if name in data and _NAME.fullmatch(name)]
+        metadata = {"source": f"robomimic:{path.name}"} | _facts(data.attrs)
+    metadata |= {"environment": config.env} if config.env else {}
+    for name in sorted(names, key=_number)[: config.limit]:
+
+        def make(name=name) -> Episode:
+            with open_file(path) as opened:
+                return _episode(
+                    _group(_group(opened.file, "data"), name), f"{path}, {name},", config, metadata
+                )
+
+        yield f"{_number(name)}{config.suffix}", make
+
+
+def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) -> Episode:
+    """Reads one demonstration."""
+    arrays = {} if group is None else _arrays(group)
+    groups = {name: None if group is None else _group(group, name) for name in ("obs", "next_obs")}
+    if groups["obs"] is None or "actions" not in arrays:
+        raise EpisodeError(
+            f"{where} has no observations or no actions; extract them with robomimic's own scripts."
+        )
+    seen, later = (None if found is None else _sensors(found, config) for found in groups.values())
+    actions, facts = np.asarray(arrays["actions"], np.float64), {**metadata, "episode": _number(group.name)}
+    if config.action_low or config.action_high:
+        low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
+        actions = scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), low, high, where)[1:]
+        facts["action_bounds"] = {"low": low.tolist(), "high": high.tolist()}
+    rewards = np.asarray(arrays["rewards"]) if "rewards" in arrays else None
+    terminals = np.zeros(len(actions), bool)
+    if "dones" in arrays:
+        terminals[-1] = np.ravel(arrays["dones"])[-1]
+    try:
+        return from_transitions(
+            seen, actions, rewards, next_observations=later, terminals=terminals, metadata=facts
+        )[0]
+    except ValueError as error:
+        raise EpisodeError(f"{where} cannot be used: {error}") from error
+
+
+def _sensors(group: h5py.Group, config) -> dict[str, np.ndarray]:
+    """Reads the arrays of a group, images as ours are."""
+    found = {}
+    for name, stored in _arrays(group).items():
+        if name in config.leave_out:
+            continue
+        check_memory(stored.nbytes, Path(group.file.filename))
+        values = np.asarray(stored)
+        if values.ndim == 4:
+            values = values[:, ::-1] if config.upside_down else values
+            values = (
+                values if config.image_size is None else resize(values, config.image_size, config.image_size)
+            )
+        found[f"observed_{name}" if name in (*NOT_SENSORS, *RESERVED_NAMES) else name] = values
+    return found
+
+
+def _facts(attributes: Mapping) -> dict:
+    """Returns what the file says of its environment, as far as episodes keep it."""
+    try:
+        arguments = json.loads(attributes["env_args"])
+        name, control = arguments.get("env_name"), (arguments.get("env_kwargs") or {}).get("control_freq")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return {}
+    facts = {"task": name} if isinstance(name, str) else {}
+    return facts | (
+        {"control_seconds": 1 / control} if isinstance(control, int | float) and control > 0 else {}
+    )
+
+
+def _listed(file: h5py.File, key: str, path: Path) -> list[str]:
+    """Returns the names of the demonstrations that a filter key lists."""
+    masks = _group(file, "mask") or {}
+    if not isinstance(masks.get(key), h5py.Dataset):
+        raise EpisodeError(f"{path} has no filter key {key!r}. It has: {', '.join(masks) or 'none'}.")
+    return [name.decode() if isinstance(name, bytes) else str(name) for name in masks[key][()]]
+
+
+def _number(name: str) -> int:
+    return int(name.rpartition("_")[2])
+
+
+def _group(parent: h5py.Group, name: str) -> h5py.Group | None:
+    """Returns a group of a group, None if there is none in this file."""
+    here = isinstance(parent.get(name, getlink=True), h5py.HardLink)
+    return parent[name] if here and isinstance(parent[name], h5py.Group) else None
+
+
+def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:
+    """Returns the arrays of numbers of a group that are stored in this file."""
+    return {name: group[name] for name in group if hdf5_kind(group, name) is None}
