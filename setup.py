@@ -23,6 +23,7 @@ CORE = [
     "pillow",
     "psutil",
     "rich>=14.1",  # bars inside bars
+    "safetensors>=0.5",
     "scipy",
     "tensorboardX>=2.6.5",
 ]
@@ -45,10 +46,11 @@ EXTRAS = {
     "published": ["torch>=2.6", "pyyaml"],  # only to read checkpoints and data of others' PyTorch code
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
     "lerobot": ["pyarrow>=17"],  # the same; ffmpeg comes with the core
+    "hub": ["huggingface_hub>=1"],  # models on the Hugging Face Hub
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "sphinx-mathjax-offline"],
-    "dev": ["pytest>=8", "pytest-xdist", "ruff", "submitit>=1.5"],
+    "dev": ["pytest>=8", "pytest-xdist", "ruff", "submitit>=1.5", "huggingface_hub>=1"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
 }

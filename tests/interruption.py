@@ -10,7 +10,7 @@ import time
 import numpy as np
 
 from experiments.runs.metrics import read_rows
-from worldmodels import export
+from worldmodels import export, weights
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import episode_paths, read_episode
 
@@ -63,7 +63,7 @@ def kept(folder: pathlib.Path) -> tuple[object, dict[str, np.ndarray]]:
     if (folder / export.MODEL).is_file():
         facts = export.read_facts(folder)
         facts["card"].pop("title", None)
-        return facts, export.read_weights(folder / export.WEIGHTS)
+        return facts, weights.read(folder)
     return Checkpoints(folder).read()[:2]
 
 

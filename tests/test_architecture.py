@@ -29,6 +29,7 @@ CONFINED = {
     "orbax": ("worldmodels/checkpoints.py",),
     "torch": ("worldmodels/published/files.py", "experiments/data/converters/tdmpc2.py"),
     "minari": ("experiments/data/converters/minari.py",),
+    "huggingface_hub": ("worldmodels/hub.py",),
     "absl": ("experiments/", "launch/"),
     "ml_collections": ("experiments/", "launch/"),
     "submitit": ("launch/",),
@@ -37,7 +38,7 @@ CONFINED = {
     **{name: ("experiments/envs/",) for name in SIMULATORS},
 }
 # These take seconds to import or bring a display along: only inside the function that needs them.
-ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari"}
+ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari", "huggingface_hub"}
 # Environment workers import these, and never JAX.
 WITHOUT_JAX = ("experiments.envs", "worldmodels.data.episodes")
 

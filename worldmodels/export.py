@@ -1,16 +1,17 @@
 """Model folders: trained networks as files that explain themselves and run no code when they are opened.
 
-    README.md     the model card
-    model.json    constructor arguments of each part, the loss, the facts of the card, versions
-    weights.npz   {path of a parameter: array}; of several seeds every array is [num_seeds, ...]
+    README.md             the model card
+    model.json            constructor arguments of each part, the loss, the facts of the card, versions
+    weights.safetensors   {path of a parameter: array}; of several seeds every array is [num_seeds, ...]
 
-`save` writes such a folder; `load` opens it, also in the directory of a run, where it is called `model`:
+`save` writes such a folder; `load` opens it, also in the directory of a run, where it is called `model`, and on the
+Hugging Face Hub (`hf://USER/NAME`):
 
     models = load("models/backward")
     models.world_model, models.policy, models.critic, models.card
 
-Weights are plain arrays (npz without pickle), so that they can be read without this library. What an argument names
-is looked up in tables of the code.
+Weights are plain arrays, so that they can be read without this library. What an argument names is looked up in tables
+of the code.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 
 import jax
@@ -29,15 +29,16 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from worldmodels.checkpoints import CheckpointError, named_leaves, shortened
+from worldmodels import hub, weights
+from worldmodels.checkpoints import named_leaves
 from worldmodels.files import written
 from worldmodels.nets import MLP
 from worldmodels.training import select_seed
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
-FORMAT = 2  # 1 had no `num_seeds`
+FORMAT = 3  # 2 had weights.npz, 1 no `num_seeds`
 IN_A_RUN = "model"
-MODEL, WEIGHTS, CARD = "model.json", "weights.npz", "README.md"
+MODEL, CARD = "model.json", "README.md"
 PARTS = ("world_model", "policy", "critic")
 VERSIONS = ("jax", "flax", "numpy")
 
@@ -160,8 +161,8 @@ def save(folder: str | os.PathLike, models: Models, *, replace: bool = False) ->
     folder = pathlib.Path(folder).expanduser().absolute()
     if folder.exists() and not replace:
         raise ValueError(f"{folder} exists; choose another folder, or delete it first.")
-    weights = jax.device_get(named_leaves(models.parts))
-    broken = [name for name, value in weights.items() if not np.isfinite(value).all()]
+    arrays = jax.device_get(named_leaves(models.parts))
+    broken = [name for name, value in arrays.items() if not np.isfinite(value).all()]
     if broken:
         raise ValueError(f"The model is not worth keeping: {', '.join(broken[:5])} is not finite.")
     facts = {
@@ -176,7 +177,7 @@ def save(folder: str | os.PathLike, models: Models, *, replace: bool = False) ->
     try:
         with written(folder) as temporary:
             temporary.mkdir()
-            np.savez(temporary / WEIGHTS, **weights)
+            weights.write(temporary, arrays)
             (temporary / MODEL).write_text(json.dumps(facts, indent=2))
             (temporary / CARD).write_text(model_card(facts))
     except OSError as error:
@@ -210,7 +211,13 @@ def model_card(facts: Mapping) -> str:
     rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     known = (facts["policy"] or {}).get("kind", "policy") in BUILDERS
-    return f"""# {title}
+    license = f"license: {card['license']}\n" if card.get("license") else ""
+    return f"""---
+library_name: aime-jax
+{license}tags: [world-model, imitation-from-observation, jax]
+---
+
+# {title}
 
 {description or f"A {what} of the JAX implementation of AIME."}
 
@@ -228,8 +235,8 @@ models = load("THIS FOLDER")
 ```
 
 On the command line a world model stands where a pretraining run does: `python -m experiments imitate
---config.model=THIS FOLDER`. `model.json` has every constructor argument, `weights.npz` the weights by name; opening
-them runs no code.
+--config.model=THIS FOLDER`. `model.json` has every constructor argument, `weights.safetensors` the weights by name;
+opening them runs no code.
 """
 
 
@@ -240,7 +247,7 @@ def _count(tree) -> int:
 def load(
     folder: str | os.PathLike, seed: int | None = 0, *, builders: Mapping[str, Callable] = BUILDERS
 ) -> Models:
-    """Opens a model folder, or that of a finished run.
+    """Opens a model folder, or that of a finished run, or one on the Hub.
 
     Args:
       seed: of the models, if there are several; None: all of them, leaves [num_seeds, ...].
@@ -249,14 +256,14 @@ def load(
     Raises:
       ValueError: nothing there, damaged, of another kind, or no such seed; the sentence says which.
     """
-    folder = pathlib.Path(folder).expanduser()
+    folder = hub.local(folder)
     folder = folder / IN_A_RUN if (folder / IN_A_RUN / MODEL).is_file() else folder
-    models = assemble(read_facts(folder), read_weights(folder / WEIGHTS), folder, builders)
+    models = assemble(read_facts(folder), weights.read(folder), folder, builders)
     return models.stacked() if seed is None else models.seed(seed)
 
 
 def assemble(
-    facts: Mapping, weights: Mapping[str, np.ndarray], folder: pathlib.Path, builders: Mapping[str, Callable]
+    facts: Mapping, arrays: Mapping[str, np.ndarray], folder: pathlib.Path, builders: Mapping[str, Callable]
 ) -> Models:
     """Puts weights into the networks that the content of a model.json describes; `folder` is for errors."""
     arguments = {name: facts[name] for name in PARTS if facts[name] is not None}
@@ -268,7 +275,7 @@ def assemble(
         check_parts(like, folder / MODEL)
     if num_seeds is not None:
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), like)
-    parts = with_leaves(like, weights, str(folder / WEIGHTS))
+    parts = weights.with_leaves(like, arrays, str(weights.path_in(folder)))
     rest = dict(num_seeds=num_seeds, loss=facts["loss"], card=facts["card"], path=str(folder))
     return Models(arguments, **parts, **rest)
 
@@ -298,52 +305,6 @@ def read_facts(folder: pathlib.Path) -> dict:
             f"{path} is damaged ({', '.join(wrong)} missing or of another kind); get an intact copy."
         )
     return facts
-
-
-def read_weights(path: pathlib.Path) -> dict[str, np.ndarray]:
-    """Reads {name: array of numbers} of weights.npz; runs no code from it."""
-    try:
-        with zipfile.ZipFile(path):  # np.load would open a lone array too
-            pass
-        with np.load(path, allow_pickle=False) as file:
-            weights = {name: file[name] for name in file.files}
-    except Exception as error:  # a damaged directory of a zip file may fail in any way
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is damaged ({reason}); get an intact copy.") from error
-    other = [f"{name} ({value.dtype})" for name, value in weights.items() if value.dtype.kind not in "fiu"]
-    if other:
-        raise ValueError(f"{path} is damaged, not real numbers: {', '.join(other[:5])}; get an intact copy.")
-    return weights
-
-
-def with_leaves(tree, arrays: Mapping[str, np.ndarray], source: str):
-    """Replaces the leaves of `tree` by arrays of the same names.
-
-    Args:
-      tree: arrays or shapes.
-      arrays: {name: array}, names as `named_leaves` gives them.
-      source: where the arrays come from, for the error.
-
-    Raises:
-      CheckpointError: naming what is missing, unexpected, of another shape, or not finite.
-    """
-    leaves = named_leaves(tree)
-    shared = [name for name in arrays if name in leaves]
-    found = {
-        "missing": [name for name in leaves if name not in arrays],
-        "unexpected": [name for name in arrays if name not in leaves],
-        "of another shape": [
-            f"{name} ({list(arrays[name].shape)}, expected {list(leaves[name].shape)})"
-            for name in shared
-            if arrays[name].shape != leaves[name].shape
-        ],
-        "not finite": [n for n, v in arrays.items() if v.dtype.kind == "f" and not np.isfinite(v).all()],
-    }
-    problems = [f"{title}: {shortened(names)}" for title, names in found.items() if names]
-    if problems:
-        raise CheckpointError(f"The weights in {source} do not fit the model; {'; '.join(problems)}.")
-    values = [jnp.array(arrays[name], dtype=leaf.dtype) for name, leaf in leaves.items()]
-    return jax.tree.unflatten(jax.tree.structure(tree), values)
 
 
 @contextlib.contextmanager

@@ -1,17 +1,23 @@
 """Copies trained models, a world model with its policy and critic or whatever there is, into a folder of their own.
 
     python -m experiments export --run=DIR --to=FOLDER
+    python -m experiments export --run=DIR --to=hf://USER/NAME
 
 DIR is a finished run or a published folder of the papers' authors. FOLDER gets a model card, constructor arguments as
-JSON and weights as plain arrays; `worldmodels.export.load` opens it, and `experiments imitate --config.model=FOLDER`
-takes it.
+JSON and weights as plain arrays; `worldmodels.load` opens it, and `experiments imitate --config.model=FOLDER` takes it.
+On the Hugging Face Hub (extra `hub`, after `hf auth login`) it is a repository of USER, and goes by the same name.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import pathlib
+import tempfile
+from typing import Any
 
 from experiments.models import files
+from experiments.runs.settings import read_json
+from worldmodels import hub
 from worldmodels.export import save
 
 
@@ -19,13 +25,33 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     """Exports the models of seed `config.seed`.
 
     Returns:
-      {"folder", "parts": what has been exported}.
+      {"folder": or its address on the Hub, "parts": what has been exported}.
     """
     if not run or not to:
         raise ValueError("What, and where to? Pass --run=DIR --to=FOLDER.")
     models = files.load_complete(run).seed(config.seed)
-    card = models.card | {name: config[name] for name in ("title", "description") if config[name]}
-    folder = save(to, dataclasses.replace(models, card=card))
+    card = models.card | facts_of_run(pathlib.Path(run).expanduser(), config.seed)
+    card |= {name: config[name] for name in ("title", "description", "license") if config[name]}
+    models = dataclasses.replace(models, card=card)
+    if hub.is_name(to):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = hub.upload(save(pathlib.Path(temporary) / "model", models), to)
+    else:
+        folder = str(save(to, models))
     parts = [name.replace("_", " ") for name in models.parts]
     print(f"Exported {' and '.join(parts)}: {folder}")
-    return {"folder": str(folder), "parts": parts}
+    return {"folder": folder, "parts": parts}
+
+
+def facts_of_run(directory: pathlib.Path, seed: int) -> dict[str, Any]:
+    """Returns the scores of a seed and the commit that made them, for the card; {} of what is no run."""
+    facts = {}
+    for name, file in (("result", "DONE"), ("session", "metadata.json")):
+        facts[name] = read_json(directory / file) if (directory / file).is_file() else {}
+    scores = {
+        "return": facts["result"].get("return_by_seed"),
+        "percent of the expert": facts["result"].get("by_expert"),
+    }
+    rows = {name: round(each[seed], 1) for name, each in scores.items() if each and seed < len(each)}
+    commit = next((each["commit"] for each in reversed(facts["session"].get("sessions", []))), None)
+    return rows | ({"commit": commit["hash"] + " (edited)" * commit["edited"]} if commit else {})

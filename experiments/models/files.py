@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from experiments.models import architectures, former
 from experiments.runs.settings import read_config
-from worldmodels import export
+from worldmodels import export, hub
 from worldmodels.checkpoints import named_leaves
 from worldmodels.export import Models
 from worldmodels.published import files as published_files
@@ -49,7 +49,7 @@ def save(run: pathlib.Path, config: Mapping, models: Models) -> None:
 
 
 def load(path: str | pathlib.Path, *needs: str) -> Models:
-    """Opens the models of a run, an export or a published folder, leaves [num_seeds, ...].
+    """Opens the models of a run, an export (also on the Hub) or a published folder, leaves [num_seeds, ...].
 
     Args:
       needs: parts that are asked for.
@@ -57,7 +57,7 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
     Raises:
       ValueError: a part is not there, or something does not fit; one sentence says what.
     """
-    path = pathlib.Path(path).expanduser()
+    name, path = str(path), hub.local(path)
     config = read_config(path) if (path / "config.json").is_file() else None
     if any((folder / export.MODEL).is_file() for folder in (path, path / export.IN_A_RUN)):
         models = export.load(path, None, builders=BUILDERS)
@@ -68,11 +68,11 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
     elif config is not None:
         raise ValueError(f"{path} holds no model yet; the run has not finished. Run its command again.")
     else:
-        models = Models({}, path=str(path))
+        models = Models({})
     for part in needs or ("world_model",) * (not models.parts):
         if part not in models.parts:
-            raise ValueError(f"{path} holds {NEEDED[part]}.")
-    return dataclasses.replace(models, path=str(path))
+            raise ValueError(f"{name} holds {NEEDED[part]}.")
+    return dataclasses.replace(models, path=name)
 
 
 def load_complete(path: str | pathlib.Path) -> Models:

@@ -14,6 +14,7 @@ from typing import Any
 
 from experiments.runs import paths
 from experiments.runs.settings import RunError, read_json
+from worldmodels import hub
 from worldmodels.data.episodes import EpisodeError, episode_paths, read_episode
 from worldmodels.data.setups import check_together
 
@@ -78,9 +79,10 @@ def check_setups(inputs: Mapping[str, Mapping], action_repeat: int | None = None
 
 
 def _inputs(key: str, value: Any) -> Iterator[str]:
-    """Yields the paths of inputs that a value of a config names and that exist."""
+    """Yields the paths of inputs that a value of a config names and that exist; downloads models on the Hub."""
     if key.rpartition(".")[2] not in ("run", "runs"):
-        yield from filter(os.path.exists, paths.named(key, value))
+        names = paths.named(key, value)
+        yield from filter(os.path.exists, (hub.local(name) if hub.is_name(name) else name for name in names))
 
 
 def _described(key: str, names: Sequence[Path]) -> dict:

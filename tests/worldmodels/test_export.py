@@ -8,10 +8,11 @@ import pickle
 import jax
 import numpy as np
 import pytest
+import safetensors.numpy
 from flax import nnx
 from models import ACTION_SIZE, NET, SIZES
 
-from worldmodels import export
+from worldmodels import export, weights
 from worldmodels.checkpoints import named_leaves
 from worldmodels.export import Models, load, save
 from worldmodels.nets import MLP
@@ -94,8 +95,8 @@ def test_the_model_card_says_what_one_needs(tmp_path):
 
 
 def test_the_weights_open_without_this_library_and_without_pickle(tmp_path):
-    with np.load(save(tmp_path / "model", exported()) / "weights.npz", allow_pickle=False) as weights:
-        assert weights["policy/mean_net/head/bias"].shape == (ACTION_SIZE,)
+    weights = safetensors.numpy.load_file(save(tmp_path / "model", exported()) / "weights.safetensors")
+    assert weights["policy/mean_net/head/bias"].shape == (ACTION_SIZE,)
 
 
 def test_a_folder_that_exists_is_left_alone(tmp_path):
@@ -121,10 +122,9 @@ def test_a_model_that_is_not_finite_is_not_exported(tmp_path):
 
 
 def rewrite(folder, change):
-    with np.load(folder / "weights.npz") as file:
-        weights = dict(file)
-    change(weights)
-    np.savez(folder / "weights.npz", **weights)
+    arrays = weights.read(folder)
+    change(arrays)
+    weights.write(folder, arrays)
 
 
 @pytest.mark.parametrize(
@@ -151,10 +151,10 @@ def test_weights_that_do_not_fit_are_named(tmp_path, change, sentence):
 
 def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
     folder = save(tmp_path / "model", exported())
-    weights = (folder / "weights.npz").read_bytes()
-    for content in (weights[: len(weights) // 2], pickle.dumps({"a": 1})):
-        (folder / "weights.npz").write_bytes(content)
-        with pytest.raises(ValueError, match="weights.npz is damaged .File is not a zip file"):
+    whole = (folder / "weights.safetensors").read_bytes()
+    for content in (whole[: len(whole) // 2], pickle.dumps({"a": 1})):
+        (folder / "weights.safetensors").write_bytes(content)
+        with pytest.raises(ValueError, match="weights.safetensors is damaged"):
             load(folder)
     facts = json.loads((folder / "model.json").read_text())
     (folder / "model.json").write_text(json.dumps(facts | {"format": 99}))
@@ -207,9 +207,9 @@ def test_a_model_json_that_was_tampered_with_is_one_sentence(tmp_path, changes, 
 
 
 @pytest.mark.parametrize("value", [np.full(2, "a"), np.full(2, 1j)])
-def test_weights_that_are_no_real_numbers_are_refused(tmp_path, value):
+def test_weights_of_earlier_releases_that_are_no_real_numbers_are_refused(tmp_path, value):
     folder = save(tmp_path / "model", exported())
-    rewrite(folder, lambda weights: weights.update({BIAS: value}))
+    np.savez(folder / "weights.npz", **{**weights.read(folder), BIAS: value})
     with pytest.raises(ValueError, match=f"not real numbers: {BIAS}"):
         load(folder)
 
