@@ -30,6 +30,7 @@ CONFINED = {
     "torch": ("worldmodels/published/files.py", "experiments/data/converters/tdmpc2.py"),
     "minari": ("experiments/data/converters/minari.py",),
     "huggingface_hub": ("worldmodels/hub.py",),
+    "pyarrow": ("experiments/data/converters/lerobot",),
     "absl": ("experiments/", "launch/"),
     "ml_collections": ("experiments/", "launch/"),
     "submitit": ("launch/",),
@@ -38,7 +39,7 @@ CONFINED = {
     **{name: ("experiments/envs/",) for name in SIMULATORS},
 }
 # These take seconds to import or bring a display along: only inside the function that needs them.
-ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari", "huggingface_hub"}
+ONLY_INSIDE_FUNCTIONS = SIMULATORS | {"torch", "orbax", "minari", "pyarrow", "huggingface_hub"}
 # Environment workers import these, and never JAX.
 WITHOUT_JAX = ("experiments.envs", "worldmodels.data.episodes")
 

@@ -17,7 +17,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     check        every file: damaged, misaligned, odd dtypes, sensors or set-ups, turned images; exit code 2 if any
     mix          some episodes of several folders into WORKDIR/episodes
     render       images of stored physics states into copies in WORKDIR/episodes
-    export       one episode as WORKDIR/episode.mp4 or .gif
+    export       one episode as WORKDIR/episode.mp4 or .gif; all, as a dataset of others, as WORKDIR/lerobot or minari
     """
     config = ml_collections.ConfigDict()
     config.do = preset
@@ -39,7 +39,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         config.workers = 2  # processes that draw
     if preset == "export":
         config.episode = 0  # in the order of the files
-        config.format = "mp4"  # or gif
+        config.format = "mp4"  # or gif; lerobot (v3.0), minari: all episodes, so that others can read them
         config.fps = placeholder(float)  # None: the speed of the simulation
         # The recorded images if there are any, else (or if False) drawn from physics states.
         config.recorded = True

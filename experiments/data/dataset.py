@@ -26,6 +26,7 @@ from experiments.data.checks import (
     turned,
     unlike,
 )
+from experiments.data.converters import lerobot_export, minari
 from experiments.drawing import video
 from experiments.drawing.table import MISSING, Table
 from experiments.envs import registry, rendering
@@ -44,6 +45,7 @@ from worldmodels.data.episodes import (
 from worldmodels.data.records import stack_records
 
 _SHOWN = 20  # problems that are printed
+EXPORTS = {"lerobot": lerobot_export.export, "minari": minari.export}  # datasets of others
 
 
 def run(config, workdir: str = "", *, fresh: bool = False) -> dict:
@@ -244,9 +246,15 @@ def _played_again(episode: Episode, records: list, physics_states: list, metadat
 
 
 def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
-    """Writes one episode as a video; returns {"path", "num_frames"}."""
+    """Writes one episode as a video, or all as a dataset of `EXPORTS`; returns {"path", "num_frames"}."""
+    if config.format in EXPORTS:
+        all_paths = [path for folder in folders for path in some_episode_paths(folder)]
+        target = Path(_required(workdir)) / config.format
+        found = EXPORTS[config.format](all_paths, target, config.fps)
+        print(f"{target}: {found['num_episodes']} episodes, {found['num_frames']} steps.")
+        return found | {"path": str(target)}
     if config.format not in ("mp4", "gif"):
-        raise ValueError(f"Unknown format {config.format!r}. Known: mp4, gif.")
+        raise ValueError(f"Unknown format {config.format!r}. Known: mp4, gif, {', '.join(EXPORTS)}.")
     paths = some_episode_paths(folders[0])
     if not 0 <= config.episode < len(paths):
         raise ValueError(

@@ -5,7 +5,7 @@ Spaces are recognised by what they have, so that data sets can be read whose spa
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,28 @@ def sensors_of(space: Any, where: str) -> list[Leaf]:
     if not found:
         raise ValueError(f"{where} has the observation space {space}, in which there is nothing to see.")
     return list(found.values())
+
+
+def boxes_of(
+    sensors: Mapping[str, tuple[int, ...]], action_size: int, low: Sequence[float], high: Sequence[float]
+) -> tuple[Any, Any]:
+    """Makes Gymnasium's spaces of records.
+
+    Args:
+      sensors: {name: shape of a vector or, with three axes, of an image}.
+      action_size, low, high: number of actions, and the bounds of all or of each.
+
+    Returns:
+      (Dict space of the sensors, Box of the actions), float32 but for images.
+    """
+    from gymnasium.spaces import Box, Dict
+
+    seen = {
+        name: Box(0, 255, shape, np.uint8) if len(shape) == 3 else Box(-np.inf, np.inf, shape, np.float32)
+        for name, shape in sensors.items()
+    }
+    bounds = (np.broadcast_to(np.asarray(bound, np.float32), (action_size,)) for bound in (low, high))
+    return Dict(seen), Box(*bounds, dtype=np.float32)
 
 
 def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:

@@ -81,6 +81,23 @@ def scaled_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray, sourc
     return np.concatenate([np.zeros_like(actions[:1]), np.clip(scaled, -1, 1).astype(np.float32)])
 
 
+def unscaled_actions(episode: Episode, source: object) -> np.ndarray:
+    """Returns the actions [T - 1, A] of an episode in the units that `action_bounds` of its metadata says, if it does.
+
+    Raises:
+      EpisodeError: there are no actions.
+    """
+    actions, bounds = episode.records["pre_action"][1:], episode.metadata.get("action_bounds")
+    if not actions.size:
+        raise EpisodeError(
+            f"{source} has no actions, which datasets of others need; export data with actions."
+        )
+    if not bounds:
+        return actions
+    low, high = (np.asarray(bounds[name], np.float64) for name in ("low", "high"))
+    return (low + (actions.astype(np.float64) + 1) / 2 * (high - low)).astype(np.float32)
+
+
 def _image(value: np.ndarray, channels_first: bool, scale: float) -> np.ndarray:
     value = np.moveaxis(value, 1, -1) if channels_first else value
     return value if scale == 1 else np.rint(value.astype(np.float32) * scale)

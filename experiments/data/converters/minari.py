@@ -6,13 +6,15 @@ stores T + 1 observations and T actions; action t led to observation t + 1.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from experiments.data.converters import files
-from experiments.envs.spaces import ActionScale, Leaf, sensors_of
-from worldmodels.data.episodes import Episode
+from experiments.envs.spaces import ActionScale, Leaf, boxes_of, sensors_of
+from worldmodels.data.episodes import Episode, read_episode
 
 
 def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
@@ -74,6 +76,56 @@ def records_of(data, scale: ActionScale, leaves: Sequence[Leaf], where: str) -> 
         success = np.reshape(np.asarray(success, bool), -1)[-num_records:]
         records["success"] = np.concatenate([np.zeros(num_records - len(success), bool), success])
     return records | sensors
+
+
+def export(paths: Sequence[Path], target: Path, fps: float | None = None) -> dict:
+    """Writes episodes as the dataset `exported-v0` below a folder, where MINARI_DATASETS_PATH has to point to read it.
+
+    Args:
+      paths: of the episodes.
+      target: the folder.
+      fps: not used.
+
+    Returns:
+      {"num_episodes", "num_frames": steps}.
+
+    Raises:
+      ValueError: minari is not installed, or an episode has no actions.
+    """
+    try:
+        import minari
+        from minari.data_collector import EpisodeBuffer
+    except ImportError as error:
+        raise ValueError("Writing Minari datasets needs minari: pip install 'aime-jax[minari]'.") from error
+    buffers = [EpisodeBuffer(id=number, **_buffered(path)) for number, path in enumerate(paths)]
+    first = read_episode(paths[0])
+    bounds = first.metadata.get("action_bounds") or {"low": [-1.0], "high": [1.0]}
+    sensors = {name: first.records[name].shape[1:] for name in first.sensors}
+    seen, actions = boxes_of(sensors, first.records["pre_action"].shape[1], bounds["low"], bounds["high"])
+    target.mkdir(parents=True, exist_ok=True)
+    before = os.environ.get("MINARI_DATASETS_PATH")
+    os.environ["MINARI_DATASETS_PATH"] = str(target)
+    try:
+        spaces = dict(observation_space=seen, action_space=actions, data_format="hdf5")
+        minari.create_dataset_from_buffers("exported-v0", buffers, **spaces)
+    finally:
+        os.environ.pop("MINARI_DATASETS_PATH")
+        os.environ.update({} if before is None else {"MINARI_DATASETS_PATH": before})
+    return {"num_episodes": len(buffers), "num_frames": sum(len(buffer.rewards) for buffer in buffers)}
+
+
+def _buffered(path: Path) -> dict:
+    """Returns the arrays of an `EpisodeBuffer`."""
+    episode = read_episode(path)
+    records, terminal = episode.records, episode.records["is_terminal"][1:]
+    return {
+        "observations": {name: records[name] for name in episode.sensors},
+        "actions": files.unscaled_actions(episode, path),
+        "rewards": records["reward"][1:],
+        "terminations": terminal,
+        "truncations": records["is_last"][1:] & ~terminal,
+        "infos": {"success": records["success"]} if "success" in records else {},
+    }
 
 
 def _load(name: str, download: bool):

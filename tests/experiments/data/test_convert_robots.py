@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from experiments.configs import dataset as dataset_config
 from experiments.configs.convert import get_config
+from experiments.data import dataset
 from experiments.data.convert import run
 from experiments.drawing.video import write_mp4
-from worldmodels.data.episodes import EpisodeError, load_episodes
+from worldmodels.data.arrays import from_arrays
+from worldmodels.data.episodes import EpisodeError, append_episode, load_episodes
 
 FPS = 10
 LENGTHS = (4, 6)
@@ -285,3 +288,74 @@ def test_a_file_of_robomimic_that_is_none_is_a_sentence(tmp_path):
         file["data/demo_0/obs"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "/obs")
     with pytest.raises(EpisodeError, match="demo_0, has no observations"):
         run(config_of("robomimic", source), tmp_path / "c")
+
+
+# And back -----------------------------------------------------------------------------------------------------
+
+
+def exported(folder, target, kind, **changes):
+    config = dataset_config.get_config("export")
+    config.update({"data": str(folder), "format": kind, **changes})
+    return dataset.run(config, str(target))
+
+
+def assert_same_but_for_the_last_record(one, other):
+    for name, values in one.records.items():
+        if name not in ("is_last", "reward", "success", "is_terminal"):
+            np.testing.assert_allclose(values, other.records[name][: len(values)], atol=1e-5, err_msg=name)
+    assert one.return_ == pytest.approx(other.return_) and one.num_records == other.num_records - 1
+
+
+def test_episodes_are_exported_to_lerobot_and_read_again(tmp_path):
+    source = write_lerobot(tmp_path / "so100", "v2.1", "image")
+    run(config_of("lerobot", source), tmp_path / "ours")
+    result = exported(tmp_path / "ours" / "episodes", tmp_path, "lerobot")
+    assert (result["num_episodes"], result["num_frames"]) == (2, 3 + 5)
+    info = json.loads((tmp_path / "lerobot/meta/info.json").read_text())
+    assert (info["codebase_version"], info["fps"], info["robot_type"]) == ("v3.0", 10, "so100")
+    assert info["features"]["observation.images.top"] == {
+        "dtype": "image",
+        "shape": [16, 32, 3],
+        "names": ["height", "width", "channels"],
+    }
+    stats = json.loads((tmp_path / "lerobot/meta/stats.json").read_text())
+    actions = np.concatenate([np.array(frames_of(i)["action"])[:-1] for i in range(2)])
+    np.testing.assert_allclose(stats["action"]["mean"], actions.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(stats["action"]["std"], actions.std(0), rtol=1e-5, atol=1e-5)
+    assert np.shape(stats["observation.images.top"]["max"]) == (3, 1, 1) and stats["index"]["max"] == [7.0]
+    bounds = dict(action_low=(0.0, 2.0), action_high=(50.0, 4.0))
+    run(config_of("lerobot", tmp_path / "lerobot", **bounds), tmp_path / "again")
+    before, after = (load_episodes(tmp_path / name / "episodes") for name in ("ours", "again"))
+    for one, other in zip(after, before, strict=True):
+        assert_same_but_for_the_last_record(one, other)
+        assert one.metadata["tasks"] == other.metadata["tasks"]
+
+
+def test_pandas_reads_the_tasks_of_an_export_as_lerobot_does(tmp_path):
+    pandas = pytest.importorskip("pandas")
+    run(config_of("lerobot", write_lerobot(tmp_path / "so100", "v3.0")), tmp_path / "ours")
+    exported(tmp_path / "ours" / "episodes", tmp_path, "lerobot")
+    tasks = pandas.read_parquet(tmp_path / "lerobot/meta/tasks.parquet")
+    assert list(tasks.index) == ["task 0", "task 1"] and list(tasks.task_index) == [0, 1]
+
+
+def test_episodes_are_exported_to_minari_and_read_again(tmp_path, monkeypatch):
+    pytest.importorskip("minari")
+    run(config_of("robomimic", write_robomimic(tmp_path / "low_dim.hdf5")), tmp_path / "ours")
+    exported(tmp_path / "ours" / "episodes", tmp_path, "minari")
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+    run(config_of("minari", "exported-v0"), tmp_path / "again")
+    before, after = (load_episodes(tmp_path / name / "episodes") for name in ("ours", "again"))
+    for one, other in zip(after, before, strict=True):
+        assert one.records.keys() == other.records.keys()
+        for name, values in one.records.items():
+            np.testing.assert_allclose(values, other.records[name], atol=1e-6, err_msg=name)
+
+
+def test_demonstrations_without_actions_are_not_exported(tmp_path):
+    pytest.importorskip("pyarrow")
+    (episode,) = from_arrays({"position": [np.zeros((3, 2))]})
+    append_episode(tmp_path / "shown", episode)
+    with pytest.raises(EpisodeError, match="has no actions, which datasets of others need"):
+        exported(tmp_path / "shown", tmp_path, "lerobot", fps=10.0)
+    assert not (tmp_path / "lerobot").exists()
