@@ -112,6 +112,7 @@ class GAIfOLearner:
     """
 
     rates_episodes = False
+    discounts = False
 
     def __init__(
         self,

@@ -80,6 +80,7 @@ class OTLearner:
     """
 
     rates_episodes = True
+    discounts = True
 
     def __init__(
         self,

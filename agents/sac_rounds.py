@@ -73,9 +73,11 @@ class Learner(Protocol):
     Attributes:
       rates_episodes: whether `rewards` gives the rewards of whole episodes, when a round is over. If not, those of
         the environment go to the replay at once, to be used or replaced in `learn`.
+      discounts: whether `learn` discounts the replay's returns itself.
     """
 
     rates_episodes: bool
+    discounts: bool
 
     def create(self, observation_size: int, action_size: int, key: jax.Array) -> Any:
         """State before the first update."""
@@ -97,6 +99,7 @@ class SACLearner:
     """SAC on the environment's reward; `updates_per_dispatch` as of `RoundSettings`."""
 
     rates_episodes = False
+    discounts = False
 
     def __init__(self, settings: SACSettings, updates_per_dispatch: int):
         self._settings, self._num_updates = settings, updates_per_dispatch

@@ -4,7 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from experiments.configs import baseline
+from experiments.configs import baseline, surrogate
+from experiments.runs import own_parts
 from launch.runs import Output, Run, in_order, load_config, product, seed_folder
 
 AXES = ("task", "dataset", "setup", "method", "seed")
@@ -89,17 +90,19 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
 
 
 def _with_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
-    """Adds baselines that a suite does not list, also `my.module:Name`, in the size of its BCO(0)."""
+    """Adds methods that a suite does not list, also `my.module:Name`, in the size of its BCO(0)."""
     stages, known = dict(suite.stages), dict(suite.methods)
     for method in methods:
-        if method in known or not (":" in method or method in baseline.METHODS):
+        if method in known or not (":" in method or method in (*baseline.METHODS, *surrogate.METHODS)):
             continue
         known[method] = method
         if method not in stages:
-            config = suite.stages["bco"].config.replace(":bco", f":{method}")
+            main = own_parts.command_of(method) if ":" in method else "baseline"
+            main = "surrogate" if method in surrogate.METHODS else main
+            config = suite.stages["bco"].config.replace("baseline:bco", f"{main}:{method}")
             keys = load_config(config)
-            settings = {key: None for key in _INPUTS["baseline"] if key not in keys}
-            stages[method] = Stage("baseline", config, settings | ({"model": ...} if "model" in keys else {}))
+            settings = {key: None for key in _INPUTS[main] if key not in keys}
+            stages[method] = Stage(main, config, settings | ({"model": ...} if "model" in keys else {}))
     return dataclasses.replace(suite, stages=stages, methods=known)
 
 
@@ -215,6 +218,9 @@ class _Planner:
 # What the mains of the methods get of a cell. In the settings of a stage `...` asks for more of it, None for less.
 _INPUTS = {
     "imitate": dict.fromkeys(("model", "demonstrations", "num_demonstrations", "seed"), ...),
-    "baseline": dict.fromkeys(("embodiment", "demonstrations", "num_demonstrations", "setup", "seed"), ...),
+    **dict.fromkeys(
+        ("baseline", "surrogate"),
+        dict.fromkeys(("embodiment", "demonstrations", "num_demonstrations", "setup", "seed"), ...),
+    ),
     "online": dict.fromkeys(("model", "embodiment", "demonstrations", "num_demonstrations", "seed"), ...),
 }

@@ -42,6 +42,7 @@ class Run:
       config: name of the config file and preset, e.g. "imitate:small".
       settings: {dotted config key: value}; an `Output`, also inside a tuple, is replaced by its path.
       labels: what the run stands for in a report: suite, task, method, setup, dataset, seed.
+      imports: parts of the user's own that models or data on disk name, `my.module:Name`.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Run:
     config: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     labels: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    imports: tuple[str, ...] = ()
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -62,6 +64,7 @@ class Run:
     def command(self, root: pathlib.Path, python: str = sys.executable) -> list[str]:
         """Returns the command line; the same one continues the run."""
         flags = [f"--config.{key}={_text(value, root)}" for key, value in self.settings.items()]
+        flags += [f"--import={','.join(self.imports)}"] * bool(self.imports)
         return [
             python,
             "-u",

@@ -23,6 +23,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.runs import own_parts
 from launch import attempts, cells, local, slurm, suites
 from launch.attempts import Kind, State
 from launch.grid import grid
@@ -58,6 +59,8 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:  # axes after flags
         arguments.axes += rest
     arguments.root = pathlib.Path(arguments.root).expanduser().absolute()
+    if arguments.command == "run":
+        arguments.imports = tuple(own_parts.listed(arguments.imports))
     return arguments
 
 
@@ -78,6 +81,14 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--dry_run", action="store_true", help="print the runs and what they need; do nothing")
     run.add_argument("--retry", action="store_true", help="also the runs that failed or have other settings")
     run.add_argument("--name", default="", help="of a grid, first part of its directories")
+    run.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE:NAME",
+        help="parts of your own that models or data of the runs name, separated by commas",
+    )
     run.add_argument("--jobs", type=int, help="runs at a time; local, without GPUs: 1, slurm: 100")
     run.add_argument("--gpus", default="", help="local: ids of GPUs, 0,1")
     run.add_argument("--per_gpu", type=int, help="local: runs per GPU (1), which share its memory")
@@ -104,7 +115,12 @@ def parser() -> argparse.ArgumentParser:
 
 def planned(arguments: argparse.Namespace) -> list[Run]:
     """Plans the runs that the command line describes, each after those that it needs."""
-    axes = parse_axes(arguments.axes)
+    own_parts.load(arguments.imports)  # a name that leads nowhere shows before anything runs
+    runs = _runs_of(arguments, parse_axes(arguments.axes))
+    return [dataclasses.replace(run, imports=arguments.imports) for run in runs]
+
+
+def _runs_of(arguments: argparse.Namespace, axes: Mapping[str, Sequence[Any]]) -> list[Run]:
     if arguments.what in suites.SUITES or arguments.what.partition(":")[0] in suites.SUITES:
         return suites.runs_of(arguments.what, axes)
     if not (PROJECT / "experiments" / "configs" / f"{arguments.what.partition(':')[0]}.py").is_file():

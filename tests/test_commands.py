@@ -20,9 +20,9 @@ NOTEBOOKS = sorted((ROOT / "docs").rglob("*.ipynb"))
 MODULES = sorted(path for package in ("experiments", "launch") for path in (ROOT / package).rglob("*.py"))
 SCRIPTS = sorted((ROOT / "results").glob("*.sh"))
 START = re.compile(r"python -m experiments +(?=[a-z])|python -m launch\.sweep +(?=[a-z])|aime-jax +(?=[a-z])")
-OWN_METHOD = re.search(
-    r"```python\n(.*?)```", (ROOT / "docs" / "how-to" / "method.md").read_text(), re.DOTALL
-)[1]
+OWN = re.findall(
+    r"```python\n(# my/(\w+)\.py\n.*?)```", (ROOT / "docs" / "how-to" / "method.md").read_text(), re.DOTALL
+)
 OF_ANOTHER_TIME = re.compile(r"python -m experiments\.(?!envs\.worker)|--config=experiments/configs")
 
 
@@ -86,7 +86,8 @@ def name_of(path: pathlib.Path) -> str:
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_commands_of_a_page_are_accepted(page, own_code):
-    own_code("my.module", OWN_METHOD)  # what the commands of some pages name
+    for code, name in OWN:  # what the commands of some pages name
+        own_code(f"my.{name}", code)
     assert wrong(commands(page.read_text())) == []
 
 

@@ -68,7 +68,7 @@ def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_pat
 @pytest.fixture
 def huber(own_code):
     """The page's baseline as the file that its first line names."""
-    (code,) = python_blocks("method")
+    code, *_ = python_blocks("method")
     assert code.startswith("# my/module.py\n") and code.count("\n") <= 40
     own_code("my.module", code)
     return "my.module:HuberBC"

@@ -33,6 +33,7 @@ from worldmodels import hub, weights
 from worldmodels.checkpoints import named_leaves
 from worldmodels.files import written
 from worldmodels.nets import MLP
+from worldmodels.registry import Registry, check_loaded, named
 from worldmodels.training import select_seed
 from worldmodels.world_model import TanhGaussianHead, WorldModel
 
@@ -134,18 +135,20 @@ def build_critic(arguments: Mapping, key: jax.Array) -> dict[str, tuple[MLP, MLP
     return {reward: (network, network) for reward in rewards}
 
 
-BUILDERS = {"world_model": build_world_model, "policy": build_policy, "critic": build_critic}
+# A kind of your own, `my.module:Name`, has the builder as its attribute `build`.
+BUILDERS = Registry(
+    "kind of policy", {"world_model": build_world_model, "policy": build_policy, "critic": build_critic}
+)
 
 
-def _build(arguments: Mapping[str, dict], builders: Mapping[str, Callable]) -> dict:
+def _build(arguments: Mapping[str, dict], builders: Registry) -> dict:
     """Makes fresh networks of all parts."""
     parts, key = {}, jax.random.key(0)
     for name, values in arguments.items():
         values = dict(values)
         kind = values.pop("kind", name)
-        if kind not in builders:
-            raise ValueError(f"Unknown kind of {name} {kind!r}. Known: {', '.join(builders)}.")
-        parts[name] = builders[kind](values, key)
+        builder = builders.get(kind)
+        parts[name] = getattr(builder, "build", builder)(values, key)
     return parts
 
 
@@ -210,7 +213,12 @@ def model_card(facts: Mapping) -> str:
     rows |= {f"parameters of the {part.replace('_', ' ')}": f"{count:,}" for part, count in counts.items()}
     rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
-    known = (facts["policy"] or {}).get("kind", "policy") in BUILDERS
+    kind = (facts["policy"] or {}).get("kind", "policy")
+    opener = "worldmodels.export" if ":" in kind or kind in BUILDERS.names() else "experiments.models.files"
+    own = dict.fromkeys(named({name: facts[name] or {} for name in PARTS}))
+    imports = ["from worldmodels import registry"] * bool(own) + [f"from {opener} import load"]
+    loads = [f'registry.load("{name}")  # yours, importable from here' for name in own]
+    opening = "\n".join([*imports, "", *loads, 'models = load("THIS FOLDER")'])
     license = f"license: {card['license']}\n" if card.get("license") else ""
     return f"""---
 library_name: aime-jax
@@ -228,9 +236,7 @@ library_name: aime-jax
 Actions are in -1..1. `pre_action[t]` led to the sensors of record t.
 
 ```python
-from {"worldmodels.export" if known else "experiments.models.files"} import load
-
-models = load("THIS FOLDER")
+{opening}
 {", ".join(counts)} = {", ".join(f"models.{part}" for part in counts)}
 ```
 
@@ -244,14 +250,12 @@ def _count(tree) -> int:
     return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
-def load(
-    folder: str | os.PathLike, seed: int | None = 0, *, builders: Mapping[str, Callable] = BUILDERS
-) -> Models:
+def load(folder: str | os.PathLike, seed: int | None = 0, *, builders: Registry = BUILDERS) -> Models:
     """Opens a model folder, or that of a finished run, or one on the Hub.
 
     Args:
       seed: of the models, if there are several; None: all of them, leaves [num_seeds, ...].
-      builders: {kind of a part: (arguments, key) -> networks}.
+      builders: by the kind of a part, (arguments, key) -> networks.
 
     Raises:
       ValueError: nothing there, damaged, of another kind, or no such seed; the sentence says which.
@@ -263,7 +267,7 @@ def load(
 
 
 def assemble(
-    facts: Mapping, arrays: Mapping[str, np.ndarray], folder: pathlib.Path, builders: Mapping[str, Callable]
+    facts: Mapping, arrays: Mapping[str, np.ndarray], folder: pathlib.Path, builders: Registry
 ) -> Models:
     """Puts weights into the networks that the content of a model.json describes; `folder` is for errors."""
     arguments = {name: facts[name] for name in PARTS if facts[name] is not None}
@@ -271,6 +275,7 @@ def assemble(
     if "world_model" in arguments:  # exports of format 1 have it in the card alone
         arguments["world_model"] = {"environment": environment} | arguments["world_model"]
     with explained(folder / MODEL, "its arguments make no model"):
+        check_loaded(named(arguments))
         like = jax.eval_shape(lambda: _build(arguments, builders))
         check_parts(like, folder / MODEL)
     if num_seeds is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 Part = TypeVar("Part")
@@ -50,13 +50,30 @@ def is_loaded(name: str) -> bool:
     return name in _loaded
 
 
-def load_named(options: Mapping) -> None:
-    """Loads every part that a user's options name, as `encoder=dict(name="my.module:Name")` does at any depth."""
+def named(options: Mapping) -> Iterator[str]:
+    """Yields the user's own parts that options name, as `encoder=dict(name="my.module:Name")` does at any depth."""
     for key, value in options.items():
         if isinstance(value, Mapping):
-            load_named(value)
-        elif key == "name" and isinstance(value, str) and ":" in value:
-            load(value)
+            yield from named(value)
+        elif key in ("name", "kind") and isinstance(value, str) and ":" in value:
+            yield value
+
+
+def load_named(options: Mapping) -> None:
+    """Loads every part that a user's options name."""
+    for name in named(options):
+        load(name)
+
+
+def check_loaded(names: Iterable[str], what: str = "code") -> None:
+    """Raises a ValueError that lists those that the user has not named in this process; `what` they are."""
+    unknown = [name for name in dict.fromkeys(names) if not is_loaded(name)]
+    if unknown:
+        listed, code = ", ".join(map(repr, unknown)), ",".join(unknown)
+        raise ValueError(
+            f"The {what} {listed} is not of this project, and files do not choose which code runs. If you trust "
+            f"it, name it yourself: --import={code}, in Python worldmodels.registry.load({unknown[0]!r})."
+        )
 
 
 class Registry(Generic[Part]):
@@ -103,11 +120,7 @@ class Registry(Generic[Part]):
             raise ValueError(
                 f"Unknown {self.kind} {name!r}. Known: {known}; or 'my.module:Name' of your own."
             )
-        if not is_loaded(name):
-            raise ValueError(
-                f"The {self.kind} {name!r} is no part of this project, and files do not choose which code runs. If you "
-                f"trust it, name it yourself: --import={name}, in Python worldmodels.registry.load({name!r})."
-            )
+        check_loaded([name], self.kind)
         return self._checked(name, _loaded[name])
 
     def choose(self, name: str) -> Part:

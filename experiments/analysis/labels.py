@@ -1,8 +1,10 @@
 """The label of every method, the same in all tables and figures and in the published results.
 
-A baseline, the user's own too, has its label in its class, and the result of each of its runs records it.
+A method of `baseline` or `surrogate`, the user's own too, has its label in its class, and the result of each of its
+runs records it.
 """
 
+from experiments.methods import surrogate
 from experiments.methods.baseline import BASELINES
 
 _BASELINES = {name.replace("_", "-"): baseline.label for name, baseline in BASELINES.items()}
@@ -20,8 +22,7 @@ LABELS = {
     "aime-nob-ail": "AIME-NoB (AIL)",
     "aime-nob-ot": "AIME-NoB (OT)",
     **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm")},
-    "gaifo": "GAIfO",
-    "ot": "OT",
+    **{name: method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},
 } | _BASELINES
 AIME = LABELS["aime"]

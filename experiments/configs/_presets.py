@@ -4,6 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
 
+from worldmodels import registry
+
 Changes = Sequence[Callable[[ml_collections.ConfigDict], None]]
 
 
@@ -21,6 +23,16 @@ def apply(
     for change in presets[preset]:
         change(config)
     return config.lock()
+
+
+def own(get_config: Callable, preset: str) -> ml_collections.ConfigDict:
+    """Returns the config of a method of the user's own: `my.module:Name` with the preset that it names, or `-small`."""
+    name, _, size = preset.partition("-")
+    method = registry.load(name)
+    config = get_config("-".join(filter(None, (method.preset, size))))
+    with config.unlocked():
+        config.update(method=name, options=dict(method.options))
+    return config
 
 
 def combined(first: Mapping[str, Changes], second: Mapping[str, Changes]) -> dict[str, Changes]:

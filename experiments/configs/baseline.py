@@ -6,7 +6,6 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
-from worldmodels import registry
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -24,7 +23,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     For a test: --config=baseline:bco-tiny, ...
     """
     if ":" in preset:
-        return _own(*preset.partition("-")[::2])
+        return _presets.own(get_config, preset)
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # seeds seed, seed + 1, ...; trained in one program, but for bco_alpha
@@ -53,15 +52,6 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         random_return=placeholder(float),  # for normalisation by random and expert
     )
     return _presets.apply(preset, PRESETS, config)
-
-
-def _own(name: str, size: str) -> ml_collections.ConfigDict:
-    """Returns the config of a baseline of the user's own."""
-    baseline = registry.load(name)
-    config = get_config("-".join(filter(None, (baseline.preset, size))))
-    with config.unlocked():
-        config.update(method=name, options=dict(baseline.options))
-    return config
 
 
 def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:

@@ -24,13 +24,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.title = ""  # of the figure; "": environment and set-up
-    config.embodiment = ""  # folder of episodes with actions
+    config.embodiment = ""  # folder of episodes with actions; "": for methods that need none
     config.demonstrations = ""  # folder of episodes; oracles run only if they have actions
     config.num_demonstrations = placeholder(int)  # None: all
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations
     config.setup = "lpomdp"
     config.seed = 0
-    # Also my.module:Name of a baseline of your own; what cannot run on these data is left out, with the reason.
+    # Also my.module:Name of a method of your own; what cannot run on these data is left out, with the reason.
     config.methods = METHODS
     config.published_data = ""  # name of the embodiment data in the published table, to compare with
     config.random_return = placeholder(float)  # mean return of the random policy; None: not shown
@@ -43,7 +43,7 @@ def _parts(config: ml_collections.ConfigDict, size: str) -> None:
     config.num_seeds = {"": 5, "small": 3, "tiny": 2}[size]
     config.pretrain = pretrain.get_config(size)
     config.aime = imitate.get_config(size)
-    config.suffix = suffix = f"-{size}" if size else ""  # of the presets; those of baselines of your own too
+    config.suffix = suffix = f"-{size}" if size else ""  # of the presets; those of methods of your own too
     for method in baseline.METHODS:
         config[method] = baseline.get_config(f"{method}{suffix}")
     for method in ("gaifo", "ot"):

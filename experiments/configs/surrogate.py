@@ -13,9 +13,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config.demonstrations=DIR --workdir=DIR
     OT, ADS:    --config=surrogate:ot
     OT alone:   --config=surrogate:ot --config.use_schedule=False
+    Your own:   --config=surrogate:my.module:Name    with the values of the preset that it names
     On a CPU:   --config=surrogate:gaifo-small, ot-small    20,000 agent steps per seed
     For a test: --config=surrogate:gaifo-tiny, ot-tiny
     """
+    if ":" in preset:
+        return _presets.own(get_config, preset)
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.num_seeds = 1  # one after the other, seeds seed, seed + 1, ...
@@ -47,6 +50,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         discount=0.99,  # ot: where there is no schedule
         replay_capacity=500_000,
     )
+    config.options = dict()  # of a method of your own
     config.save_every = 5  # rounds of one episode per environment
     config.evaluation = dict(
         every=20_000,  # agent steps; 0: only at the end

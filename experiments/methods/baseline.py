@@ -9,6 +9,7 @@ One of your own: --config.method=my.module:Name, a `Baseline` of experiments/met
 
 from __future__ import annotations
 
+import dataclasses
 import time
 
 import jax
@@ -84,9 +85,15 @@ class FittedBaseline:
                 if part.teacher is not None:
                     self._start_from(part.network, part.teacher)
                 self._fit(part)
-        policies, arguments = self._state["policy"].best_model, {"policy": self._baseline.arguments}
-        files.save(run.path, self._config, Models(arguments, policy=policies, num_seeds=self._num_seeds))
+        files.save(run.path, self._config, self._models(self._state["policy"].best_model))
         return self._result
+
+    def _models(self, policies) -> Models:
+        """Returns what is kept of the run."""
+        arguments = self._baseline.arguments
+        if self._baseline.build is not None:
+            arguments = arguments | {"kind": self._config["method"]}
+        return Models({"policy": arguments}, policy=policies, num_seeds=self._num_seeds)
 
     @property
     def _updates(self) -> int:
@@ -176,11 +183,12 @@ class FittedBaseline:
     def _play(self, policy, num_episodes: int, seed: int) -> dict:
         """Plays every seed's policy; returns per-episode lists and normalised scores."""
         baseline, options = self._baseline, self._config["evaluation"]
+        models = dataclasses.replace(self._models(policy), world_model=baseline.world_model)
         arena = Arena(baseline.env_name, baseline.env_options)
         normalisation = (baseline.expert, options["random_return"])
         evaluation = Evaluation(arena, self._num_seeds, *normalisation, workers=options["workers"])
 
         def make_actor(num_envs: int) -> Actor:
-            return baseline.make_actor(policy, num_envs, seed)
+            return baseline.make_actor(models, num_envs, seed)
 
         return evaluation.play(make_actor, num_episodes, seed).row()

@@ -25,11 +25,13 @@ from agents.mbbc import mbbc_loss
 from experiments.data.evaluation import check_environment, environment_of, expert_return
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
+from experiments.runs.method import Method
 from experiments.runs.paths import folders_of
 from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.records import large_actions
+from worldmodels.export import Models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,44 +53,33 @@ class Fit:
     frozen: object = None
 
 
-class Baseline:
-    """A baseline of imitation: its name in tables, its needs, its networks and its actor.
+class Baseline(Method):
+    """A baseline that is fitted: its networks and its actor; see `Method` for its name, needs and options.
 
     Attributes:
-      label: its name in tables and figures.
-      paper: where it comes from.
-      needs: of "embodiment" (episodes with actions), "actions" (the true ones of the demonstrations: an oracle), "world
-        model" and "two episodes" (it validates on whole ones).
       instead: what to use where the demonstrations have no actions.
-      preset: of experiments/configs/baseline.py: the keys of its config, and their values.
-      options: {name: default} of keys of its own, `config.options`; here the config's.
       fits: its networks, in the order of training; the last one is "policy".
       arguments: constructor arguments of the policy, as `experiments.models.files` opens it again.
       env_name, env_options, expert: where it is evaluated, and the mean return of the demonstrations.
+      world_model: models of all seeds that its policies see through, or None.
+      build: (arguments, key) -> the policy of one seed, where it is a network of its own; None: one of the project's.
       train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
     """
 
-    label: str
-    paper: str = ""
-    needs: Sequence[str] = ()
+    command = "baseline"
     instead: str = "another baseline"
-    preset: str
-    options: Mapping[str, object] = {}
     fits: tuple[Fit, ...]
     arguments: dict
     env_name: str
     env_options: dict
     expert: float | None
+    world_model: object = None
+    build: Callable[[dict, jax.Array], object] | None = None
     train: Callable[[RunDirectory], dict] | None = None
 
     def __init__(self, config: Mapping):
-        given = config.get("options") or {}
-        unknown = [name for name in given if name not in self.options]
-        if unknown:
-            raise ValueError(
-                f"{self.label} has no option {unknown[0]!r}. It has {', '.join(self.options) or 'none'}."
-            )
-        self.options, self.num_seeds = {**self.options, **given}, config["num_seeds"]
+        super().__init__(config)
+        self.num_seeds = config["num_seeds"]
 
     def create(self, network: str, key: jax.Array):
         """Returns a network of one seed, before training."""
@@ -99,8 +90,9 @@ class Baseline:
         del teacher
         return policy
 
-    def make_actor(self, policy, num_envs: int, seed: int) -> Actor:
-        """Returns an actor with the policies of all seeds."""
+    @staticmethod
+    def make_actor(models: Models, num_envs: int, seed: int) -> Actor:
+        """Returns an actor with `models.policy`, leaves [num_seeds, ...]; also of a finished run."""
         raise NotImplementedError
 
     def errors(self, models: dict, *, final: bool) -> dict:
@@ -137,9 +129,10 @@ class FrameStackBaseline(Baseline):
         """Gives the policy the encoder of its teacher, if the config says so."""
         return with_encoder_of(policy, teacher) if self._share_encoder else policy
 
-    def make_actor(self, policy, num_envs, seed):
+    @staticmethod
+    def make_actor(models, num_envs, seed):
         """Makes an actor; see `Baseline`."""
-        return FrameStackActor(policy, num_seeds=self.num_seeds)
+        return FrameStackActor(models.policy, num_seeds=models.num_seeds)
 
     def errors(self, models, *, final):
         """Returns "action_mse" of the policy and "idm_action_mse" of the inverse model."""
@@ -218,7 +211,7 @@ class MBBC(Baseline):
         pretrained = files.load(config["model"], "world_model")
         arch = pretrained.arguments["world_model"]
         architectures.check_body(arch, episodes, "demonstrations")
-        self._models = models = files.for_seeds(pretrained, self.num_seeds)
+        self.world_model = models = files.for_seeds(pretrained, self.num_seeds)
         self.env_name, self.env_options = environment_of(config["env"], episodes, models.inputs)
         check_environment(
             self.env_name,
@@ -243,15 +236,17 @@ class MBBC(Baseline):
         """Creates a network; see `Baseline`."""
         return export.build_policy(self.arguments, key)
 
-    def make_actor(self, policy, num_envs, seed):
+    @staticmethod
+    def make_actor(models, num_envs, seed):
         """Makes an actor; see `Baseline`."""
-        return FilterActor(self._models, policy, num_envs, jax.random.key(seed), num_seeds=self.num_seeds)
+        options = dict(num_seeds=models.num_seeds)
+        return FilterActor(models.world_model, models.policy, num_envs, jax.random.key(seed), **options)
 
     def errors(self, models, *, final):
         """Returns "action_mse" over all windows; at the end only, as it is slow."""
         if not final:
             return {}
-        error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self._models)
+        error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self.world_model)
         return {"action_mse": error}
 
 

@@ -4,14 +4,15 @@
         --workdir=DIR
 
 gaifo: a discriminator of transitions (agents/gaifo.py); ot: optimal transport with a discount that grows with the
-agent's progress (agents/ot.py). The environment's reward is only used to evaluate.
+agent's progress (agents/ot.py). One of your own: --config.method=my.module:Name, a subclass of `Surrogate`. The
+environment's reward is only used to evaluate.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -28,14 +29,14 @@ from experiments.envs.sensors import observation_setup
 from experiments.methods.surrogate_features import encoder_features
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
+from experiments.runs.method import Method
 from experiments.runs.metrics import Diverged, diverged_among
 from experiments.runs.paths import folders_of
 from experiments.runs.stages import run_seeds, seed_path
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.export import Models
-
-METHODS = ("gaifo", "ot")
+from worldmodels.registry import Registry
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -48,6 +49,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     with RunDirectory(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
+        chosen = METHODS.choose(directory.config["method"])
         data = load_data(directory.config)
         results = run_seeds(directory, lambda single: SurrogateRun(single, data).finish())
         diverged = diverged_among(results)
@@ -55,7 +57,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         counts = {name: [result[name] for result in results] for name in ("num_updates", "agent_steps")}
         models = files.merge([seed_path(directory, index) for index in range(len(results))])
         files.save(directory.path, directory.config, models)
-        return directory.mark_done(scores.row() | counts | diverged)
+        return directory.mark_done(scores.row() | counts | diverged | {"label": chosen.label})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,12 +92,9 @@ def load_data(config: dict) -> Data:
     Raises:
       ValueError: an unknown method, no folder, or a set-up with images.
     """
-    if config["method"] not in METHODS:
-        raise ValueError(f"Unknown method {config['method']!r}. Known: {', '.join(METHODS)}.")
+    label = METHODS.get(config["method"]).label
     if not config["demonstrations"]:
-        raise ValueError(
-            f"{config['method'].upper()} needs a folder of episodes; pass --config.demonstrations=DIR."
-        )
+        raise ValueError(f"{label} needs a folder of episodes; pass --config.demonstrations=DIR.")
     first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
     env_name, env_options = environment_of(config["env"], first)
     sensors = observation_setup(env_name, config["setup"]).inputs
@@ -124,23 +123,63 @@ def load_data(config: dict) -> Data:
     )
 
 
-def make_learner(config: dict, data: Data) -> Learner:
-    """Returns the agent that the config asks for."""
-    sac = SACSettings(**config["sac"])
-    updates = config["rounds"]["updates_per_dispatch"]
-    if config["method"] == "gaifo":
-        settings = GAIfOSettings(**config["discriminator"])
-        return GAIfOLearner(sac, settings, data.demonstrations, updates_per_dispatch=updates)
-    schedule = ScheduleSettings(**config["schedule"]) if config["use_schedule"] else None
-    settings = OTSettings(**config["transport"], discount=config["rounds"]["discount"])
-    return OTLearner(
-        sac,
-        settings,
-        data.demonstrations,
-        updates_per_dispatch=updates,
-        schedule=schedule,
-        features=data.features,
-    )
+class Surrogate(Method):
+    """A method that gives SAC a reward; see `Method` for its name, needs and options. One of your own is a subclass.
+
+    Attributes:
+      config: of the run, plain.
+    """
+
+    command = "surrogate"
+    needs = ("vectors",)
+
+    def __init__(self, config: Mapping):
+        super().__init__(config)
+        self.config = config
+
+    @property
+    def updates_per_dispatch(self) -> int:
+        """Updates that `Learner.learn` makes at once."""
+        return self.config["rounds"]["updates_per_dispatch"]
+
+    def make_learner(self, data: Data, sac: SACSettings) -> Learner:
+        """Returns what learns from the replay; it imitates `data.demonstrations`."""
+        raise NotImplementedError
+
+
+class GAIfO(Surrogate):
+    """GAIfO: a discriminator of transitions."""
+
+    label = "GAIfO"
+    paper = "Torabi et al. 2018"
+    preset = "gaifo"
+
+    def make_learner(self, data, sac):
+        """Makes the learner; see `Surrogate`."""
+        settings = GAIfOSettings(**self.config["discriminator"])
+        options = dict(updates_per_dispatch=self.updates_per_dispatch)
+        return GAIfOLearner(sac, settings, data.demonstrations, **options)
+
+
+class OT(Surrogate):
+    """Optimal transport, with automatic discount scheduling."""
+
+    label = "OT"
+    paper = "Haldar et al. 2022; Liu et al. 2024"
+    preset = "ot"
+
+    def make_learner(self, data, sac):
+        """Makes the learner; see `Surrogate`."""
+        config = self.config
+        settings = OTSettings(**config["transport"], discount=config["rounds"]["discount"])
+        schedule = ScheduleSettings(**config["schedule"]) if config["use_schedule"] else None
+        options = dict(schedule=schedule, features=data.features)
+        return OTLearner(
+            sac, settings, data.demonstrations, updates_per_dispatch=self.updates_per_dispatch, **options
+        )
+
+
+METHODS = Registry("method", {"gaifo": GAIfO, "ot": OT}, base=Surrogate)
 
 
 class SurrogateRun(Rounds):
@@ -150,7 +189,8 @@ class SurrogateRun(Rounds):
 
     def __init__(self, directory: RunDirectory, data: Data):
         config = directory.config
-        self._data, self._method = data, make_learner(config, data)
+        method = METHODS.get(config["method"])(config)
+        self._data, self._method = data, method.make_learner(data, SACSettings(**config["sac"]))
         evaluation = config["evaluation"]
         options = dict(expert=data.expert, random=evaluation["random_return"], workers=evaluation["workers"])
         self._evaluation = Evaluation(Arena(data.env_name, data.env_options), **options)
@@ -168,7 +208,7 @@ class SurrogateRun(Rounds):
         """Plays and learns to the end, evaluates, and saves the policy; returns what it has scored."""
         config = self.config
         options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
-        rounds = config["rounds"] | ({"discount": 1.0} if self._method.rates_episodes else {})
+        rounds = config["rounds"] | ({"discount": 1.0} if self._method.discounts else {})
         with self._evaluation.arena.make(config["num_envs"], **options) as self._envs:
             self.learner = SACRun(
                 self._envs,

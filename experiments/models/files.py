@@ -20,12 +20,17 @@ from worldmodels.checkpoints import named_leaves
 from worldmodels.export import Models
 from worldmodels.published import files as published_files
 from worldmodels.published import folder as published
+from worldmodels.registry import Registry
 from worldmodels.world_model import WorldModel
 
-BUILDERS = export.BUILDERS | {
-    "frame_stack": architectures.build_frame_stack,
-    "sac": architectures.build_sac_actor,
-}
+BUILDERS = Registry(
+    "kind of policy",
+    {
+        **dict(export.BUILDERS.items()),
+        "frame_stack": architectures.build_frame_stack,
+        "sac": architectures.build_sac_actor,
+    },
+)
 NEEDED = {
     "world_model": "no world model; pass the --workdir of a run of `pretrain`, a folder of `export`, or a published "
     "folder with config.yaml and model.pt",
@@ -78,7 +83,9 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
 def load_complete(path: str | pathlib.Path) -> Models:
     """Opens the models of a run with the world model that its policies see through, wherever that is kept."""
     models = load(path)
-    if models.world_model is not None or "kind" in models.arguments["policy"]:
+    kind = models.arguments.get("policy", {}).get("kind", "")
+    sees = not kind or ":" in kind and read_config(path).get("model")
+    if models.world_model is not None or not sees:
         return models
     seen = load(read_config(path)["model"], "world_model")
     arch = seen.arguments["world_model"]

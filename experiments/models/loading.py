@@ -39,7 +39,7 @@ class LoadedRun:
     """A run that can act.
 
     Attributes:
-      path: its directory. kind: "aime", "dreamer", "baseline" or "sac".
+      path: its directory. kind: "aime", "dreamer", "baseline", "sac" or "own".
       config: its configuration.
       models: its networks, leaves [num_seeds, ...].
       env_name, env_options: the environment it was evaluated in.
@@ -100,6 +100,9 @@ class LoadedRun:
             return make_sac_actor(self.models.seed(DEFAULT_SEED))
         if self.kind == "baseline":
             return FrameStackActor(self.policies, num_seeds=self.num_seeds)
+        if self.kind == "own":
+            own = files.BUILDERS.get(self.models.arguments["policy"]["kind"])
+            return own.make_actor(self.models, num_envs, key_seed)
         options = dict(sample_action=sample_action, num_seeds=self.num_seeds)
         return FilterActor(self.world_models, self.policies, num_envs, jax.random.key(key_seed), **options)
 
@@ -136,9 +139,10 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
         registry.trusted(models.card["environment"], f"The files of {path} name")
         where = models.card["environment"], models.card["environment_options"]
         return LoadedRun(path, "sac", config, models.seed(best).stacked(), *where)
-    if kind == "frame_stack":
-        inputs = tuple(models.arguments["policy"]["sizes"])
-        return LoadedRun(path, "baseline", config, models, *_demonstrated(config, inputs))
+    if kind is not None:
+        inputs = tuple(models.arguments["policy"].get("sizes", ()))
+        kind = "own" if ":" in kind else "baseline"
+        return LoadedRun(path, kind, config, models, *_demonstrated(config, inputs))
     if "demonstrations" in config:
         return LoadedRun(path, "aime", config, models, *_demonstrated(config, models.world_model.inputs))
     options = {key: value for key, value in environment_of_setup(config).items() if value is not None}

@@ -22,7 +22,6 @@ from typing import Any
 
 from experiments.runs import config_help, own_parts
 from experiments.runs.startup import set_up_process
-from worldmodels import registry
 
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
@@ -114,8 +113,7 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
     imported = arguments.pop("import")
     set_up_process()
     try:
-        for name in imported:
-            registry.load(name)
+        own_parts.load(imported)
         processes.join(**{name: arguments.pop(name) for name in _GROUP})
         command.run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
     except Interrupted as error:
@@ -169,8 +167,9 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
         raise UsageError("--workdir is required. --help lists the flags.")
     if not command.several_processes and any(values[name].value for name in _GROUP):
         raise UsageError(_ALONE)
-    names = ("config", "workdir", "import", *_SWITCHES, *command.flags, *_GROUP)
-    return {name: values[name].value for name in names}
+    names = ("config", "workdir", *_SWITCHES, *command.flags, *_GROUP)
+    imported = own_parts.listed(values["import"].value)
+    return {name: values[name].value for name in names} | {"import": imported}
 
 
 def find_config(path: str) -> str:
@@ -252,7 +251,7 @@ def _define_flags(argv: Sequence[str], command: Command):
     for name in _SWITCHES:
         flags.DEFINE_bool(name, False, "", flag_values=values)
     flags.DEFINE_bool("help", False, "", short_name="h", flag_values=values)
-    flags.DEFINE_list("import", [], "", flag_values=values)
+    flags.DEFINE_multi_string("import", [], "", flag_values=values)
     for name in (*command.flags, *_GROUP):
         flags.DEFINE_string(name, None, "", flag_values=values)
     return values

@@ -10,26 +10,47 @@ behind. Values are Python's, else text.
 import ast
 import itertools
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
+
+from worldmodels import registry
 
 _SETTING = re.compile(r"--?config\.([\w.]+)=(.*)", re.DOTALL)
 _OWN = re.compile(r"[\w.]+:\w+")
 
 
-def split(arguments: Sequence[str], load: Callable[[], Any]) -> tuple[list[str], dict[str, dict]]:
+def listed(flags: Sequence[str]) -> list[str]:
+    """Returns the names of `--import` flags, each of which may list several with commas."""
+    return list(filter(None, ",".join(flags).split(",")))
+
+
+def load(names: Iterable[str]) -> None:
+    """Imports what the user has named, so that models and data on disk may name it too."""
+    for name in names:
+        registry.load(name)
+
+
+def command_of(method: str) -> str:
+    """Returns the command that trains a method of the user's own; see `experiments.runs.method`."""
+    command = getattr(registry.load(method), "command", None)
+    if command is None:
+        raise ValueError(f"{method!r} is no method: that is a subclass of Baseline or Surrogate.")
+    return command
+
+
+def split(arguments: Sequence[str], config: Callable[[], Any]) -> tuple[list[str], dict[str, dict]]:
     """Returns the other arguments, and {group: {key: value}} of those that set options of the user's own parts.
 
     Args:
       arguments: of the command line.
-      load: returns the config without them; called where a part of the user's own may be named.
+      config: returns the config without them; called where a part of the user's own may be named.
     """
     settings = [_SETTING.fullmatch(argument) for argument in arguments]
     given = {match[1]: match[2] for match in settings if match}
     named = [key.removesuffix(".name") for key, text in given.items() if _is_own(key, text)]
     if not named and not any("options." in key for key in given):
         return list(arguments), {}
-    groups = dict(_groups(load().to_dict()))
+    groups = dict(_groups(config().to_dict()))
     of_parts = {group for group in groups if group in named and f"{group}.options" not in groups}
     of_parts |= {group for group in groups if group.rpartition(".")[2] == "options"}
     own: dict[str, dict] = {}

@@ -161,6 +161,6 @@ def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
             flat.update(flatten(value, f"{prefix}{key}."))
-        else:
+        elif not isinstance(value, Mapping):  # a group without keys says nothing
             flat[f"{prefix}{key}"] = value
     return flat

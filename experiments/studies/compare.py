@@ -11,56 +11,39 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
 
 from experiments.analysis import published_results, report
 from experiments.analysis.labels import label
 from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import baseline as baseline_config
+from experiments.configs import surrogate as surrogate_config
 from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline import BASELINES
 from experiments.methods.baseline_recipes import has_actions
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.method import Method
 from experiments.runs.paths import folders_of
 from experiments.runs.stages import Stages, changed
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.registry import Registry
 
 
-@dataclasses.dataclass(frozen=True)
-class Method:
-    """A method that can be compared.
+class AIME(Method):
+    """AIME, whose world model is pretrained here."""
 
-    Attributes:
-      label: in table and figure.
-      needs: as of `Baseline`, and "vectors": no images.
-      run: the main that trains it.
-    """
-
-    label: str
-    needs: Sequence[str]
-    run: Callable
+    command = "imitate"
+    label = label("aime")
+    needs = ("world model",)
 
 
+MAINS = {"imitate": imitate.run, "baseline": baseline.run, "surrogate": surrogate.run}
+CONFIGS = {"baseline": baseline_config, "surrogate": surrogate_config}
 METHODS = Registry(
-    "method",
-    {
-        "aime": Method(label("aime"), ("world model",), imitate.run),
-        "gaifo": Method(label("gaifo"), ("vectors",), surrogate.run),
-        "ot": Method(label("ot"), ("vectors",), surrogate.run),
-        **{name: Method(part.label, part.needs, baseline.run) for name, part in BASELINES.items()},
-    },
+    "method", {"aime": AIME, **dict(surrogate.METHODS.items()), **dict(BASELINES.items())}, base=Method
 )
-
-
-def method_of(name: str) -> Method:
-    """Returns a method by its name in `config.methods`, that of the project or of a baseline of the user's own."""
-    if ":" not in name:
-        return METHODS.get(name)
-    own = BASELINES.choose(name)
-    return Method(own.label, own.needs, baseline.run)
+OF_THE_BODY = {"embodiment", "world model", "two episodes"}  # needs that embodiment data meet
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -82,16 +65,21 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def compare(config, directory: RunDirectory) -> dict:
     """Runs all stages and writes the report, in an opened directory."""
-    for name in ("embodiment", "demonstrations"):
-        if not config[name]:
-            raise ValueError(f"A comparison needs a folder of episodes; pass --config.{name}=DIR.")
+    if not config.demonstrations:
+        raise ValueError("A comparison needs a folder of episodes; pass --config.demonstrations=DIR.")
+    for method in () if config.embodiment else map(METHODS.choose, config.methods):
+        if OF_THE_BODY.intersection(method.needs):
+            raise ValueError(
+                f"{method.label} needs embodiment data; pass --config.embodiment=DIR, or leave it out of "
+                "--config.methods."
+            )
     shown, body = read_data(config)
     env_name, episodes = shown.arena.name, shown.episodes
     if unit := unit_of(shown.expert, config.random_return):
         print(unit, flush=True)
     methods, left_out = applicable(config, env_name, episodes, body)
     for method, why in left_out.items():
-        print(f"Without {method_of(method).label}: {why}", flush=True)
+        print(f"Without {METHODS.choose(method).label}: {why}", flush=True)
     if config.published_data and not published_results.cells_of(
         env_name, config.published_data, config.setup
     ):
@@ -108,7 +96,7 @@ def compare(config, directory: RunDirectory) -> dict:
             directory.path,
             title=config.title or f"{env_name}, {config.setup}, {len(episodes)} demonstrations",
             lead=" ".join(
-                [unit, *(f"Without {method_of(name).label}: {why}" for name, why in left_out.items())]
+                [unit, *(f"Without {METHODS.choose(name).label}: {why}" for name, why in left_out.items())]
             ),
             seconds=stages.seconds,
             settings=directory.path,
@@ -116,7 +104,7 @@ def compare(config, directory: RunDirectory) -> dict:
     table = (directory / "tables" / "results.md").read_text()
     returns = {method: result["return"] for method, result in results.items()}
     summary = {"returns": returns, "expert": shown.expert, "left_out": left_out, "table": table}
-    summary["labels"] = {method: method_of(method).label for method in results}
+    summary["labels"] = {method: METHODS.choose(method).label for method in results}
     return directory.mark_done(summary | {"seconds": stages.seconds})
 
 
@@ -135,7 +123,7 @@ def unit_of(expert: float | None, random: float | None) -> str:
 
 
 def read_data(config) -> tuple[Demonstrations, list[Episode]]:
-    """Reads the demonstrations and up to two episodes of the embodiment data, as far as the set-up does.
+    """Reads the demonstrations and up to two episodes of the embodiment data, if there are any, as the set-up does.
 
     Raises:
       ValueError: episodes lack a sensor of the set-up.
@@ -156,6 +144,8 @@ def read_data(config) -> tuple[Demonstrations, list[Episode]]:
     options = dict(env=config.env, sensors=choose)
     shown = Demonstrations.read(config.demonstrations, config.num_demonstrations, **options)
     folders = folders_of(config.embodiment)
+    if not folders:
+        return shown, []
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
     keys = (*sensors("embodiment", shown.arena.name, first), "pre_action")
     return shown, load_episodes(folders, limit=2, keys=keys, images_on_disk=True)
@@ -168,7 +158,7 @@ def applicable(
 
     Args:
       episodes: the demonstrations.
-      body: two episodes of the embodiment data, or the only one.
+      body: two episodes of the embodiment data, or the only one; [] where no method needs them.
 
     Raises:
       ValueError: an unknown method.
@@ -187,7 +177,7 @@ def applicable(
     if any(records[name].ndim != 2 for name in inputs if name in records):
         reasons["vectors"] = f"set-up {config.setup!r} reads images, and it learns from vectors."
     found = {
-        method: [why for need, why in reasons.items() if need in method_of(method).needs]
+        method: [why for need, why in reasons.items() if need in METHODS.choose(method).needs]
         for method in config.methods
     }
     left_out = {method: why[0] for method, why in found.items() if why}
@@ -196,10 +186,12 @@ def applicable(
 
 def run_methods(config, stages: Stages, methods: list[str]) -> dict[str, dict]:
     """Returns {method: result of its main}; the world model is pretrained once for the methods that use it."""
-    if any("world model" in method_of(method).needs for method in methods):
+    if any("world model" in METHODS.choose(method).needs for method in methods):
         stages.run("pretrain", pretrain.run, pretraining(config))
     return {
-        method: stages.run(stage_of(method), method_of(method).run, method_config(config, stages, method))
+        method: stages.run(
+            stage_of(method), MAINS[METHODS.choose(method).command], method_config(config, stages, method)
+        )
         for method in methods
     }
 
@@ -228,19 +220,15 @@ def pretraining(config):
 
 def method_config(config, stages: Stages, method: str):
     """Returns the config of a method's stage: its own section, and what all methods share."""
-    shared = dict(
-        demonstrations=config.demonstrations,
-        num_demonstrations=config.num_demonstrations,
-        env=config.env,
-        seed=config.seed,
-        num_seeds=config.num_seeds,
-    )
-    if "world model" in method_of(method).needs:
+    chosen, section = METHODS.choose(method), config.get(method)
+    if section is None:  # of the user's own
+        section = CONFIGS[chosen.command].get_config(f"{method}{config.suffix}")
+    names = ("demonstrations", "num_demonstrations", "env", "seed", "num_seeds")
+    shared = {name: config[name] for name in names}
+    if "world model" in chosen.needs:
         shared["model"] = str(stages.path("pretrain"))
     else:
         shared |= {"setup": config.setup, "embodiment": config.embodiment}
-    own = ":" in method
-    section = baseline_config.get_config(f"{method}{config.suffix}") if own else config[method]
     return changed(section, **shared)
 
 

@@ -40,6 +40,17 @@ def test_commands_can_be_printed(capsys, tmp_path):
     assert out.splitlines()[1].endswith(f"--config.seed=1 --workdir={tmp_path}/mine/default/seed_001")
 
 
+def test_every_run_imports_what_the_user_has_named(capsys, tmp_path, own_code):
+    own_code("my.module", "First, Second = 1, 2")
+    code, out, _ = call(
+        *(capsys, "run", "imitate:tiny", "--backend=print", f"--root={tmp_path}", "seed=0,1"),
+        *("--import=my.module:First", "--import=my.module:Second"),
+    )
+    assert code == 0 and out.count("--import=my.module:First,my.module:Second ") == 2
+    code, _, errors = call(capsys, "run", "imitate:tiny", f"--root={tmp_path}", "--import=my.module:Third")
+    assert code == 2 and "the module 'my.module' has no 'Third'" in errors
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

@@ -59,7 +59,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Place of an episode on disk.
+    """Where an episode is.
 
     Attributes:
       index: its number. length: of frames. tasks: what was to be done, in words.

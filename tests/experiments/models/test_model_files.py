@@ -45,7 +45,7 @@ def test_its_arguments_build_the_same_networks():
     models = published()
     fresh = jax.eval_shape(
         lambda: {
-            name: files.BUILDERS[name](models.arguments[name], jax.random.key(0)) for name in models.parts
+            name: files.BUILDERS.get(name)(models.arguments[name], jax.random.key(0)) for name in models.parts
         }
     )
     ours = {name: leaf.shape for name, leaf in named_leaves(fresh).items()}
@@ -76,7 +76,7 @@ def fresh(*parts: str, **arguments) -> Models:
     arguments = {name: arguments.get(name, {"policy": POLICY, "critic": CRITIC}.get(name)) for name in parts}
     kinds = {name: arguments[name].get("kind", name) for name in parts}
     plain = {name: {k: v for k, v in arguments[name].items() if k != "kind"} for name in parts}
-    built = {name: files.BUILDERS[kinds[name]](plain[name], jax.random.key(0)) for name in parts}
+    built = {name: files.BUILDERS.get(kinds[name])(plain[name], jax.random.key(0)) for name in parts}
     return Models(arguments, **built)
 
 
@@ -148,7 +148,7 @@ def test_a_part_that_is_not_there_says_where_one_would_be(tmp_path):
         (
             "policy",
             dict(kind="mine.module:Policy"),
-            "Unknown kind of policy 'mine.module:Policy'. Known: world_",
+            "code 'mine.module:Policy' is not of this project, and files do not choose which code runs",
         ),
         ("critic", dict(rewards=...), "is damaged .*'rewards'"),
         ("critic", dict(rewards=5), "is damaged .*its arguments make no model"),

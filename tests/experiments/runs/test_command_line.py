@@ -150,8 +150,15 @@ def test_options_of_the_projects_own_parts_are_checked():
 
 def test_what_files_name_is_imported_if_the_user_says_so(own_code):
     own_code("my.module", "Name = 1")
-    arguments = (f"--config={TOY}", "--workdir=x", "--import=my.module:Name")
-    assert exit_code(Recorded("toy_run"), *arguments) == 0 and registry.is_loaded("my.module:Name")
+    own_code("my.other", "First, Second = 1, 2")
+    arguments = (
+        f"--config={TOY}",
+        "--workdir=x",
+        "--import=my.module:Name",
+        "--import=my.other:First,my.other:Second",
+    )
+    assert exit_code(Recorded("toy_run"), *arguments) == 0
+    assert all(map(registry.is_loaded, ("my.module:Name", "my.other:First", "my.other:Second")))
 
 
 def test_a_misspelt_flag_gets_a_suggestion():
