@@ -59,7 +59,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where an episode is.
+    """Place of an episode in its files.
 
     Attributes:
       index: its number. length: of frames. tasks: what was to be done, in words.
