@@ -36,6 +36,10 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     loaded = load_run(run)
     folder = pathlib.Path(workdir or run).expanduser()
     arena = Arena(loaded.env_name, loaded.env_options)
+    if not arena:
+        raise ValueError(
+            f"{run} learnt from data of no known environment, so that there is nothing to play in."
+        )
     evaluation = Evaluation(arena, loaded.num_seeds, loaded.expert, workers=config.workers)
     video = folder / "videos" / "evaluation.mp4" if config.video else None
     scores = evaluation.play(actor_factory(loaded, config), config.episodes, config.seed, video=video)

@@ -58,7 +58,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         context=min(config.context, batch.batch_shape[1] // 2),
         update=max(updates, default=run_config["num_updates"]),
         title=title,
-        render_options=env_options if config.render else None,
+        render_options=env_options if config.render and env_name else None,
     )
     print(json.dumps(result | extra, indent=2))
     print(f"Written: {folder}/inspection.json, {folder}/figures, {folder}/videos")

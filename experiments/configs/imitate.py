@@ -28,7 +28,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.storage = "auto"
     # "": the model is frozen (published); a folder: it continues to train on these data.
     config.embodiment = ""
-    config.env = ""  # where to evaluate; "": as recorded in the demonstrations
+    config.env = ""  # where to evaluate; "": as recorded in the demonstrations; none: nowhere
     config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
     # "": random policy (published); an imitation run or a folder with a policy: start from that.
     config.policy_from = ""

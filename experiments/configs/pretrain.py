@@ -35,9 +35,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
     config.storage = "auto"
     config.num_episodes = placeholder(int)  # None: all
-    config.env = ""  # decides the sensor layout; "": as recorded in the data
+    config.env = ""  # decides the sensor layout; "": as recorded in the data; none: theirs alone
     config.action_free = False  # True: a model of observations alone, whatever actions the data have
-    config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real
+    config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real; of data alone: all vectors, else images
+    config.sensors = ""  # instead of a set-up, the sensors that are read, by their names: "a,b"
+    config.targets = ""  # the same: what is predicted; "": what is read
+    config.probes = ""  # the same: what is predicted for the eye, without gradient, with use_probes
     config.num_updates = 200_000
     config.batch_size = 50
     config.length = 50  # records per window

@@ -18,6 +18,7 @@ RECORDED = (
     *("action_repeat", "reward_version", "episode_length"),
     *("goal_visible", "goal_seed", "mirrored"),
 )
+NOWHERE = "none"  # as --config.env
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +26,15 @@ class Arena:
     """An environment and how it is made.
 
     Attributes:
-      name: as in the registry.
+      name: as in the registry; "" is nowhere: data alone, and nothing is played.
       options: of `registry.make`, JSON values; an option that is missing has its default.
     """
 
     name: str
     options: Mapping = dataclasses.field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return bool(self.name)
 
     @classmethod
     def of(cls, config: Mapping) -> Self:
@@ -56,15 +60,21 @@ class Arena:
 
         Args:
           episodes: their metadata name the environment, its action repeat and its reward version.
-          name: takes the place of what the data say; "" takes it from them, unless it is a name that imports code.
+          name: takes the place of what the data say; "" takes it from them, unless it is a name that imports code;
+            "none" is nowhere, whatever they say.
           inputs: sensors that a policy reads; for images the environment draws them as they were drawn for the data.
 
+        Returns:
+          The arena; nowhere, if the data name no environment.
+
         Raises:
-          ValueError: the data name no environment, or one that imports code of their choice.
+          ValueError: the data name an environment that imports code of their choice.
         """
         metadata = episodes[0].metadata
         recorded = metadata.get("environment") or ""
-        name = name or _trusted(recorded)
+        name = name or registry.trusted(recorded, "The data name")
+        if name in ("", NOWHERE):
+            return cls("")
         options = {key: metadata[key] for key in RECORDED if recorded == name and key in metadata}
         records = episodes[0].records
         sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
@@ -101,7 +111,13 @@ class Arena:
         return make_vector(self.name, num_envs, **start, **self.options)
 
     def check(self, sizes: Mapping[str, int | Sequence[int]], action_size: int, workers: int = 0) -> None:
-        """Raises a ValueError if the environment cannot be made, or lacks sensors or actions; see `check_specs`."""
+        """Raises a ValueError if the environment cannot be made, or lacks sensors or actions; see `check_specs`.
+
+        Of nowhere it says so.
+        """
+        if not self:
+            print("Nothing is evaluated: no environment is known; --config.env=NAME names one.", flush=True)
+            return
         with self.make(1, seed=0, workers=workers) as envs:
             check_specs(envs, sizes, action_size)
 
@@ -135,13 +151,6 @@ def check_specs(
             f"The environment {envs.name!r} takes actions of size {envs.action_spec.shape[0]}, the policy gives "
             f"{action_size}. {another}"
         )
-
-
-def _trusted(recorded: str) -> str:
-    """Returns the name that data record; raises a ValueError if there is none, or if it would import code."""
-    if not recorded:
-        raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    return registry.trusted(recorded, "The data name")
 
 
 def _rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:

@@ -15,7 +15,6 @@ import numpy as np
 from agents.loop import Actor, evaluate
 from experiments.data.arena import Arena
 from experiments.drawing import rendered
-from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 from experiments.envs.vector import VectorEnvironment, make_vector
 from experiments.runs.directory import stop_if_overdue
@@ -71,7 +70,12 @@ class Scores:
         return dataclasses.replace(parts[0], returns=lists[0], lengths=lists[1], success=success)
 
     def row(self) -> dict:
-        """Returns JSON for `DONE` and `eval.jsonl`: the lists, means, and % of the expert where that is above 0."""
+        """Returns JSON for `DONE` and `eval.jsonl`: the lists, means, and % of the expert where that is above 0.
+
+        It is empty where nothing was played.
+        """
+        if not self.returns:
+            return {}
         by_seed = [float(np.mean(seed)) for seed in self.returns]
         row = {"return": self.returns, "length": self.lengths}
         row |= {f"success_{rule}": rates for rule, rates in self.success.items()}
@@ -115,13 +119,15 @@ class Evaluation:
         *,
         video: str | os.PathLike | None = None,
     ) -> Scores:
-        """Plays `num_episodes` with every policy.
+        """Plays `num_episodes` with every policy; nowhere there are no scores.
 
         Args:
           make_actor: number of environments N -> actor; blocks of N / num_seeds environments belong to a seed each.
           seed: of the environments' initial states.
           video: file for the first episode of each of the first seeds, where something can be drawn.
         """
+        if not self.arena:
+            return Scores([])
         num_envs = min(num_episodes, self.at_once) * self.num_seeds
         with self.arena.make(num_envs, seed=seed, workers=self.workers) as envs:
             return self.play_in(envs, make_actor(num_envs), num_episodes, video=video)
@@ -228,22 +234,8 @@ def environment_of(name: str, episodes: Sequence[Episode], inputs: Sequence[str]
       episodes: their metadata name the environment, its action repeat and its reward version.
       inputs: sensors that a policy reads; for images the environment draws them as they were drawn for the data.
     """
-    metadata = episodes[0].metadata
-    recorded = metadata.get("environment") or ""
-    if not name and not recorded:
-        raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    if not name and registry.imports_code(recorded):
-        raise ValueError(
-            f"The data name the environment {recorded!r}, which would import code of their choice; if you know and "
-            f"trust it, repeat the name: --config.env={recorded}."
-        )
-    name = name or recorded
-    options = {key: metadata[key] for key in RECORDED_OPTIONS if recorded == name and key in metadata}
-    records = episodes[0].records
-    sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
-    if len(sizes) > 1:
-        raise ValueError(f"Environments draw images of one size, the data have {sorted(sizes)}.")
-    return name, options | (rendering_of(metadata, sizes.pop()) if sizes else {})
+    arena = Arena.of_episodes(episodes, name, inputs)
+    return arena.name, dict(arena.options)
 
 
 def rendering_of(metadata: Mapping, size: Sequence[int]) -> dict:
@@ -273,6 +265,8 @@ def check_environment(
       action_size: of the policy; None does not compare it.
       workers: as for the evaluation.
     """
+    if not Arena(name):
+        return Arena(name).check(sizes, 0)
     with evaluation_envs(name, options, 1, seed=0, workers=workers) as envs:
         check_specs(name, envs.observation_spec, envs.action_spec, sizes, action_size)
 

@@ -37,6 +37,8 @@ def register(name: str, entry_point: str) -> None:
 
 def entry_point(name: str) -> str:
     """Returns "module:function" of the factory for a name; raises ValueError if the name is unknown."""
+    if not name:
+        raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
     if name in _entry_points:
         return _entry_points[name]
     prefix, colon, rest = name.partition(":")

@@ -4,6 +4,7 @@ Names, order of derivative and type are those of the published configurations; s
 """
 
 import dataclasses
+from collections.abc import Mapping
 
 from experiments.envs import registry
 from experiments.envs.interface import Environment
@@ -124,8 +125,39 @@ def layout_of(environment: Environment) -> list[Sensor]:
     return list((layout | own).values())
 
 
+def setup_of(config: Mapping, env_name: str, shapes: Mapping[str, tuple[int, ...]]) -> Setup:
+    """Returns which sensors are inputs, targets and probes, as a config says.
+
+    Args:
+      config: `sensors`, and perhaps `targets` and `probes`: names with commas between them; without `targets` they are
+        the inputs. With no `sensors` it is `setup`, as of `observation_setup`.
+      env_name: as in the registry; "" where data are of no known environment, so that their sensors make the set-up.
+      shapes: {sensor: [T, ...] in the data}.
+
+    Raises:
+      ValueError: targets or probes without inputs, or as of `observation_setup`.
+    """
+    inputs, targets, probes = (
+        tuple(name.strip() for name in config.get(key, "").split(",") if name.strip())
+        for key in ("sensors", "targets", "probes")
+    )
+    if inputs:
+        return Setup(inputs, targets or inputs, probes)
+    if targets or probes:
+        raise ValueError("targets and probes are named, and no inputs; name them too: --config.sensors=a,b.")
+    if env_name:
+        return observation_setup(env_name, config["setup"])
+    layout = [
+        dataclasses.replace(IMAGE, name=name) if len(shape) == 4 else Sensor(name)
+        for name, shape in shapes.items()
+    ]
+    return _setup(layout, config["setup"], "the data", everything=True)
+
+
 def observation_setup(env_name: str, setup: str) -> Setup:
     """Returns which sensors are inputs, targets and probes (AIME, table of observation set-ups).
+
+    An environment of the user's own that has no vectors gives its images to the set-ups that ask for vectors.
 
     Args:
       env_name: as in the registry.
@@ -134,27 +166,35 @@ def observation_setup(env_name: str, setup: str) -> Setup:
     """
     if setup not in SETUPS:
         raise ValueError(f"Unknown observation set-up {setup!r}. Known: {', '.join(SETUPS)}.")
-    layout = sensor_layout(env_name)
+    return _setup(sensor_layout(env_name), setup, repr(env_name), everything=":" in env_name)
+
+
+def _setup(layout: list[Sensor], setup: str, whose: str, *, everything: bool) -> Setup:
+    """Divides a layout; `everything`: without vectors, the images take their place; `whose` it is, for messages."""
+    if setup not in SETUPS:
+        raise ValueError(f"Unknown observation set-up {setup!r}. Known: {', '.join(SETUPS)}.")
     tabular = [sensor.name for sensor in layout if sensor.modality == "tabular"]
     first = [sensor.name for sensor in layout if sensor.modality == "tabular" and sensor.order == "first"]
     second = [name for name in tabular if name not in first]
     visual = [sensor.name for sensor in layout if sensor.modality == "visual"]
     real = [sensor.name for sensor in layout if sensor.modality == "visual" or sensor.type == "internal"]
-    everything = [sensor.name for sensor in layout]
+    names = [sensor.name for sensor in layout]
+    if everything and not tabular:
+        tabular = first = names
     setups = {
         "mdp": (tabular, tabular, []),
         "lpomdp": (first, first, second),
         "pomdp": (first, first, second),
-        "visual": (visual, visual, tabular),
+        "visual": (visual, visual, [name for name in tabular if name not in visual]),
         "exp": (first, tabular, []),
-        "full": (everything, everything, []),
-        "real": (real, real, [name for name in everything if name not in real]),
+        "full": (names, names, []),
+        "real": (real, real, [name for name in names if name not in real]),
     }
     inputs, targets, probes = setups[setup]
     if not inputs:
         others = [name for name, (left, *_) in setups.items() if left]
         raise ValueError(
-            f"Set-up {setup!r} leaves no input for {env_name!r}, whose sensors are {', '.join(everything)}; choose one "
+            f"Set-up {setup!r} leaves no input for {whose}, whose sensors are {', '.join(names)}; choose one "
             f"that does: --config.setup={', '.join(others)}."
         )
     return Setup(tuple(inputs), tuple(targets), tuple(probes))

@@ -326,7 +326,8 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     demonstrations = load_demonstrations(config, baseline)
     env_name, _ = environment_of(config["env"], demonstrations)
     body = load_body(config, baseline) if "embodiment" in baseline.needs else []
-    arch = architectures.frame_stack(config, env_name, config["setup"], body or demonstrations)
+    setup = architectures.chosen_setup(config, env_name, demonstrations[0])
+    arch = architectures.frame_stack(config, env_name, setup, body or demonstrations)
     env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
     options = dict(action_size=arch["action_size"], workers=config["evaluation"]["workers"])
     check_environment(env_name, env_options, arch["sizes"], **options)

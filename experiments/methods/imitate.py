@@ -94,7 +94,7 @@ def imitate(directory: RunDirectory) -> dict:
     video = directory / "videos" / "evaluation.mp4" if evaluation["video"] else None
     scores = play(state, evaluation["final_episodes"], evaluation["seed"] + 1, video=video)
     diverged = diverged_result(state.step < config["num_updates"], state.step)
-    return directory.mark_done(scores.row() | diverged)
+    return directory.mark_done(scores.row() | {"num_updates": config["num_updates"]} | diverged)
 
 
 def demonstrations(config: dict, pretrained: Models) -> Demonstrations:

@@ -51,7 +51,8 @@ def pretrain(directory: RunDirectory) -> dict:
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     first = load_episodes(folders_of(config["embodiment"]), limit=1, images_on_disk=True)
     env_name = Arena.of_episodes(first, config["env"]).name
-    arch = architectures.world_model(config["world_model"], env_name, config["setup"], first)
+    setup = architectures.chosen_setup(config, env_name, first[0])
+    arch = architectures.world_model(config["world_model"], env_name, setup, first)
     if config["action_free"]:
         arch["action_size"] = 0
     keys = (*arch["sizes"], "pre_action")

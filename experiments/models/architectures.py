@@ -10,7 +10,7 @@ from flax import nnx
 
 from agents import sac
 from agents.frame_stack import FrameStackNet
-from experiments.envs.sensors import LAYOUTS, observation_setup
+from experiments.envs.sensors import LAYOUTS, Setup, observation_setup, setup_of
 from worldmodels import export
 from worldmodels.architecture import EMBEDDING
 from worldmodels.data.dataset import statistics
@@ -20,19 +20,19 @@ from worldmodels.world_model import WorldModel
 # World models --------------------------------------------------------------------------------------------------------
 
 
-def world_model(config: Mapping, env_name: str, setup: str, episodes: Sequence[Episode]) -> dict:
+def world_model(config: Mapping, env_name: str, setup: str | Setup, episodes: Sequence[Episode]) -> dict:
     """Returns the arguments of the world model that `config` and the data ask for, for `build_world_model`.
 
     Args:
       config: section `world_model` of a config: options of `WorldModel`, and `standardize`, `use_probes`,
         `predict_emb` (the embedding takes the place of all sensors as target, which become probes).
-      env_name, setup: decide which sensors are inputs, targets and probes.
+      env_name, setup: decide which sensors are inputs, targets and probes; see `chosen_setup`.
       episodes: embodiment data; decide the sizes.
 
     Raises:
       ValueError: the data lack a sensor, or it is of a kind that no network reads.
     """
-    roles = observation_setup(env_name, setup)
+    roles = setup if isinstance(setup, Setup) else observation_setup(env_name, setup)
     options = dict(config)
     standardize, use_probes = options.pop("standardize"), options.pop("use_probes")
     targets, probes = list(roles.targets), list(roles.probes)
@@ -63,10 +63,23 @@ def feature_size(arch: Mapping) -> int:
     return jax.eval_shape(lambda: build_world_model(arch, jax.random.key(0))).feature_size
 
 
+def chosen_setup(config: Mapping, env_name: str, episode: Episode) -> str | Setup:
+    """Returns the set-up that a config names, or its sensors, or those of the data where nothing else is known.
+
+    Args:
+      config: of a method, see `setup_of`.
+      env_name: "" where data are of no known environment.
+      episode: one of them, whole.
+    """
+    if env_name and not any(config.get(key) for key in ("sensors", "targets", "probes")):
+        return config["setup"]
+    return setup_of(config, env_name, {name: episode.records[name].shape for name in episode.sensors})
+
+
 # Model-free networks -------------------------------------------------------------------------------------------------
 
 
-def frame_stack(config: Mapping, env_name: str, setup: str, episodes: Sequence[Episode]) -> dict:
+def frame_stack(config: Mapping, env_name: str, setup: str | Setup, episodes: Sequence[Episode]) -> dict:
     """Returns the arguments of a baseline's networks, for `build_frame_stack`.
 
     Args:
@@ -74,11 +87,12 @@ def frame_stack(config: Mapping, env_name: str, setup: str, episodes: Sequence[E
       env_name, setup: decide which sensors are read.
       episodes: with actions; decide the sizes.
     """
-    names = observation_setup(env_name, setup).inputs
+    names = (setup if isinstance(setup, Setup) else observation_setup(env_name, setup)).inputs
     return dict(
         config["network"],
         kind="frame_stack",
-        num_frames=config["stack"] or published_stack(setup, config["method"]),
+        num_frames=config["stack"]
+        or published_stack(config["setup"] if isinstance(setup, Setup) else setup, config["method"]),
         **_sizes(names, config["standardize"], env_name, setup, episodes),
     )
 
@@ -148,15 +162,16 @@ def stacked(create, num_seeds: int, seed: int = 0):
 
 
 def _sizes(
-    names: Sequence[str], standardize: bool, env_name: str, setup: str, episodes: Sequence[Episode]
+    names: Sequence[str], standardize: bool, env_name: str, setup: str | Setup, episodes: Sequence[Episode]
 ) -> dict:
     """Returns sizes, action_size and standardized of networks for these sensors; a ValueError if one is missing."""
     records = episodes[0].records
     missing = [name for name in names if name not in records]
     if missing:
+        named = "--config.sensors" if isinstance(setup, Setup) else f"set-up {setup!r} of {env_name!r}"
         raise ValueError(
-            f"The data lacks {', '.join(missing)}, which set-up {setup!r} of {env_name!r} needs; it has "
-            f"{', '.join(sorted(records))}. Choose data of this environment or another set-up."
+            f"The data lacks {', '.join(missing)}, which {named} needs; it has {', '.join(sorted(records))}. "
+            "Choose data of this environment or another set-up."
         )
     return dict(
         sizes={name: sensor_size(name, records[name]) for name in names},
