@@ -3,10 +3,31 @@
 from collections.abc import Callable, Mapping, Sequence
 
 import ml_collections
+from ml_collections import FieldReference
 
+from experiments.configs._defaults import Parameter, parameters
 from worldmodels import registry
 
 Changes = Sequence[Callable[[ml_collections.ConfigDict], None]]
+
+
+def defaults(name: str, *keys: str, **changes: object) -> dict:
+    """Returns a group of a config whose values stand in a signature, with its changes.
+
+    Args:
+      name: of a class or a function, "agents.sac:SACSettings"; `experiments.configs._defaults` reads it.
+      keys: those of its parameters that the group has; without them, all that have a default.
+      changes: values that differ, and keys with no default.
+    """
+    known = parameters(name)
+    values = {key: _field(known[key]) for key in keys or known}
+    return {key: changes.pop(key, value) for key, value in values.items()} | changes
+
+
+def _field(parameter: Parameter) -> object:
+    """Returns what a ConfigDict keeps of a default, so that None and other values may take its place."""
+    kind, value = parameter.kind, parameter.default
+    return FieldReference(value, field_type=kind) if value is None or kind is int else value
 
 
 def apply(

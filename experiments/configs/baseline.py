@@ -6,6 +6,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -30,16 +31,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.demonstrations = ""  # folder of episodes; only bc and mbbc use their actions
     config.num_demonstrations = placeholder(int)  # None: all
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations; none: nowhere
-    config.fit = dict(
-        learning_rate=1e-3,
-        batch_size=50,
-        training_fraction=0.7,
-        patience=ml_collections.FieldReference(3),  # epochs without improvement; None: no early stopping
-        min_epochs=50,
-        min_updates=0,
-        max_updates=placeholder(int),  # None: no limit
-        updates_per_epoch=placeholder(int),  # None: a pass over the training windows
-    )
+    config.fit = defaults("agents.fitting:FitSettings")
     config.options = dict()  # of a baseline of your own
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.save_every = 1000  # updates, rounded up to whole epochs
@@ -65,11 +57,10 @@ def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
     config.standardize = False  # published: raw observations
     config.init_with_idm_encoder = True  # of the policy; iidm: with that of the forward model
     config.network = dict(
-        merger="concat",  # or "flare"
         encoder=dict(name="identity"),
-        image_encoder=dict(name="cnn_ha", width=32),
-        hidden_size=128,
-        hidden_layers=2,
+        image_encoder=dict(name="cnn_ha", **defaults("worldmodels.encoders:CNNEncoder")),
+        **defaults("agents.frame_stack:FrameStack", "merger"),
+        **defaults("agents.frame_stack:FrameStackNet"),
     )
     if method != "bc":
         config.fit.min_updates = 5000
@@ -90,7 +81,9 @@ def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
     config.method = "mbbc"
     config.model = ""  # --workdir of a pretraining run
-    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
+    config.policy = defaults(
+        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+    )
     config.length = 50  # records per window
     config.use_log_prob = False  # True: likelihood of the actions instead of the squared error
 

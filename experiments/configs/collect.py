@@ -6,6 +6,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -44,24 +45,8 @@ def _sac(config):
     _environment(config, "sac")
     config.agent_steps = 60_000  # per agent, all environments together
     config.num_agents = 1  # trained one after the other, with seeds seed, seed + 1, ...
-    config.sac = {
-        "hidden_size": 128,
-        "hidden_layers": 2,
-        "learning_rate": 1e-3,
-        "batch_size": 128,
-        "target_rate": 0.005,
-        "target_entropy": -0.5,  # nats per action dimension
-        "initial_temperature": 1.0,
-        "actor_every": 1,  # updates of the critics per update of the actor
-    }
-    config.rounds = {
-        "random_steps": 1000,
-        "updates_per_step": 1.0,
-        "updates_per_dispatch": 50,
-        "num_steps": 1,
-        "discount": 0.99,
-        "replay_capacity": 500_000,
-    }
+    config.sac = defaults("agents.sac:SACSettings")
+    config.rounds = defaults("agents.sac_rounds:RoundSettings")
     config.disturbed_share = 0.0  # share of the episodes with coloured noise on top of the policy
     config.evaluate_every = 10_000  # agent steps
     config.evaluation_episodes = 4

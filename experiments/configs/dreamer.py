@@ -4,6 +4,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets, pretrain
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -48,11 +49,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
     config.policy_optimizer = dict(learning_rate=8e-5, grad_clip=100.0)
     config.critic_optimizer = dict(learning_rate=8e-5, grad_clip=100.0)
-    config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
-    config.imagination = dict(horizon=15, discount=0.99, lambda_=0.95, entropy_scale=1e-4)
+    config.loss = defaults("worldmodels.losses:LossOptions")
+    config.imagination = defaults("agents.imagination:ImaginationOptions")
     config.target_rate = 0.01  # share of the critic that goes into its target at every update
-    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
-    config.critic = dict(hidden_size=128, hidden_layers=2)
+    config.policy = defaults(
+        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+    )
+    config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
     config.world_model = world_model("")
     config.evaluation = dict(
         every=10,  # episodes

@@ -4,6 +4,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -29,7 +30,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # "": the model is frozen (published); a folder: it continues to train on these data.
     config.embodiment = ""
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations; none: nowhere
-    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
+    config.policy = defaults(
+        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+    )
     # "": random policy (published); an imitation run or a folder with a policy: start from that.
     config.policy_from = ""
     config.num_updates = 50_000
@@ -40,13 +43,14 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
     config.model_optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
-    config.loss = dict(
-        kl_scale=1.0,
-        kl_only=False,
-        idm_mode="none",
-        first_action="policy",
-        observation_noise=0.0,
-        entropy_scale=0.0,
+    config.loss = defaults(
+        "aime.losses:AIMEOptions",
+        "kl_scale",
+        "kl_only",
+        "idm_mode",
+        "first_action",
+        "observation_noise",
+        "entropy_scale",
     )
     config.evaluation = dict(
         every=5000,

@@ -4,6 +4,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -75,24 +76,30 @@ def _method(config):
         name="viper",  # viper, ail, ot, true (an oracle), none, or my.module:Reward
         model="",  # viper: --workdir of `pretrain` with a preset viper
         head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
-        viper=dict(use_symlog=True),
-        ot=dict(mean_reward=4.0, num_components=placeholder(int), epsilon=0.01, num_iterations=100),
-        ail=dict(hidden_size=1024, hidden_layers=3, learning_rate=1e-4, grad_clip=100.0, penalty_scale=10.0),
+        viper=defaults("aime.rewards:Viper"),
+        ot=defaults("aime.rewards:OptimalTransport"),
+        ail=defaults("aime.rewards:Adversarial"),
         options=dict(),  # of a reward of your own
     )
     config.intrinsic_reward = "none"  # sought with the surrogate one: disagreement
     config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it
-    config.aime_scale = 1.0  # of the evidence of the demonstrations
-    config.value_scale = 0.1  # of the value gradient: beta
-    config.target_rate = 0.01  # share of the critic that goes into its target at every update: tau
-    config.entropy_scale = 1e-4
-    config.num_starts = placeholder(int)  # states from which the policy imagines; None: all of the batch
-    config.imagination = dict(horizon=15, discount=0.99, lambda_=0.95)
-    config.loss = dict(
-        kl_scale=1.0, kl_only=False, idm_mode="none", first_action="policy", observation_noise=0.0
+    config.update(
+        defaults("aime.online:OnlineSettings", "aime_scale", "value_scale", "target_rate", "num_starts")
     )
-    config.policy = dict(hidden_size=128, hidden_layers=2, min_std=1e-6)
-    config.critic = dict(hidden_size=128, hidden_layers=2)
+    config.update(defaults("agents.imagination:ImaginationOptions", "entropy_scale"))
+    config.imagination = defaults("agents.imagination:ImaginationOptions", "horizon", "discount", "lambda_")
+    config.loss = defaults(
+        "aime.losses:AIMEOptions",
+        "kl_scale",
+        "kl_only",
+        "idm_mode",
+        "first_action",
+        "observation_noise",
+    )
+    config.policy = defaults(
+        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+    )
+    config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
     config.policy_from = ""  # --workdir of an imitation or online run whose policy to start from
     config.critic_from = ""  # and whose critic, of the same reward
     config.freeze_pretrained_parameters = False  # True: of the model only new heads learn

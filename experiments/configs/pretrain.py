@@ -6,6 +6,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 # Published sizes of rssmo with strided image networks: deter, hidden, layers, width of the image networks.
 SIZES = {"rssmo-m": (1024, 640, 3, 48), "rssmo-l": (2048, 768, 4, 64), "rssmo-xl": (4096, 1024, 5, 96)}
@@ -48,47 +49,50 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.relevance = dict(
         demonstrations="",  # "": all windows alike (published); a folder: by their likeness to its observations
         num_demonstrations=placeholder(int),  # episodes of it; None: all
-        num_updates=1500,  # of the classifier that estimates the density ratio
-        temperature=2.0,
-        floor=0.3,  # share of the weight that all windows have alike
-        ceiling=20.0,  # greatest ratio of a window to the mean
+        **defaults("worldmodels.data.relevance:weighted_windows"),
     )
     config.updates_per_dispatch = 50
     config.save_every = 1000
     config.optimizer = dict(learning_rate=3e-4, final_fraction=1.0, grad_clip=100.0)
-    config.loss = dict(kl_scale=1.0, kl_balance=0.8, free_nats=1.0, nll_reweight="none")
+    config.loss = defaults("worldmodels.losses:LossOptions")
     config.world_model = world_model()
     return _presets.apply(preset, PRESETS, config)
 
 
 def world_model() -> dict:
     """The published `rssmo`, and every option of `WorldModel`."""
-    mlp = dict(hidden_size=512, hidden_layers=2, activation="swish", norm="ln")
+    sizes = ("hidden_size", "hidden_layers")
+    mlp = defaults("worldmodels.encoders:MLPEncoder", *sizes, "activation", "norm")
+    cnn = defaults("worldmodels.decoders:CNNDecoder", "width", "sigmoid")
     return dict(
         # Another name of `worldmodels.world_model.DYNAMICS` takes its sizes from `rssm`; or my.module:Name.
         dynamics=dict(name="rssm"),
-        rssm=dict(family="rssmo", deter_size=512, stoch_size=30, hidden_size=512, norm="ln", min_std=0.1),
+        rssm=defaults(
+            "worldmodels.rssm:RSSM", "family", "deter_size", "stoch_size", "hidden_size", "norm", "min_std"
+        ),
         encoder=dict(name="mlp", **mlp),
         decoder=dict(name="dmlp", **mlp),
         probe=dict(name="dmlp", **mlp),
-        binary=dict(name="binary", hidden_size=128, hidden_layers=2),
-        predict_terminal=True,
-        predict_reward=False,
-        detach_reward=False,  # True: the reward is a probe
+        binary=dict(name="binary", **defaults("worldmodels.decoders:VectorDecoder", *sizes)),
+        **defaults(
+            "worldmodels.architecture:Heads",
+            "predict_terminal",
+            "predict_reward",
+            "detach_reward",
+            "baseline_probes",
+        ),
         use_probes=False,
-        baseline_probes=True,  # also from the embedding alone
         predict_emb=False,  # True: the decoder predicts the embedding of a momentum encoder instead of the sensors
         momentum=0.01,
-        idm_mode="detach",
-        idm=dict(hidden_size=512, hidden_layers=2),
-        image_encoder=dict(name="cnn_ha", width=32),
-        image_decoder=dict(name="cnn_ha", width=32, sigmoid=False),
-        image_probe=dict(name="cnn_ha", width=32, sigmoid=False),
+        idm=defaults("worldmodels.world_model:TanhGaussianHead", *sizes, hidden_size=512),
+        image_encoder=dict(name="cnn_ha", **defaults("worldmodels.encoders:CNNEncoder")),
+        image_decoder=dict(name="cnn_ha", **cnn),
+        image_probe=dict(name="cnn_ha", **cnn),
         # Plan2Explore has 5 members; a reward_probe's target is "disagreement" or "surprise".
         ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
         reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
-        intrinsic_scale=0.1,
-        compute_dtype="float32",  # or bfloat16
+        **defaults("worldmodels.architecture:Curiosity", "intrinsic_scale"),
+        **defaults("worldmodels.architecture:Architecture", "idm_mode", "compute_dtype"),
         standardize=False,  # published: raw observations
     )
 

@@ -4,6 +4,7 @@ import ml_collections
 from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
+from experiments.configs._presets import defaults
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -32,24 +33,13 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.standardize = True
     config.num_envs = 4  # environments that step together
     config.agent_steps = 500_000  # all environments together
-    config.sac = dict(
-        hidden_size=256,
-        hidden_layers=2,
-        learning_rate=3e-4,
-        batch_size=256,
-        target_rate=0.005,
-        target_entropy=-0.5,  # nats per action dimension
-        initial_temperature=0.1,
-        actor_every=1,  # updates of the critics per update of the actor
+    config.sac = defaults(
+        "agents.sac:SACSettings", hidden_size=256, learning_rate=3e-4, batch_size=256, initial_temperature=0.1
     )
-    # Returns are of one step: the rewards of steps in between are not known yet, or change.
-    config.rounds = dict(
-        random_steps=2000,
-        updates_per_step=1.0,
-        updates_per_dispatch=50,
-        discount=0.99,  # ot: where there is no schedule
-        replay_capacity=500_000,
-    )
+    # Returns are of one step: the rewards of steps in between are not known yet, or change. With ot, `discount` is for
+    # runs without a schedule.
+    config.rounds = defaults("agents.sac_rounds:RoundSettings", random_steps=2000)
+    del config.rounds["num_steps"]
     config.options = dict()  # of a method of your own
     config.save_every = 5  # rounds of one episode per environment
     config.evaluation = dict(
@@ -66,7 +56,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 def gaifo(config: ml_collections.ConfigDict) -> None:
     """The discriminator."""
     config.method = "gaifo"
-    config.discriminator = dict(hidden_size=256, hidden_layers=2, learning_rate=1e-4, penalty_scale=10.0)
+    config.discriminator = defaults("agents.gaifo:GAIfOSettings")
 
 
 def ot(config: ml_collections.ConfigDict) -> None:
@@ -74,21 +64,9 @@ def ot(config: ml_collections.ConfigDict) -> None:
     config.method = "ot"
     # --workdir of a world model: costs between its embeddings; "": between what SAC reads.
     config.encoder = ""
-    config.transport = dict(
-        cost="euclidean",  # or "cosine", as published for embeddings
-        epsilon=0.01,
-        num_iterations=100,
-        scale_target=10.0,
-    )
+    config.transport = defaults("agents.ot:OTSettings", "cost", "epsilon", "num_iterations", "scale_target")
     config.use_schedule = True  # ADS
-    config.schedule = dict(
-        alpha=0.2,
-        start=0.2,
-        threshold=0.9,
-        max_steps=5,
-        demonstration_percentile=50.0,
-        agent_percentile=90.0,
-    )
+    config.schedule = defaults("agents.discount_schedule:ScheduleSettings")
 
 
 def small(config: ml_collections.ConfigDict) -> None:

@@ -1,6 +1,7 @@
 """The keys of a config for its help: defaults as they are, meanings from the comments of the config's file.
 
-A comment belongs to the key that is set on its line, or on the line below it.
+A comment belongs to the key that is set on its line, or on the line below it. Keys whose defaults stand in a signature
+have the words of its docstring.
 """
 
 import ast
@@ -10,6 +11,8 @@ import pathlib
 import tokenize
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from experiments.configs._defaults import parameters
 
 Comments = dict[str, str]  # {dotted key: comment or ""}, in the order of the file
 
@@ -105,6 +108,7 @@ class _Reader:
         self._beside = {t.start[0]: _text(t) for t in found if t.start[0] not in self._above}
         self.comments: Comments = {}
         self.parts: dict[str, tuple[str, str]] = {}
+        self._groups: dict[str, ast.expr] = {}  # of local variables
         self.functions: dict[str, ast.FunctionDef] = {}
 
     def body(self, nodes: list[ast.stmt], section: str, names: Mapping[str, list[str]] | None = None) -> None:
@@ -114,6 +118,9 @@ class _Reader:
             if isinstance(node, ast.Assign):
                 for target in node.targets:
                     for key in _keys(target, names):
+                        if isinstance(target, ast.Name):
+                            self._groups[target.id] = node.value
+                            continue
                         if key:
                             self.comments.setdefault(_join(section, key), self._comment(node))
                         self._value(_join(section, key), node.value)
@@ -134,7 +141,9 @@ class _Reader:
         if isinstance(value, ast.Call) and value.args and isinstance(value.args[0], ast.Dict):
             value = value.args[0]  # of ConfigDict({...})
         called = value.func.id if isinstance(value, ast.Call) and isinstance(value.func, ast.Name) else ""
-        if called == "dict" or isinstance(value, ast.Dict):
+        if called == "defaults":
+            self._of_signature(key, value)
+        elif called == "dict" or isinstance(value, ast.Dict):
             self._entries(key, value)
         elif called in self.functions:
             self.body(self.functions[called].body, key)
@@ -148,11 +157,24 @@ class _Reader:
                 (key.value, value) for key, value in zip(node.keys, node.values) if hasattr(key, "value")
             ]
         else:
-            pairs = [(word.arg, word.value) for word in node.keywords if word.arg]
+            pairs = [(None, part) for part in node.args] + [(word.arg, word.value) for word in node.keywords]
         of_one = len(pairs) == 1 or node.lineno < node.end_lineno
         for key, value in pairs:
+            if key is None:  # `**defaults(...)`
+                self._value(section, self._groups.get(ast.unparse(value), value))
+                continue
             self.comments.setdefault(_join(section, key), self._comment(value) if of_one else "")
             self._value(_join(section, key), value)
+
+    def _of_signature(self, section: str, call: ast.Call) -> None:
+        """Reads `_presets.defaults`: what the signature's docstring says, unless a comment of the file does."""
+        name, *chosen = (part.value for part in call.args if isinstance(part, ast.Constant))
+        known, listed = parameters(name), not any(isinstance(part, ast.Starred) for part in call.args)
+        own = {
+            word.arg: self._comment(word.value) for word in call.keywords if word.value.lineno > call.lineno
+        }
+        for key in chosen if chosen and listed else known:
+            self.comments.setdefault(_join(section, key), own.get(key) or known[key].meaning)
 
     def _comment(self, node: ast.AST) -> str:
         """Returns the comment at the end of the node's last line, or those right above it."""

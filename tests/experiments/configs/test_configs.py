@@ -1,16 +1,66 @@
 """Every config, with each of its presets."""
 
+import dataclasses
+import functools
 import importlib
+import inspect
 import pathlib
 
 import pytest
 
 import experiments.configs
+from experiments.configs import _presets
+from experiments.configs._defaults import parameters
 
 FOLDER = pathlib.Path(experiments.configs.__file__).parent
 CONFIGS = {
     path.stem: importlib.import_module(f"experiments.configs.{path.stem}")
     for path in FOLDER.glob("[a-z]*.py")
+}
+
+# Group of a config -> the signature that it is passed to.
+POLICY, LOSS = "worldmodels.world_model:TanhGaussianHead", "worldmodels.losses:LossOptions"
+CRITIC, IMAGINATION = "worldmodels.nets:MLP", "agents.imagination:ImaginationOptions"
+DECODER, AIME = "worldmodels.decoders:CNNDecoder", "aime.losses:AIMEOptions"
+SIGNATURES = {
+    "collect:sac sac": "agents.sac:SACSettings",
+    "collect:sac rounds": "agents.sac_rounds:RoundSettings",
+    "surrogate:gaifo sac": "agents.sac:SACSettings",
+    "surrogate:gaifo rounds": "agents.sac_rounds:RoundSettings",
+    "surrogate:gaifo discriminator": "agents.gaifo:GAIfOSettings",
+    "surrogate:ot transport": "agents.ot:OTSettings",
+    "surrogate:ot schedule": "agents.discount_schedule:ScheduleSettings",
+    "baseline:bc fit": "agents.fitting:FitSettings",
+    "baseline:bc network": "agents.frame_stack:FrameStackNet",
+    "baseline:bc network.image_encoder": "worldmodels.encoders:CNNEncoder",
+    "baseline:mbbc policy": POLICY,
+    "pretrain: relevance": "worldmodels.data.relevance:weighted_windows",
+    "pretrain: loss": LOSS,
+    "pretrain: optimizer": "worldmodels.training:make_optimizer",
+    "pretrain: world_model": "worldmodels.architecture:Heads",
+    "pretrain:  world_model": "worldmodels.architecture:Curiosity",
+    "pretrain:   world_model": "worldmodels.architecture:Architecture",
+    "pretrain: world_model.rssm": "worldmodels.rssm:RSSM",
+    "pretrain: world_model.encoder": "worldmodels.encoders:MLPEncoder",
+    "pretrain: world_model.decoder": "worldmodels.decoders:FixedStdDecoder",
+    "pretrain: world_model.binary": "worldmodels.decoders:VectorDecoder",
+    "pretrain: world_model.idm": POLICY,
+    "pretrain: world_model.image_encoder": "worldmodels.encoders:CNNEncoder",
+    "pretrain: world_model.image_decoder": DECODER,
+    "imitate: policy": POLICY,
+    "imitate: loss": AIME,
+    "online: reward.viper": "aime.rewards:Viper",
+    "online: reward.ot": "aime.rewards:OptimalTransport",
+    "online: reward.ail": "aime.rewards:Adversarial",
+    "online: ": "aime.online:OnlineSettings",
+    "online: imagination": IMAGINATION,
+    "online: loss": AIME,
+    "online: policy": POLICY,
+    "online: critic": CRITIC,
+    "dreamer: loss": LOSS,
+    "dreamer: imagination": IMAGINATION,
+    "dreamer: policy": POLICY,
+    "dreamer: critic": CRITIC,
 }
 
 
@@ -29,6 +79,49 @@ def test_an_unknown_preset_lists_the_known_ones(name):
     with pytest.raises(ValueError, match="^Unknown preset 'nonsense'. Known: ") as error:
         CONFIGS[name].get_config("nonsense")
     assert all(preset in str(error.value) for preset in CONFIGS[name].PRESETS)
+
+
+@pytest.mark.parametrize("group", SIGNATURES)
+def test_a_default_stands_once(group, monkeypatch):
+    """A value that is that of the signature follows it."""
+    config, section = (text.strip() for text in group.split(" ", 1))
+    name, preset = config.split(":")
+
+    def values() -> dict:
+        keys = filter(None, section.split("."))
+        return functools.reduce(getattr, keys, CONFIGS[name].get_config(preset)).to_dict()
+
+    def moved(signature: str) -> dict:
+        return {
+            key: dataclasses.replace(known, default=another(known.default))
+            for key, known in parameters(signature).items()
+        }
+
+    known, before = parameters(SIGNATURES[group]), values()
+    same = [key for key in before if key in known and before[key] == known[key].default is not None]
+    monkeypatch.setattr(_presets, "parameters", moved)
+    assert [key for key in same if values()[key] == before[key]] == []
+
+
+def another(value):
+    """Another value of the same type, of those that configs have."""
+    if isinstance(value, bool):
+        return not value
+    return value + type(value)(1) if isinstance(value, int | float | str) else value
+
+
+@pytest.mark.parametrize("signature", sorted(set(SIGNATURES.values())))
+def test_defaults_are_read_as_python_has_them(signature):
+    module, _, name = signature.partition(":")
+    part = getattr(importlib.import_module(module), name)
+    found = (
+        inspect.signature(part.__init__ if "__init__" in vars(part) else part)
+        if isinstance(part, type)
+        else None
+    )
+    found = (found or inspect.signature(part)).parameters
+    for key, known in parameters(signature).items():
+        assert found[key].default == known.default
 
 
 def test_a_config_without_a_default_asks_for_a_preset():
