@@ -62,7 +62,7 @@ class Arena:
           episodes: their metadata name the environment, its action repeat and its reward version.
           name: takes the place of what the data say; "" takes it from them, unless it is a name that imports code;
             "none" is nowhere, whatever they say.
-          inputs: sensors that a policy reads; for images the environment draws them as they were drawn for the data.
+          inputs: sensors that a policy reads; `image` the environment draws as it was drawn for the data.
 
         Returns:
           The arena; nowhere, if the data name no environment.
@@ -76,11 +76,8 @@ class Arena:
         if name in ("", NOWHERE):
             return cls("")
         options = {key: metadata[key] for key in RECORDED if recorded == name and key in metadata}
-        records = episodes[0].records
-        sizes = {records[key].shape[1:3] for key in inputs if key in records and records[key].ndim == 4}
-        if len(sizes) > 1:
-            raise ValueError(f"Environments draw images of one size, the data have {sorted(sizes)}.")
-        return cls(name, options | (_rendering_of(metadata, sizes.pop()) if sizes else {}))
+        drawn = episodes[0].records.get("image") if "image" in inputs else None  # others it gives of itself
+        return cls(name, options | (_rendering_of(metadata, drawn.shape[1:3]) if drawn is not None else {}))
 
     @property
     def facts(self) -> dict:

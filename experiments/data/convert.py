@@ -48,9 +48,6 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     _check_apart(config, pathlib.Path(workdir) / "episodes")
     with RunDirectory(workdir, config, fresh, allow_changes=(*FREE_TO_CHANGE, "limit")) as directory:
         if directory.done:
-            print(
-                f"Converted before; {directory.result['num_episodes']} episodes are in {directory / 'episodes'}."
-            )
             return directory.result
         number, seconds = _convert(config, directory)
         if not episode_paths(directory / "episodes"):

@@ -132,7 +132,7 @@ def setup_of(config: Mapping, env_name: str, shapes: Mapping[str, tuple[int, ...
       config: `sensors`, and perhaps `targets` and `probes`: names with commas between them; without `targets` they are
         the inputs. With no `sensors` it is `setup`, as of `observation_setup`.
       env_name: as in the registry; "" where data are of no known environment, so that their sensors make the set-up.
-      shapes: {sensor: [T, ...] in the data}.
+      shapes: {sensor: [T, ...] in the data}. They may lack `image`, which is drawn only where it is asked for.
 
     Raises:
       ValueError: targets or probes without inputs, or as of `observation_setup`.
@@ -146,7 +146,8 @@ def setup_of(config: Mapping, env_name: str, shapes: Mapping[str, tuple[int, ...
     if targets or probes:
         raise ValueError("targets and probes are named, and no inputs; name them too: --config.sensors=a,b.")
     if env_name:
-        return observation_setup(env_name, config["setup"])
+        layout = [each for each in sensor_layout(env_name) if each.name in shapes or each.name != "image"]
+        return _setup(layout, config["setup"], repr(env_name), everything=":" in env_name)
     layout = [
         dataclasses.replace(IMAGE, name=name) if len(shape) == 4 else Sensor(name)
         for name, shape in shapes.items()

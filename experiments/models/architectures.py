@@ -71,7 +71,8 @@ def chosen_setup(config: Mapping, env_name: str, episode: Episode) -> str | Setu
       env_name: "" where data are of no known environment.
       episode: one of them, whole.
     """
-    if env_name and not any(config.get(key) for key in ("sensors", "targets", "probes")):
+    published = env_name and ":" not in env_name
+    if published and not any(config.get(key) for key in ("sensors", "targets", "probes")):
         return config["setup"]
     return setup_of(config, env_name, {name: episode.records[name].shape for name in episode.sensors})
 
@@ -168,7 +169,7 @@ def _sizes(
     records = episodes[0].records
     missing = [name for name in names if name not in records]
     if missing:
-        named = "--config.sensors" if isinstance(setup, Setup) else f"set-up {setup!r} of {env_name!r}"
+        named = "the chosen set-up" if isinstance(setup, Setup) else f"set-up {setup!r} of {env_name!r}"
         raise ValueError(
             f"The data lacks {', '.join(missing)}, which {named} needs; it has {', '.join(sorted(records))}. "
             "Choose data of this environment or another set-up."

@@ -109,13 +109,18 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
     # Not at the top: they import NumPy, which a mistake need not wait for.
     from experiments.runs import processes
     from experiments.runs.directory import Interrupted
+    from experiments.runs.outcome import sentence, when_done
 
     imported = arguments.pop("import")
     set_up_process()
     try:
         own_parts.load(imported)
         processes.join(**{name: arguments.pop(name) for name in _GROUP})
-        command.run(arguments.pop("config"), arguments.pop("workdir"), **arguments)
+        workdir = arguments.pop("workdir")
+        before = when_done(workdir)
+        result = command.run(arguments.pop("config"), workdir, **arguments)
+        if (after := when_done(workdir)) and (said := sentence(result, workdir, again=after == before)):
+            print(said, flush=True)
     except Interrupted as error:
         print(error, file=sys.stderr)
         return 128 + error.signal_number

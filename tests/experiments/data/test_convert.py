@@ -8,6 +8,7 @@ import types
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.configs.convert import get_config
 from experiments.data.convert import run
 from experiments.data.converters import files, tdmpc2
@@ -550,12 +551,17 @@ def test_a_dataset_is_not_converted_into_itself(tmp_path, source):
 
 def test_a_finished_conversion_says_so_when_it_is_repeated(tmp_path, capsys):
     patchail(tmp_path / "x.pkl", size=6)
-    config = config_of("patchail", source=tmp_path / "x.pkl", image_size=6)
-    first = run(config, tmp_path / "out")
-    capsys.readouterr()
-    assert run(config, tmp_path / "out") == first
-    assert (
-        capsys.readouterr().out == f"Converted before; 2 episodes are in {tmp_path / 'out' / 'episodes'}.\n"
+    command = [
+        "convert",
+        "--config=convert:patchail",
+        f"--config.source={tmp_path / 'x.pkl'}",
+        "--config.image_size=6",
+    ]
+    for _ in range(2):
+        assert main([*command, f"--workdir={tmp_path / 'out'}"]) == 0
+    said = capsys.readouterr().out.splitlines()[-1]
+    assert said.startswith("Finished before") and said.endswith(
+        f": 2 episodes, return 1.5, see {tmp_path / 'out'}"
     )
 
 

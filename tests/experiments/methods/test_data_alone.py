@@ -98,7 +98,7 @@ def test_sensors_are_chosen_by_name(data):
         ("gripper",),
     )
     config.update(sensors="eef", targets="", probes="")
-    with pytest.raises(ValueError, match="lacks eef, which --config.sensors needs; it has camera, eef_pos"):
+    with pytest.raises(ValueError, match="lacks eef, which the chosen set-up needs; it has camera, eef_pos"):
         pretrain.run(config, data / "unknown")
     config.update(sensors="", targets="camera")
     with pytest.raises(ValueError, match="name them too: --config.sensors=a,b"):

@@ -9,6 +9,7 @@ from experiments.__main__ import COMMANDS, main
 from experiments.runs import command_line as module
 from experiments.runs import config_help
 from experiments.runs.command_line import Command, UsageError, find_config, is_user_error, launch, parse
+from experiments.runs.directory import RunDirectory
 from worldmodels import registry
 
 TOY = str(pathlib.Path(__file__).with_name("toy_config.py"))
@@ -45,9 +46,32 @@ def exit_code(command, *arguments):
     return launch(command, ["main", *arguments], owns_process=False)
 
 
+class Finishing(Command):
+    """A command whose run reaches something."""
+
+    def run(self, config, workdir, *, fresh=False, **flags):
+        with RunDirectory(workdir, config, fresh=fresh) as directory:
+            reached = {"return_mean": 8.04, "by_expert": [80.0, 81.0], "success_any": [[1.0, 0.0]]}
+            return directory.result or directory.mark_done(reached)
+
+
 @pytest.fixture(autouse=True)
 def no_compilation_cache(monkeypatch):
     monkeypatch.setattr(module, "set_up_process", lambda: None)
+
+
+def test_a_finished_command_says_what_was_reached_and_where_and_does_nothing_again(tmp_path, capsys):
+    arguments = [f"--config={TOY}", f"--workdir={tmp_path}"]
+    for begin in ("Finished", "Finished before, and nothing is done again (--fresh starts over)"):
+        assert exit_code(Finishing("toy_run"), *arguments) == 0
+        assert capsys.readouterr().out == (
+            f"{begin}: return 8.0, 80.5 % of the expert, success 50 %, see {tmp_path}\n"
+        )
+    (tmp_path / "report.html").touch()
+    assert exit_code(Finishing("toy_run"), *arguments) == 0
+    assert capsys.readouterr().out.endswith(f"see {tmp_path / 'report.html'}\n")
+    assert exit_code(Finishing("toy_run"), *arguments, "--fresh") == 0
+    assert capsys.readouterr().out.startswith("Finished: ")
 
 
 def test_flags_reach_the_run():
