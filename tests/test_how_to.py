@@ -122,7 +122,7 @@ def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, t
     with pytest.raises(ValueError, match="would import code of their choice.*--import=my.module:make_env"):
         load_run(tmp_path / "run")
     registry.load(env)
-    assert load_run(tmp_path / "run").env_name == env
+    assert load_run(tmp_path / "run").arena.name == env
 
 
 def test_a_run_with_an_encoder_of_ones_own_is_opened_by_who_names_it(own_code, tmp_path, monkeypatch):

@@ -9,7 +9,6 @@ analysis: how far inferred actions are from them, and whether the model finds th
 
 from __future__ import annotations
 
-import json
 import pathlib
 
 import jax
@@ -18,11 +17,12 @@ import numpy as np
 from aime.analysis import action_evidence
 from experiments.analysis import figures
 from experiments.analysis.labels import AIME
+from experiments.data.evaluation import Scores, by_expert
 from experiments.drawing import style
 from experiments.drawing.table import Table
 from experiments.models.loading import load_run
 from experiments.runs.paths import folders_of
-from experiments.runs.settings import read_config
+from experiments.runs.settings import read_config, read_json
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
 from worldmodels.training import select_seed
@@ -63,8 +63,8 @@ def row_of(path: str, config) -> dict:
     done = pathlib.Path(path) / "DONE"
     if not done.is_file():
         raise ValueError(f"{path} is not finished; run its command again.")
-    by_expert = json.loads(done.read_text()).get("by_expert")
-    if by_expert is None:
+    scores = Scores.of_row(read_json(done))
+    if not scores.expert or scores.expert <= 0:
         raise ValueError(f"{path} has no % of expert to draw: its demonstrations record no return above 0.")
     model_config = read_config(pathlib.Path(run_config["model"]))
     num_episodes = model_config["num_episodes"] or count_episodes(model_config["embodiment"])
@@ -76,7 +76,7 @@ def row_of(path: str, config) -> dict:
         "model_updates": model_config["num_updates"],
         "demonstrations": num_demonstrations,
         "policy_updates": run_config["num_updates"],
-        "by_expert": by_expert,
+        "by_expert": by_expert(scores.by_seed, scores.expert).tolist(),
         **analysis(path, config),
     }
 

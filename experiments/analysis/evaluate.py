@@ -19,7 +19,6 @@ from collections.abc import Callable
 from agents.loop import Actor
 from agents.planning import PLANNERS
 from experiments.analysis import tables
-from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation
 from experiments.models.loading import LoadedRun, load_run
 from experiments.runs.settings import write_json
@@ -35,12 +34,11 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         raise ValueError("Which run? Pass its directory: --run=DIR.")
     loaded = load_run(run)
     folder = pathlib.Path(workdir or run).expanduser()
-    arena = Arena(loaded.env_name, loaded.env_options)
-    if not arena:
+    if not loaded.arena:
         raise ValueError(
             f"{run} learnt from data of no known environment, so that there is nothing to play in."
         )
-    evaluation = Evaluation(arena, loaded.num_seeds, loaded.expert, workers=config.workers)
+    evaluation = Evaluation(loaded.arena, loaded.num_seeds, loaded.expert, workers=config.workers)
     video = folder / "videos" / "evaluation.mp4" if config.video else None
     scores = evaluation.play(actor_factory(loaded, config), config.episodes, config.seed, video=video)
     folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from aime.inference import infer_actions
-from experiments.data.evaluation import environment_of
+from experiments.data.arena import Arena
 from experiments.envs import registry
 from experiments.models import architectures, files, inspection
 from experiments.runs.metrics import read_rows
@@ -43,7 +43,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     if model is None:
         raise ValueError(f"{path} has no world model; pass a finished run of `pretrain` or `imitate`.")
     arch = models.arguments["world_model"]
-    batch, metadata, env_name, env_options = windows(config, run_config, model, arch)
+    batch, metadata, arena = windows(config, run_config, model, arch)
     extra, title = {}, "on embodiment data"
     if policy is not None:
         batch, extra, title = with_inferred_actions(model, policy, batch)
@@ -53,12 +53,12 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         folder,
         model,
         batch,
-        env_name=env_name,
+        env_name=arena.name,
         metadata=metadata,
         context=min(config.context, batch.batch_shape[1] // 2),
         update=max(updates, default=run_config["num_updates"]),
         title=title,
-        render_options=env_options if config.render and env_name else None,
+        render_options=arena.options if config.render and arena else None,
     )
     print(json.dumps(result | extra, indent=2))
     print(f"Written: {folder}/inspection.json, {folder}/figures, {folder}/videos")
@@ -75,14 +75,14 @@ def check_windows(config) -> None:
         raise ValueError(f"context is {config.context}; a prediction sees one record at least.")
 
 
-def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, str, dict]:
-    """Samples windows of the data of a run, or of the config's: (batch, metadata, environment, its options)."""
+def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch, dict, Arena]:
+    """Samples windows of the data of a run, or of the config's: (batch, metadata, environment)."""
     pretrained = "demonstrations" not in run_config
     folders = folders_of(config.data or run_config["embodiment" if pretrained else "demonstrations"])
     (first,) = load_episodes(folders, limit=1, images_on_disk=True)
     architectures.check_body(arch, [first], "data")
     recorded = registry.trusted(run_config["env"], "The files of the run name")
-    env_name, env_options = environment_of(recorded, [first])
+    arena = Arena.of_episodes([first], recorded)
     wanted = dict.fromkeys((*model.inputs, *model.targets, *model.probes))
     sensors = [name for name in wanted if name in first.records and name not in ("reward", "is_terminal")]
     keys = (*sensors, "pre_action")
@@ -91,12 +91,7 @@ def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch,
     data = SequenceDataset.create(
         episodes, length=config.length or run_config["length"], sensors=sensors, with_actions=with_actions
     )
-    return (
-        sample(data, jax.random.key(config.seed), config.windows),
-        first.metadata,
-        env_name,
-        env_options,
-    )
+    return sample(data, jax.random.key(config.seed), config.windows), first.metadata, arena
 
 
 def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[SequenceBatch, dict, str]:

@@ -5,7 +5,6 @@ anywhere, and the page forbids itself to try.
 """
 
 import base64
-import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 import jinja2
 
 from experiments.drawing.table import MISSING, Table
+from experiments.runs.settings import flatten, read_json, read_sessions
 from worldmodels.files import write_atomically
 
 MAX_MEGABYTES = 40.0  # browsers become slow beyond; a larger file is linked instead.
@@ -136,7 +136,7 @@ def write_page(
         trim_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"duration": duration, "flat": _flatten, "plain": _plain}
+    environment.filters |= {"duration": duration, "flat": flatten, "plain": _plain}
     environment.filters["relative"] = lambda file: os.path.relpath(file, path.parent)
     template = environment.get_template("page.html")
     content = dict(title=title, lead=lead, sections=sections, footer=footer, max_megabytes=MAX_MEGABYTES)
@@ -147,11 +147,9 @@ def run_sections(workdir: str | os.PathLike) -> list[FactsSection]:
     """Shows settings and software of a run, from its `config.json` and `metadata.json`; nothing without them."""
     workdir = Path(workdir)
     sections = []
-    config = _read_json(workdir / "config.json")
-    if config:
-        sections.append(FactsSection("Settings", config))
-    sessions = _read_json(workdir / "metadata.json").get("sessions", [])
-    if sessions:
+    if (workdir / "config.json").is_file():
+        sections.append(FactsSection("Settings", read_json(workdir / "config.json")))
+    if sessions := read_sessions(workdir):
         sections.append(FactsSection("Software and machine", _session_facts(sessions)))
     return sections
 
@@ -185,23 +183,6 @@ def _session_facts(sessions: Sequence[Mapping]) -> dict[str, object]:
         "versions": session.get("versions"),
     }
     return {name: value for name, value in facts.items() if value not in (None, "", {}, [])}
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _flatten(facts: Mapping[str, object], prefix: str = "") -> dict[str, object]:
-    flat = {}
-    for name, value in facts.items():
-        if isinstance(value, Mapping) and value:
-            flat.update(_flatten(value, f"{prefix}{name}."))
-        else:
-            flat[f"{prefix}{name}"] = value
-    return flat
 
 
 def _plain(value: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import os
 import pathlib
@@ -17,6 +16,7 @@ from experiments.analysis import intervals
 from experiments.analysis.labels import label, place
 from experiments.data.evaluation import Scores
 from experiments.runs.metrics import read_rows
+from experiments.runs.settings import read_json
 
 RANDOM = "random"  # method of the random policy's runs in sweeps
 
@@ -56,7 +56,7 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
     Raises:
       ValueError: its DONE cannot be read, or has scores that cannot be averaged.
     """
-    result = read_object(path / "DONE")
+    result = read_json(path / "DONE")
     scores = Scores.of_row(result)
     for name, values in {"return": scores.returns, **scores.success}.items():
         try:
@@ -81,25 +81,10 @@ def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> 
     """Returns the label that the result records, if the run goes by the method of its config; else that of its name."""
     method, recorded = labels["method"], result.get("label")
     if recorded:
-        trained = read_object(path / "config.json").get("method")
+        trained = read_json(path / "config.json").get("method")
         if method in (trained, str(trained).replace(":", ".")):  # directories have no colon
             return recorded
     return label(method)
-
-
-def read_object(path: pathlib.Path) -> dict:
-    """Reads the JSON object in a file.
-
-    Raises:
-      ValueError: there is none.
-    """
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path.name} cannot be read ({error}); run its command again.") from error
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} contains no JSON object; run its command again.")
-    return value
 
 
 def _diverged(result: Mapping, num_seeds: int) -> list[int]:
@@ -296,14 +281,14 @@ def _sweep_labels(folder: pathlib.Path) -> dict[pathlib.Path, dict[str, str]]:
     for root in (folder.resolve(), *folder.resolve().parents[:3]):
         for file in sorted((root / "sweep").glob("*.json")):
             with contextlib.suppress(AttributeError, KeyError, TypeError, ValueError):
-                for name, run in read_object(file).items():
+                for name, run in read_json(file).items():
                     found[root / name] = {key: str(value) for key, value in run["labels"].items()}
     return found
 
 
 def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
     """Labels a run that is not part of a sweep: `.../<task>/<method>/seed_003`, or its own name as the method."""
-    config = read_object(path / "config.json")
+    config = read_json(path / "config.json")
     labels = {key: str(config.get(key) or "") for key in ("setup", "env")}
     labels["env"] = labels["env"] or _played_in(path)
     labels["seed"] = str(config.get("seed", ""))
@@ -314,7 +299,7 @@ def _guessed_labels(path: pathlib.Path) -> dict[str, str]:
 
 def _played_in(path: pathlib.Path) -> str:
     """Returns the environment that a result names, which the config leaves to the demonstrations; "" in older ones."""
-    environment = read_object(path / "DONE").get("environment")
+    environment = read_json(path / "DONE").get("environment")
     return str(environment.get("environment") or "") if isinstance(environment, dict) else ""
 
 

@@ -119,15 +119,13 @@ class Arena:
             check_specs(envs, sizes, action_size)
 
 
-def check_specs(
-    envs: VectorEnvironment, sizes: Mapping[str, int | Sequence[int]], action_size: int | None
-) -> None:
+def check_specs(envs: VectorEnvironment, sizes: Mapping[str, int | Sequence[int]], action_size: int) -> None:
     """Raises a ValueError if environments do not give these sensors or take these actions.
 
     Args:
       envs: with `name`, `observation_spec` and `action_spec`.
       sizes: {sensor that a policy reads: d, or (y, x) of images}.
-      action_size: of the policy; None does not compare it.
+      action_size: of the policy.
     """
     specs: Mapping[str, ArraySpec] = envs.observation_spec
     another = "Choose another one with --config.env=NAME."
@@ -143,7 +141,7 @@ def check_specs(
                 f"The environment {envs.name!r} gives {sensor!r} of shape {list(specs[sensor].shape)}, the model was "
                 f"built for {list(shape)}. {another}"
             )
-    if action_size is not None and action_size != envs.action_spec.shape[0]:
+    if action_size != envs.action_spec.shape[0]:
         raise ValueError(
             f"The environment {envs.name!r} takes actions of size {envs.action_spec.shape[0]}, the policy gives "
             f"{action_size}. {another}"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
 
 from experiments.data.arena import Arena
+from experiments.data.evaluation import Evaluation
 from experiments.runs.paths import folders_of
 from worldmodels.data.episodes import Episode, read_episode, read_episodes, some_episode_paths, subsample
 
@@ -57,15 +58,10 @@ class Demonstrations:
         episodes = read_episodes(chosen, keys, images_on_disk=True)
         shown = dict(zip(chosen, episodes, strict=True))
         arena = Arena.of_episodes(episodes, env, tuple(episodes[0].records) if inputs is None else inputs)
-        return cls(arena, episodes, _mean_return(shown.get(path) or read_episode(path, ()) for path in paths))
+        returns = [(shown.get(path) or read_episode(path, ())).return_ for path in paths]
+        return cls(arena, episodes, float(np.mean(returns)) if any(returns) else None)
 
-
-def expert_return(source: str) -> float | None:
-    """Mean return of all episodes of the folders that a config names; None where no rewards are recorded."""
-    paths = [path for folder in folders_of(source) for path in some_episode_paths(folder)]
-    return _mean_return(read_episode(path, ()) for path in paths)
-
-
-def _mean_return(episodes: Iterable[Episode]) -> float | None:
-    returns = [episode.return_ for episode in episodes]
-    return float(np.mean(returns)) if any(returns) else None
+    def evaluation(self, options: Mapping, num_seeds: int = 1) -> Evaluation:
+        """Returns what scores imitators, by the `random_return` and `workers` of the config's `evaluation`."""
+        scale = (self.expert, options["random_return"])
+        return Evaluation(self.arena, num_seeds, *scale, workers=options.get("workers", 0))

@@ -13,50 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from agents.loop import Actor, collect_episodes
-from experiments.envs.sensors import observation_setup
-from experiments.envs.vector import VectorEnvironment, make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.episodes import SUFFIXES, Episode, write_episode
-
-
-def environment_choice(config) -> dict:
-    """Returns the part of a config that chooses an environment, as plain values."""
-    return {name: config[name] for name in ("env", "action_repeat", "reward_version", "episode_length")}
-
-
-def image_choice(config) -> dict:
-    """Returns the options of `registry.make` with which a config adds images to the records; {} without."""
-    if config["image_size"] is None:
-        return {}
-    options = {"render_size": config["image_size"]}
-    quality = config["render_quality"]
-    return options if quality == "published" else {**options, "render_quality": quality}
-
-
-def environment_of_setup(config) -> dict:
-    """`environment_choice`, with an image sensor of `image_size` pixels where the set-up of sensors needs one."""
-    roles = observation_setup(config["env"], config["setup"])
-    needs_image = "image" in (*roles.inputs, *roles.targets)
-    return environment_choice(config) | (image_choice(config) if needs_image else {})
-
-
-def make_envs(
-    environment: dict,
-    num_envs: int,
-    *,
-    seed: int,
-    first_episode: int = 0,
-    workers: int = 0,
-    images: dict | None = None,
-) -> VectorEnvironment:
-    """Returns the environments that `environment_choice` describes, with images if `image_choice` asks for them.
-
-    Images are drawn in worker processes, at least one, because OpenGL may hang or crash in a process with JAX.
-    """
-    options = {name: value for name, value in environment.items() if name != "env"} | (images or {})
-    workers = min(max(workers, 1) if "render_size" in options else workers, num_envs)
-    return make_vector(
-        environment["env"], num_envs, seed=seed, workers=workers, first_episode=first_episode, **options
-    )
 
 
 def play_rounds(

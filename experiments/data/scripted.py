@@ -21,7 +21,8 @@ import numpy as np
 
 from agents.loop import collect_episodes
 from agents.noise import ColouredActor
-from experiments.data.folders import image_choice, make_envs, num_complete, remove_episodes, write_round
+from experiments.data.arena import Arena
+from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs import registry
 from experiments.envs.metaworld_tasks import PREFIX as META_WORLD
 from experiments.envs.metaworld_tasks import SETS, TASKS, tasks_of
@@ -32,7 +33,6 @@ from worldmodels.data.episodes import Episode, read_episode
 
 CHUNK = 10  # episodes that a process plays before it looks for other work
 _MOST_ATTEMPTS = 10  # per successful episode
-ENVIRONMENT_OPTIONS = ("action_repeat", "reward_version", "episode_length")
 _GOLDEN, _PLASTIC = 0.6180339887498949, 0.7548776662466927  # multiples of these fill (0, 1) evenly
 
 KINDS = ("expert", "noisy", "random")
@@ -43,7 +43,7 @@ class Job:
     """Some episodes of one task; what `play` needs, and nothing that cannot be sent to another process.
 
     Attributes:
-      environment: name and options, as for `make_envs`.
+      arena: where.
       folder: where they are written, as `first`.hdf5 and so on.
       first, count: which episodes.
       seed: of the environment and the noise.
@@ -53,7 +53,7 @@ class Job:
       with_actions: False writes demonstrations without actions.
     """
 
-    environment: Mapping
+    arena: Arena
     folder: str
     first: int
     count: int
@@ -108,9 +108,8 @@ def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
     folder = directory / "episodes" / name
     done = num_complete(folder)
     remove_episodes(folder, done)
-    environment = {option: config[option] for option in ENVIRONMENT_OPTIONS} | image_choice(config)
     options = dict(
-        environment=environment | {"env": name},
+        arena=Arena.of({**config, "env": name}).with_images(config),
         folder=str(folder),
         seed=config.seed,
         shares=config.shares.to_dict(),
@@ -171,7 +170,7 @@ def _play_successes(job: Job) -> list[bool]:
     while number < last:
         if attempt >= _MOST_ATTEMPTS * last:
             raise ValueError(
-                f"The scripted expert of {job.environment['env']!r} ended in success {number} times in {attempt} "
+                f"The scripted expert of {job.arena.name!r} ended in success {number} times in {attempt} "
                 "episodes; ask for fewer demonstrations or another task."
             )
         episode, noise = play_one(job, attempt, "expert", 0.0)
@@ -194,13 +193,13 @@ def kind_of(number: int, shares: Mapping[str, float], max_noise: float) -> tuple
 
 def play_one(job: Job, number: int, kind: str, scale: float) -> tuple[Episode, dict]:
     """Episode `number` of a task, and what its metadata say about the policy."""
-    envs = _environment(tuple(sorted(job.environment.items())), job.seed)
+    envs = _environment(tuple(job.arena.facts.items()), job.seed)
     envs.rewind(number)
     size = envs.action_spec.shape[0]
     if kind == "random":
         actor = ColouredActor(1, size, seed=job.seed, first_episode=number)
     else:
-        actor = NoisyExpert(job.environment["env"], scale, np.random.default_rng([job.seed, number]))
+        actor = NoisyExpert(job.arena.name, scale, np.random.default_rng([job.seed, number]))
     (episode,) = collect_episodes(envs, actor, 1)
     return episode, {"policy": f"scripted-{kind}", "noise": scale}
 
@@ -222,6 +221,6 @@ class NoisyExpert:
 
 
 @functools.lru_cache(maxsize=1)
-def _environment(options: tuple, seed: int):
+def _environment(facts: tuple, seed: int):
     """Returns the environment of a job, kept for the next one of the same task."""
-    return make_envs(dict(options), 1, seed=seed)
+    return Arena.of_facts(dict(facts)).make(1, seed=seed)

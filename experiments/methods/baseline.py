@@ -18,8 +18,6 @@ import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
-from experiments.data.arena import Arena
-from experiments.data.evaluation import Evaluation
 from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models import files
@@ -184,9 +182,7 @@ class FittedBaseline:
         """Plays every seed's policy; returns per-episode lists and normalised scores."""
         baseline, options = self._baseline, self._config["evaluation"]
         models = dataclasses.replace(self._models(policy), world_model=baseline.world_model)
-        arena = Arena(baseline.env_name, baseline.env_options)
-        normalisation = (baseline.expert, options["random_return"])
-        evaluation = Evaluation(arena, self._num_seeds, *normalisation, workers=options["workers"])
+        evaluation = baseline.shown.evaluation(options, self._num_seeds)
 
         def make_actor(num_envs: int) -> Actor:
             return baseline.make_actor(models, num_envs, seed)

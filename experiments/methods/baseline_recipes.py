@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -22,7 +23,8 @@ from agents.frame_stack_actor import FrameStackActor
 from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from agents.mbbc import mbbc_loss
-from experiments.data.evaluation import check_environment, environment_of, expert_return
+from experiments.data.arena import Arena
+from experiments.data.demonstrations import Demonstrations
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.method import Method
@@ -60,7 +62,7 @@ class Baseline(Method):
       instead: what to use where the demonstrations have no actions.
       fits: its networks, in the order of training; the last one is "policy".
       arguments: constructor arguments of the policy, as `experiments.models.files` opens it again.
-      env_name, env_options, expert: where it is evaluated, and the mean return of the demonstrations.
+      shown: what it imitates.
       world_model: models of all seeds that its policies see through, or None.
       build: (arguments, key) -> the policy of one seed, where it is a network of its own; None: one of the project's.
       train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
@@ -70,9 +72,7 @@ class Baseline(Method):
     instead: str = "another baseline"
     fits: tuple[Fit, ...]
     arguments: dict
-    env_name: str
-    env_options: dict
-    expert: float | None
+    shown: Demonstrations
     world_model: object = None
     build: Callable[[dict, jax.Array], object] | None = None
     train: Callable[[RunDirectory], dict] | None = None
@@ -114,9 +114,7 @@ class FrameStackBaseline(Baseline):
     def __init__(self, config: Mapping):
         super().__init__(config)
         self.data = load_data(config, type(self))
-        self.arguments = self.data.arch
-        self.env_name, self.env_options = self.data.env_name, self.data.env_options
-        self.expert = self.data.expert
+        self.arguments, self.shown = self.data.arch, self.data.shown
         self._share_encoder = config["init_with_idm_encoder"]
         self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
 
@@ -157,7 +155,7 @@ class BC(FrameStackBaseline):
     @functools.cached_property
     def fits(self):
         """The policy."""
-        return (Fit("policy", self.data.shown(with_actions=True), self.loss),)
+        return (Fit("policy", self.data.shown_windows(with_actions=True), self.loss),)
 
 
 class BCO(FrameStackBaseline):
@@ -178,7 +176,7 @@ class BCO(FrameStackBaseline):
         body = self.data.windows(self.data.body, with_actions=True)
         return (
             Fit(name, body, teacher_loss),
-            Fit("policy", self.data.shown(with_actions=False), self.loss, name),
+            Fit("policy", self.data.shown_windows(with_actions=False), self.loss, name),
         )
 
 
@@ -206,20 +204,12 @@ class MBBC(Baseline):
         super().__init__(config)
         if not config["model"]:
             raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
-        episodes = load_demonstrations(config, type(self))
-        self.expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
         pretrained = files.load(config["model"], "world_model")
         arch = pretrained.arguments["world_model"]
-        architectures.check_body(arch, episodes, "demonstrations")
         self.world_model = models = files.for_seeds(pretrained, self.num_seeds)
-        self.env_name, self.env_options = environment_of(config["env"], episodes, models.inputs)
-        check_environment(
-            self.env_name,
-            self.env_options,
-            {name: arch["sizes"][name] for name in models.inputs},
-            action_size=models.action_size,
-            workers=config["evaluation"]["workers"],
-        )
+        read = functools.partial(architectures.demonstrations, config, models, arch)
+        self.shown = load_demonstrations(config, type(self), read)
+        episodes = self.shown.episodes
         self.arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
         self._dataset = SequenceDataset.create(
             episodes,
@@ -270,26 +260,21 @@ class Data:
     """The data of a frame-stack baseline.
 
     Attributes:
-      env_name, env_options: where to evaluate.
       arch: what shapes the networks.
       body: episodes of the embodiment, with actions; [] for a baseline that needs none.
-      demonstrations: episodes; only oracles look at their actions.
+      shown: the demonstrations; only oracles look at their actions.
       true_actions: windows of the demonstrations with their actions, for analysis; None where they have none.
-      expert: mean return of the demonstrations, if they have rewards.
     """
 
-    env_name: str
-    env_options: dict
     arch: dict
     body: list[Episode]
-    demonstrations: list[Episode]
-    true_actions: SequenceDataset | None
-    expert: float | None
+    shown: Demonstrations
+    true_actions: SequenceDataset | None = None
 
     @property
     def episodes(self) -> list[Episode]:
         """Episodes that the networks standardise by."""
-        return self.body or self.demonstrations
+        return self.body or self.shown.episodes
 
     @property
     def window_length(self) -> int:
@@ -309,10 +294,10 @@ class Data:
         options = dict(length=self.window_length, sensors=sensors, with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
 
-    def shown(self, *, with_actions: bool) -> SequenceDataset:
+    def shown_windows(self, *, with_actions: bool) -> SequenceDataset:
         """Returns the windows of the demonstrations, which share their arrays with `true_actions`."""
         if self.true_actions is None:
-            return self.windows(self.demonstrations, with_actions)
+            return self.windows(self.shown.episodes, with_actions)
         return self.true_actions if with_actions else self.true_actions.replace(prev_action=None)
 
 
@@ -323,35 +308,41 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
       ValueError: no folder, embodiment data or demonstrations without the actions that the baseline needs, or an
         environment of another body.
     """
-    demonstrations = load_demonstrations(config, baseline)
-    env_name, _ = environment_of(config["env"], demonstrations)
+    source = config["demonstrations"], config["num_demonstrations"]
+    read = functools.partial(Demonstrations.read, *source, env=config["env"], inputs=())
+    shown = load_demonstrations(config, baseline, read)
     body = load_body(config, baseline) if "embodiment" in baseline.needs else []
-    setup = architectures.chosen_setup(config, env_name, demonstrations[0])
-    arch = architectures.frame_stack(config, env_name, setup, body or demonstrations)
-    env_options = environment_of(env_name, demonstrations, tuple(arch["sizes"]))[1]
-    options = dict(action_size=arch["action_size"], workers=config["evaluation"]["workers"])
-    check_environment(env_name, env_options, arch["sizes"], **options)
-    expert = expert_return(load_episodes(folders_of(config["demonstrations"]), keys=()))
-    data = Data(env_name, env_options, arch, body, demonstrations, None, expert)
-    if not has_actions(demonstrations):
+    setup = architectures.chosen_setup(config, shown.arena.name, shown.episodes[0])
+    arch = architectures.frame_stack(config, shown.arena.name, setup, body or shown.episodes)
+    arena = Arena.of_episodes(shown.episodes, config["env"], tuple(arch["sizes"]))
+    arena.check(arch["sizes"], arch["action_size"], config["evaluation"]["workers"])
+    data = Data(arch, body, dataclasses.replace(shown, arena=arena))
+    if not has_actions(shown.episodes):
         return data
-    return dataclasses.replace(data, true_actions=data.windows(demonstrations, with_actions=True))
+    return dataclasses.replace(data, true_actions=data.windows(shown.episodes, with_actions=True))
 
 
-def load_demonstrations(config: Mapping, baseline: type[Baseline]) -> list[Episode]:
-    """Returns the demonstrations; raises a ValueError if they lack the actions that an oracle needs."""
-    episodes = load_folder(config, "demonstrations", baseline)
-    if "actions" in baseline.needs and not has_actions(episodes):
+def load_demonstrations(
+    config: Mapping, baseline: type[Baseline], read: Callable[[], Demonstrations]
+) -> Demonstrations:
+    """Reads the demonstrations; raises a ValueError if they lack the actions that an oracle needs."""
+    with checked(config, "demonstrations", baseline) as episodes:
+        shown = read()
+        episodes += shown.episodes
+    if "actions" in baseline.needs and not has_actions(shown.episodes):
         raise ValueError(
             f"{baseline.label} needs the true actions, and the demonstrations in {config['demonstrations']} have "
             f"none; use {baseline.instead}, or demonstrations with actions."
         )
-    return episodes
+    return shown
 
 
 def load_body(config: Mapping, baseline: type[Baseline]) -> list[Episode]:
-    """Returns the embodiment data; raises a ValueError if they have no actions."""
-    episodes = load_folder(config, "embodiment", baseline)
+    """Reads the embodiment data; raises a ValueError if they have no actions."""
+    with checked(config, "embodiment", baseline) as episodes:
+        # Images are read when the windows are made: once, and to where they stay.
+        folders, limit = folders_of(config["embodiment"]), config["num_embodiment"]
+        episodes += load_episodes(folders, limit=limit, images_on_disk=True)
     if not has_actions(episodes):
         raise ValueError(
             f"The embodiment data in {config['embodiment']} have no actions; {baseline.label} learns from them what "
@@ -360,17 +351,17 @@ def load_body(config: Mapping, baseline: type[Baseline]) -> list[Episode]:
     return episodes
 
 
-def load_folder(config: Mapping, name: str, baseline: type[Baseline]) -> list[Episode]:
-    """Returns episodes of the folder `config[name]`, as many as `config["num_" + name]`."""
+@contextlib.contextmanager
+def checked(config: Mapping, name: str, baseline: type[Baseline]) -> Iterator[list[Episode]]:
+    """Yields a list for the episodes of `config[name]`; raises a ValueError without a name, or if no policy acts so."""
     if not config[name]:
         raise ValueError(f"{baseline.label} needs a folder of episodes; pass --config.{name}=DIR.")
-    # Images are read when the windows are made: once, and to where they stay.
+    episodes: list[Episode] = []
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # of what is refused below
-        episodes = load_episodes(folders_of(config[name]), limit=config[f"num_{name}"], images_on_disk=True)
+        yield episodes
     if sentence := large_actions([episode.records for episode in episodes]):
         raise ValueError(f"{config[name]}: {sentence}")
-    return episodes
 
 
 def has_actions(episodes: Sequence[Episode]) -> bool:

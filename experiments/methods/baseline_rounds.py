@@ -18,8 +18,7 @@ from agents.bco import bco_loss, inverse_dynamics_loss, later_rounds
 from agents.fitting import FitSettings, FitState, continued, draw_training, fit, split_episodes
 from agents.frame_stack import with_encoder_of
 from agents.frame_stack_actor import FrameStackActor
-from experiments.data.arena import Arena
-from experiments.data.evaluation import Evaluation, Scores
+from experiments.data.evaluation import Scores
 from experiments.data.rounds import Rounds, read_round
 from experiments.methods.baseline_recipes import BCO, Data, load_data
 from experiments.models import architectures, files
@@ -70,8 +69,8 @@ class AlphaLearner:
         self.state: dict[str, FitState] = jax.jit(self._create)(self._key)
         self.position = {"rounds": 0}
         self._num_played = 0
-        self._demonstrations = data.shown(with_actions=False)
-        lengths = [episode.num_records for episode in data.demonstrations]
+        self._demonstrations = data.shown_windows(with_actions=False)
+        lengths = [episode.num_records for episode in data.shown.episodes]
         fraction, key = self._settings.training_fraction, jax.random.fold_in(self._key, 1)
         training = draw_training(len(lengths), fraction, key)
         self._demonstration_split = split_episodes(lengths, data.window_length, training)
@@ -156,10 +155,9 @@ class AlphaRun(Rounds):
     records = ()
 
     def __init__(self, directory: RunDirectory, data: Data):
-        config, evaluation = directory.config, directory.config["evaluation"]
+        config = directory.config
         self.learner, self._arch = AlphaLearner(directory, data), data.arch
-        options = dict(expert=data.expert, random=evaluation["random_return"], workers=evaluation["workers"])
-        self._evaluation = Evaluation(Arena(data.env_name, data.env_options), **options)
+        self._evaluation = data.shown.evaluation(config["evaluation"])
         super().__init__(
             directory,
             total=config["num_rounds"] + 1,

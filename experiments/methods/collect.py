@@ -11,10 +11,8 @@ import numpy as np
 
 from agents.loop import Actor
 from agents.noise import ColouredActor, UniformActor
+from experiments.data.arena import Arena
 from experiments.data.folders import (
-    environment_choice,
-    image_choice,
-    make_envs,
     num_complete,
     play_rounds,
     remove_episodes,
@@ -63,15 +61,15 @@ def _collect_sac(config, directory: RunDirectory) -> dict:
 def _collect_noise(config, directory: RunDirectory) -> dict:
     """Actions without any policy."""
     make_noise = {"uniform": UniformActor, "coloured": ColouredActor}[config.method]
-    environment = environment_choice(config)
-    with make_envs(environment, 1, seed=config.seed) as probe:
+    arena = Arena.of(config)
+    with arena.make(1, seed=config.seed) as probe:
         action_size = probe.action_spec.shape[0]
 
     def make_actor(round_number: int) -> Actor:
         return make_noise(config.num_envs, action_size, seed=config.seed, first_episode=round_number)
 
     write = functools.partial(write_round, metadata={"policy": config.method})
-    _fill(config, directory, "episodes", environment, make_actor, config.num_episodes, config.seed, write)
+    _fill(config, directory, "episodes", arena, make_actor, config.num_episodes, config.seed, write)
     return {}
 
 
@@ -131,15 +129,14 @@ def _demonstrate(
         metadata={"policy": f"{method}-{'sampled' if sample else 'mode'}"},
         with_actions=with_actions,
     )
-    environment = {"env": run.env_name, **run.env_options}
-    _fill(config, directory, folder, environment, make_actor, num_episodes, seed, write)
+    _fill(config, directory, folder, run.arena, make_actor, num_episodes, seed, write)
 
 
 def _fill(
     config,
     directory: RunDirectory,
     folder: str,
-    environment: dict,
+    arena: Arena,
     make_actor,
     num_episodes: int,
     seed: int,
@@ -157,10 +154,9 @@ def _fill(
         return
     clocks = Clocks().after(read_round(directory / folder, 0, first, ()))
     start = {"seed": seed, "first_episode": first // num_envs, "workers": config.workers}
-    start["images"] = image_choice(config)
     with (
-        make_envs(environment, num_envs, **start) as envs,
-        Progress(num_episodes, f"{folder} of {environment['env']}", initial=first) as bar,
+        arena.with_images(config).make(num_envs, **start) as envs,
+        Progress(num_episodes, f"{folder} of {arena.name}", initial=first) as bar,
         MetricsWriter(directory.path, vars(clocks)) if folder == "episodes" else nullcontext() as writer,
     ):
         for number, episodes in play_rounds(envs, make_actor, first, num_episodes, directory.stop_if_overdue):

@@ -16,7 +16,7 @@ from agents.actors import FilterActor
 from aime.losses import AIMEOptions
 from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments.data.demonstrations import Demonstrations
-from experiments.data.evaluation import Evaluation, Scores
+from experiments.data.evaluation import Scores
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result
@@ -24,7 +24,7 @@ from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
 from worldmodels import export
-from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.episodes import load_episodes
 from worldmodels.data.loops import Dataset, Loops, make_loops
 from worldmodels.data.storage import open_dataset
 from worldmodels.devices.sharding import Placement, place
@@ -59,7 +59,7 @@ def imitate(directory: RunDirectory) -> dict:
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
     pretrained = files.load(config["model"], "world_model")
     models = files.for_seeds(pretrained, num_seeds)
-    shown = demonstrations(config, pretrained)
+    shown = architectures.demonstrations(config, models, pretrained.arguments["world_model"])
     sensors = architectures.sensors_for(models, shown.episodes)
     play = evaluator(config, models, shown)
     # True actions are loaded for the metric analysis/action_mse only; the loss does not see them.
@@ -97,21 +97,6 @@ def imitate(directory: RunDirectory) -> dict:
     return directory.mark_done(scores.row() | {"num_updates": config["num_updates"]} | diverged)
 
 
-def demonstrations(config: dict, pretrained: Models) -> Demonstrations:
-    """Reads the demonstrations, with the sensors that the world model shares with them; checks that it fits."""
-    models, arch = pretrained.world_model, pretrained.arguments["world_model"]
-
-    def sensors(env_name: str, first: Episode) -> list[str]:
-        architectures.check_body(arch, [first], "demonstrations")
-        return architectures.sensors_for(models, [first])
-
-    options = dict(env=config["env"], sensors=sensors, inputs=models.inputs)
-    shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
-    sizes = {name: arch["sizes"][name] for name in models.inputs}
-    shown.arena.check(sizes, models.action_size, config["evaluation"]["workers"])
-    return shown
-
-
 def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scores]:
     """Returns (state, number of episodes, seed, video=None) -> scores of the policies of all seeds.
 
@@ -119,8 +104,7 @@ def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scor
       models: world models of all seeds, leaves [num_seeds, ...], of states that train none.
     """
     num_seeds, options = config["num_seeds"], config["evaluation"]
-    normalisation = (shown.expert, options["random_return"])
-    evaluation = Evaluation(shown.arena, num_seeds, *normalisation, workers=options["workers"])
+    evaluation = shown.evaluation(options, num_seeds)
     sampled = dict(sample_action=options["sample_action"], num_seeds=num_seeds)
 
     def play(state, num_episodes: int, seed: int, video=None) -> Scores:

@@ -19,9 +19,9 @@ import numpy as np
 
 from agents.actors import FilterActor
 from aime.inference import infer_actions
-from experiments.data.arena import Arena, check_specs
-from experiments.data.demonstrations import expert_return
-from experiments.data.evaluation import Evaluation, Scores
+from experiments.data.arena import check_specs
+from experiments.data.demonstrations import Demonstrations
+from experiments.data.evaluation import Scores
 from experiments.data.folders import write_round
 from experiments.data.rounds import Rounds
 from experiments.methods.online_checks import check_reward, check_settings
@@ -62,16 +62,11 @@ class OnlineRun(Rounds):
     def __init__(self, directory: RunDirectory):
         config = directory.config
         check_settings(config)
-        demonstrations = load_episodes(
-            folders_of(config["demonstrations"]), limit=config["num_demonstrations"]
-        )
-        # As recorded in the demonstrations, with images drawn alike if they have some.
-        arena = Arena.of_episodes(demonstrations, config["env"], tuple(demonstrations[0].records))
-        self.learner = OnlineLearner(config, demonstrations)
+        shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], env=config["env"])
+        self.learner = OnlineLearner(config, shown.episodes)
         check_reward(config, self.learner.reward)
         self.analysis = ActionErrors.create(config, self.learner)
-        expert, random = expert_return(config["demonstrations"]), config["evaluation"]["random_return"]
-        self._evaluation = Evaluation(arena, expert=expert, random=random)
+        self._evaluation = shown.evaluation(config["evaluation"])
         self._prefill_rounds = -(-config["prefill"] // config["num_envs"])
         super().__init__(
             directory,
@@ -79,7 +74,7 @@ class OnlineRun(Rounds):
             evaluate_every=config["evaluation"]["every"],
             save_every=config["checkpoint_every"],
             episodes_per_round=config["num_envs"],
-            description=f"online {arena.name}{self.learner.placement.described}",
+            description=f"online {shown.arena.name}{self.learner.placement.described}",
         )
 
     def finish(self) -> dict:

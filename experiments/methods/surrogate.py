@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -22,8 +22,8 @@ from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings
 from agents.sac import Actor, NumpyPolicy, SACSettings
 from agents.sac_rounds import Learner, RoundSettings, SACActor, SACRun
-from experiments.data.arena import Arena
-from experiments.data.evaluation import Evaluation, Scores, environment_of, expert_return
+from experiments.data.demonstrations import Demonstrations
+from experiments.data.evaluation import Evaluation, Scores
 from experiments.data.rounds import Rounds
 from experiments.envs.sensors import observation_setup
 from experiments.methods.surrogate_features import encoder_features
@@ -65,21 +65,18 @@ class Data:
     """Demonstrations and observer of an agent.
 
     Attributes:
-      env_name, env_options: where it plays.
+      evaluation: where it plays, and how it is scored.
       sensors, num_frames, moments: arguments of its `Observer`.
       demonstrations: observations [T, O] of each.
       features: observations [T, O] -> [T, F], between which optimal transport measures; None: the observations.
-      expert: mean return of the demonstrations, if they carry rewards.
     """
 
-    env_name: str
-    env_options: dict
+    evaluation: Evaluation
     sensors: tuple[str, ...]
     num_frames: int
     moments: dict
     demonstrations: list[np.ndarray]
     features: Callable[[np.ndarray], np.ndarray] | None
-    expert: float | None
 
     def observer(self) -> Observer:
         """Returns a fresh observer."""
@@ -95,31 +92,31 @@ def load_data(config: dict) -> Data:
     label = METHODS.get(config["method"]).label
     if not config["demonstrations"]:
         raise ValueError(f"{label} needs a folder of episodes; pass --config.demonstrations=DIR.")
-    first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
-    env_name, env_options = environment_of(config["env"], first)
-    sensors = observation_setup(env_name, config["setup"]).inputs
-    missing = [name for name in sensors if first[0].records.get(name, np.zeros(1)).ndim != 2]
-    if missing:
-        raise ValueError(
-            f"Set-up {config['setup']!r} of {env_name!r} needs {', '.join(missing)}, which the demonstrations do not "
-            "have as vectors; these agents learn from vectors: choose mdp or lpomdp."
-        )
-    episodes = load_episodes(
-        folders_of(config["demonstrations"]), limit=config["num_demonstrations"], keys=sensors
-    )
+
+    def choose(env_name: str, first: Episode) -> Sequence[str]:
+        sensors = observation_setup(env_name, config["setup"]).inputs
+        missing = [name for name in sensors if first.records.get(name, np.zeros(1)).ndim != 2]
+        if missing:
+            raise ValueError(
+                f"Set-up {config['setup']!r} of {env_name!r} needs {', '.join(missing)}, which the demonstrations do "
+                "not have as vectors; these agents learn from vectors: choose mdp or lpomdp."
+            )
+        return sensors
+
+    options = dict(env=config["env"], sensors=choose)
+    shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
+    sensors, episodes = observation_setup(shown.arena.name, config["setup"]).inputs, shown.episodes
     body = load_episodes(folders_of(config["embodiment"]), keys=sensors) if config["embodiment"] else episodes
     moments = statistics(body, sensors) if config["standardize"] else {}
     num_frames = config["stack"] or (1 if config["setup"] == "mdp" else 3)
     observer = Observer(sensors, num_frames, moments)
     return Data(
-        env_name=env_name,
-        env_options=env_options,
+        evaluation=shown.evaluation(config["evaluation"]),
         sensors=sensors,
         num_frames=num_frames,
         moments=moments,
         demonstrations=[observer.of_episode(episode.records) for episode in episodes],
         features=encoder_features(config["encoder"], observer, episodes) if config.get("encoder") else None,
-        expert=expert_return(load_episodes(folders_of(config["demonstrations"]), keys=())),
     )
 
 
@@ -192,8 +189,6 @@ class SurrogateRun(Rounds):
         method = METHODS.get(config["method"])(config)
         self._data, self._method = data, method.make_learner(data, SACSettings(**config["sac"]))
         evaluation = config["evaluation"]
-        options = dict(expert=data.expert, random=evaluation["random_return"], workers=evaluation["workers"])
-        self._evaluation = Evaluation(Arena(data.env_name, data.env_options), **options)
         super().__init__(
             directory,
             total=config["agent_steps"],
@@ -209,7 +204,7 @@ class SurrogateRun(Rounds):
         config = self.config
         options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
         rounds = config["rounds"] | ({"discount": 1.0} if self._method.discounts else {})
-        with self._evaluation.arena.make(config["num_envs"], **options) as self._envs:
+        with self._data.evaluation.arena.make(config["num_envs"], **options) as self._envs:
             self.learner = SACRun(
                 self._envs,
                 self._data.sensors,
@@ -267,14 +262,15 @@ class SurrogateRun(Rounds):
 
     def _scores(self, num_episodes: int, seed: int) -> dict:
         actor = SACActor(NumpyPolicy(self._actor), self._data.sensors, observer=self._data.observer())
-        return self._evaluation.play(lambda _: actor, num_episodes, seed).row()
+        return self._data.evaluation.play(lambda _: actor, num_episodes, seed).row()
 
     def _save_policy(self, returns: list[list[float]]) -> None:
         """Saves the actor with what makes it act again."""
         data, actor = self._data, self._actor
         moments = {name: [x.tolist() for x in pair] for name, pair in data.moments.items()}
         observer = dict(sensors=list(data.sensors), num_frames=data.num_frames, statistics=moments)
-        where = dict(environment=data.env_name, environment_options=data.env_options)
+        arena = data.evaluation.arena
+        where = dict(environment=arena.name, environment_options=arena.options)
         card = dict(method=self.config["method"], returns=returns, **where)
         models = Models({"policy": architectures.sac_actor(actor, observer)}, policy=actor, card=card)
         files.save(self.directory.path, self.config, models)

@@ -10,6 +10,7 @@ from flax import nnx
 
 from agents import sac
 from agents.frame_stack import FrameStackNet
+from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import LAYOUTS, Setup, observation_setup, setup_of
 from worldmodels import export
 from worldmodels.architecture import EMBEDDING
@@ -260,3 +261,21 @@ def sensors_for(models, episodes) -> list[str]:
     """Returns the sensors that the demonstrations and the model share."""
     wanted = list(dict.fromkeys((*models.inputs, *models.targets, *models.probes)))
     return [name for name in wanted if name in episodes[0].records and name not in ("reward", "is_terminal")]
+
+
+def demonstrations(config: Mapping, models, arch: Mapping) -> Demonstrations:
+    """Reads the demonstrations of a config, with the sensors that they share with world models of `arch`.
+
+    Raises:
+      ValueError: they, or the environment, are of another body than the models.
+    """
+
+    def sensors(env_name: str, first: Episode) -> list[str]:
+        check_body(arch, [first], "demonstrations")
+        return sensors_for(models, [first])
+
+    options = dict(env=config["env"], sensors=sensors, inputs=models.inputs)
+    shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
+    sizes = {name: arch["sizes"][name] for name in models.inputs}
+    shown.arena.check(sizes, models.action_size, config["evaluation"]["workers"])
+    return shown

@@ -8,9 +8,8 @@ actor = run.actor(num_envs=1, seed=0)            # records {name: [1, ...]} -> a
 from __future__ import annotations
 
 import dataclasses
-import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import jax
 import numpy as np
@@ -22,13 +21,11 @@ from agents.observer import Observer
 from agents.planning import Planner, planning_actor
 from agents.sac import NumpyPolicy
 from agents.sac_rounds import SACActor
-from experiments.data.evaluation import environment_of, expert_return
-from experiments.data.folders import environment_of_setup
+from experiments.data.arena import Arena
+from experiments.data.demonstrations import Demonstrations
 from experiments.envs import registry
 from experiments.models import files
-from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
-from worldmodels.data.episodes import load_episodes
 from worldmodels.export import Models
 
 DEFAULT_SEED = 0
@@ -42,7 +39,7 @@ class LoadedRun:
       path: its directory. kind: "aime", "dreamer", "baseline", "sac" or "own".
       config: its configuration.
       models: its networks, leaves [num_seeds, ...].
-      env_name, env_options: the environment it was evaluated in.
+      arena: where it was evaluated.
       expert: mean return of its demonstrations, or None.
     """
 
@@ -50,8 +47,7 @@ class LoadedRun:
     kind: str
     config: Mapping
     models: Models
-    env_name: str
-    env_options: Mapping
+    arena: Arena
     expert: float | None = None
 
     @property
@@ -77,7 +73,7 @@ class LoadedRun:
 
     def __repr__(self) -> str:
         parts = "policies" if self.world_models is None else "world models and policies"
-        return f"LoadedRun({self.path}: {self.kind} in {self.env_name}; {parts} of {self.num_seeds} seeds)"
+        return f"LoadedRun({self.path}: {self.kind} in {self.arena.name}; {parts} of {self.num_seeds} seeds)"
 
     def world_model(self, seed: int = DEFAULT_SEED):
         """Returns the world model of policy `seed`."""
@@ -137,16 +133,17 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
     if kind == "sac":
         best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))
         registry.trusted(models.card["environment"], f"The files of {path} name")
-        where = models.card["environment"], models.card["environment_options"]
-        return LoadedRun(path, "sac", config, models.seed(best).stacked(), *where)
-    if kind is not None:
+        arena = Arena(models.card["environment"], models.card["environment_options"])
+        return LoadedRun(path, "sac", config, models.seed(best).stacked(), arena)
+    if "demonstrations" not in config:
+        return LoadedRun(path, "dreamer", config, models, Arena.of_setup(config))
+    if kind is None:
+        kind, inputs = "aime", models.world_model.inputs
+    else:
         inputs = tuple(models.arguments["policy"].get("sizes", ()))
         kind = "own" if ":" in kind else "baseline"
-        return LoadedRun(path, kind, config, models, *_demonstrated(config, inputs))
-    if "demonstrations" in config:
-        return LoadedRun(path, "aime", config, models, *_demonstrated(config, models.world_model.inputs))
-    options = {key: value for key, value in environment_of_setup(config).items() if value is not None}
-    return LoadedRun(path, "dreamer", config, models, options.pop("env"), options)
+    shown = Demonstrations.read(config["demonstrations"], 1, env=config["env"], inputs=inputs)
+    return LoadedRun(path, kind, config, models, shown.arena, shown.expert)
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
@@ -158,15 +155,3 @@ def make_sac_actor(models: Models, rng: np.random.Generator | None = None) -> SA
     """Makes an actor of one seed of SAC at its first record, which reads what the policy was trained on."""
     observer = Observer(**models.arguments["policy"]["observer"])
     return SACActor(NumpyPolicy(models.policy), observer.sensors, rng, observer=observer)
-
-
-@functools.cache
-def _expert(folder: str) -> float | None:
-    return expert_return(load_episodes(folders_of(folder), keys=()))
-
-
-def _demonstrated(config: dict, inputs: Sequence[str]) -> tuple[str, dict, float | None]:
-    """Returns environment, its options and the expert's return of a run on demonstrations."""
-    first = load_episodes(folders_of(config["demonstrations"]), limit=1, images_on_disk=True)
-    name, options = environment_of(config["env"], first, inputs)
-    return name, options, _expert(config["demonstrations"])

@@ -114,10 +114,10 @@ def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, 
 
 
 def read_json(path: pathlib.Path) -> dict[str, Any]:
-    """Reads a JSON object; a RunError if the file is damaged."""
+    """Reads a JSON object; raises a RunError if there is none."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{path} is damaged ({error}); {_REMEDY}.") from error
     if not isinstance(value, dict):
         raise RunError(f"{path} is damaged (no mapping of names to values); {_REMEDY}.")

@@ -12,8 +12,9 @@ from pathlib import Path
 
 from experiments.analysis import aggregates, report
 from experiments.analysis.labels import label
-from experiments.analysis.scores import Results, RunScores, cells_of, read_object
+from experiments.analysis.scores import Results, RunScores, cells_of
 from experiments.runs.directory import RunDirectory
+from experiments.runs.settings import read_json
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -45,7 +46,7 @@ def read_comparisons(runs) -> Results:
     found = {}
     for path in map(Path, runs):
         done = path.expanduser() / "DONE"
-        found[path] = read_object(done) if done.is_file() else {}
+        found[path] = read_json(done) if done.is_file() else {}
         if "returns" not in found[path]:
             raise ValueError(f"{path} is not a finished run of `compare`; run its command again.")
     common = set.intersection(*(set(result["returns"]) for result in found.values()))

@@ -213,7 +213,7 @@ def side_by_side(
     clips = [rendered.clip("Expert", demonstration)]
     for name, run_path, seed in imitators:
         loaded = load_run(run_path)
-        with Arena(loaded.env_name, loaded.env_options).make(1, seed=7) as envs:
+        with loaded.arena.make(1, seed=7) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(rendered.clip(name, episode))
     options = Arena.of_episodes([demonstration], env_name).options

@@ -60,7 +60,7 @@ def numbers(name: str) -> dict:
     else:
         run = runs.load_run(name)
         found = {"action": [run.actor(seed=seed)(RECORDS) for seed in range(run.num_seeds)]}
-        found |= {"kind": run.kind, "env_name": run.env_name, "expert": run.expert}
+        found |= {"kind": run.kind, "env_name": run.arena.name, "expert": run.expert}
         if run.critics:
             (critic,) = run.critics.values()
             found["value"] = jax.vmap(lambda c, x: c(x))(critic, np.full((1, 1, 12), 0.1, np.float32))

@@ -407,7 +407,7 @@ def test_the_flat_list_of_a_single_agent_is_one_seed(tmp_path):
 @pytest.mark.parametrize(
     "file, text, why",
     [
-        ("DONE", "{", "DONE cannot be read"),
+        ("DONE", "{", "DONE is damaged"),
         ("DONE", '{"return": [[1.0, NaN]]}', "not finite"),
         ("DONE", '{"return": [[1.0], []]}', "shape"),
         ("DONE", '{"return": ["x"]}', "'return' in DONE"),
@@ -426,5 +426,5 @@ def test_an_unreadable_run_is_named_and_the_others_are_reported(root, capsys, fi
 def test_nothing_readable_says_what_is_wrong(tmp_path):
     path = write_run(tmp_path, "walk", "aime", 0, [1.0])
     (path / "DONE").write_text("{")
-    with pytest.raises(ValueError, match="seed_000 is unreadable: DONE cannot be read"):
+    with pytest.raises(ValueError, match="seed_000 is unreadable: .*DONE is damaged"):
         read_results([tmp_path])

@@ -14,7 +14,6 @@ from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
 from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.envs.groups import episode_seed
-from experiments.envs.vector import make_vector
 from experiments.methods import baseline, baseline_rounds, pretrain
 from experiments.models import files
 from experiments.models.loading import load_run
@@ -74,7 +73,7 @@ def test_mbbc_acts_with_the_frozen_world_model(mbbc_run):
     workdir, result = mbbc_run
     assert np.shape(result["return"]) == (2, 2) and np.shape(result["action_mse"]) == (2,)
     loaded = load_run(workdir)
-    with make_vector(loaded.env_name, 2, seed=0, **loaded.env_options) as envs:
+    with loaded.arena.make(2, seed=0) as envs:
         assert loaded.actor(2).__call__(envs.reset()).shape == (2, 2)
 
 
@@ -244,4 +243,4 @@ def test_bco_learns_from_images(tmp_path):
     result = baseline.run(config, tmp_path / "run")
     assert np.shape(result["return"]) == (1, 2)
     loaded = load_run(tmp_path / "run")
-    assert tuple(loaded.env_options["render_size"]) == (64, 64)
+    assert tuple(loaded.arena.options["render_size"]) == (64, 64)

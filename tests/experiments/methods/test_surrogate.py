@@ -11,7 +11,6 @@ from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
 from experiments.data import rounds
 from experiments.envs.groups import episode_seed
-from experiments.envs.vector import make_vector
 from experiments.methods import collect, pretrain, surrogate
 from experiments.models.loading import load_run
 from experiments.runs.metrics import Diverged, read_rows
@@ -115,7 +114,7 @@ def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(data, tmp_pa
 
 def test_a_finished_run_is_loaded_with_its_history(ot_run):
     loaded = load_run(ot_run[0])
-    with make_vector(loaded.env_name, 3, seed=0, **loaded.env_options) as envs:
+    with loaded.arena.make(3, seed=0) as envs:
         actor = loaded.actor(3)
         records = envs.reset()
         for _ in range(3):

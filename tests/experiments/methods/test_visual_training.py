@@ -14,7 +14,6 @@ from experiments.configs import evaluate as evaluate_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import inspect_run as inspect_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.data.evaluation import check_environment, environment_of, evaluation_envs
 from experiments.envs.vector import make_vector
 from experiments.methods import baseline, dreamer, imitate, pretrain
 from experiments.models import architectures, files
@@ -117,23 +116,6 @@ def test_inspecting_keeps_the_metrics_of_the_run(policy):
     assert (policy / "metrics.jsonl").read_text() == before
 
 
-def test_images_of_an_evaluation_are_drawn_in_worker_processes():
-    with evaluation_envs(ENV, {"render_size": [SIZE, SIZE]}, 2, seed=0, workers=0) as envs:
-        assert envs.worker_pids
-    with evaluation_envs(ENV, {}, 2, seed=0, workers=0) as envs:
-        assert not envs.worker_pids
-
-
-def test_images_are_drawn_as_they_were_for_the_data(data):
-    episode = load_episodes(data)[0]
-    drawn = {"rendering": {"camera": 2, "quality": "fast"}}
-    episode = Episode(episode.records, episode.metadata | drawn)
-    _, options = environment_of("", [episode], ["image"])
-    assert options["render_size"] == [SIZE, SIZE]
-    assert (options["camera"], options["render_quality"]) == (2, "fast")
-    assert "render_size" not in environment_of("", [episode], ["position"])[1]
-
-
 # Mistakes ------------------------------------------------------------------------------------------------------------
 
 
@@ -175,25 +157,6 @@ def test_an_environment_that_cannot_draw_is_refused_before_training(model, tmp_p
     config = config_of(imitate_config, model=str(model), demonstrations=demonstrations, env=name)
     with pytest.raises(ValueError, match="does not take render_size"):
         imitate.run(config, tmp_path / "run")
-
-
-@pytest.mark.parametrize("name", ["code_of_a_stranger:make_env", "gymnasium:code_of_a_stranger:Id-v0"])
-def test_data_choose_no_code_to_import(name):
-    episode = Episode({"position": np.zeros((3, 2))}, {"environment": name, "action_repeat": 2})
-    with pytest.raises(ValueError, match=f"import code of their choice.*--config.env={name}"):
-        environment_of("", [episode])
-    assert environment_of(name, [episode]) == (name, {"action_repeat": 2})
-    registered = Episode(episode.records, {"environment": "gymnasium:Pendulum-v1"})
-    assert environment_of("", [registered])[0] == "gymnasium:Pendulum-v1"
-
-
-def test_an_environment_with_other_sensors_is_refused():
-    with pytest.raises(ValueError, match="does not give 'height', which the model reads"):
-        check_environment(ENV, {}, {"height": 1})
-    with pytest.raises(ValueError, match=r"gives 'position' of shape \[2\], the model was built for \[8\]"):
-        check_environment(ENV, {}, {"position": 8})
-    with pytest.raises(ValueError, match="takes actions of size 2, the policy gives 6"):
-        check_environment(ENV, {}, {"position": 2}, action_size=6)
 
 
 def test_a_run_without_a_world_model_cannot_be_inspected(tmp_path):

@@ -42,7 +42,9 @@ def assert_close(ours, expected):
 @pytest.mark.parametrize("name", [name for name, facts in EXPECTED.items() if "kind" in facts])
 def test_a_run_acts_as_it_did(name):
     run, expected = load_run(name), EXPECTED[name]
-    assert (run.kind, run.env_name, run.expert) == tuple(expected[n] for n in ("kind", "env_name", "expert"))
+    assert (run.kind, run.arena.name, run.expert) == tuple(
+        expected[n] for n in ("kind", "env_name", "expert")
+    )
     assert_close([run.actor(seed=seed)(RECORDS) for seed in range(run.num_seeds)], expected["action"])
     if "value" in expected:
         (critic,) = run.critics.values()
