@@ -19,9 +19,7 @@ _TITLES = {"iqm": "IQM", "median": "Median", "mean": "Mean"}
 
 
 @styled
-def aggregate_intervals(
-    aggregates: Mapping[str, Aggregate], *, x_label: str, title: str = "", note: str = ""
-) -> Figure:
+def aggregate_intervals(aggregates: Mapping[str, Aggregate], *, x_label: str, note: str = "") -> Figure:
     """Draws a panel per statistic with a row per method: the value, and its 95% interval as a bar.
 
     Args:
@@ -38,7 +36,7 @@ def aggregate_intervals(
             _draw_bar(axes, row, found.values[statistic], found.intervals[statistic], styles[name].colour)
         axes.set_xlabel(x_label)
         _name_rows(axes, list(aggregates))
-    describe(figure, title, note)
+    describe(figure, note=note)
     return figure
 
 
@@ -48,8 +46,6 @@ def performance_profiles(
     thresholds: np.ndarray,
     *,
     x_label: str,
-    title: str = "",
-    note: str = "",
 ) -> Figure:
     """Draws the share of seeds with a score above a threshold, against the threshold; higher is better.
 
@@ -74,14 +70,11 @@ def performance_profiles(
     label_lines(
         axes, [(float(s[-1] + 1e-3 * s[middle]), n, styles[n].colour) for n, (s, _, _) in profiles.items()]
     )
-    describe(figure, title, note)
     return figure
 
 
 @styled
-def improvement_intervals(
-    improvements: Mapping[tuple[str, str], Improvement], *, title: str = "", note: str = ""
-) -> Figure:
+def improvement_intervals(improvements: Mapping[tuple[str, str], Improvement]) -> Figure:
     """Draws the probability that a seed of the left method beats one of the right, a row per pair."""
     if not improvements:
         raise ValueError("improvement_intervals got no pairs; pass at least two methods.")
@@ -94,14 +87,13 @@ def improvement_intervals(
     _name_rows(axes, [f"{ours}  over  {theirs}" for ours, theirs in improvements])
     axes.set_xlim(0, 1)
     axes.set_xlabel("Probability of improvement")
-    describe(figure, title, note)
     return figure
 
 
-def thresholds_for(scores: Sequence[float], count: int = 201) -> np.ndarray:
+def thresholds_for(scores: Sequence[float]) -> np.ndarray:
     """Returns [K] thresholds from zero, or the lowest score, to a little above the highest."""
     low, high = min(0.0, *scores), max(*scores, 1.0)
-    return np.linspace(low, high + 0.02 * (high - low), count)
+    return np.linspace(low, high + 0.02 * (high - low), 201)
 
 
 @styled
@@ -111,7 +103,6 @@ def comparison_figure(
     published: Mapping[str, tuple[float, float]] | None = None,
     random: float | None = None,
     unit: str = "% of expert",
-    title: str = "",
     note: str = "",
 ) -> Figure:
     """Draws the methods of one task: IQM and seeds, by default in % of the expert; at the right P(AIME is better).
@@ -147,7 +138,7 @@ def comparison_figure(
     if right is not None:
         _draw_improvements(right, scores, styles)
     _legend(left, bool(published))
-    describe(figure, title, note)
+    describe(figure, note=note)
     return figure
 
 

@@ -109,7 +109,7 @@ def aggregate(scores: Sequence[Scores], *, resamples: int = 2000) -> Aggregate:
 
 
 def performance_profile(
-    scores: Sequence[Scores], thresholds: np.ndarray, *, resamples: int = 500, seed: int = 0
+    scores: Sequence[Scores], thresholds: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Computes the share of seeds above each threshold, over all tasks, with a 95% bootstrap band.
 
@@ -120,31 +120,19 @@ def performance_profile(
     Returns:
       share, low and high, [K] each; seeds are drawn within their tasks.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     of_tasks = [statistics.seed_scores(task) for task in scores]
     drawn = [
-        values[generator.integers(len(values), size=(resamples, len(values)))] for values in of_tasks
+        values[generator.integers(len(values), size=(500, len(values)))] for values in of_tasks
     ]  # [R, N]
     above = np.mean(np.concatenate(drawn, axis=1)[:, None, :] > thresholds[:, None], axis=-1)  # [R, K]
     share = np.mean(np.concatenate(of_tasks)[None, :] > thresholds[:, None], axis=-1)
     return share, *np.quantile(above, [0.025, 0.975], axis=0)
 
 
-@dataclass(frozen=True)
-class Pair:
-    """Two methods on the tasks that both have.
-
-    Attributes:
-      improvement: how often the one beats the other. num_tasks: that it is averaged over.
-    """
-
-    improvement: Improvement
-    num_tasks: int
-
-
 def improvements(
     results: Results, normalisation: Normalisation, *, resamples: int = 1000
-) -> dict[tuple[str, str], Pair]:
+) -> dict[tuple[str, str], Improvement]:
     """Returns {(one, other): how often the one is better} of all pairs of methods that share tasks, both ways."""
     scores = {name: strata(results, name, normalisation) for name in results.methods}
     found = {}
@@ -153,8 +141,7 @@ def improvements(
         if shared:
             pair = ([scores[name][task] for task in shared] for name in (ours, theirs))
             better = statistics.probability_of_improvement(*pair, resamples=resamples)
-            found[ours, theirs] = Pair(better, len(shared))
-            found[theirs, ours] = Pair(better.reversed(), len(shared))
+            found |= {(ours, theirs): better, (theirs, ours): better.reversed()}
     return found
 
 

@@ -115,41 +115,29 @@ def score_curve(
     series: Mapping[str, Points],
     *,
     x_label: str,
-    y_label: str = PERCENT,
     title: str = "",
-    log_x: bool = True,
-    references: Mapping[str, float] | None = None,
-    note: str = "",
 ) -> Figure:
-    """Draws scores against a setting (data, model size, updates): seeds as dots, mean, Student t whiskers.
+    """Draws scores against a positive setting (data, model size, updates): seeds as dots, mean, Student t whiskers.
 
     Args:
       series: {method: Points}, drawn in order.
-      log_x: logarithmic x axis; needs positive settings.
-      references: {name: level} of horizontal lines.
-      note: small print below the figure.
     """
     _refuse_empty(series, "score_curve")
-    references = dict(references or {})
     figure = Figure(figsize=(0.8 * WIDTH, 3.3), layout="constrained")
     axes = figure.subplots()
-    if log_x:
-        axes.set_xscale("log")
+    axes.set_xscale("log")
     styles = method_styles(series)
     for index, (method, points) in enumerate(series.items()):
-        offset = index - (len(series) - 1) / 2
-        _draw_points(axes, points, styles[method], offset, log_x)
-    for level in references.values():
-        axes.axhline(level, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
+        _draw_points(axes, points, styles[method], index - (len(series) - 1) / 2)
     levels = [v for points in series.values() for values in points.seeds for v in values]
     bounds = [b for points in series.values() for values in points.seeds for b in _interval(values)]
-    axes.set_ylim(_limits([*levels, *references.values()], bounds))
-    _setting_ticks(axes, sorted({float(x) for points in series.values() for x in points.x}), log_x)
+    axes.set_ylim(_limits(levels, bounds))
+    _setting_ticks(axes, sorted({float(x) for points in series.values() for x in points.x}))
     axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_ylabel(PERCENT)
     ends = [(float(np.mean(points.seeds[-1])), name, styles[name].colour) for name, points in series.items()]
-    label_lines(axes, [*ends, *((level, name, MUTED) for name, level in references.items())])
-    describe(figure, title, note)
+    label_lines(axes, ends)
+    describe(figure, title)
     return figure
 
 
@@ -159,14 +147,12 @@ def true_against_surrogate(
     *,
     surrogate: str,
     title: str = "",
-    note: str = "",
 ) -> Figure:
     """Draws a scatter plot, one colour per kind of data, with the rank correlation over all of them.
 
     Args:
       returns: {kind of data: (true returns [N], surrogate returns [N])}.
       surrogate: name of the surrogate reward.
-      note: small print below the figure.
     """
     if not returns:
         raise ValueError("true_against_surrogate got no returns; pass at least one kind of data.")
@@ -183,7 +169,7 @@ def true_against_surrogate(
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     true, scored = (np.concatenate([np.asarray(pair[i], float) for pair in returns.values()]) for i in (0, 1))
     rank = rank_correlation(true, scored)
-    describe(figure, title, f"Rank correlation {rank:.2f} over {len(true)} episodes. {note}".strip())
+    describe(figure, title, f"Rank correlation {rank:.2f} over {len(true)} episodes.")
     return figure
 
 
@@ -257,11 +243,9 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, ban
     axes.plot(x, np.nanmean(seeds, axis=0), style.line, color=style.colour, marker=marker, zorder=3)
 
 
-def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float, log_x: bool) -> None:
+def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float) -> None:
     x = np.asarray(points.x, np.float64)
-    span = np.log(x.max() / x.min()) if log_x else np.ptp(x)
-    shift = 0.008 * offset * (span or 1.0)
-    x = x * np.exp(shift) if log_x else x + shift
+    x = x * np.exp(0.008 * offset * (np.log(x.max() / x.min()) or 1.0))
     means = [float(np.mean(values)) for values in points.seeds]
     for position, values in zip(x, points.seeds, strict=True):
         axes.scatter(
@@ -273,13 +257,13 @@ def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float, 
     axes.plot(x, means, style.line, color=style.colour, marker=style.marker, zorder=4)
 
 
-def _setting_ticks(axes: Axes, settings: Sequence[float], log_x: bool) -> None:
+def _setting_ticks(axes: Axes, settings: Sequence[float]) -> None:
     """Puts ticks at the settings themselves where there is room for them."""
     if len(settings) > 8:
         return
     axes.set_xticks(settings, [_short(x) for x in settings])
     axes.minorticks_off()
-    if log_x and len(settings) > 1:
+    if len(settings) > 1:
         room = (settings[-1] / settings[0]) ** 0.06
         axes.set_xlim(settings[0] / room, settings[-1] * room)
 

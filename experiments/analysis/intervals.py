@@ -7,7 +7,7 @@ seeds vary between two runs, while episodes of one policy are not repetitions of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,25 +53,14 @@ class Summary:
     num_episodes: int
 
 
-def mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Computes the arithmetic mean along `axis`."""
-    return np.mean(values, axis=axis)
-
-
-def median(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Computes the median along `axis`."""
-    return np.median(values, axis=axis)
-
-
-def interquartile_mean(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Averages the middle half along `axis`: floor(n / 4) values are left out at each end.
+def interquartile_mean(values: np.ndarray) -> np.ndarray:
+    """Averages the middle half along the last axis: floor(n / 4) values are left out at each end.
 
     Agarwal et al. 2021, "Deep reinforcement learning at the edge of the statistical precipice".
     """
-    values = np.sort(np.asarray(values, np.float64), axis=axis)
-    size = values.shape[axis]
-    middle = np.arange(size // 4, size - size // 4)
-    return np.take(values, middle, axis=axis).mean(axis=axis)
+    values = np.sort(np.asarray(values, np.float64), axis=-1)
+    size = values.shape[-1]
+    return values[..., size // 4 : size - size // 4].mean(axis=-1)
 
 
 def over_tasks(tasks: Sequence[np.ndarray], statistic: str) -> np.ndarray:
@@ -89,10 +78,11 @@ def over_tasks(tasks: Sequence[np.ndarray], statistic: str) -> np.ndarray:
     """
     if statistic == "iqm":
         return interquartile_mean(np.concatenate(tasks, axis=-1))
-    return STATISTICS[statistic](np.stack([np.mean(task, axis=-1) for task in tasks], axis=-1))
+    average = {"mean": np.mean, "median": np.median}[statistic]
+    return average(np.stack([np.mean(task, axis=-1) for task in tasks], axis=-1), axis=-1)
 
 
-STATISTICS: dict[str, Callable[..., np.ndarray]] = {"mean": mean, "median": median, "iqm": interquartile_mean}
+STATISTICS = ("mean", "median", "iqm")
 
 
 def seed_scores(scores: Scores) -> np.ndarray:
@@ -110,20 +100,18 @@ def seed_scores(scores: Scores) -> np.ndarray:
     return np.array([episodes.mean() for episodes in _checked(scores)])
 
 
-def student_t_interval(values: Sequence[float], *, confidence: float = 0.95, unit: str = "seeds") -> Interval:
-    """Returns mean ± t_(n-1) s / sqrt(n): the interval of a mean of few independent normal values.
+def student_t_interval(values: Sequence[float], *, unit: str = "seeds") -> Interval:
+    """Returns mean ± t_(n-1) s / sqrt(n): the 95% interval of a mean of few independent normal values.
 
     Args:
       values: [n]; with n = 1 there is no interval and both bounds are NaN.
-      confidence: probability that the interval covers the mean.
       unit: what the values are, for the text of the interval.
     """
     values = np.asarray(values, np.float64)
     size = values.size
     if size < 2:
         return Interval(float("nan"), float("nan"), f"none: 1 of {unit}")
-    quantile = stdtrit(size - 1, 0.5 + confidence / 2)
-    half_width = quantile * values.std(ddof=1) / np.sqrt(size)
+    half_width = stdtrit(size - 1, 0.975) * values.std(ddof=1) / np.sqrt(size)
     centre = values.mean()
     return Interval(float(centre - half_width), float(centre + half_width), f"Student t over {size} {unit}")
 
@@ -134,7 +122,6 @@ def stratified_bootstrap_interval(
     *,
     confidence: float = 0.95,
     resamples: int = 5000,
-    resample_seeds: bool = True,
     seed: int = 0,
 ) -> Interval:
     """Bootstraps a statistic over the seeds of one or more tasks and returns its percentiles.
@@ -148,8 +135,6 @@ def stratified_bootstrap_interval(
       statistic: "mean", "median" or "iqm".
       confidence: probability mass between the two percentiles.
       resamples: number of bootstrap samples.
-      resample_seeds: False keeps every seed and draws episodes only: the interval of these very policies,
-        which says nothing about the next seed.
       seed: of the random numbers.
 
     Raises:
@@ -160,12 +145,11 @@ def stratified_bootstrap_interval(
     if not len(strata):
         raise ValueError("stratified_bootstrap_interval got no strata; pass [scores] for a single task.")
     generator = np.random.default_rng(seed)
-    drawn = [_resampled_seed_scores(_checked(s), generator, resamples, resample_seeds) for s in strata]
+    drawn = [_resampled_seed_scores(_checked(s), generator, resamples) for s in strata]
     values = over_tasks(drawn, statistic)
     low, high = np.quantile(values, [0.5 - confidence / 2, 0.5 + confidence / 2])
     count = sum(len(s) for s in strata)
-    what = f"{count} seeds x episodes" if resample_seeds else f"the episodes of {count} seeds"
-    return Interval(float(low), float(high), f"bootstrap over {what}")
+    return Interval(float(low), float(high), f"bootstrap over {count} seeds x episodes")
 
 
 @dataclass(frozen=True)
@@ -175,28 +159,26 @@ class Improvement:
     Attributes:
       probability: that a seed of the one scores higher than a seed of the other; ties count half.
       interval: of it.
+      num_tasks: that it is averaged over.
     """
 
     probability: float
     interval: Interval
+    num_tasks: int
 
     def reversed(self) -> Improvement:
         """Returns how often the other beats the one."""
         low, high = 1.0 - self.interval.high, 1.0 - self.interval.low
-        return Improvement(1.0 - self.probability, Interval(low, high, self.interval.kind))
+        interval = Interval(low, high, self.interval.kind)
+        return Improvement(1.0 - self.probability, interval, self.num_tasks)
 
 
 def probability_of_improvement(
-    ours: Sequence[Scores],
-    theirs: Sequence[Scores],
-    *,
-    confidence: float = 0.95,
-    resamples: int = 5000,
-    seed: int = 0,
+    ours: Sequence[Scores], theirs: Sequence[Scores], *, resamples: int = 5000, seed: int = 0
 ) -> Improvement:
     """Computes P(X > Y) + P(X = Y) / 2, over seeds of each task and averaged over tasks (Agarwal et al. 2021).
 
-    On one task this is the Mann-Whitney statistic U / (N M). The interval is the percentile bootstrap of
+    On one task this is the Mann-Whitney statistic U / (N M). The interval is the 95% percentile bootstrap of
     `stratified_bootstrap_interval`, with both methods drawn.
 
     Args:
@@ -215,12 +197,11 @@ def probability_of_improvement(
         x, y = _checked(x), _checked(y)
         count += len(x) + len(y)
         values.append(_wins(seed_scores(x)[None], seed_scores(y)[None])[0])
-        samples = (_resampled_seed_scores(s, generator, resamples, True) for s in (x, y))
+        samples = (_resampled_seed_scores(s, generator, resamples) for s in (x, y))
         drawn.append(_wins(*samples))
-    low, high = np.quantile(np.mean(drawn, axis=0), [0.5 - confidence / 2, 0.5 + confidence / 2])
-    return Improvement(
-        float(np.mean(values)), Interval(float(low), float(high), f"bootstrap over {count} seeds")
-    )
+    low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
+    interval = Interval(float(low), float(high), f"bootstrap over {count} seeds")
+    return Improvement(float(np.mean(values)), interval, len(ours))
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -229,29 +210,29 @@ def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return ((difference > 0) + 0.5 * (difference == 0)).mean(axis=(1, 2))
 
 
-def confidence_interval(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Interval:
-    """Returns the interval of the mean that suits the number of seeds.
+def confidence_interval(scores: Scores) -> Interval:
+    """Returns the 95% interval of the mean that suits the number of seeds.
 
     One seed: Student's t over its episodes, which says nothing about other seeds (its `kind` names them). Two to
     nine: Student's t over seeds. From ten on: the stratified bootstrap.
     """
     checked = _checked(scores)
     if len(checked) == 1:
-        return student_t_interval(checked[0], confidence=confidence, unit="episodes")
+        return student_t_interval(checked[0], unit="episodes")
     if len(checked) < FEW_SEEDS:
-        return student_t_interval(seed_scores(checked), confidence=confidence, unit="seeds")
-    return stratified_bootstrap_interval([checked], confidence=confidence, seed=seed)
+        return student_t_interval(seed_scores(checked))
+    return stratified_bootstrap_interval([checked])
 
 
-def summarise(scores: Scores, *, confidence: float = 0.95, seed: int = 0) -> Summary:
+def summarise(scores: Scores) -> Summary:
     """Averages scores `[N][E]` over seeds, with the interval of the mean."""
     checked = _checked(scores)
     values = seed_scores(checked)
     return Summary(
-        mean=float(mean(values)),
-        median=float(median(values)),
+        mean=float(np.mean(values)),
+        median=float(np.median(values)),
         iqm=float(interquartile_mean(values)),
-        interval=confidence_interval(checked, confidence=confidence, seed=seed),
+        interval=confidence_interval(checked),
         seed_scores=values,
         num_seeds=len(checked),
         num_episodes=min(len(episodes) for episodes in checked),
@@ -274,7 +255,7 @@ def _checked(scores: Scores) -> list[np.ndarray]:
 
 
 def _resampled_seed_scores(
-    checked: list[np.ndarray], generator: np.random.Generator, resamples: int, resample_seeds: bool
+    checked: list[np.ndarray], generator: np.random.Generator, resamples: int
 ) -> np.ndarray:
     """Draws bootstrap samples of the seed scores of one stratum, [R, N]."""
     num_seeds = len(checked)
@@ -282,10 +263,7 @@ def _resampled_seed_scores(
     padded = np.zeros((num_seeds, lengths.max()))
     for row, episodes in zip(padded, checked, strict=True):
         row[: len(episodes)] = episodes
-    if resample_seeds:
-        drawn_seeds = generator.integers(num_seeds, size=(resamples, num_seeds))
-    else:
-        drawn_seeds = np.broadcast_to(np.arange(num_seeds), (resamples, num_seeds))
+    drawn_seeds = generator.integers(num_seeds, size=(resamples, num_seeds))
     drawn_lengths = lengths[drawn_seeds][..., None]  # [R, N, 1]
     uniform = generator.random((resamples, num_seeds, lengths.max()))
     drawn_episodes = (uniform * drawn_lengths).astype(np.int64)  # [R, N, E]

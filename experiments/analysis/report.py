@@ -14,7 +14,7 @@ import numpy as np
 
 from experiments.analysis import aggregates, published_results, tables
 from experiments.analysis import page as pages
-from experiments.analysis.aggregates import Normalisation, Pair
+from experiments.analysis.aggregates import Normalisation
 from experiments.analysis.intervals import Improvement, seed_scores
 from experiments.analysis.labels import AIME
 from experiments.analysis.scores import Cell, Results, read_results
@@ -134,7 +134,7 @@ def task_alone(results: Results) -> str:
 
 
 def make_tables(
-    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Improvement]
 ) -> dict[str, Table]:
     """Returns {name of the files: table}."""
     found = {}
@@ -189,7 +189,10 @@ def aggregates_of(results: Results, normalisation: Normalisation) -> dict[str, a
 
 
 def write_figures(
-    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair], folder: Path
+    results: Results,
+    known: Sequence[Normalisation],
+    pairs: Mapping[tuple[str, str], Improvement],
+    folder: Path,
 ) -> dict[Path, str]:
     """Writes all figures; returns {path of the picture: what it shows}."""
     from experiments.drawing import style  # matplotlib is slow to import
@@ -201,7 +204,7 @@ def write_figures(
 
 
 def figures_of(
-    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Pair]
+    results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Improvement]
 ) -> Iterator[tuple[str, object, str]]:
     """Draws all figures; yields (name of the file, figure, what it shows)."""
     from experiments.analysis import aggregate_figures  # matplotlib is slow to import
@@ -251,12 +254,14 @@ def comparison(results: Results, task: str, normalisation: Normalisation):
     )
 
 
-def drawn_pairs(pairs: Mapping[tuple[str, str], Pair]) -> tuple[dict[tuple[str, str], Improvement], str]:
+def drawn_pairs(
+    pairs: Mapping[tuple[str, str], Improvement],
+) -> tuple[dict[tuple[str, str], Improvement], str]:
     """Returns the pairs that the figure shows, the better method first, and a text that says what it leaves out."""
     better: dict[tuple[str, str], Improvement] = {}
     for names, pair in pairs.items():
-        if names[::-1] not in better and pair.improvement.probability >= 0.5:
-            better[names] = pair.improvement
+        if names[::-1] not in better and pair.probability >= 0.5:
+            better[names] = pair
     drawn = dict(sorted(better.items(), key=lambda pair: -pair[1].probability)[:MAX_PAIRS])
     text = "Probability that a seed of one method beats one of another, the better method first"
     if len(drawn) < len(better):

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from experiments.analysis import intervals, published_results
-from experiments.analysis.aggregates import Aggregate, Normalisation, Pair
-from experiments.analysis.intervals import Interval
+from experiments.analysis.aggregates import Aggregate, Normalisation
+from experiments.analysis.intervals import Improvement, Interval
 from experiments.analysis.labels import AIME
 from experiments.analysis.scores import Cell, Results
 from experiments.data.evaluation import SUCCESS_RULES, by_expert, by_random_and_expert
@@ -204,16 +204,15 @@ def success_table(results: Results) -> Table | None:
     return Table(headings, rows, caption, "Success rates by three rules", numbers)
 
 
-def improvement_table(pairs: Mapping[tuple[str, str], Pair], normalisation: Normalisation) -> Table:
+def improvement_table(pairs: Mapping[tuple[str, str], Improvement], normalisation: Normalisation) -> Table:
     """Builds a row per pair of methods and direction: how often a seed of the one beats one of the other."""
     rows, numbers = [], []
-    for (ours, theirs), pair in pairs.items():
-        better = pair.improvement
+    for (ours, theirs), better in pairs.items():
         low, high = better.interval.low, better.interval.high
         text = [f"{better.probability:.2f}", f"{low:.2f} to {high:.2f}"]
-        rows.append([ours, theirs, *text, str(pair.num_tasks)])
+        rows.append([ours, theirs, *text, str(better.num_tasks)])
         row = {"method": ours, "over": theirs, "probability": better.probability, "low": low, "high": high}
-        numbers.append(row | {"num_tasks": pair.num_tasks})
+        numbers.append(row | {"num_tasks": better.num_tasks})
     caption = (
         "Probability that a seed of the method scores higher than one of the other, ties half, averaged over the tasks "
         f"that both have in {normalisation.text} (Agarwal et al. 2021). Intervals: stratified bootstrap."

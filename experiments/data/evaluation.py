@@ -15,6 +15,7 @@ import numpy as np
 from agents.loop import Actor, evaluate
 from experiments.data.arena import Arena
 from experiments.drawing import rendered
+from experiments.drawing.video import VideoError
 from experiments.envs.vector import VectorEnvironment
 from experiments.runs.directory import stop_if_overdue
 from worldmodels.data.episodes import Episode
@@ -153,10 +154,10 @@ class Evaluation:
         rows = evaluate(envs, actor, total, on_step=stop_if_overdue, **(keep if video else {}))
         if video:
             shown = (self.arena.name, self.arena.options, played, self.num_seeds)
-            path, why_not = rendered.seeds_side_by_side(video, *shown)
-            print(
-                f"Video: {path}" if path else f"No video: {why_not}", file=sys.stdout if path else sys.stderr
-            )
+            try:
+                print(f"Video: {rendered.seeds_side_by_side(video, *shown)}")
+            except VideoError as error:
+                print(f"No video: {error}", file=sys.stderr)
 
         def by_seed(values: list[float]) -> PerEpisode:
             # Rows are ordered by round, then environment.

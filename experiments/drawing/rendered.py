@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.drawing import video
+from experiments.drawing.video import VideoError, write_mp4
 from experiments.envs import registry, rendering
 from worldmodels.data.episodes import Episode
 
@@ -59,42 +59,21 @@ class Clip:
 
 
 @dataclass(frozen=True)
-class RenderedVideo:
-    """Frames, or the reason why there are none.
-
-    Attributes:
-      frames: [T, H, W, 3] uint8, or None.
-      fps: frames per second at the speed of the simulation; 0 without frames.
-      why_not: empty where there are frames.
-    """
-
-    frames: np.ndarray | None
-    fps: float
-    why_not: str = ""
-
-
-@dataclass(frozen=True)
 class RenderedClips:
-    """The pictures of every clip, or the reason why there are none.
+    """The pictures of every clip.
 
     Attributes:
-      columns: per clip [T, H, W, 3] uint8, or None.
+      columns: per clip [T, H, W, 3] uint8.
       fps: frames per second at the speed of the simulation.
       stride: every how many states a picture was drawn.
-      why_not: empty where there are pictures.
     """
 
-    columns: list[np.ndarray] | None
+    columns: list[np.ndarray]
     fps: float
-    stride: int = 1
-    why_not: str = ""
+    stride: int
 
 
-class _RenderingFailed(Exception):
-    """The process that renders did not bring its frames."""
-
-
-def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) -> RenderedVideo:
+def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) -> tuple[np.ndarray, float]:
     """Draws episodes next to each other with labels, at the speed of the simulation.
 
     A clip that ends early keeps its last frame, faded.
@@ -104,12 +83,13 @@ def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) ->
       clips: from left to right.
       **options: of `render_clips`; the labels come on top of the height.
 
+    Returns:
+      Frames [T, H, W, 3] uint8, and how many there are per second.
+
     Raises:
-      ValueError: no clips.
+      VideoError: as of `render_clips`.
     """
     rendered = render_clips(env_name, clips, **options)
-    if rendered.columns is None:
-        return RenderedVideo(None, 0.0, rendered.why_not)
     length = max(len(column) for column in rendered.columns)
     labelled = [
         _labelled(frames, clip, rendered.stride, length)
@@ -117,7 +97,7 @@ def render_side_by_side(env_name: str, clips: Sequence[Clip], **options: Any) ->
     ]
     gap = np.full((length, labelled[0].shape[1], _GAP, 3), 255, np.uint8)
     parts = [part for column in labelled for part in (gap, column)][1:]
-    return RenderedVideo(np.concatenate(parts, axis=2), rendered.fps)
+    return np.concatenate(parts, axis=2), rendered.fps
 
 
 def render_clips(
@@ -147,15 +127,14 @@ def render_clips(
       stall_seconds: the process is killed when it shows no sign of life for so long.
 
     Raises:
-      ValueError: no clips.
+      VideoError: nothing to draw, or nothing to draw it with.
     """
     if not clips:
-        raise ValueError("There are no clips to render; pass one Clip per column.")
+        raise VideoError("There are no clips to render; pass one Clip per column.")
     if empty := [clip.label for clip in clips if not clip.can_be_drawn]:
-        why = (
-            f"No video: the episodes of {', '.join(empty)} have neither physics states nor seed and actions."
+        raise VideoError(
+            f"The episodes of {', '.join(empty)} have neither physics states nor seed and actions."
         )
-        return RenderedClips(None, 0.0, why_not=why)
     again = any(clip.states is None for clip in clips)
     request = {
         "env_name": env_name,
@@ -167,21 +146,24 @@ def render_clips(
         "max_fps": max_fps,
     }
     try:
-        columns, fps, stride = _render_with_fallback(request, clips, stall_seconds)
-    except (_RenderingFailed, OSError) as error:
-        why = f"No video of {env_name}: {error}; python -m experiments doctor shows what is missing."
-        return RenderedClips(None, 0.0, why_not=why)
-    return RenderedClips(columns, fps, stride)
+        return _render_with_fallback(request, clips, stall_seconds)
+    except (VideoError, OSError) as error:
+        raise VideoError(
+            f"{env_name} cannot be drawn: {error}; python -m experiments doctor shows what is missing."
+        ) from error
 
 
 def seeds_side_by_side(
     path: str | Path, env_name: str, env_options: Mapping, episodes: Sequence[Episode], num_seeds: int
-) -> tuple[Path | None, str]:
-    """Writes an mp4; returns its path, or None and the reason why there is none.
+) -> Path:
+    """Writes an mp4 and returns its path.
 
     Args:
       episodes: of all seeds, with physics states; environments are blocks of equal size, one per seed.
       num_seeds: how many policies played.
+
+    Raises:
+      VideoError: it cannot be drawn or written.
     """
     order = sorted(episodes, key=lambda episode: (episode.metadata["env_index"], episode.metadata["episode"]))
     chosen = order[:: max(1, len(order) // num_seeds)][: min(num_seeds, MAX_CLIPS)]
@@ -204,21 +186,9 @@ def clip(label: str, episode: Episode) -> Clip:
     return Clip(label, records.get("physics_state"), np.ravel(records["reward"]), **again)
 
 
-def write(
-    path: str | Path,
-    env_name: str,
-    env_options: Mapping,
-    clips: Sequence[Clip],
-    **options,
-) -> tuple[Path | None, str]:
-    """Renders clips side by side into an mp4; returns its path, or None and the reason why there is none."""
-    rendered = render_side_by_side(env_name, clips, env_options=env_options, **options)
-    if rendered.frames is None:
-        return None, rendered.why_not
-    try:
-        return video.write_mp4(path, rendered.frames, rendered.fps), ""
-    except video.VideoError as error:
-        return None, str(error)
+def write(path: str | Path, env_name: str, env_options: Mapping, clips: Sequence[Clip], **options) -> Path:
+    """Renders clips side by side into an mp4, as `render_side_by_side`, and returns its path."""
+    return write_mp4(path, *render_side_by_side(env_name, clips, env_options=env_options, **options))
 
 
 # The process that asks -------------------------------------------------------------------------------------
@@ -226,27 +196,27 @@ def write(
 
 def _render_with_fallback(
     request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float
-) -> tuple[list[np.ndarray], float, int]:
-    """Renders, with OSMesa if need be; returns what `_render_in_process` does."""
+) -> RenderedClips:
+    """Renders, with OSMesa if need be."""
     wished = os.environ.get("MUJOCO_GL", "").strip().lower()
     try:
         return _render_in_process(request, clips, stall_seconds, {})
-    except _RenderingFailed as error:
+    except VideoError as error:
         if wished:
             raise
-        with contextlib.suppress(_RenderingFailed):
+        with contextlib.suppress(VideoError):
             return _render_in_process(request, clips, stall_seconds, {"MUJOCO_GL": "osmesa"})
         raise error
 
 
 def _render_in_process(
     request: Mapping[str, Any], clips: Sequence[Clip], stall_seconds: float, variables: Mapping[str, str]
-) -> tuple[list[np.ndarray], float, int]:
+) -> RenderedClips:
     name = request["env_name"]
     try:
         entry_point = None if ":" in name else registry.entry_point(name)
     except ValueError as error:
-        raise _RenderingFailed(str(error).rstrip(".")) from error
+        raise VideoError(str(error).rstrip(".")) from error
     with tempfile.TemporaryDirectory(prefix="render-") as folder:
         (Path(folder) / "request.json").write_text(json.dumps({**request, "entry_point": entry_point}))
         for index, clip in enumerate(clips):
@@ -258,13 +228,13 @@ def _render_in_process(
         _run_watched([sys.executable, "-m", __name__, folder], folder, stall_seconds, variables)
         answer = json.loads((Path(folder) / "answer.json").read_text())
         columns = [np.load(Path(folder) / f"frames{index}.npy") for index in range(len(clips))]
-    return columns, answer["fps"], answer["stride"]
+    return RenderedClips(columns, **answer)
 
 
 def _run_watched(
     command: Sequence[str], folder: str, stall_seconds: float, variables: Mapping[str, str]
 ) -> None:
-    """Runs a command that prints as it works; _RenderingFailed if it fails, crashes or falls silent."""
+    """Runs a command that prints as it works; raises VideoError if it fails, crashes or falls silent."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
     with open(Path(folder) / "stderr", "w+") as stderr:
         process = subprocess.Popen(
@@ -283,9 +253,9 @@ def _run_watched(
             code = process.wait()
             process.stdout.close()
         if silent:
-            raise _RenderingFailed(f"the renderer hung for {stall_seconds:.0f} s and was stopped")
+            raise VideoError(f"the renderer hung for {stall_seconds:.0f} s and was stopped")
         if code:
-            raise _RenderingFailed(_reason(code, Path(stderr.name).read_text(errors="replace")))
+            raise VideoError(_reason(code, Path(stderr.name).read_text(errors="replace")))
 
 
 def _falls_silent(process: subprocess.Popen, stall_seconds: float) -> bool:

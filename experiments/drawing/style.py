@@ -82,8 +82,6 @@ _RC = {
     "savefig.dpi": 200,
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "figure",  # names of parts come from it, not from chance
 }
 
 
@@ -131,25 +129,20 @@ def styled(draw: Callable) -> Callable:
 
 
 @styled
-def save_figure(
-    figure: Figure, stem: str | os.PathLike, formats: Sequence[str] = ("png", "pdf")
-) -> list[Path]:
+def save_figure(figure: Figure, stem: str | os.PathLike) -> list[Path]:
     """Writes `stem.png` and `stem.pdf` atomically; the same figure gives the same bytes.
 
     Args:
       figure: from one of the functions of `experiments.analysis.figures`.
       stem: path without suffix; its folder is made.
-      formats: suffixes: "png", "pdf", "svg".
 
     Returns:
-      The paths, in the order of `formats`.
+      The paths, in this order.
     """
-    stem = Path(stem)
-    dates = {"png": {"Software": None}, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
-    paths = []
-    for suffix in formats:
+    stem, paths = Path(stem), []
+    for suffix, left_out in (("png", "Software"), ("pdf", "CreationDate")):
         buffer = io.BytesIO()
-        figure.savefig(buffer, format=suffix, metadata=dates[suffix], bbox_inches="tight", pad_inches=0.08)
+        figure.savefig(buffer, format=suffix, metadata={left_out: None}, bbox_inches="tight", pad_inches=0.08)
         paths.append(write_atomically(stem.with_name(f"{stem.name}.{suffix}"), buffer.getvalue()))
     return paths
 
@@ -185,12 +178,12 @@ def label_lines(axes: Axes, labels: Sequence[tuple[float, str, str]], *, gap: fl
         )
 
 
-def lighter(colour: str, share: float = 0.45) -> tuple[float, float, float]:
+def lighter(colour: str, share: float) -> tuple[float, float, float]:
     """Mixes a colour with white: an opaque fill through which no grid line shows."""
     return tuple(1 - (1 - channel) * (1 - share) for channel in matplotlib.colors.to_rgb(colour))
 
 
-def describe(figure: Figure, title: str, note: str) -> None:
+def describe(figure: Figure, title: str = "", note: str = "") -> None:
     """Puts a title above and small print below a figure, both left-aligned; empty text is left out."""
     if title:
         figure.suptitle(title, x=0.01, ha="left", fontsize=10.5, fontweight="bold")

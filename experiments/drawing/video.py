@@ -148,11 +148,11 @@ def labelled(frames: np.ndarray, text: str | Sequence[str], size: int | None = N
     return np.concatenate([np.stack([strips[text] for text in texts]), frames], axis=1)
 
 
-def with_row_names(frames: np.ndarray, names: Sequence[str], size: int = 12) -> np.ndarray:
+def with_row_names(frames: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """Writes a name at the left of each of equally high rows, upright: [T, H, W, 3] -> [T, H, w + W, 3]."""
     frames = _checked(frames)
     heights = np.diff(np.linspace(0, frames.shape[1], len(names) + 1).round().astype(int))
-    strips = [np.rot90(_text_strip(name, height, size)) for name, height in zip(names, heights, strict=True)]
+    strips = [np.rot90(_text_strip(name, height, 12)) for name, height in zip(names, heights, strict=True)]
     column = np.concatenate(strips)
     return np.concatenate([np.broadcast_to(column, (len(frames), *column.shape)), frames], axis=2)
 

@@ -12,6 +12,7 @@ from experiments.drawing.style import DASHED, INK, MUTED, WIDTH, describe, light
 _MODEL = "#0072b2"
 _BASELINE = "#d55e00"
 _CONTEXT = "#f1f1f1"
+_MAX_PANELS = 12
 
 
 @styled
@@ -21,26 +22,18 @@ def open_loop(
     *,
     context: int,
     names: Sequence[str],
-    std: np.ndarray | None = None,
-    scale: np.ndarray | None = None,
-    example: int = 0,
     seconds_per_step: float | None = None,
-    max_panels: int = 12,
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Draws truth and prediction per dimension for one window, and how the error grows over all windows.
+    """Draws truth and prediction of the first dimensions in one window; the growth of the error over all of both.
 
     Args:
       truth: [N, T, D] observations of N windows.
       prediction: [N, T, D] decoded means: with observations up to record `context - 1`, then from actions.
       context: number of records the model was shown, 1 to T - 1.
       names: [D] of the dimensions.
-      std: [N, T, D] of the prediction, drawn as a band of one std; None for no band.
-      scale: [D] that errors are divided by; by default the std of `truth` per dimension.
-      example: window shown in the panels.
       seconds_per_step: labels the time axis in seconds; None labels it in steps.
-      max_panels: dimensions shown; of more, those that vary most are shown, in order. The error has all.
       note: small print below the figure.
 
     Raises:
@@ -48,24 +41,19 @@ def open_loop(
     """
     truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
     _check(truth, prediction, context, names)
-    spread = truth.std(axis=(0, 1))
-    scale = np.where(spread > 0, spread, 1.0) if scale is None else np.asarray(scale, np.float64)
-    shown = np.sort(np.argsort(-spread / scale, kind="stable")[:max_panels])
+    shown = range(min(len(names), _MAX_PANELS))
     time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
     rows = math.ceil(len(shown) / 4)
     figure = Figure(figsize=(WIDTH, 1.15 * rows + 2.6), layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=[1.15 * rows + 0.3, 1.9])
     panels = upper.subplots(rows, min(4, len(shown)), sharex=True, squeeze=False)
     for axes, index in zip(panels.flat, shown, strict=False):
-        _draw_dimension(axes, time, truth[example, :, index], prediction[example, :, index], context)
-        if std is not None:
-            mean, width = prediction[example, :, index], np.asarray(std)[example, :, index]
-            axes.fill_between(time, mean - width, mean + width, color=_MODEL, alpha=0.15, linewidth=0)
+        _draw_dimension(axes, time, truth[0, :, index], prediction[0, :, index], context)
         axes.set_title(names[index], fontsize=8, fontweight="normal", pad=3)
     for axes in panels.flat[len(shown) :]:
         axes.set_visible(False)
     _legend(upper, panels.flat[0])
-    _draw_error(lower.subplots(), time, truth, prediction, scale, context)
+    _draw_error(lower.subplots(), time, truth, prediction, None, context)
     lower.axes[0].set_xlabel("Seconds" if seconds_per_step else "Steps", labelpad=2)
     describe(figure, title, note)
     return figure
@@ -107,17 +95,15 @@ def evidence(
     log_prob: Mapping[str, np.ndarray],
     kl: np.ndarray,
     *,
-    example: int = 0,
     seconds_per_step: float | None = None,
     title: str = "",
     note: str = "",
 ) -> Figure:
-    """Draws the evidence lower bound and its parts: median and 80% of all windows, and one window.
+    """Draws the evidence lower bound and its parts: median and 80% of all windows, and the first one.
 
     Args:
       log_prob: {target: [N, T]} log p(o_t | s_t) in nats.
       kl: [N, T] KL(q || p) in nats.
-      example: the window that is drawn as a line of its own.
       seconds_per_step: labels the time axis in seconds; None labels it in steps.
       title, note: above and below.
     """
@@ -133,7 +119,7 @@ def evidence(
     grid = figure.subplots(rows, min(3, len(panels)), sharex=True, squeeze=False)
     time = np.arange(kl.shape[1]) * (seconds_per_step or 1.0)
     for axes, (name, values) in zip(grid.flat, panels.items(), strict=False):
-        _draw_evidence(axes, time, values, example)
+        _draw_evidence(axes, time, values)
         axes.set_title(name, fontsize=8.5)
     for axes in grid.flat[len(panels) :]:
         axes.set_visible(False)
@@ -147,14 +133,12 @@ def evidence(
     return figure
 
 
-def horizon_error(
-    truth: np.ndarray, prediction: np.ndarray, scale: np.ndarray | float | None = None
-) -> np.ndarray:
+def horizon_error(truth: np.ndarray, prediction: np.ndarray, scale: float | None = None) -> np.ndarray:
     """Computes the root mean square error over dimensions, each divided by its scale.
 
     Args:
       truth, prediction: [N, T, D].
-      scale: [D] or one for all; by default the std of `truth`, so that 1 is the error of a constant guess.
+      scale: of all; by default the std of `truth` per dimension, so that 1 is the error of a constant guess.
 
     Returns:
       [N, T].
@@ -203,7 +187,7 @@ def _draw_error(
     time: np.ndarray,
     truth: np.ndarray,
     prediction: np.ndarray,
-    scale: np.ndarray | float,
+    scale: float | None,
     context: int,
 ) -> None:
     """Draws the error over all windows, median and middle 80%, and that of the guess that nothing moves any more."""
@@ -235,14 +219,14 @@ def _draw_error(
         )
 
 
-def _draw_evidence(axes: Axes, time: np.ndarray, values: np.ndarray, example: int) -> None:
+def _draw_evidence(axes: Axes, time: np.ndarray, values: np.ndarray) -> None:
     with np.errstate(invalid="ignore"):  # a model that diverges gives infinities
         low, middle, high = np.quantile(values, [0.1, 0.5, 0.9], axis=0)
     axes.fill_between(
         time, low, high, color=lighter(_MODEL, 0.7), linewidth=0, label=f"80% of {len(values)} windows"
     )
     axes.plot(time, middle, color=_MODEL, label="median")
-    axes.plot(time, values[example], color=INK, linewidth=0.9, label="one window")
+    axes.plot(time, values[0], color=INK, linewidth=0.9, label="one window")
     axes.tick_params(labelsize=7, pad=2)
     axes.locator_params(axis="y", nbins=5)
     axes.set_xlim(time[0], time[-1])

@@ -91,7 +91,10 @@ def write(
     figures = draw_figures(model, view, context, seconds, title)
     films, why_not = image_films(view, context), {}
     if render_options is not None and not films:
-        films, why_not = rendered_films(view, context, env_name, render_options)
+        try:
+            films = rendered_films(view, context, env_name, render_options)
+        except (ValueError, ImportError) as error:
+            why_not = {"why_not": str(error)}
     result = numbers(view, context)
     # Rows of the training stay: what is written here belongs to its last update.
     with MetricsWriter(folder, start={"update": update}) as writer:
@@ -204,27 +207,20 @@ def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) 
     return video.labelled(video.with_row_names(frames, ROWS), captions, size=14)
 
 
-def rendered_films(
-    view: View, context: int, env_name: str, options: Mapping
-) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Draws predicted vectors with the simulator: a video, or, in the second dict, the reason why there is none."""
+def rendered_films(view: View, context: int, env_name: str, options: Mapping) -> dict[str, np.ndarray]:
+    """Draws predicted vectors with the simulator, or raises a ValueError or an ImportError."""
     truth, prediction = ({name: part[name][:SAMPLES] for name in part} for part in view.open_loop)
-    try:
-        states = [
-            physics_states(env_name, options, {name: values[i] for name, values in part.items()})
-            for part in (truth, prediction)
-            for i in range(len(view.evidence.kl[:SAMPLES]))
-        ]
-    except (ValueError, ImportError) as error:
-        return {}, {"why_not": f"No video: {error}"}
+    states = [
+        physics_states(env_name, options, {name: values[i] for name, values in part.items()})
+        for part in (truth, prediction)
+        for i in range(len(view.evidence.kl[:SAMPLES]))
+    ]
     size = dict(height=RENDER_SIZE, width=RENDER_SIZE)
     clips = [rendered.Clip("", values) for values in states]
     everything = dict(seconds=None, max_fps=float("inf"))
     drawn = rendered.render_clips(env_name, clips, env_options=options, **size, **everything)
-    if drawn.columns is None:
-        return {}, {"why_not": drawn.why_not}
     frames = np.stack(drawn.columns).astype(np.float32) / 255.0
-    return {"open_loop_rendered": film(*np.split(frames, 2), context)}, {}
+    return {"open_loop_rendered": film(*np.split(frames, 2), context)}
 
 
 def physics_states(env_name: str, options: Mapping, observation: Mapping[str, np.ndarray]) -> np.ndarray:

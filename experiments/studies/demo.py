@@ -23,6 +23,7 @@ from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
 from experiments.data.arena import Arena
 from experiments.drawing import rendered
+from experiments.drawing.video import VideoError
 from experiments.methods import baseline, collect, imitate, pretrain
 from experiments.models.loading import load_run
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
@@ -217,4 +218,7 @@ def side_by_side(
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(rendered.clip(name, episode))
     options = Arena.of_episodes([demonstration], env_name).options
-    return rendered.write(path, env_name, options, clips, seconds=SECONDS)
+    try:
+        return rendered.write(path, env_name, options, clips, seconds=SECONDS), ""
+    except VideoError as error:
+        return None, str(error)

@@ -50,12 +50,6 @@ def test_bootstrap_of_many_seeds_approaches_the_normal_interval():
     )
 
 
-def test_bootstrap_over_episodes_only_ignores_the_spread_of_seeds():
-    scores = np.array([[0.0, 0.0, 0.0], [10.0, 10.0, 10.0]])
-    interval = intervals.stratified_bootstrap_interval([scores], resample_seeds=False)
-    assert (interval.low, interval.high) == (5.0, 5.0)
-
-
 def test_bootstrap_draws_seeds_within_their_own_stratum():
     interval = intervals.stratified_bootstrap_interval([np.zeros((3, 2)), np.full((3, 4), 8.0)])
     assert (interval.low, interval.high) == (4.0, 4.0)

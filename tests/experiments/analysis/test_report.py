@@ -8,7 +8,6 @@ import pytest
 
 from experiments.analysis import intervals, published_results, report
 from experiments.analysis.aggregates import (
-    Pair,
     aggregate,
     normalisations,
     notes,
@@ -208,7 +207,7 @@ def test_probability_of_improvement_is_in_the_report(root):
 
 def test_the_figure_of_improvements_says_what_it_leaves_out(monkeypatch):
     def pair(probability):
-        return Pair(Improvement(probability, Interval(probability, probability, "")), 1)
+        return Improvement(probability, Interval(probability, probability, ""), 1)
 
     pairs = {("a", "b"): pair(0.9), ("b", "a"): pair(0.1), ("a", "c"): pair(0.2), ("c", "a"): pair(0.8)}
     drawn, text = report.drawn_pairs(pairs)

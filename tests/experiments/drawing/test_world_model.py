@@ -35,10 +35,10 @@ def test_time_zero_is_the_last_record_that_was_shown():
     assert draw(seconds_per_step=0.5).axes[0].get_xlim() == (-1.5, 4.0)
 
 
-def test_of_many_dimensions_those_that_vary_most_are_shown():
-    truth = TRUTH * [1.0, 0.1, 3.0]
-    titles = [axes.get_title(loc="left") for axes in draw(truth, truth, scale=np.ones(3), max_panels=2).axes]
-    assert titles[:2] == ["x", "z"]
+def test_of_many_dimensions_twelve_are_shown():
+    truth = np.tile(TRUTH, 5)
+    titles = [axes.get_title(loc="left") for axes in draw(truth, truth, names=list("abcdefghijklmno")).axes]
+    assert titles == [*"abcdefghijkl", "How the error grows"]
 
 
 def test_a_prediction_that_diverges_is_drawn_without_failing(tmp_path):

@@ -75,8 +75,8 @@ def test_predicted_vectors_are_drawn_where_they_determine_the_state():
     view = inspection.View(
         (truth, truth), (truth, truth), inspection.report.Evidence({}, np.zeros((2, 6))), {}
     )
-    films, why_not = inspection.rendered_films(view, 3, "fake-pointmass", {})
-    assert not why_not and films["open_loop_rendered"].shape[0] == 6
+    films = inspection.rendered_films(view, 3, "fake-pointmass", {})
+    assert films["open_loop_rendered"].shape[0] == 6
 
 
 def test_where_vectors_do_not_determine_the_state_a_sentence_says_so():
@@ -85,8 +85,8 @@ def test_where_vectors_do_not_determine_the_state_a_sentence_says_so():
     view = inspection.View(
         (truth, truth), (truth, truth), inspection.report.Evidence({}, np.zeros((1, 4))), {}
     )
-    films, why_not = inspection.rendered_films(view, 2, "walker-walk", {})
-    assert not films and "do not determine its state" in why_not["why_not"]
+    with pytest.raises(ValueError, match="do not determine its state"):
+        inspection.rendered_films(view, 2, "walker-walk", {})
 
 
 def test_a_film_says_what_was_seen_and_what_was_foreseen():
