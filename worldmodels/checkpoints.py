@@ -384,9 +384,9 @@ def _like(target: Any, value: jax.Array) -> jax.Array:
     return value if sharding is None else jax.device_put(value, sharding)
 
 
-def shortened(names: list[str], most: int = 8) -> str:
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+def shortened(names: list[str]) -> str:
+    """Lists the first eight names, and says how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _first_line(error: BaseException) -> str:

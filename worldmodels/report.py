@@ -1,7 +1,7 @@
 """What a world model sees and foresees, as arrays: for notebooks, figures and videos.
 
-Everything takes a batch with actions. To look at demonstrations without any, put in those that a policy infers:
-`batch.replace(prev_action=infer_actions(model, policy, batch).actions)` (aime/inference.py).
+Everything takes a batch with actions, and modes of latents. To look at demonstrations without actions, put in those
+that a policy infers: `batch.replace(prev_action=infer_actions(model, policy, batch).actions)` (aime/inference.py).
 
 Shape letters: B windows, T records, d size of a vector, y, x pixels.
 """
@@ -26,26 +26,24 @@ FORESEEN = (213, 94, 0)  # and around those that it foresaw: orange
 Comparison = tuple[dict[str, Array], dict[str, Array]]
 
 
-def reconstruct(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Comparison:
+def reconstruct(model: WorldModel, batch: SequenceBatch) -> Comparison:
     """Reconstructs each record after the model has seen it and all before.
 
     Args:
       batch: SequenceBatch [B, T] with actions.
-      key: PRNG key, consumed; None takes modes.
 
     Returns:
       (truth, reconstruction), each {target or probe: [B, T, d] in raw units, or images [B, T, y, x, 3] in 0..1}.
     """
-    return compare(model, batch, model.filter(batch, key).states)
+    return compare(model, batch, model.filter(batch).states)
 
 
-def open_loop(model: WorldModel, batch: SequenceBatch, context: int, key: Array | None = None) -> Comparison:
+def open_loop(model: WorldModel, batch: SequenceBatch, context: int) -> Comparison:
     """Filters `context` records, then predicts the rest from the actions alone.
 
     Args:
       batch: SequenceBatch [B, T] with actions, T > context.
       context: records that are seen.
-      key: PRNG key, consumed; None takes modes.
 
     Returns:
       (truth, prediction) as `reconstruct` gives them; the first `context` predictions are reconstructions.
@@ -54,12 +52,11 @@ def open_loop(model: WorldModel, batch: SequenceBatch, context: int, key: Array 
         raise ValueError(
             f"The context of {context} records must be shorter than the sequences ({batch.batch_shape[1]})."
         )
-    filter_key, rollout_key = (None, None) if key is None else jax.random.split(key)
     actions = model.actions_for_filter(batch)
     seen = jax.tree.map(lambda x: x[:, :context], batch)
-    filtered = model.filter(seen, filter_key).states
+    filtered = model.filter(seen).states
     last = jax.tree.map(lambda x: x[:, -1], filtered)
-    predicted = model.dynamics.rollout(last, actions[:, context:], rollout_key)
+    predicted = model.dynamics.rollout(last, actions[:, context:])
     return compare(model, batch, jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), filtered, predicted))
 
 
@@ -104,18 +101,16 @@ class Evidence:
         return sum(self.log_prob.values()) - self.kl
 
 
-def evidence(model: WorldModel, batch: SequenceBatch, key: Array | None = None) -> Evidence:
-    """Scores each record of the batch [B, T] by the model, given its actions; `key=None` takes modes."""
+def evidence(model: WorldModel, batch: SequenceBatch) -> Evidence:
+    """Scores each record of the batch [B, T] by the model, given its actions, along modes."""
     batch = model.with_embedding(batch)
-    output = model.filter(batch, key)
+    output = model.filter(batch)
     kl = balanced_kl(output.posterior, output.prior)
     terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)
     return Evidence(log_prob=terms.log_prob, kl=terms.raw_kl)
 
 
-def probe_accuracy(
-    model: WorldModel, batch: SequenceBatch, key: Array | None = None
-) -> dict[str, dict[str, Array]]:
+def probe_accuracy(model: WorldModel, batch: SequenceBatch) -> dict[str, dict[str, Array]]:
     """Measures how much of the sensors that the model was never shown can be read off its state.
 
     Returns:
@@ -124,7 +119,7 @@ def probe_accuracy(
       models without baseline probes lack. The first record of a window is left out, as in the loss of probes.
     """
     embed = model.encode(batch.observation)
-    features = model.filter(batch, key, embed).states.features
+    features = model.filter(batch, embed=embed).states.features
     result = {}
     for name in model.probes:
         truth = model.target(batch, name)
@@ -145,7 +140,7 @@ def explained(truth: Array, prediction: Array) -> Array:
 
 
 def comparison_video(
-    truth: Array, prediction: Array, *, context: int | None = None, samples: int = 6, border: int = 1
+    truth: Array, prediction: Array, *, context: int | None = None, border: int = 1
 ) -> np.ndarray:
     """Rows truth, prediction and error = (truth - prediction) / 2 + 0.5; windows side by side.
 
@@ -153,13 +148,12 @@ def comparison_video(
       truth, prediction: images [B, T, y, x, 3] in 0..1, as the functions of this module give them.
       context: records that the model was shown, with a green border around what it made of them, orange for what it
         foresaw; None: it was shown all.
-      samples: windows shown, at most.
       border: pixels of it, and of the gaps.
 
     Returns:
-      [T, 3 (y + 2 border), min(B, samples) (x + 2 border), 3] uint8, a video.
+      [T, 3 (y + 2 border), B (x + 2 border), 3] uint8, a video.
     """
-    truth, prediction = (np.asarray(values, np.float32)[:samples] for values in (truth, prediction))
+    truth, prediction = (np.asarray(values, np.float32) for values in (truth, prediction))
     if truth.ndim != 5 or truth.shape[-1] != 3 or truth.shape != prediction.shape:
         raise ValueError(
             "comparison_video needs truth and prediction [B, T, y, x, 3] alike, got "

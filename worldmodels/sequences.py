@@ -15,7 +15,7 @@ def swap_batch_time(tree):
     return jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tree)
 
 
-def scan_time(step: Callable, carry, xs, length: int | None = None, unroll: int = 1):
+def scan_time(step: Callable, carry, xs, length: int | None = None):
     """`jax.lax.scan` over the time axis of batch-major sequences.
 
     Args:
@@ -23,12 +23,11 @@ def scan_time(step: Callable, carry, xs, length: int | None = None, unroll: int 
       carry: initial carry.
       xs: inputs, leaves [B, T, ...], or None to run `length` steps without any.
       length: number of steps; needed only if `xs` has no leaves.
-      unroll: steps per iteration of the compiled loop.
 
     Returns:
       The final carry and the outputs, leaves [B, T, ...].
     """
-    carry, ys = jax.lax.scan(step, carry, swap_batch_time(xs), length, unroll=unroll)
+    carry, ys = jax.lax.scan(step, carry, swap_batch_time(xs), length)
     return carry, swap_batch_time(ys)
 
 

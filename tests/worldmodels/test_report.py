@@ -116,8 +116,8 @@ def test_a_comparison_has_rows_truth_prediction_and_half_the_difference_around_g
 
 def test_windows_stand_side_by_side():
     truth = np.stack([np.full((3, 4, 4, 3), level) for level in (0.2, 0.4, 0.6)])
-    frames = report.comparison_video(truth, truth, border=0, samples=2)
-    assert [frames[0, 0, x, 0] for x in (0, 4)] == [51, 102] and frames.shape[2] == 8
+    frames = report.comparison_video(truth, truth, border=0)
+    assert [frames[0, 0, x, 0] for x in (0, 4)] == [51, 102] and frames.shape[2] == 12
 
 
 def test_the_border_tells_what_was_seen_from_what_was_foreseen():

@@ -100,11 +100,6 @@ class SequenceDataset:
         """F, the number of episodes."""
         return self.first_starts.shape[0]
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all arrays."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
-
 
 def sample(
     dataset: SequenceDataset, key: Array, batch_size: int, *, first_fraction: float = 0.0
@@ -181,22 +176,23 @@ def window_rows(starts: Array, length: int) -> Array:
     return jnp.expand_dims(starts, 1) + jnp.expand_dims(jnp.arange(length, dtype=jnp.int32), 0)
 
 
-def gather_rows(data: object, rows: Array) -> SequenceBatch:
-    """Returns the batch of given rows of a `SequenceDataset` or a `Replay`.
+def take_on_device(values: Array, rows: Array) -> Array:
+    """Takes the given rows of values on a device, inside jit too; all rows exist."""
+    return values.at[rows].get(mode="promise_in_bounds")
+
+
+def gather_rows(data: object, rows: Array, take: Callable = take_on_device) -> SequenceBatch:
+    """Returns the batch of given rows of a dataset or a `Replay`.
 
     Args:
       data: has the fields of `SequenceBatch` as flat arrays [R, ...].
       rows: [B, T] int32, all in 0..R-1.
+      take: (values [R, ...], rows) -> [B, T, ...].
     """
-
-    def gather(values):
-        return values.at[rows].get(mode="promise_in_bounds")
-
+    fields = {name: getattr(data, name) for name in ("prev_action", "reward", *FLAGS)}
     return SequenceBatch(
-        observation=jax.tree.map(gather, data.observation),
-        prev_action=None if data.prev_action is None else gather(data.prev_action),
-        reward=None if data.reward is None else gather(data.reward),
-        **{name: gather(getattr(data, name)) for name in FLAGS},
+        observation={name: take(values, rows) for name, values in data.observation.items()},
+        **{name: None if values is None else take(values, rows) for name, values in fields.items()},
     )
 
 

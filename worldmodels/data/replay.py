@@ -112,11 +112,6 @@ class Replay:
         """[] int32 complete episodes; the newest ones of those appended."""
         return jnp.sum(self.episode_windows > 0, dtype=jnp.int32)
 
-    @property
-    def num_bytes(self) -> int:
-        """Memory of all arrays."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self))
-
 
 def append_episode(replay: Replay, episode: Episode) -> Replay:
     """Writes an episode over the oldest ones; `replay` is donated and must not be used again.

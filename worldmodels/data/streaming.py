@@ -13,9 +13,8 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from worldmodels import describe
 from worldmodels.data import dataset as datasets
-from worldmodels.data.episodes import FLAGS, Episode, StoredImages
+from worldmodels.data.episodes import Episode, StoredImages
 from worldmodels.structures import Array, SequenceBatch
 
 
@@ -65,8 +64,7 @@ class StreamedDataset:
     first_starts: Array
     length: int
 
-    def __repr__(self) -> str:
-        return describe.dataset(self, f"{len(self.first_starts)} episodes, {len(self.starts)} windows")
+    __repr__ = datasets.SequenceDataset.__repr__
 
     @classmethod
     def create(
@@ -102,35 +100,14 @@ class StreamedDataset:
                 "These data lie in main memory or on disk, where a compiled program cannot sample them; "
                 "train with `worldmodels.data.loops.make_loops`, or use storage='device'."
             )
-        rows = np.asarray(rows)
-        observation = {name: _take(values, rows) for name, values in self.observation.items()}
-        return SequenceBatch(
-            observation=observation,
-            prev_action=None if self.prev_action is None else _take(self.prev_action, rows),
-            reward=None if self.reward is None else _take(self.reward, rows),
-            **{name: _take(getattr(self, name), rows) for name in FLAGS},
-        )
+        return datasets.gather_rows(self, np.asarray(rows), _take)
 
     def replace(self, **changes: object) -> StreamedDataset:
         """Returns a copy with other fields."""
         return dataclasses.replace(self, **changes)
 
-    @property
-    def num_windows(self) -> int:
-        """W."""
-        return self.starts.shape[0]
-
-    @property
-    def num_episodes(self) -> int:
-        """F, as in `SequenceDataset`."""
-        return self.first_starts.shape[0]
-
-    @property
-    def num_bytes(self) -> int:
-        """Main memory that the records take."""
-        arrays = [*self.observation.values(), self.prev_action, self.reward]
-        arrays += [getattr(self, name) for name in FLAGS]
-        return sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))
+    num_windows = datasets.SequenceDataset.num_windows
+    num_episodes = datasets.SequenceDataset.num_episodes
 
 
 def _take(values: np.ndarray | StoredRows, rows: np.ndarray) -> np.ndarray:

@@ -155,12 +155,6 @@ def test_demonstrations_need_no_actions_on_the_host_either():
     assert dataset.num_windows == 3
 
 
-def test_num_bytes_counts_the_records_in_their_dtypes():
-    dataset = make_dataset(num_records=(6, 2), length=3, sensors=("time", "image"))
-    per_record = 4 * (2 + 2 + 1 + 3) + 12
-    assert dataset.num_bytes == 9 * per_record + 4 * (5 + 2)
-
-
 def test_more_than_the_free_memory_is_refused_before_loading(monkeypatch):
     monkeypatch.setattr(dataset_module, "free_memory", lambda: 9 * 44 - 1)
     with pytest.raises(ValueError, match="2 episodes need .* GiB on .* are free; load fewer episodes"):
