@@ -8,7 +8,7 @@ from agents.loop import collect_episodes, evaluate
 from agents.sac import NumpyPolicy, SACSettings
 from agents.sac_rounds import SACActor
 from experiments.data.folders import hide_actions
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.episodes import append_episode
 
 SENSORS = ("position", "velocity")
@@ -22,7 +22,7 @@ def home(records):
 
 def mean_return(actor) -> float:
     """Of an actor network of SAC on the point mass: 13 before training, 24 that of `home`."""
-    with make_vector("fake-pointmass", 8, seed=1) as envs:
+    with VectorEnvironment("fake-pointmass", 8, seed=1) as envs:
         return float(np.mean(evaluate(envs, SACActor(NumpyPolicy(actor), SENSORS), 8)["return"]))
 
 
@@ -38,7 +38,7 @@ def write_data(folder: pathlib.Path, **options) -> pathlib.Path:
     def flail(records):
         return rng.uniform(-1, 1, records["position"].shape).astype(np.float32)
 
-    with make_vector("fake-pointmass", 2, seed=0, **options) as envs:
+    with VectorEnvironment("fake-pointmass", 2, seed=0, **options) as envs:
         for episode in collect_episodes(envs, flail, 8):
             append_episode(folder / "embodiment", episode)
         for episode in collect_episodes(envs, push, 4):

@@ -10,7 +10,7 @@ from typing import Self
 from experiments.envs import registry
 from experiments.envs.interface import ArraySpec
 from experiments.envs.sensors import observation_setup
-from experiments.envs.vector import VectorEnvironment, make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.episodes import Episode
 
 CONFIGURED = ("env", "action_repeat", "reward_version", "episode_length")
@@ -105,7 +105,7 @@ class Arena:
         if not workers and self.options.get("render_size") is not None:
             workers = len(os.sched_getaffinity(0))
         start = dict(seed=seed, first_episode=first_episode, workers=min(workers, num_envs))
-        return make_vector(self.name, num_envs, **start, **self.options)
+        return VectorEnvironment(self.name, num_envs, **start, **self.options)
 
     def check(self, sizes: Mapping[str, int | Sequence[int]], action_size: int, workers: int = 0) -> None:
         """Raises a ValueError if the environment cannot be made, or lacks sensors or actions; see `check_specs`.

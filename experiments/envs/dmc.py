@@ -30,11 +30,6 @@ _RANDOM_MODEL = {
 _CAMERAS = {"quadruped": 2}
 
 
-def make(name: str, **options: Any) -> "DMCEnvironment":
-    """Makes the environment "domain-task"; see `registry.make` for the options."""
-    return DMCEnvironment(name, **options)
-
-
 class DMCEnvironment(MujocoEnvironment):
     """One task of DeepMind Control; see `interface.Environment`.
 

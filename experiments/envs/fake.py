@@ -15,11 +15,6 @@ _DIAGONAL = float(np.sqrt(2.0))
 _EPISODE_LENGTH = 25
 
 
-def make(name: str, **options: Any) -> "FakePointMass":
-    """Makes the environment; see `registry.make` for the options."""
-    return FakePointMass(name, **options)
-
-
 class FakePointMass(BaseEnvironment):
     """A point with a little inertia that is pushed about a square; see `interface.Environment`.
 

@@ -22,11 +22,24 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
     return int(np.random.SeedSequence([seed, env_index, episode]).generate_state(1)[0])
 
 
+def setup_of(name: str, env_indices: list[int], seed: int, options: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a group is made of, in any process: also where a name registered at run time leads."""
+    entry_points = {} if ":" in name else {name: registry.entry_point(name)}
+    facts = {"name": name, "env_indices": env_indices, "seed": seed}
+    return facts | {"options": options, "entry_points": entry_points}
+
+
+def close_all(groups: "list[LocalGroup | WorkerGroup]") -> None:
+    """Closes some groups."""
+    for group in groups:
+        group.close()
+
+
 class EnvironmentGroup:
     """Environments that are stepped one after the other in this process."""
 
     def __init__(self, name: str, env_indices: list[int], seed: int, options: dict[str, Any]):
-        """Makes the environments `env_indices` of a vector; see `vector.make_vector`."""
+        """Makes the environments `env_indices` of a vector; see `vector.VectorEnvironment`."""
         self._seed, self._env_indices = seed, env_indices
         self.environments: list[Environment] = [
             registry.make(name, seed=episode_seed(seed, index, 0), **options) for index in env_indices

@@ -28,11 +28,6 @@ STATE_SIZE = 39
 _KEPT = "_target_to_obj_init"  # what bin-picking remembers of the first step of an episode, for its reward
 
 
-def make(name: str, **options: Any) -> MetaWorldEnvironment:
-    """Makes the environment "metaworld-<task>"; see `registry.make` and `MetaWorldEnvironment` for the options."""
-    return MetaWorldEnvironment(name, **options)
-
-
 class MetaWorldEnvironment(MujocoEnvironment):
     """One task of Meta-World; see `interface.Environment`. No task terminates.
 

@@ -6,12 +6,12 @@ from experiments.envs import dmc_tasks, metaworld_tasks
 from experiments.envs.interface import Environment
 from worldmodels.registry import find, is_loaded
 
-_DMC = "experiments.envs.dmc:make"
+_DMC = "experiments.envs.dmc:DMCEnvironment"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
 _FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
 _entry_points: dict[str, str] = dict.fromkeys(dmc_tasks.names(), _DMC)
-_entry_points |= dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:make")
-_entry_points["fake-pointmass"] = "experiments.envs.fake:make"
+_entry_points |= dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:MetaWorldEnvironment")
+_entry_points["fake-pointmass"] = "experiments.envs.fake:FakePointMass"
 
 
 def known() -> list[str]:

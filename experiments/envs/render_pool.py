@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from experiments.envs import registry, rendering
-from experiments.envs.groups import WorkerGroup
+from experiments.envs import rendering
+from experiments.envs.groups import WorkerGroup, close_all, setup_of
 from experiments.envs.interface import Record, checked_positive
 
 CHUNK = 64  # states per request: seconds, also in software
@@ -59,15 +59,9 @@ class RenderPool:
         options = registry.drawing_options(name) | dict(options or {})
         if rendering.checked_quality(quality) != "published":
             options["render_quality"] = quality
-        setup = {
-            "name": name,
-            "env_indices": [0],
-            "seed": 0,
-            "options": options,
-            "entry_points": {} if ":" in name else {name: registry.entry_point(name)},
-        }
+        setup = setup_of(name, [0], 0, options)
         self._workers = [WorkerGroup(setup, timeout) for _ in range(checked_positive("workers", workers))]
-        self._close = weakref.finalize(self, _close_all, self._workers)
+        self._close = weakref.finalize(self, close_all, self._workers)
         self._free: queue.SimpleQueue[WorkerGroup] = queue.SimpleQueue()
         for worker in self._workers:
             self.metadata = worker.wait_until_ready()["metadata"]
@@ -163,9 +157,3 @@ class RenderPool:
             f"A process that draws failed {_MAX_FAILURES} times in a row (last: {worker.failure}); "
             "python -m experiments doctor shows what is missing."
         )
-
-
-def _close_all(workers: list[WorkerGroup]) -> None:
-    """Ends the processes."""
-    for worker in workers:
-        worker.close()

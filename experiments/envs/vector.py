@@ -10,26 +10,26 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.envs import registry, rendering
-from experiments.envs.groups import CONTINUE, SKIP, LocalGroup, WorkerGroup, episode_seed
+from experiments.envs import rendering
+from experiments.envs.groups import (
+    CONTINUE,
+    SKIP,
+    LocalGroup,
+    WorkerGroup,
+    close_all,
+    episode_seed,
+    setup_of,
+)
 from experiments.envs.interface import EnvironmentFailure, Record, checked_positive
 
 _MAX_FAILURES = 3  # in a row, of one worker
 
 
-def make_vector(
-    name: str,
-    num_envs: int,
-    *,
-    seed: int,
-    workers: int = 0,
-    first_episode: int = 0,
-    timeout: float = 60.0,
-    **options: Any,
-) -> "VectorEnvironment":
-    """Makes `num_envs` environments that step together.
+class VectorEnvironment:
+    """N environments as one; records are batched dicts {name: [N, ...]}. A context manager.
 
-    Episode k of environment i is seeded by (seed, i, k), whatever the number of workers.
+    Episode k of environment i is seeded by (seed, i, k), whatever the number of workers. After the last record of an
+    environment the next `step` returns the first record of its next episode and ignores its action.
 
     Args:
       name: as in the registry.
@@ -39,23 +39,6 @@ def make_vector(
       first_episode: number k of the first episode, to continue an earlier collection.
       timeout: seconds after which a worker that does not answer a step is replaced.
       **options: for `registry.make`: render_size, action_repeat, reward_version, episode_length, ...
-    """
-    return VectorEnvironment(
-        name,
-        checked_positive("num_envs", num_envs),
-        seed=seed,
-        workers=workers,
-        first_episode=first_episode,
-        timeout=timeout,
-        options=options,
-    )
-
-
-class VectorEnvironment:
-    """N environments as one; records are batched dicts {name: [N, ...]}.
-
-    After the last record of an environment the next `step` returns the first record of its next episode and
-    ignores its action. Usable as a context manager.
 
     Attributes:
       name, observation_spec, action_spec, action_repeat, control_seconds: as in `interface.Environment`.
@@ -68,12 +51,12 @@ class VectorEnvironment:
         num_envs: int,
         *,
         seed: int,
-        workers: int,
-        first_episode: int,
-        timeout: float,
-        options: dict[str, Any],
+        workers: int = 0,
+        first_episode: int = 0,
+        timeout: float = 60.0,
+        **options: Any,
     ):
-        """Opens the environments, see `make_vector`."""
+        checked_positive("num_envs", num_envs)
         if not isinstance(seed, (int, np.integer)) or seed < 0 or first_episode < 0 or workers < 0:
             raise ValueError(
                 "seed, first_episode and workers are integers from 0, got "
@@ -83,16 +66,7 @@ class VectorEnvironment:
         parts = [
             part.tolist() for part in np.array_split(np.arange(num_envs), min(max(workers, 1), num_envs))
         ]
-        setups = [
-            {
-                "name": name,
-                "env_indices": part,
-                "seed": self._seed,
-                "options": options,
-                "entry_points": {} if ":" in name else {name: registry.entry_point(name)},
-            }
-            for part in parts
-        ]
+        setups = [setup_of(name, part, self._seed, options) for part in parts]
         self._draws = options.get("render_size") is not None
         if workers:
             if self._draws:
@@ -100,15 +74,11 @@ class VectorEnvironment:
             self._groups = [WorkerGroup(setup, timeout) for setup in setups]
         else:
             self._groups = [LocalGroup(setup) for setup in setups]
-        self._close = weakref.finalize(self, _close_all, self._groups)
+        self._close = weakref.finalize(self, close_all, self._groups)
         self._parts = [np.array(part) for part in parts]
         descriptions = [group.wait_until_ready() for group in self._groups]
-        description = descriptions[0]
-        self.observation_spec = description["observation_spec"]
-        self.action_spec = description["action_spec"]
-        self.action_repeat = description["action_repeat"]
-        self.control_seconds = description["control_seconds"]
-        self._metadata = description["metadata"]
+        self._metadata = descriptions[0].pop("metadata")
+        vars(self).update(descriptions[0])
         self._episodes = np.full(num_envs, first_episode - 1)  # number of the present episode
         self._plan = self._episodes + 1  # what the next step does: start this episode, or CONTINUE
         self._no_actions = np.zeros((num_envs, *self.action_spec.shape), np.float32)
@@ -290,9 +260,3 @@ def _overwritten(array: np.ndarray, rows: np.ndarray, values: np.ndarray) -> np.
     array = array.copy()
     array[rows] = values
     return array
-
-
-def _close_all(groups: list[Any]) -> None:
-    """Closes all groups."""
-    for group in groups:
-        group.close()

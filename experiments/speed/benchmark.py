@@ -256,12 +256,12 @@ def collection_row(config: Mapping) -> Row:
     """Agent steps of random actions in vectorised environments."""
     from agents.loop import collect_episodes
     from agents.noise import UniformActor
-    from experiments.envs.vector import make_vector
+    from experiments.envs.vector import VectorEnvironment
 
     name, num_envs = config["env"], config["num_envs"]
     title = f"collection, {name}, {num_envs} environments"
     try:
-        envs = make_vector(name, num_envs, seed=0, workers=config["workers"])
+        envs = VectorEnvironment(name, num_envs, seed=0, workers=config["workers"])
     except (ImportError, ValueError) as error:
         return Row(title, note=f"skipped: {' '.join(str(error).split())}")
     with envs:

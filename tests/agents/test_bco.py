@@ -11,7 +11,7 @@ from agents.fitting import FitSettings, FitState, fit
 from agents.frame_stack import FrameStackNet
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.dataset import SequenceDataset, windows
 from worldmodels.structures import SequenceBatch
 
@@ -70,7 +70,7 @@ def test_the_inverse_model_is_frozen_while_the_policy_learns():
 
 
 def collect(num_episodes, seed):
-    with make_vector("fake-pointmass", 4, seed=seed) as envs:
+    with VectorEnvironment("fake-pointmass", 4, seed=seed) as envs:
         return collect_episodes(envs, UniformActor(4, 2, seed=seed), num_episodes)
 
 

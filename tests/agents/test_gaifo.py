@@ -20,14 +20,14 @@ from agents.observer import Observer
 from agents.sac import SACSettings
 from agents.sac_rounds import RoundSettings, SACRun
 from agents.transitions import Replay, Transitions, insert
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 
 SETTINGS = GAIfOSettings(hidden_size=64, hidden_layers=2, learning_rate=3e-4)
 
 
 @pytest.fixture(scope="module")
 def demonstrations():
-    with make_vector("fake-pointmass", 4, seed=5) as envs:
+    with VectorEnvironment("fake-pointmass", 4, seed=5) as envs:
         episodes = collect_episodes(envs, home, 8)
     return [Observer(SENSORS).of_episode(episode.records) for episode in episodes]
 
@@ -68,7 +68,7 @@ def test_the_environments_reward_is_never_used(demonstrations):
 def test_the_agent_comes_to_do_what_was_demonstrated(demonstrations):
     """The return, which the agent does not know, is high near the origin, where the demonstrations lead."""
     rounds = RoundSettings(random_steps=200, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
-    with make_vector("fake-pointmass", 4, seed=0) as envs:
+    with VectorEnvironment("fake-pointmass", 4, seed=0) as envs:
         learner = make_learner(demonstrations)
         run = SACRun(envs, SENSORS, sac=SAC, rounds=rounds, seed=0, learner=learner)
         for _ in range(24):
@@ -80,7 +80,7 @@ def test_a_restored_run_continues_bit_identically(demonstrations):
     rounds = RoundSettings(random_steps=100, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
 
     def make(first_episode=0):
-        envs = make_vector("fake-pointmass", 4, seed=0, first_episode=first_episode)
+        envs = VectorEnvironment("fake-pointmass", 4, seed=0, first_episode=first_episode)
         return SACRun(envs, SENSORS, sac=SAC, rounds=rounds, seed=0, learner=make_learner(demonstrations))
 
     whole, half, restored = make(), make(), make(first_episode=2)

@@ -19,7 +19,9 @@ def homeward(records: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def make(num_envs: int, **options) -> vector.VectorEnvironment:
-    return vector.make_vector("fake-pointmass", num_envs, seed=2, **{"episode_length": LENGTH, **options})
+    return vector.VectorEnvironment(
+        "fake-pointmass", num_envs, seed=2, **{"episode_length": LENGTH, **options}
+    )
 
 
 def assert_same(left: list, right: list) -> None:
@@ -106,7 +108,7 @@ def test_evaluate_returns_one_number_per_episode():
 
 
 def test_environments_without_success_have_no_success_rate():
-    with vector.make_vector("pendulum-swingup", 1, seed=0, episode_length=2) as env:
+    with vector.VectorEnvironment("pendulum-swingup", 1, seed=0, episode_length=2) as env:
         result = evaluate(env, lambda records: np.zeros((1, 1)), 1)
     assert set(result) == {"return", "length"}
 
@@ -125,7 +127,7 @@ def test_an_episode_that_never_ends_is_told_of_and_can_be_stopped(monkeypatch):
         if len(steps) == 6:
             raise KeyboardInterrupt
 
-    with vector.make_vector("user_environments:Never", 2, seed=0) as env:
+    with vector.VectorEnvironment("user_environments:Never", 2, seed=0) as env:
         with pytest.warns(
             UserWarning, match="'user_environments:Never' has not ended after 4 .*episode_length"
         ):

@@ -12,7 +12,7 @@ from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings, discounted
 from agents.sac_rounds import RoundSettings, SACRun
 from agents.transitions import Replay, Transitions, insert
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 
 LINE = np.arange(10, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
 SETTINGS = OTSettings(epsilon=0.05)
@@ -85,7 +85,7 @@ def test_the_discount_multiplies_what_does_not_end():
 def play(demonstrations, num_rounds, poison=False):
     rounds = RoundSettings(random_steps=200, updates_per_dispatch=20, discount=1.0, replay_capacity=5000)
     learner = make_learner(demonstrations)
-    with make_vector("fake-pointmass", 4, seed=0) as envs:
+    with VectorEnvironment("fake-pointmass", 4, seed=0) as envs:
         run = SACRun(envs, SENSORS, sac=SAC, rounds=rounds, seed=0, learner=learner)
         if poison:
             step = envs.step
@@ -96,7 +96,7 @@ def play(demonstrations, num_rounds, poison=False):
 
 @pytest.fixture(scope="module")
 def demonstrations():
-    with make_vector("fake-pointmass", 4, seed=5) as envs:
+    with VectorEnvironment("fake-pointmass", 4, seed=5) as envs:
         episodes = collect_episodes(envs, home, 4)
     return [Observer(SENSORS).of_episode(episode.records) for episode in episodes]
 

@@ -10,14 +10,14 @@ from agents.loop import evaluate
 from agents.noise import Disturbance
 from agents.sac import NumpyPolicy, SACSettings
 from agents.sac_rounds import RoundSettings, SACActor, SACRun, vector_sensors
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 
 SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_temperature=0.1)
 ROUNDS = RoundSettings(random_steps=50, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
 
 
 def _run(num_rounds=0, first_episode=0, rounds=ROUNDS, disturbed_share=0.0):
-    envs = make_vector("fake-pointmass", 4, seed=0, first_episode=first_episode)
+    envs = VectorEnvironment("fake-pointmass", 4, seed=0, first_episode=first_episode)
     size = envs.action_spec.shape[0]
     disturb = Disturbance(4, size, share=disturbed_share, seed=0, first_episode=first_episode)
     options = dict(sac=SAC, rounds=rounds, seed=0, disturb=disturb if disturbed_share else None)
@@ -36,7 +36,7 @@ def _restored(run, episodes, **options):
 
 
 def _mean_return(policy):
-    with make_vector("fake-pointmass", 8, seed=1) as envs:
+    with VectorEnvironment("fake-pointmass", 8, seed=1) as envs:
         return np.mean(evaluate(envs, SACActor(policy, vector_sensors(envs.observation_spec)), 8)["return"])
 
 

@@ -20,7 +20,7 @@ from experiments.data.checks import ACCIDENTS, alignment, check_files, orientati
 from experiments.data.dataset import run
 from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.episodes import (
     Episode,
     EpisodeError,
@@ -371,7 +371,7 @@ def test_what_cannot_be_drawn_is_one_sentence(tmp_path):
 
 
 def test_an_environment_that_draws_itself_is_drawn_by_playing_again(tmp_path):
-    with make_vector("user_environments:draws", 1, seed=0, episode_length=4, action_repeat=2) as envs:
+    with VectorEnvironment("user_environments:draws", 1, seed=0, episode_length=4, action_repeat=2) as envs:
         (episode,) = collect_episodes(envs, UniformActor(1, 1, seed=0), 1)
     folder_of(tmp_path / "data", episode)
     with pytest.raises(ValueError, match="repeat the name: .*--import=user_environments:draws"):

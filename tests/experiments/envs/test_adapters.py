@@ -8,7 +8,7 @@ import pytest
 
 from agents.loop import collect_episodes, evaluate
 from experiments.envs import registry
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 
 pytest.importorskip("gymnasium")
 
@@ -285,7 +285,7 @@ def test_an_older_interface_is_named(method, result):
 @pytest.mark.parametrize("name", ["LateSuccess", "OnlySuccess"])
 @pytest.mark.parametrize("num_envs", [1, 2])
 def test_success_that_only_a_later_step_knows_is_kept(name, num_envs):
-    with make_vector(f"user_environments:{name}", num_envs, seed=0) as envs:
+    with VectorEnvironment(f"user_environments:{name}", num_envs, seed=0) as envs:
         episodes = collect_episodes(envs, lambda records: np.zeros((num_envs, 1), np.float32), 4)
     known = [episode.success for episode in episodes]
     expected = [False, True, False, True] if num_envs == 1 else [False, False, True, True]
@@ -298,7 +298,7 @@ def test_success_that_only_a_later_step_knows_is_kept(name, num_envs):
 
 @pytest.mark.parametrize("name", ["LateSuccess", "OnlySuccess"])
 def test_every_evaluation_has_the_success_that_only_a_later_step_knows(name):
-    with make_vector(f"user_environments:{name}", 1, seed=0) as envs:
+    with VectorEnvironment(f"user_environments:{name}", 1, seed=0) as envs:
         rows = evaluate(envs, lambda records: np.zeros((1, 1), np.float32), 4)
     assert rows["success_any"] == [0.0, 1.0, 0.0, 1.0]
     assert rows["success_final"] == ([0.0, 1.0, 0.0, 1.0] if name == "LateSuccess" else [0.0] * 4)

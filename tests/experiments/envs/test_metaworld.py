@@ -7,7 +7,7 @@ from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation
 from experiments.envs import metaworld, metaworld_starts, registry, rendering
 from experiments.envs.metaworld_tasks import DIFFICULTIES, SETS, TASKS, tasks_of
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from worldmodels.data.episodes import Episode
 
 ACTIONS = np.random.default_rng(0).uniform(-1, 1, (8, 4)).astype(np.float32)
@@ -50,7 +50,7 @@ def test_other_seeds_start_elsewhere_with_another_goal(push):
 
 
 def test_episodes_of_a_vector_differ_and_come_back_by_their_number():
-    with make_vector("metaworld-push", 1, seed=3) as envs:
+    with VectorEnvironment("metaworld-push", 1, seed=3) as envs:
         starts = [envs.reset()["state"] for _ in range(3)]
         envs.rewind(1)
         np.testing.assert_array_equal(envs.reset()["state"], starts[1])

@@ -8,7 +8,7 @@ import pytest
 from experiments.envs import registry, rendering
 from experiments.envs.fake import FakePointMass
 from experiments.envs.render_pool import CHUNK, RenderPool
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_a_driver_that_fails_twice_gives_way_to_osmesa_and_it_is_said(egl, faili
 
 def test_so_does_collection_with_images(egl, failing, capfd):
     name = "failing_renderers:only_osmesa"
-    with make_vector(name, 1, seed=0, workers=1, render_size=8, episode_length=2) as envs:
+    with VectorEnvironment(name, 1, seed=0, workers=1, render_size=8, episode_length=2) as envs:
         assert envs.reset()["image"].shape == (1, 8, 8, 3)
     assert "OSMesa draws from now on" in capfd.readouterr().err
 

@@ -43,7 +43,7 @@ def test_the_image_sensor_is_the_rendered_state(backend):
 
 
 def test_workers_draw_too(backend):
-    with vector.make_vector("reacher-easy", 1, seed=0, workers=1, render_size=16) as env:
+    with vector.VectorEnvironment("reacher-easy", 1, seed=0, workers=1, render_size=16) as env:
         images = env.reset()["image"]
     assert images.shape == (1, 16, 16, 3) and images.std() > 5
 

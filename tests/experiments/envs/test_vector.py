@@ -50,7 +50,7 @@ def module(tmp_path, monkeypatch):
 
 def test_a_vector_is_its_environments_one_by_one():
     actions = actions_for(2, 2 * LENGTH)
-    with vector.make_vector("fake-pointmass", 2, seed=3, episode_length=LENGTH) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=3, episode_length=LENGTH) as env:
         records = rollout(env, actions)
     single = registry.make("fake-pointmass", episode_length=LENGTH)
     expected = [single.reset(seed=episode_seed(3, 1, 0))]
@@ -64,10 +64,10 @@ def test_a_vector_is_its_environments_one_by_one():
 
 @pytest.mark.parametrize("name", ["fake-pointmass", "cheetah-runbackward"])
 def test_workers_change_nothing(name):
-    with vector.make_vector(name, 3, seed=1, episode_length=LENGTH) as here:
+    with vector.VectorEnvironment(name, 3, seed=1, episode_length=LENGTH) as here:
         actions = actions_for(3, LENGTH + 2, here.action_spec.shape[0])
         expected = rollout(here, actions)
-        with vector.make_vector(name, 3, seed=1, workers=2, episode_length=LENGTH) as there:
+        with vector.VectorEnvironment(name, 3, seed=1, workers=2, episode_length=LENGTH) as there:
             assert_same(rollout(there, actions), expected)
             np.testing.assert_array_equal(there.physics_states(), here.physics_states())
             assert there.metadata(2) == here.metadata(2)
@@ -75,7 +75,7 @@ def test_workers_change_nothing(name):
 
 
 def test_records_are_batched_arrays_with_fixed_dtypes():
-    with vector.make_vector("fake-pointmass", 2, seed=0, render_size=8) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=0, render_size=8) as env:
         records = env.reset()
     dtypes = {name: (value.shape, str(value.dtype)) for name, value in records.items()}
     assert dtypes["image"] == ((2, 8, 8, 3), "uint8")
@@ -91,7 +91,7 @@ def test_records_are_batched_arrays_with_fixed_dtypes():
 
 
 def test_after_a_last_record_the_next_step_begins_an_episode():
-    with vector.make_vector("fake-pointmass", 1, seed=0, episode_length=2) as env:
+    with vector.VectorEnvironment("fake-pointmass", 1, seed=0, episode_length=2) as env:
         records = rollout(env, actions_for(1, 5))
     assert [bool(record["is_first"][0]) for record in records] == [True, False, False, True, False, False]
     assert [bool(record["is_last"][0]) for record in records] == [False, False, True, False, False, True]
@@ -100,14 +100,14 @@ def test_after_a_last_record_the_next_step_begins_an_episode():
 
 def test_first_episode_continues_an_earlier_collection():
     actions = actions_for(2, 2 * LENGTH + 1)
-    with vector.make_vector("fake-pointmass", 2, seed=5, episode_length=LENGTH) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=5, episode_length=LENGTH) as env:
         second_episode = rollout(env, actions)[LENGTH + 1 :]
-    with vector.make_vector("fake-pointmass", 2, seed=5, episode_length=LENGTH, first_episode=1) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=5, episode_length=LENGTH, first_episode=1) as env:
         assert_same(rollout(env, actions[LENGTH + 1 :]), second_episode)
 
 
 def test_a_reset_goes_on_to_the_next_episode():
-    with vector.make_vector("fake-pointmass", 1, seed=0) as env:
+    with vector.VectorEnvironment("fake-pointmass", 1, seed=0) as env:
         env.reset()
         env.step(np.zeros((1, 2)))
         env.reset()
@@ -116,7 +116,7 @@ def test_a_reset_goes_on_to_the_next_episode():
 
 
 def test_inactive_environments_wait():
-    with vector.make_vector("fake-pointmass", 3, seed=0, workers=2) as env:
+    with vector.VectorEnvironment("fake-pointmass", 3, seed=0, workers=2) as env:
         first = env.reset()
         before = env.physics_states()
         second = env.step(np.ones((3, 2)), active=np.array([True, False, True]))
@@ -130,9 +130,9 @@ def test_inactive_environments_wait():
 
 def test_a_killed_worker_is_replaced_and_its_episodes_begin_again():
     actions = actions_for(3, 2 * LENGTH + 2)
-    with vector.make_vector("fake-pointmass", 3, seed=1, episode_length=LENGTH) as here:
+    with vector.VectorEnvironment("fake-pointmass", 3, seed=1, episode_length=LENGTH) as here:
         expected = rollout(here, actions)
-    with vector.make_vector("fake-pointmass", 3, seed=1, workers=2, episode_length=LENGTH) as there:
+    with vector.VectorEnvironment("fake-pointmass", 3, seed=1, workers=2, episode_length=LENGTH) as there:
         there.reset()
         there.step(actions[0])
         os.kill(there.worker_pids[0], signal.SIGKILL)  # environments 0 and 1
@@ -160,7 +160,7 @@ def test_a_worker_that_hangs_is_replaced(module):
         def make_env():
             return Troubled()
     """)
-    with vector.make_vector("troubled:make_env", 1, seed=0, workers=1, timeout=1.0) as env:
+    with vector.VectorEnvironment("troubled:make_env", 1, seed=0, workers=1, timeout=1.0) as env:
         start = env.reset()
         with pytest.warns(UserWarning, match="no answer within 1 s"):
             again = env.step(np.zeros((1, 2)))
@@ -180,7 +180,7 @@ def test_a_worker_that_always_dies_is_given_up(module):
             return Troubled()
     """)
     with (
-        vector.make_vector("troubled:make_env", 1, seed=0, workers=1) as env,
+        vector.VectorEnvironment("troubled:make_env", 1, seed=0, workers=1) as env,
         pytest.raises(
             EnvironmentFailure, match=r"failed 4 times in a row \(last: the process died, exit code 7\)"
         ),
@@ -197,7 +197,7 @@ def test_an_error_in_a_worker_is_raised_here_with_its_traceback(module):
         def make_env():
             return Troubled()
     """)
-    with vector.make_vector("troubled:make_env", 2, seed=0, workers=2) as env:
+    with vector.VectorEnvironment("troubled:make_env", 2, seed=0, workers=2) as env:
         env.reset()
         with pytest.raises(ValueError, match="the gripper is stuck") as caught:
             env.step(np.zeros((2, 2)))
@@ -207,9 +207,9 @@ def test_an_error_in_a_worker_is_raised_here_with_its_traceback(module):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_after_an_interrupt_the_episodes_begin_again(workers, monkeypatch):
-    with vector.make_vector("fake-pointmass", 2, seed=0, workers=workers) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=0, workers=workers) as env:
         expected = rollout(env, actions_for(2, 3))
-    with vector.make_vector("fake-pointmass", 2, seed=0, workers=workers) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=0, workers=workers) as env:
         rollout(env, actions_for(2, 2))
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(env, "_merge", lambda *unused: None)
@@ -232,7 +232,7 @@ def test_workers_do_not_import_jax(module):
     """)
     import jax  # noqa: F401, the parent has it
 
-    with vector.make_vector("troubled:make_env", 1, seed=0, workers=1) as env:
+    with vector.VectorEnvironment("troubled:make_env", 1, seed=0, workers=1) as env:
         assert env.metadata()["jax"] == []
 
 
@@ -245,7 +245,7 @@ def test_an_environment_that_imports_jax_is_refused_in_workers(module):
             return FakePointMass()
     """)
     with pytest.raises(ImportError, match="imports jax, which worker processes must not"):
-        vector.make_vector("troubled:make_env", 1, seed=0, workers=1)
+        vector.VectorEnvironment("troubled:make_env", 1, seed=0, workers=1)
 
 
 def test_scripts_need_no_main_guard(tmp_path):
@@ -253,7 +253,7 @@ def test_scripts_need_no_main_guard(tmp_path):
     script.write_text(
         "print('imported once')\n"
         "from experiments.envs import vector\n"
-        "print(vector.make_vector('fake-pointmass', 1, seed=0, workers=1).reset()['is_first'])\n"
+        "print(vector.VectorEnvironment('fake-pointmass', 1, seed=0, workers=1).reset()['is_first'])\n"
     )
     path = os.pathsep.join(entry or os.getcwd() for entry in sys.path)
     result = subprocess.run(
@@ -263,7 +263,7 @@ def test_scripts_need_no_main_guard(tmp_path):
 
 
 def test_closing_ends_the_workers():
-    env = vector.make_vector("fake-pointmass", 2, seed=0, workers=2)
+    env = vector.VectorEnvironment("fake-pointmass", 2, seed=0, workers=2)
     pids = env.worker_pids
     env.close()
     assert not any(os.path.exists(f"/proc/{pid}") for pid in pids)
@@ -279,7 +279,7 @@ def test_closing_ends_the_workers():
     ],
 )
 def test_bad_actions_are_refused(actions, message):
-    with vector.make_vector("fake-pointmass", 2, seed=0) as env:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=0) as env:
         env.reset()
         with pytest.raises(ValueError, match=message):
             env.step(actions)
@@ -287,18 +287,18 @@ def test_bad_actions_are_refused(actions, message):
 
 def test_an_unknown_name_is_refused_at_once():
     with pytest.raises(ValueError, match="Unknown task 'wlak'"):
-        vector.make_vector("walker-wlak", 2, seed=0, workers=2)
+        vector.VectorEnvironment("walker-wlak", 2, seed=0, workers=2)
 
 
 def test_a_registered_environment_reaches_the_workers(monkeypatch):
     monkeypatch.setattr(registry, "_entry_points", dict(registry._entry_points))
-    registry.register("mine-task", "experiments.envs.fake:make")
-    with vector.make_vector("mine-task", 1, seed=0, workers=1) as env:
+    registry.register("mine-task", "experiments.envs.fake:FakePointMass")
+    with vector.VectorEnvironment("mine-task", 1, seed=0, workers=1) as env:
         assert env.metadata()["environment"] == "mine-task"
 
 
 def test_episodes_come_back_by_their_number():
-    with vector.make_vector("fake-pointmass", 2, seed=3) as envs:
+    with vector.VectorEnvironment("fake-pointmass", 2, seed=3) as envs:
         starts = [envs.reset()["position"] for _ in range(3)]
         envs.step(np.zeros((2, 2)))
         envs.rewind(1)

@@ -9,7 +9,7 @@ from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 from agents.frame_stack_actor import FrameStackActor
 from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from experiments.methods import baseline, baseline_recipes, collect
 from experiments.models import architectures, files
 from experiments.runs.metrics import read_rows
@@ -72,7 +72,7 @@ def test_a_run_that_is_done_is_not_repeated(bco_run):
 def test_policies_are_loaded_from_the_run_alone_and_act(bco_run):
     models = files.load(bco_run[0])
     assert models.num_seeds == 2 and models.policy.num_frames == 2
-    with make_vector("fake-pointmass", 2, seed=0) as envs:
+    with VectorEnvironment("fake-pointmass", 2, seed=0) as envs:
         assert FrameStackActor(models.policy, num_seeds=2)(envs.reset()).shape == (2, 2)
 
 

@@ -14,7 +14,7 @@ from experiments.configs import evaluate as evaluate_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import inspect_run as inspect_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.envs.vector import make_vector
+from experiments.envs.vector import VectorEnvironment
 from experiments.methods import baseline, dreamer, imitate, pretrain
 from experiments.models import architectures, files
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
@@ -25,7 +25,7 @@ ENV = "fake-pointmass"
 
 def record(folder, size=SIZE, **metadata):
     """Three episodes of noise with images of `size`, or without any."""
-    with make_vector(ENV, 3, seed=0, render_size=size) as envs:
+    with VectorEnvironment(ENV, 3, seed=0, render_size=size) as envs:
         episodes = collect_episodes(envs, UniformActor(3, 2, seed=0), 3)
     for number, episode in enumerate(episodes):
         write_episode(folder / f"{number}.hdf5", Episode(episode.records, episode.metadata | metadata))
