@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from worldmodels.describe import shortened
 from worldmodels.files import remove, sync, written
 
 PyTree = Any
@@ -382,11 +383,6 @@ def _like(target: Any, value: jax.Array) -> jax.Array:
     chosen = isinstance(target, jax.ShapeDtypeStruct) or getattr(target, "committed", False)
     sharding = target.sharding if chosen else None
     return value if sharding is None else jax.device_put(value, sharding)
-
-
-def shortened(names: list[str]) -> str:
-    """Lists the first eight names, and says how many more there are."""
-    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,9 +1,14 @@
-"""Short texts for `repr`: sizes, never values."""
+"""Short texts for `repr` and messages: names and sizes, never values."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Lists the first eight names, and says how many more there are."""
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
 
 
 def rows(arrays: Mapping[str, Any]) -> str:

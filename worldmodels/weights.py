@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import safetensors.numpy
 
-from worldmodels.checkpoints import CheckpointError, named_leaves, shortened
+from worldmodels.checkpoints import CheckpointError, named_leaves
+from worldmodels.describe import shortened
 
 WEIGHTS, FORMER = "weights.safetensors", "weights.npz"
 

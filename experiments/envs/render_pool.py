@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 import psutil
 
-from experiments.envs import rendering
+from experiments.envs import registry, rendering
 from experiments.envs.groups import WorkerGroup, close_all, setup_of
 from experiments.envs.interface import Record, checked_positive
 

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 
 from experiments.drawing import video
+from worldmodels.describe import shortened
 from worldmodels.files import write_atomically
 
-_MAX_SHOWN = 8
 _NOTHING = {"update": 0, "env_step": 0, "agent_step": 0, "episode": 0}
 
 
@@ -36,21 +36,17 @@ class Diverged(MetricsError):
 
 
 class MetricsWriter:
-    """Writes the metrics of a run into its directory.
+    """Writes the metrics of a run into its directory, events of TensorBoard into `tensorboard/` in it.
 
     Args:
       workdir: the run directory.
       start: clocks of the checkpoint that the run continues from, {"update": n, ...}. Rows that are beyond one of them
         are dropped; where all are 0 nothing was restored, and all rows are dropped.
-      tensorboard: also write TensorBoard events, to `workdir/tensorboard`.
     """
 
-    def __init__(
-        self, workdir: str | os.PathLike, start: Mapping[str, int] = _NOTHING, *, tensorboard: bool = True
-    ):
+    def __init__(self, workdir: str | os.PathLike, start: Mapping[str, int] = _NOTHING):
         self.path = pathlib.Path(workdir).expanduser().absolute()
         self._start = dict(start)
-        self._use_tensorboard = tensorboard
         self._tensorboard = None
         try:
             self.path.mkdir(parents=True, exist_ok=True)
@@ -120,8 +116,7 @@ class MetricsWriter:
         except video.VideoError as error:
             warnings.warn(f"No video: {error}", stacklevel=2)
             return None
-        if self._use_tensorboard:
-            self._write_summary(name, update, video.gif_bytes(frames, fps), frames.shape[1:3])
+        self._write_summary(name, update, video.gif_bytes(frames, fps), frames.shape[1:3])
         return path
 
     def write_scalars(self, metrics: Mapping[str, Any], *, update: int = 0) -> None:
@@ -131,13 +126,7 @@ class MetricsWriter:
 
     def write_image(self, name: str, image: np.ndarray, *, update: int = 0) -> None:
         """Shows an image, [H, W, 3] uint8, in TensorBoard."""
-        if self._use_tensorboard:
-            self._write_summary(name, update, video.png_bytes(image), image.shape[:2])
-
-    def write_text(self, name: str, text: str, *, update: int = 0) -> None:
-        """Shows Markdown text in TensorBoard."""
-        if self._use_tensorboard:
-            self._board().add_text(name, text, int(update))
+        self._write_summary(name, update, video.png_bytes(image), image.shape[:2])
 
     def close(self) -> None:
         """Closes all files. May be called twice."""
@@ -173,8 +162,6 @@ class MetricsWriter:
         return self._tensorboard
 
     def _to_tensorboard(self, values: Mapping[str, Any], update: int) -> None:
-        if not self._use_tensorboard:
-            return
         for name, value in values.items():
             if isinstance(value, list) and value and all(isinstance(entry, int | float) for entry in value):
                 value = finite_mean(value)
@@ -218,12 +205,6 @@ def check_finite(metrics: Mapping[str, Any], update: int) -> None:
             f"Training has diverged: at update {update} these metrics are not finite: {shortened(bad)}. "
             "Lower the learning rate or clip the gradient; the last checkpoint is from before."
         )
-
-
-def shortened(names: list[str]) -> str:
-    """Returns the first of many names, for a message."""
-    rest = len(names) - _MAX_SHOWN
-    return ", ".join(names[:_MAX_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:

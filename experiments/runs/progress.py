@@ -118,13 +118,6 @@ class Progress:
         elif time.monotonic() - self._last_line >= self._every_seconds:
             self._print(self._line())
 
-    def message(self, text: str) -> None:
-        """Prints a line without disturbing the bar."""
-        if self._bar is not None:
-            self._bar.console.print(text, markup=False, highlight=False)
-        else:
-            self._print(f"{self.description}: {text}")
-
     def _start_bar(self) -> None:
         from rich import console, progress
 

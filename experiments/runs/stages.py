@@ -62,14 +62,15 @@ class Stages:
             raise ValueError(f"The stage {name!r} failed; {log} says why. The same command tries again.")
         return json.loads((self.path(name) / "DONE").read_text())
 
-    def timed(self, name: str) -> Timer:
-        """Context that adds its duration to a stage's."""
-        return Timer(self, name)
-
-    def add(self, name: str, seconds: float) -> None:
-        """Adds to the time of a stage, on disk too."""
-        self.seconds[name] = self.seconds.get(name, 0.0) + seconds
-        write_json(self._file, self.seconds)
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Adds the duration of a block to a stage's, on disk too, also if it is interrupted."""
+        began = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
+            write_json(self._file, self.seconds)
 
 
 def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:
@@ -81,19 +82,6 @@ def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:
         contextlib.redirect_stderr(file),
     ):
         return main(config, workdir)
-
-
-class Timer:
-    """Adds the time between enter and exit to a stage, also if it is interrupted."""
-
-    def __init__(self, stages: Stages, name: str):
-        self._stages, self._name = stages, name
-
-    def __enter__(self) -> None:
-        self._began = time.perf_counter()
-
-    def __exit__(self, *exception) -> None:
-        self._stages.add(self._name, time.perf_counter() - self._began)
 
 
 def changed(config, **changes):

@@ -24,7 +24,7 @@ def updates(path):
 
 
 def write_updates(workdir, numbers, start_update=0):
-    with MetricsWriter(workdir, {"update": start_update}, tensorboard=False) as writer:
+    with MetricsWriter(workdir, {"update": start_update}) as writer:
         for number in numbers:
             writer.write({"train/loss": jnp.float32(1 / number)}, update=number)
             writer.write_eval({"update": number, "return": [1.0, 2.0]})
@@ -33,17 +33,17 @@ def write_updates(workdir, numbers, start_update=0):
 def test_rows_beyond_any_clock_of_the_checkpoint_are_dropped(tmp_path):
     """A round may earn no update: the episodes tell its rows from those before it."""
     clocks = [dict(update=0, episode=2), dict(update=4, episode=4), dict(update=4, episode=6)]
-    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path) as writer:
         for row in clocks:
             writer.write({}, **row)
             writer.write_eval({"return": [1.0], **row})
-    MetricsWriter(tmp_path, clocks[1], tensorboard=False).close()
+    MetricsWriter(tmp_path, clocks[1]).close()
     for name in ("metrics", "eval"):
         assert [row["episode"] for row in read_rows(tmp_path / f"{name}.jsonl")] == [2, 4]
 
 
 def test_a_row_carries_the_clocks_and_plain_numbers(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path) as writer:
         row = writer.write(
             {
                 "train/loss": jnp.float32(0.1),
@@ -80,7 +80,7 @@ def test_short_decimals_read_back_as_the_same_float32():
 
 
 def test_a_row_is_on_disk_at_once(tmp_path):
-    writer = MetricsWriter(tmp_path, tensorboard=False)
+    writer = MetricsWriter(tmp_path)
     writer.write({}, update=1)
     assert updates(tmp_path / "metrics.jsonl") == [1]
     writer.close()
@@ -94,7 +94,7 @@ def test_rows_after_the_checkpoint_are_dropped(tmp_path):
 
 
 def test_without_a_checkpoint_all_rows_are_dropped(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path) as writer:
         writer.write({}, update=0)
     write_updates(tmp_path, [1])
     assert updates(tmp_path / "metrics.jsonl") == [1]
@@ -118,7 +118,7 @@ def test_continuing_where_nothing_is_dropped_leaves_the_file(tmp_path):
 
 
 def test_not_a_number_is_written_as_null(tmp_path):
-    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path) as writer:
         writer.write({"a": jnp.nan, "b": jnp.array([1.0, jnp.inf])}, update=1)
     (row,) = read_rows(tmp_path / "metrics.jsonl")
     assert (row["a"], row["b"]) == (None, [1.0, None])
@@ -149,7 +149,7 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):
 
 
 def test_a_full_disk_is_one_sentence(tmp_path):
-    writer = MetricsWriter(tmp_path, tensorboard=False)
+    writer = MetricsWriter(tmp_path)
     writer._metrics.close()
     writer._metrics = open("/dev/full", "a")
     with pytest.raises(MetricsError, match="No space left on device. Check free disk space"):
@@ -162,7 +162,6 @@ def test_tensorboard_gets_scalars_evaluations_and_videos(tmp_path):
         writer.write_eval({"update": 4, "return": [10.0, 20.0], "task": "x"})
         path = writer.write_video("rollout/expert", FRAMES, fps=5, update=4)
         writer.write_image("figure", FRAMES[0], update=4)
-        writer.write_text("table", "| a |", update=4)
     assert path == tmp_path / "videos" / "rollout" / "expert.mp4"
     events = read_events(tmp_path / "tensorboard")
     assert events["train/loss"] == (4, 0.5)
@@ -192,7 +191,7 @@ def test_without_an_encoder_a_video_is_left_out_with_a_warning(tmp_path, monkeyp
         raise video.VideoError("there is no ffmpeg.")
 
     monkeypatch.setattr(video, "write_mp4", no_encoder)
-    with MetricsWriter(tmp_path, tensorboard=False) as writer:
+    with MetricsWriter(tmp_path) as writer:
         with pytest.warns(UserWarning, match="No video: there is no ffmpeg"):
             assert writer.write_video("a", FRAMES, fps=5) is None
 

@@ -15,12 +15,10 @@ def test_a_log_file_gets_plain_lines_with_the_time_left():
     file = io.StringIO()
     with Progress(4, "pretrain", every_seconds=0.0, file=file) as bar:
         bar.update(2, loss=0.12345, name="x")
-        bar.message("saved")
         bar.update(2)
     lines = file.getvalue().splitlines()
     assert lines[0] == "pretrain: 0 of 4 done, starting"
     assert lines[1] == "pretrain: 2/4 (50%), 0:00 elapsed, 0:00 left, loss 0.1235 name x"
-    assert lines[2] == "pretrain: saved"
     assert lines[-1] == "pretrain: 4/4 (100%), 0:00 elapsed, loss 0.1235 name x"
     assert "\x1b" not in file.getvalue()
 
@@ -44,10 +42,8 @@ def test_a_terminal_gets_a_bar():
     file = Terminal()
     with Progress(4, "pretrain", file=file) as bar:
         bar.update(4, loss=0.5)
-        bar.message("[saved]")
     assert "4/4" in file.getvalue()
     assert "loss 0.5" in file.getvalue()
-    assert "[saved]" in file.getvalue()
 
 
 def test_bars_may_be_nested():
