@@ -13,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from agents.packing import PackedTree, pack_vectors, unpack_vectors
 from worldmodels.structures import Array, LatentState
 from worldmodels.world_model import WorldModel
 
@@ -114,31 +113,26 @@ class ModelActor:
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
         self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
-        self._images = modules[0].encoder.image_names
-        self._vectors = (*(name for name in self._inputs if name not in self._images), "is_first")
         # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
-        self._packing = PackedTree(modules, stacked=num_seeds is not None)
+        structure = jax.tree.structure(modules)
 
-        def step_arrays(arrays, state, images, vectors, widths):
-            observation = images | unpack_vectors(vectors, self._vectors, widths)
-            is_first = observation.pop("is_first")[:, 0]
-            return step(self._packing.unpack(arrays), state, observation, is_first)
+        def step_with(leaves, state, observation, is_first):
+            return step(structure.unflatten(leaves), state, observation, is_first)
 
-        def initial_arrays(arrays, key):
-            return initial(self._packing.unpack(arrays), num_envs // blocks, key)
+        def initial_with(leaves, key):
+            return initial(structure.unflatten(leaves), num_envs // blocks, key)
 
         if num_seeds is not None:
-            step_arrays = jax.vmap(step_arrays, in_axes=(0, 0, 0, 0, None))
-            initial_arrays = jax.vmap(initial_arrays)
-        self._step = jax.jit(step_arrays, donate_argnums=1, static_argnums=4)
-        self._initial = jax.jit(initial_arrays)
+            step_with, initial_with = jax.vmap(step_with), jax.vmap(initial_with)
+        self._step = jax.jit(step_with, donate_argnums=1)
+        self._initial = jax.jit(initial_with)
         self.renew(modules, key)
 
     def renew(self, modules: tuple, key: Array) -> None:
         """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
-        self._arrays = self._packing.pack(modules)
+        self._leaves = jax.tree.leaves(modules)
         key = key if self._num_seeds is None else jax.random.split(key, self._num_seeds)
-        self.state = self._initial(self._arrays, key)
+        self.state = self._initial(self._leaves, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} to actions [N, A] float32."""
@@ -148,9 +142,9 @@ class ModelActor:
                 f"The environment does not give {', '.join(missing)}; it gives {', '.join(sorted(records))}. "
                 "Act in the environment that the model was trained for."
             )
-        images = {name: self._blocked(np.asarray(records[name])) for name in self._images}
-        vectors, widths = pack_vectors(records, self._vectors)
-        action, self.state = self._step(self._arrays, self.state, images, self._blocked(vectors), widths)
+        observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
+        is_first = self._blocked(np.asarray(records["is_first"], np.float32))
+        action, self.state = self._step(self._leaves, self.state, observation, is_first)
         return np.asarray(action).reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:

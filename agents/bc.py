@@ -27,8 +27,13 @@ def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = Non
     return loss, {"loss": loss}
 
 
-def last_action(batch: SequenceBatch, who: str) -> Array:
-    """[B, A] the action that led to the last record of each window."""
+def true_actions(batch: SequenceBatch, who: str) -> Array:
+    """[B, T, A] the actions of windows; raises a ValueError that says who needs them if there are none."""
     if batch.prev_action is None or batch.prev_action.shape[-1] == 0:
         raise ValueError(f"{who} needs the true actions, but these windows have none; use data with actions.")
-    return batch.prev_action[:, -1]
+    return batch.prev_action
+
+
+def last_action(batch: SequenceBatch, who: str) -> Array:
+    """[B, A] the action that led to the last record of each window; see `true_actions`."""
+    return true_actions(batch, who)[:, -1]

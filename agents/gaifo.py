@@ -17,7 +17,15 @@ import numpy as np
 from flax import nnx, struct
 
 from agents.discriminator import PENALTY_SCALE, Discriminator, adversarial_reward, discriminator_loss
-from agents.sac import Actor, SACSettings, SACState, create_sac, make_critic_update, make_policy_update
+from agents.sac import (
+    Actor,
+    SACSettings,
+    SACState,
+    create_sac,
+    in_one_dispatch,
+    make_critic_update,
+    make_policy_update,
+)
 from agents.transitions import Replay, Transitions, sample
 from worldmodels.structures import Array
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
@@ -70,7 +78,7 @@ def make_learn(
     loss_fn = functools.partial(discriminator_loss, penalty_scale=settings.penalty_scale)
     update_discriminator = make_update(loss_fn, make_optimizer(settings.learning_rate))
     update_critic = make_critic_update(sac_settings)
-    update_policy = make_policy_update(action_size, sac_settings)
+    update_sac_policy = make_policy_update(action_size, sac_settings)
 
     def draw(state: GAIfOState, replay: Replay, demonstrated: Array):
         key = jax.random.fold_in(state.sac.critic.key, state.sac.critic.step)
@@ -89,17 +97,11 @@ def make_learn(
         metrics |= critic_metrics | {"surrogate_reward": batch.reward.mean()}
         return GAIfOState(sac=sac, discriminator=discriminator), (batch, metrics)
 
-    def learn(state: GAIfOState, replay: Replay, demonstrated: Array):
-        def updates(state, _):
-            for _ in range(sac_settings.actor_every):
-                state, (batch, metrics) = one_update(state, replay, demonstrated)
-            sac, policy_metrics = update_policy(state.sac, batch)
-            return state.replace(sac=sac), metrics | policy_metrics
+    def update_policy(state: GAIfOState, batch: Transitions):
+        sac, metrics = update_sac_policy(state.sac, batch)
+        return state.replace(sac=sac), metrics
 
-        state, metrics = jax.lax.scan(updates, state, None, num_updates // sac_settings.actor_every)
-        return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
-
-    return jax.jit(learn, donate_argnums=0)
+    return in_one_dispatch(one_update, update_policy, sac_settings, num_updates)
 
 
 class GAIfOLearner:
@@ -122,10 +124,6 @@ class GAIfOLearner:
         *,
         updates_per_dispatch: int,
     ):
-        if updates_per_dispatch % sac.actor_every:
-            raise ValueError(
-                f"{updates_per_dispatch} updates per dispatch are no multiple of actor_every={sac.actor_every}."
-            )
         self._sac, self._settings, self._num_updates = sac, settings, updates_per_dispatch
         self._demonstrated = jnp.asarray(demonstrated_transitions(demonstrations))
 

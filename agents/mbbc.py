@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
+from agents.bc import true_actions
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import TanhGaussianHead, WorldModel
@@ -35,13 +36,9 @@ def mbbc_loss(
     Raises:
       ValueError: the demonstrations have no actions.
     """
-    if batch.prev_action is None or batch.prev_action.shape[-1] == 0:
-        raise ValueError(
-            "MBBC needs the true actions, but these windows have none; "
-            "use AIME, which infers them, or demonstrations with actions."
-        )
+    following = true_actions(batch, "MBBC")[:, 1:]
     features = model.filter(batch, key).states.features[:, :-1]
-    action, following = policy(features), batch.prev_action[:, 1:]
+    action = policy(features)
     error = jnp.mean((action.mode - following) ** 2)
     loss = -action.log_prob(following).mean() if use_log_prob else error
     return loss, {"loss": loss, "action_mse": error}

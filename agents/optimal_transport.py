@@ -98,10 +98,7 @@ def transport_rewards(
     demonstration: Array,
     *,
     cost: str = "cosine",
-    epsilon: float = EPSILON,
-    num_iterations: int = NUM_ITERATIONS,
-    row_weights: Array | None = None,
-    column_weights: Array | None = None,
+    **options,
 ) -> Array:
     """r_i = - sum_j P_ij C_ij, the share of time step i in the transport to one demonstration (ROT, eq. 4).
 
@@ -109,20 +106,13 @@ def transport_rewards(
       features: [N, D] of the agent's episode.
       demonstration: [M, D].
       cost: "cosine" or "euclidean".
-      epsilon, num_iterations, row_weights, column_weights: as of `sinkhorn`.
+      **options: of `sinkhorn`.
 
     Returns:
       [N] rewards, at most 0; their sum is minus the cost of the transport.
     """
     costs = cost_matrix(features, demonstration, cost)
-    plan = sinkhorn(
-        costs,
-        epsilon=epsilon,
-        num_iterations=num_iterations,
-        row_weights=row_weights,
-        column_weights=column_weights,
-    )
-    return -(plan * costs).sum(axis=-1)
+    return -(sinkhorn(costs, **options) * costs).sum(axis=-1)
 
 
 def best_transport_rewards(

@@ -206,12 +206,7 @@ def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Cal
     An update is one of the critics; every `actor_every`-th is followed by one of the actor and the temperature,
     on the same batch. It donates `state`; metrics are averaged.
     """
-    if num_updates % settings.actor_every:
-        raise ValueError(
-            f"{num_updates} updates per dispatch are no multiple of actor_every={settings.actor_every}."
-        )
     update_critic = make_critic_update(settings)
-    update_policy = make_policy_update(action_size, settings)
 
     def one_update(state: SACState, replay: Replay):
         sample_key = jax.random.fold_in(jax.random.fold_in(state.critic.key, state.critic.step), 1)
@@ -219,15 +214,34 @@ def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Cal
         state, metrics = update_critic(state, batch)
         return state, (batch, metrics)
 
-    def updates(state: SACState, replay: Replay):
-        for _ in range(settings.actor_every):
-            state, (batch, critic_metrics) = one_update(state, replay)
-        state, policy_metrics = update_policy(state, batch)
-        return state, critic_metrics | policy_metrics
+    return in_one_dispatch(one_update, make_policy_update(action_size, settings), settings, num_updates)
 
-    def learn(state: SACState, replay: Replay):
-        length = num_updates // settings.actor_every
-        state, metrics = jax.lax.scan(lambda s, _: updates(s, replay), state, None, length)
+
+def in_one_dispatch(
+    one_update: Callable, update_policy: Callable, settings: SACSettings, num_updates: int
+) -> Callable:
+    """Returns the jitted `learn(state, *data) -> (state, metrics)`; it donates `state`, metrics are averaged.
+
+    Args:
+      one_update: (state, *data) -> (state, (batch, metrics)) of the critics; made `num_updates` times.
+      update_policy: (state, batch) -> (state, metrics) after every `actor_every`-th.
+
+    Raises:
+      ValueError: `num_updates` is no multiple of `actor_every`.
+    """
+    if num_updates % settings.actor_every:
+        raise ValueError(
+            f"{num_updates} updates per dispatch are no multiple of actor_every={settings.actor_every}."
+        )
+
+    def learn(state, *data):
+        def updates(state, _):
+            for _ in range(settings.actor_every):
+                state, (batch, metrics) = one_update(state, *data)
+            state, policy_metrics = update_policy(state, batch)
+            return state, metrics | policy_metrics
+
+        state, metrics = jax.lax.scan(updates, state, None, num_updates // settings.actor_every)
         return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
     return jax.jit(learn, donate_argnums=0)

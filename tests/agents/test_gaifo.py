@@ -97,4 +97,5 @@ def test_a_restored_run_continues_bit_identically(demonstrations):
 
 def test_updates_that_do_not_divide_are_refused(demonstrations):
     with pytest.raises(ValueError, match="no multiple of actor_every=2"):
-        GAIfOLearner(SACSettings(actor_every=2), SETTINGS, demonstrations, updates_per_dispatch=5)
+        learner = GAIfOLearner(SACSettings(actor_every=2), SETTINGS, demonstrations, updates_per_dispatch=5)
+        learner.create(4, 2, jax.random.key(0))

@@ -76,7 +76,5 @@ def test_a_fit_recovers_the_demonstrators_weights():
 
 def test_demonstrations_without_actions_are_refused():
     batch = windows(dataset(0, demonstrated=True, with_actions=False), jnp.arange(2))
-    with pytest.raises(
-        ValueError, match="MBBC needs the true actions, but these windows have none; use AIME"
-    ):
+    with pytest.raises(ValueError, match="MBBC needs the true actions, but these windows have none"):
         mbbc_loss(make_policy(), batch, MODEL, None)
