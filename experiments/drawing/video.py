@@ -102,36 +102,6 @@ def read_png(path: str | os.PathLike) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-def side_by_side(
-    videos: Sequence[np.ndarray], labels: Sequence[str] | None = None, gap: int = 4
-) -> np.ndarray:
-    """Puts videos next to each other.
-
-    Args:
-      videos: each [T_i, H, W_i, 3] uint8, all of the same height; short ones keep their last frame.
-      labels: what to write above each.
-      gap: white pixels between two.
-
-    Returns:
-      [max T, H', W', 3] uint8.
-    """
-    videos = [_checked(frames) for frames in videos]
-    if not videos or len({frames.shape[1] for frames in videos}) > 1:
-        raise VideoError(
-            f"side_by_side needs videos of one height, got {[list(frames.shape) for frames in videos]}."
-        )
-    if labels is not None:
-        if len(labels) != len(videos):
-            raise VideoError(f"side_by_side got {len(videos)} videos but {len(labels)} labels.")
-        videos = [labelled(frames, label) for frames, label in zip(videos, labels, strict=True)]
-    length = max(len(frames) for frames in videos)
-    columns = []
-    for frames in videos:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], length - len(frames), axis=0)])
-        columns += [np.full((length, frames.shape[1], gap, 3), 255, np.uint8), frames]
-    return np.concatenate(columns[1:], axis=2)
-
-
 def labelled(frames: np.ndarray, text: str | Sequence[str], size: int | None = None) -> np.ndarray:
     """Writes a line of text above every frame: [T, H, W, 3] -> [T, H + h, W, 3].
 

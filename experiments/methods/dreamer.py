@@ -34,9 +34,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
-        if directory.done:
-            return directory.result
-        return DreamerRun(directory).finish()
+        return directory.result or DreamerRun(directory).finish()
 
 
 class DreamerRun(Rounds):

@@ -41,9 +41,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
       `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:
-        if directory.done:
-            return directory.result
-        return imitate(directory)
+        return directory.result or imitate(directory)
 
 
 def imitate(directory: RunDirectory) -> dict:

@@ -49,9 +49,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
-        if directory.done:
-            return directory.result
-        return OnlineRun(directory).finish()
+        return directory.result or OnlineRun(directory).finish()
 
 
 class OnlineRun(Rounds):

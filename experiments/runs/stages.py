@@ -9,10 +9,10 @@ import contextlib
 import json
 import multiprocessing
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from experiments.runs.directory import RunDirectory
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.settings import write_json
 from experiments.runs.startup import set_up_process
 
@@ -71,6 +71,23 @@ class Stages:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
             write_json(self._file, self.seconds)
+
+
+def run_study(
+    work: Callable, config, workdir, *, fresh: bool = False, allow_changes: Sequence[str] = ()
+) -> dict:
+    """Returns and prints the summary, with "table", of a job that writes a report.
+
+    Args:
+      work: (config, run directory) -> summary, of what is not done yet.
+      allow_changes: as of `RunDirectory`, besides those that are free to change.
+    """
+    allowed = (*FREE_TO_CHANGE, *allow_changes)
+    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
+        summary = directory.result or work(config, directory)
+        print(summary["table"], flush=True)
+        print(f"Report: {directory / 'report.html'}", flush=True)
+        return summary
 
 
 def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:

@@ -22,10 +22,10 @@ from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline import BASELINES
 from experiments.methods.baseline_recipes import has_actions
-from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
+from experiments.runs.directory import RunDirectory
 from experiments.runs.method import Method
 from experiments.runs.paths import folders_of
-from experiments.runs.stages import Stages, changed
+from experiments.runs.stages import Stages, changed, run_study
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.registry import Registry
 
@@ -55,12 +55,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """
     published_results.check_dataset(config.published_data)
     # Only the last training may continue: finished stages have used the world model as it is.
-    allow = (*FREE_TO_CHANGE, "aime.num_updates", "title", "methods", "published_data", "random_return")
-    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
-        summary = directory.result or compare(config, directory)
-        print(summary["table"], flush=True)
-        print(f"Report: {directory / 'report.html'}", flush=True)
-        return summary
+    allow = ("aime.num_updates", "title", "methods", "published_data", "random_return")
+    return run_study(compare, config, workdir, fresh=fresh, allow_changes=allow)
 
 
 def compare(config, directory: RunDirectory) -> dict:

@@ -26,8 +26,8 @@ from experiments.drawing import rendered
 from experiments.drawing.video import VideoError
 from experiments.methods import baseline, collect, imitate, pretrain
 from experiments.models.loading import load_run
-from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.runs.stages import Stages, changed
+from experiments.runs.directory import RunDirectory
+from experiments.runs.stages import Stages, changed, run_study
 from worldmodels.data.episodes import Episode, load_episodes
 
 METHODS = ("aime", "bco", "bc")
@@ -47,12 +47,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
             "set few_demonstrations=0."
         )
     # Only the last training may continue: finished stages have used the world model as it is.
-    allow = (*FREE_TO_CHANGE, "imitate.num_updates", "video", "title")
-    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allow) as directory:
-        summary = directory.result or run_everything(config, directory)
-        print(summary["table"], flush=True)
-        print(f"Report: {directory / 'report.html'}", flush=True)
-        return summary
+    allow = ("imitate.num_updates", "video", "title")
+    return run_study(run_everything, config, workdir, fresh=fresh, allow_changes=allow)
 
 
 def run_everything(config, directory: RunDirectory) -> dict:
@@ -143,15 +139,11 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
     """Writes tables, figures, the video and report.html from what the stages left on disk; returns the table."""
     expert = load_episodes(stages.path("oracle") / "episodes")
     random = load_episodes(stages.path("random") / "episodes", keys=())
-    clip, why_not = None, "Switched off."
-    if config.video:
-        imitators = []
-        for stage in ("aime", "bco"):
-            by_seed = results[stage]["return_by_seed"]
-            median = int(np.argsort(by_seed)[len(by_seed) // 2])
-            imitators.append((f"{label(stage)} (median seed)", stages.path(stage), median))
-        path = workdir / "videos" / "side_by_side.mp4"
-        clip, why_not = side_by_side(path, config.env, expert[0], imitators)
+    imitators = []
+    for stage in ("aime", "bco"):
+        by_seed = results[stage]["return_by_seed"]
+        median = int(np.argsort(by_seed)[len(by_seed) // 2])
+        imitators.append((f"{label(stage)} (median seed)", stages.path(stage), median))
     report.write(
         scores(config, stages, [e.return_ for e in random], [e.return_ for e in expert]),
         workdir,
@@ -162,14 +154,7 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
             f"Set-up {config.setup}; {config.num_seeds} seeds, trained in one program."
         ),
         extra=[
-            MediaSection(
-                "Expert and imitators",
-                clip,
-                alt="Expert, AIME and BCO(0) side by side",
-                caption="Left the expert, then the imitators with the seed of median score. None of them has seen an "
-                "action of the expert.",
-                why_not=why_not,
-            ),
+            side_by_side(config.video, workdir, config.env, expert[0], imitators),
             foreseen(stages),
         ],
         seconds=stages.seconds,
@@ -201,24 +186,33 @@ def foreseen(stages: Stages) -> MediaSection:
 
 
 def side_by_side(
-    path: Path, env_name: str, demonstration: Episode, imitators: Sequence[tuple[str, Path, int]]
-) -> tuple[Path | None, str]:
-    """Writes a video of a demonstration and of imitators from the same start.
+    wanted: bool,
+    workdir: Path,
+    env_name: str,
+    demonstration: Episode,
+    imitators: Sequence[tuple[str, Path, int]],
+) -> MediaSection:
+    """Shows a video, if it is wanted, of a demonstration and of imitators from the same start.
 
     Args:
       imitators: (label, directory of the run, seed) of each.
-
-    Returns:
-      The path, or None and why there is no video.
     """
+    shown = ["Expert", *(name for name, *_ in imitators)]
+    what = dict(
+        title="Expert and imitators",
+        alt=f"{', '.join(shown)} side by side",
+        caption="Left the expert, then the imitators. None of them has seen an action of the expert.",
+    )
+    if not wanted:
+        return MediaSection(path=None, why_not="Switched off.", **what)
     clips = [rendered.clip("Expert", demonstration)]
     for name, run_path, seed in imitators:
         loaded = load_run(run_path)
         with loaded.arena.make(1, seed=7) as envs:
             (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
         clips.append(rendered.clip(name, episode))
-    options = Arena.of_episodes([demonstration], env_name).options
+    options, path = Arena.of_episodes([demonstration], env_name).options, workdir / "videos/side_by_side.mp4"
     try:
-        return rendered.write(path, env_name, options, clips, seconds=SECONDS), ""
+        return MediaSection(path=rendered.write(path, env_name, options, clips, seconds=SECONDS), **what)
     except VideoError as error:
-        return None, str(error)
+        return MediaSection(path=None, why_not=str(error), **what)

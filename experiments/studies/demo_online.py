@@ -17,14 +17,14 @@ import numpy as np
 
 from agents.loop import episode_summary
 from experiments.analysis import report
-from experiments.analysis.page import MediaSection, TextSection
+from experiments.analysis.page import TextSection
 from experiments.analysis.scores import Cell, Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
 from experiments.data.evaluation import SUCCESS_RULES
 from experiments.data.scripted import environments_of
 from experiments.methods import collect, imitate, online, pretrain
-from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.runs.stages import Stages, changed
+from experiments.runs.directory import RunDirectory
+from experiments.runs.stages import Stages, changed, run_study
 from experiments.studies.demo import foreseen, side_by_side
 from worldmodels.data.episodes import load_episodes
 
@@ -37,12 +37,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"table": Markdown, "success": {method: mean success of the final evaluations}, "seconds": {stage: seconds}}.
     """
-    allowed = (*FREE_TO_CHANGE, "video", "title", "num_seeds")
-    with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
-        summary = directory.result or run_everything(config, directory)
-        print(summary["table"], flush=True)
-        print(f"Report: {directory / 'report.html'}", flush=True)
-        return summary
+    allow = ("video", "title", "num_seeds")
+    return run_study(run_everything, config, workdir, fresh=fresh, allow_changes=allow)
 
 
 def run_everything(config, directory: RunDirectory) -> dict:
@@ -145,14 +141,9 @@ def mean_success(cell: Cell) -> float:
 
 def write_report(config, workdir: Path, stages: Stages, found: Results) -> str:
     """Writes tables, figures, the video and report.html; returns the tables."""
-    clip, why_not = None, "Switched off."
-    if config.video:
-        offline, *learnt = found.cells
-        best = max(learnt, key=mean_success)
-        imitators = [(cell.name, cell.runs[0].path, 0) for cell in (offline, best)]
-        demonstration = load_episodes(stages.path("oracle") / "episodes", limit=1)[0]
-        path = workdir / "videos" / "side_by_side.mp4"
-        clip, why_not = side_by_side(path, offline.env, demonstration, imitators)
+    offline, *learnt = found.cells
+    imitators = [(cell.name, cell.runs[0].path, 0) for cell in (offline, max(learnt, key=mean_success))]
+    (demonstration,) = load_episodes(stages.path("oracle") / "episodes", limit=1)
     report.write(
         found,
         workdir,
@@ -164,12 +155,7 @@ def write_report(config, workdir: Path, stages: Stages, found: Results) -> str:
         ),
         extra=[
             TextSection("What there was to learn from", [data_text(stages, name) for name in DATA]),
-            MediaSection(
-                "Demonstration and imitators",
-                clip,
-                alt="Demonstration, offline AIME and AIME-v2 side by side",
-                why_not=why_not,
-            ),
+            side_by_side(config.video, workdir, offline.env, demonstration, imitators),
             foreseen(stages),
         ],
         seconds=stages.seconds,

@@ -11,7 +11,6 @@ from experiments.drawing.video import (
     enlarged,
     ffmpeg,
     labelled,
-    side_by_side,
     write_gif,
     write_mp4,
 )
@@ -55,19 +54,10 @@ def test_a_gif_has_all_frames(tmp_path):
         assert image.n_frames == 6
 
 
-def test_side_by_side_holds_the_last_frame_of_a_short_video():
-    both = side_by_side([gradient(length=2), gradient(length=4)], gap=4)
-    assert both.shape == (4, 32, 100, 3)
-    np.testing.assert_array_equal(both[3, :, :48], gradient()[1])
-    np.testing.assert_array_equal(both[3, :, 52:], gradient()[3])
-    assert (both[:, :, 48:52] == 255).all()
-
-
 def test_labels_stand_above_the_frames():
     frames = labelled(gradient(), "expert")
     np.testing.assert_array_equal(frames[:, -32:], gradient())
     assert frames[:, :-32].min() < 128 < frames[:, :-32].max()
-    assert side_by_side([gradient(), gradient()], ["expert", "imitator"]).shape[1] == frames.shape[1]
 
 
 def test_enlarging_repeats_pixels():
@@ -80,11 +70,6 @@ def test_enlarging_repeats_pixels():
 def test_what_is_no_video_is_refused(tmp_path, frames):
     with pytest.raises(VideoError, match=r"uint8 \[T, H, W, 3\]"):
         write_mp4(tmp_path / "a.mp4", frames, fps=10)
-
-
-def test_videos_of_different_heights_are_refused():
-    with pytest.raises(VideoError, match="one height"):
-        side_by_side([gradient(height=32), gradient(height=16)])
 
 
 def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path):
