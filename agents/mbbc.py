@@ -9,9 +9,10 @@ from __future__ import annotations
 import jax.numpy as jnp
 
 from agents.bc import true_actions
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
-from worldmodels.world_model import TanhGaussianHead, WorldModel
+from worldmodels.world_model import WorldModel
 
 
 def mbbc_loss(

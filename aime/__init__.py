@@ -6,6 +6,7 @@ from worldmodels import lazy
 __getattr__, __dir__, __all__ = lazy.names(
     __name__,
     {
+        "latent_actions": ["latent_action_loss"],
         "inference": ["InferenceOutput", "infer_actions"],
         "losses": ["AIMEOptions", "action_inference_loss"],
         "offline": ["make_imitation_update", "make_joint_update"],

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from worldmodels.distributions import TanhNormal
+from worldmodels.latent_actions import LatentActions
 from worldmodels.sequences import scan_time
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.world_model import WorldModel
@@ -30,7 +31,8 @@ class InferenceOutput:
     Attributes:
       output: states, prior and posterior of the filter.
       actions: [B, T, A]; `actions[t]` led to `observation[t]`, as `prev_action` does.
-      policy, idm: the action distributions that policy and IDM had at each step; `idm` is None if not asked for.
+      policy, idm: the action distributions that policy and IDM had at each step; `idm` is None if not asked for. With
+        `latent`, over latent actions.
     """
 
     output: FilterOutput
@@ -49,6 +51,7 @@ def infer_actions(
     action_source: str = "policy",
     first_action: str = "policy",
     observation_noise: float = 0.0,
+    latent: LatentActions | None = None,
 ) -> InferenceOutput:
     """Infers states and actions of observations without actions.
 
@@ -66,36 +69,49 @@ def infer_actions(
         nothing led there, so the action is the zero that data and actors have in its place.
       observation_noise: std, in standardised units, of noise on the vectors that the encoder sees; 0 as published. The
         states are then a little off the demonstration and the actions that explain what follows lead back to it.
+      latent: policy and IDM are over its latent actions, the IDM is its inverse model, and it draws the actions.
     """
-    if first_action not in FIRST_ACTIONS:
-        raise ValueError(f"Unknown first_action {first_action!r}. Known: {', '.join(FIRST_ACTIONS)}.")
-    if action_source not in ACTION_SOURCES:
-        raise ValueError(f"Unknown action_source {action_source!r}. Known: {', '.join(ACTION_SOURCES)}.")
     use_idm = use_idm or action_source == "idm"
-    if use_idm and model.idm is None:
-        raise ValueError("This world model has no inverse dynamics model; pretrain with idm_mode='detach'.")
-    action_key, latent_key = (None, None) if key is None else jax.random.split(key)
-    shape = batch.batch_shape
-    observation = batch.observation
+    idm = model.idm if latent is None else latent.inverse
+    check_sources(action_source, first_action, has_idm=not use_idm or idm is not None)
+    keys = (None, None, None) if key is None else (*jax.random.split(key), jax.random.fold_in(key, 3))
+    shape, observation = batch.batch_shape, batch.observation
     if observation_noise and key is not None:
         observation = model.perturb(observation, observation_noise, jax.random.fold_in(key, 2))
     embed, dynamics = model.encode(observation), model.dynamics
-    action_noise = None if key is None else jax.random.normal(action_key, (*shape, model.action_size))
+    noise = normal_noise(keys[0], *shape, model.action_size if latent is None else latent.size)
+    decoder_noise = None if latent is None else normal_noise(keys[2], *shape, model.action_size)
 
     def step(state, xs):
-        embed_t, projected, first, noise, latent_noise = xs
+        embed_t, projected, first, noise, decoder_noise, latent_noise = xs
         state = dynamics.forget(state, first)
         policy_dist = policy(state.features)
-        idm_dist = model.idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
+        idm_dist = idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
         action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
+        action = action if latent is None else latent.action(state.features, action, decoder_noise)
         if first_action == "zero":
             action = action * (1.0 - first)[:, None]
         state, posterior = dynamics.observe(state, action, projected, latent_noise)
         return state, (state, posterior, action, policy_dist, idm_dist)
 
     idm_embed = embed if use_idm else None
-    latent_noise = dynamics.noise(latent_key, *shape)
-    xs = (idm_embed, dynamics.project_embed(embed), batch.is_first, action_noise, latent_noise)
+    latent_noise = dynamics.noise(keys[1], *shape)
+    xs = (idm_embed, dynamics.project_embed(embed), batch.is_first, noise, decoder_noise, latent_noise)
     _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, dynamics.initial(shape[0]), xs)
     output = FilterOutput(states=states, prior=dynamics.prior(states), posterior=posterior)
     return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)
+
+
+def check_sources(action_source: str, first_action: str, *, has_idm: bool) -> None:
+    """Raises a ValueError for sources of actions that are not known, or that need an IDM which is not there."""
+    if first_action not in FIRST_ACTIONS:
+        raise ValueError(f"Unknown first_action {first_action!r}. Known: {', '.join(FIRST_ACTIONS)}.")
+    if action_source not in ACTION_SOURCES:
+        raise ValueError(f"Unknown action_source {action_source!r}. Known: {', '.join(ACTION_SOURCES)}.")
+    if not has_idm:
+        raise ValueError("This world model has no inverse dynamics model; pretrain with idm_mode='detach'.")
+
+
+def normal_noise(key: Array | None, *shape: int) -> Array | None:
+    """Draws standard normal noise; None (the mode) without a key."""
+    return None if key is None else jax.random.normal(key, shape)

@@ -21,6 +21,7 @@ from aime.online import OnlineBatch, OnlineSettings, create_online, make_online_
 from aime.regularizer import draw_model_batch
 from aime.rewards import REWARDS, RewardInputs
 from experiments.methods.online_parts import OnlineData
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import Episode
 from worldmodels.data.loops import make_loops
@@ -30,7 +31,6 @@ from worldmodels.devices.sharding import ONE_DEVICE, Placement, place
 from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.nets import MLP
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
-from worldmodels.world_model import TanhGaussianHead
 
 OPTIMIZER = make_optimizer(1e-2, 100.0)
 OPTIMIZERS = Optimizers(OPTIMIZER, OPTIMIZER, OPTIMIZER)

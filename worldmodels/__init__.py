@@ -10,6 +10,7 @@ __version__ = "0.2.0"
 __getattr__, __dir__, __all__ = lazy.names(
     __name__,
     {
+        "action_head": ["TanhGaussianHead"],
         "architecture": ["Architecture"],
         "checkpoints": ["Checkpoints"],
         "data.arrays": ["from_arrays", "from_transitions"],
@@ -23,6 +24,6 @@ __getattr__, __dir__, __all__ = lazy.names(
         "rssm": ["RSSM"],
         "structures": ["FilterOutput", "LatentState", "SequenceBatch"],
         "training": ["TrainState", "make_optimizer", "make_update"],
-        "world_model": ["TanhGaussianHead", "WorldModel"],
+        "world_model": ["WorldModel"],
     },
 )

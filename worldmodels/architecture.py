@@ -105,6 +105,7 @@ class Architecture(Heads, Curiosity):
       momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
+      latent_actions: options of `LatentActions`, to learn from observations whose actions are unknown, too; None: none.
       compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
     """
 
@@ -118,6 +119,7 @@ class Architecture(Heads, Curiosity):
     momentum: float | None = None
     idm_mode: str = "detach"
     idm: Mapping | None = None
+    latent_actions: Mapping | None = None
     compute_dtype: str = "float32"
 
     def __post_init__(self):

@@ -30,12 +30,13 @@ import numpy as np
 from flax import nnx
 
 from worldmodels import hub, weights
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.checkpoints import named_leaves
 from worldmodels.files import written
 from worldmodels.nets import MLP
 from worldmodels.registry import Registry, check_loaded, named
 from worldmodels.training import select_seed
-from worldmodels.world_model import TanhGaussianHead, WorldModel
+from worldmodels.world_model import WorldModel
 
 FORMAT = 3  # 2 had weights.npz, 1 no `num_seeds`
 IN_A_RUN = "model"

@@ -10,49 +10,21 @@ import jax.numpy as jnp
 from flax import nnx
 
 from worldmodels import describe
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.architecture import EMBEDDING, Architecture
 from worldmodels.decoders import DECODERS
-from worldmodels.distributions import Distribution, TanhNormal
+from worldmodels.distributions import Distribution
 from worldmodels.dynamics import Dynamics
 from worldmodels.encoders import ObservationEncoder, Standardizer, scaled_image, split_sizes
+from worldmodels.latent_actions import LatentActions
 from worldmodels.min_gru import MinGRU
 from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
 from worldmodels.registry import Registry
 from worldmodels.rssm import RSSM
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 
-MIN_STD = 1e-6
 DYNAMICS = Registry("dynamics", {"rssm": RSSM, "min_gru": MinGRU}, base=Dynamics)
 RSSM_ALONE = ("family", "hidden_layers")  # options of the RSSM that no other dynamics of the project have
-
-
-class TanhGaussianHead(nnx.Module):
-    """[..., in_size] -> TanhNormal over [..., A]: two separate MLPs for mean and std (policies and IDMs)."""
-
-    def __init__(
-        self,
-        in_size: int,
-        action_size: int,
-        *,
-        hidden_size: int = 128,
-        hidden_layers: int = 2,
-        norm: str | None = None,
-        min_std: float = MIN_STD,
-        rngs: nnx.Rngs,
-    ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
-        self.mean_net = MLP(in_size, action_size, rngs=rngs, **options)
-        self.std_net = MLP(in_size, action_size, output_activation="softplus", rngs=rngs, **options)
-        self.min_std = min_std
-
-    def __repr__(self) -> str:
-        return f"TanhGaussianHead({describe.parameters(self)})"
-
-    __str__ = __repr__
-
-    def __call__(self, x: Array) -> TanhNormal:
-        mean, std = self.mean_net(x).astype(jnp.float32), self.std_net(x).astype(jnp.float32)
-        return TanhNormal(mean, std + self.min_std)
 
 
 class WorldModel(nnx.Module):
@@ -101,6 +73,8 @@ class WorldModel(nnx.Module):
         self.momentum = arch.momentum
         follows = EMBEDDING in arch.targets and arch.momentum is not None and arch.momentum < 1.0
         self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
+        latent = functools.partial(LatentActions, self.feature_size, embed_size, action_size, rngs=rngs)
+        self.latent_actions = None if arch.latent_actions is None else latent(**arch.latent_actions)
         set_compute_dtype(self, arch.compute_dtype)
 
     def __repr__(self) -> str:

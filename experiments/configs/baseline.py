@@ -82,7 +82,7 @@ def mbbc(config: ml_collections.ConfigDict) -> None:
     config.method = "mbbc"
     config.model = ""  # --workdir of a pretraining run
     config.policy = defaults(
-        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+        "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     config.length = 50  # records per window
     config.use_log_prob = False  # True: likelihood of the actions instead of the squared error

@@ -53,7 +53,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.imagination = defaults("agents.imagination:ImaginationOptions")
     config.target_rate = 0.01  # share of the critic that goes into its target at every update
     config.policy = defaults(
-        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+        "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
     config.world_model = world_model("")

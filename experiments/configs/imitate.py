@@ -31,7 +31,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.embodiment = ""
     config.env = ""  # where to evaluate; "": as recorded in the demonstrations; none: nowhere
     config.policy = defaults(
-        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+        "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     # "": random policy (published); an imitation run or a folder with a policy: start from that.
     config.policy_from = ""

@@ -97,7 +97,7 @@ def _method(config):
         "observation_noise",
     )
     config.policy = defaults(
-        "worldmodels.world_model:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
+        "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
     config.policy_from = ""  # --workdir of an imitation or online run whose policy to start from

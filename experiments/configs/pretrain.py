@@ -22,6 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     AIME-v2:    --config=pretrain:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   --config=pretrain:small     64 units, standardised observations, fixed decoder std 0.1: minutes
     Walker:     --config=pretrain:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
+    Few labels: --config.unlabelled=DIR    LAWM: the actions of some episodes are enough
     Images:     --config.setup=visual     published, on data with 64x64 images
                 --config=pretrain:visual-small              32x32 images on a CPU
     Reward:     --config=pretrain:viper     action-free, on demonstrations, for `online`; 500 updates, and 1000
@@ -36,6 +37,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
     config.storage = "auto"
     config.num_episodes = placeholder(int)  # None: all
+    config.unlabelled = ""  # LAWM: folders of further episodes, whose actions are not looked at; "": none
+    config.num_unlabelled = placeholder(int)  # episodes of it; None: all
+    config.latent_actions = defaults("worldmodels.latent_actions:LatentActions")  # with unlabelled episodes
     config.env = ""  # decides the sensor layout; "": as recorded in the data; none: theirs alone
     config.action_free = False  # True: a model of observations alone, whatever actions the data have
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, full, real; of data alone: all vectors, else images
@@ -84,7 +88,7 @@ def world_model() -> dict:
         use_probes=False,
         predict_emb=False,  # True: the decoder predicts the embedding of a momentum encoder instead of the sensors
         momentum=0.01,
-        idm=defaults("worldmodels.world_model:TanhGaussianHead", *sizes, hidden_size=512),
+        idm=defaults("worldmodels.action_head:TanhGaussianHead", *sizes, hidden_size=512),
         image_encoder=dict(name="cnn_ha", **defaults("worldmodels.encoders:CNNEncoder")),
         image_decoder=dict(name="cnn_ha", **cnn),
         image_probe=dict(name="cnn_ha", **cnn),

@@ -9,6 +9,7 @@ import functools
 
 import jax
 
+from aime.latent_actions import latent_action_loss
 from experiments.data.arena import Arena
 from experiments.models import architectures, files, inspection
 from experiments.runs.directory import RunDirectory
@@ -34,7 +35,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains `config.num_seeds` world models in one program.
 
     Returns:
-      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes"}, and "diverged" as of `diverged_result`.
+      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes", "num_actions", "num_unlabelled"}, and
+      "diverged" as of `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:
         if directory.done:
@@ -53,6 +55,8 @@ def pretrain(directory: RunDirectory) -> dict:
     env_name = Arena.of_episodes(first, config["env"]).name
     setup = architectures.chosen_setup(config, env_name, first[0])
     arch = architectures.world_model(config["world_model"], env_name, setup, first)
+    if config["unlabelled"]:
+        arch["latent_actions"] = config["latent_actions"]
     if config["action_free"]:
         arch["action_size"] = 0
     keys = (*arch["sizes"], "pre_action")
@@ -61,17 +65,21 @@ def pretrain(directory: RunDirectory) -> dict:
     build = functools.partial(architectures.build_world_model, arch, episodes=episodes)
     models = architectures.stacked(build, num_seeds, config["seed"])
     data = embodiment_windows(config, arch, episodes, placement)
-    metadata, num_episodes = episodes[0].metadata, len(episodes)
+    metadata, counts = episodes[0].metadata, dict(num_episodes=len(episodes))
+    counts["num_actions"] = sum(episode.length for episode in episodes) if arch["action_size"] else 0
     del build, episodes  # images are large, and the dataset has them now
+    unlabelled, counts["num_unlabelled"] = unlabelled_windows(config, arch, placement)
+    print(f"Actions that are known: {counts['num_actions']}, of {counts['num_episodes']} episodes.")
 
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     state = create_states(models, optimizer, config["seed"], num_seeds)
-    update = make_update(functools.partial(elbo_loss, options=LossOptions(**config["loss"])), optimizer)
+    loss = latent_action_loss if unlabelled else elbo_loss
+    update = make_update(functools.partial(loss, options=LossOptions(**config["loss"])), optimizer)
     draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,
         state,
-        make_loops(update, (data,), num_seeds=num_seeds, placement=placement, **draw),
+        make_loops(update, (data, *unlabelled), num_seeds=num_seeds, placement=placement, **draw),
         Schedule(config["num_updates"], config["updates_per_dispatch"], config["save_every"]),
         prefix="train/model/",
         description="world model",
@@ -79,20 +87,29 @@ def pretrain(directory: RunDirectory) -> dict:
     )
     models = Models({"world_model": arch}, state.model, num_seeds=num_seeds, loss=config["loss"])
     files.save(directory.path, config, models)
+    result = assess(directory, state.model, data, placement, env_name, metadata)
+    result |= dict(num_updates=config["num_updates"]) | counts
+    return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
+
+
+def assess(
+    directory: RunDirectory, models, data: Dataset, placement: Placement, env_name: str, metadata: dict
+) -> dict:
+    """Measures what the models foresee of embodiment data, and draws what the first one does.
+
+    Returns:
+      {"open_loop_mse": {sensor: [num_seeds]}}.
+    """
+    config = directory.config
     draw = functools.partial(sample, batch_size=config["batch_size"])
     batch = placement.draw(draw, data, jax.random.key(config["seed"]))
     context = min(CONTEXT, config["length"] // 2)
     errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
-    result = {
-        "open_loop_mse": {name: value.tolist() for name, value in errors(state.model, batch).items()},
-        "num_updates": config["num_updates"],
-        "num_episodes": num_episodes,
-    }
-    result |= diverged_result(state.step < config["num_updates"], state.step)
+    found = {name: value.tolist() for name, value in errors(models, batch).items()}
     if directory.leads:
         inspection.write(
             directory.path,
-            select_seed(state.model, 0),
+            select_seed(models, 0),
             batch,
             env_name=env_name,
             metadata=metadata,
@@ -100,7 +117,7 @@ def pretrain(directory: RunDirectory) -> dict:
             update=config["num_updates"],
             title="on embodiment data",
         )
-    return directory.mark_done(result)
+    return {"open_loop_mse": found}
 
 
 def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placement: Placement) -> Dataset:
@@ -134,3 +151,27 @@ def embodiment_windows(config: dict, arch: dict, episodes: list[Episode], placem
     )
     key = jax.random.fold_in(jax.random.key(config["seed"]), 2)
     return weighted_windows(data, shown, key, sensors=sensors, **relevance)
+
+
+def unlabelled_windows(config: dict, arch: dict, placement: Placement) -> tuple[tuple[Dataset, ...], int]:
+    """Returns the windows whose actions are not known, if the config names some, and of how many episodes."""
+    folders = folders_of(config["unlabelled"])
+    if not folders:
+        return (), 0
+    if not arch["action_size"]:
+        raise ValueError("A model without actions needs no labels; give it all data as --config.embodiment.")
+    first = load_episodes(folders, limit=1, images_on_disk=True)
+    architectures.check_body({**arch, "action_size": 0}, first, "unlabelled data")
+    sensors = [name for name in arch["sizes"] if name in first[0].records]
+    episodes = load_episodes(folders, limit=config["num_unlabelled"], keys=sensors, images_on_disk=True)
+    data = open_dataset(
+        episodes,
+        storage=config["storage"],
+        length=config["length"],
+        sensors=sensors,
+        with_actions=False,
+        with_reward=False,
+        on_storage=print_storage("Unlabelled data"),
+        placement=placement,
+    )
+    return (data,), len(episodes)

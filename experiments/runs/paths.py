@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 # Config keys, by their last part, whose texts are folders as of `folders`; and those whose texts are a path each.
-FOLDERS = ("embodiment", "demonstrations", "episodes", "data")
+FOLDERS = ("embodiment", "unlabelled", "demonstrations", "episodes", "data")
 PATHS = ("model", "encoder", "policy_from", "critic_from", "source", "sources", "run", "runs")
 
 

@@ -8,7 +8,7 @@ from flax import nnx
 from models import ACTION_SIZE, make_batch, make_model
 
 from agents.actors import FilterActor, act, initial_actor_state
-from worldmodels.world_model import TanhGaussianHead
+from worldmodels.action_head import TanhGaussianHead
 
 
 def make_policy(model, seed: int = 1) -> TanhGaussianHead:

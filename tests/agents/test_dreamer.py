@@ -11,8 +11,8 @@ from models import ACTION_SIZE, compiled, make_batch, make_model
 
 from agents import imagination
 from agents.dreamer import Optimizers, create_dreamer, freeze, make_dreamer_update, make_model_update
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.losses import LossOptions, elbo_loss
-from worldmodels.world_model import TanhGaussianHead
 
 RATE = 0.1
 LOSS = LossOptions(free_nats=0.0)

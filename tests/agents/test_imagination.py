@@ -12,7 +12,7 @@ from flax import nnx
 from models import compiled, make_model
 
 from agents import imagination
-from worldmodels.world_model import TanhGaussianHead
+from worldmodels.action_head import TanhGaussianHead
 
 HORIZON, GAMMA, LAMBDA = 3, 0.9, 0.8
 PLAIN = imagination.ImaginationOptions(HORIZON, discount=GAMMA, lambda_=LAMBDA, entropy_scale=0.0)

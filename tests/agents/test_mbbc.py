@@ -9,9 +9,9 @@ from linear_world import WEIGHTS, dataset
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.mbbc import mbbc_loss
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.data.dataset import windows
 from worldmodels.structures import Array
-from worldmodels.world_model import TanhGaussianHead
 
 
 @struct.dataclass

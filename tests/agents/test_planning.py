@@ -20,11 +20,11 @@ from agents.planning import (
     planning_actor,
     score_actions,
 )
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.distributions import TanhNormal
 from worldmodels.dynamics import ImagineOutput
 from worldmodels.sequences import scan_time
 from worldmodels.structures import LatentState
-from worldmodels.world_model import TanhGaussianHead
 
 GOAL, GAIN = 0.8, 0.5
 

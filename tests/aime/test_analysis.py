@@ -6,7 +6,7 @@ from flax import nnx
 from models import ACTION_SIZE, compiled, make_batch, make_model
 
 from aime.analysis import action_evidence, mean_evidence
-from worldmodels.world_model import TanhGaussianHead
+from worldmodels.action_head import TanhGaussianHead
 
 
 def make_policy(model):

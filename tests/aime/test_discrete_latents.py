@@ -8,8 +8,8 @@ from models import ACTION_SIZE, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
 from aime.losses import action_inference_loss
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.losses import LossOptions, elbo_loss
-from worldmodels.world_model import TanhGaussianHead
 
 
 def with_estimator(estimator):

@@ -8,7 +8,7 @@ from flax import nnx
 from models import ACTION_SIZE, make_batch, make_model
 
 from aime.inference import infer_actions
-from worldmodels.world_model import TanhGaussianHead
+from worldmodels.action_head import TanhGaussianHead
 
 
 def make_policy(model, seed: int = 1) -> TanhGaussianHead:

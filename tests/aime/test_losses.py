@@ -11,9 +11,9 @@ from models import ACTION_SIZE, make_batch, make_model
 
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.offline import JointState, make_imitation_update, make_joint_update
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.losses import LossOptions
 from worldmodels.training import TrainState, make_optimizer
-from worldmodels.world_model import TanhGaussianHead
 
 
 def make_policy(model, seed: int = 1) -> TanhGaussianHead:

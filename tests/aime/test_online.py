@@ -24,9 +24,9 @@ from aime.online import (
     policy_loss,
 )
 from aime.rewards import REWARDS, RewardInputs
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.training import gradient_step, make_optimizer
-from worldmodels.world_model import TanhGaussianHead
 
 OPTIMIZERS = Optimizers(*(make_optimizer(1e-2, 100.0) for _ in range(3)))
 SETTINGS = OnlineSettings(

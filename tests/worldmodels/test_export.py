@@ -13,10 +13,10 @@ from flax import nnx
 from models import ACTION_SIZE, NET, SIZES
 
 from worldmodels import export, weights
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.checkpoints import named_leaves
 from worldmodels.export import Models, load, save
 from worldmodels.nets import MLP
-from worldmodels.world_model import TanhGaussianHead
 
 ARGUMENTS = dict(
     sizes=SIZES,

@@ -13,12 +13,13 @@ from collections.abc import Mapping
 
 from flax import nnx
 
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.export import Models, check_heads, explained
 from worldmodels.nets import MLP
 from worldmodels.published.architecture import has, loss_options, mlp_shape, world_model_arguments
 from worldmodels.published.files import CONFIG, environment, read_config, read_tensors
 from worldmodels.published.tensors import fill, mlp_names, tanh_gaussian_names, world_model_names
-from worldmodels.world_model import TanhGaussianHead, WorldModel
+from worldmodels.world_model import WorldModel
 
 
 def load(folder: str | pathlib.Path, *, sizes: Mapping | None = None) -> Models:

@@ -13,9 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.encoders import ObservationEncoder
 from worldmodels.nets import MLP, ResidualBlock
-from worldmodels.world_model import TanhGaussianHead, WorldModel
+from worldmodels.world_model import WorldModel
 
 
 def linear_names(prefix: str, path: tuple) -> dict[str, tuple]:

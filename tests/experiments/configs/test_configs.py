@@ -19,7 +19,7 @@ CONFIGS = {
 }
 
 # Group of a config -> the signature that it is passed to.
-POLICY, LOSS = "worldmodels.world_model:TanhGaussianHead", "worldmodels.losses:LossOptions"
+POLICY, LOSS = "worldmodels.action_head:TanhGaussianHead", "worldmodels.losses:LossOptions"
 CRITIC, IMAGINATION = "worldmodels.nets:MLP", "agents.imagination:ImaginationOptions"
 DECODER, AIME = "worldmodels.decoders:CNNDecoder", "aime.losses:AIMEOptions"
 SIGNATURES = {
@@ -34,6 +34,7 @@ SIGNATURES = {
     "baseline:bc network": "agents.frame_stack:FrameStackNet",
     "baseline:bc network.image_encoder": "worldmodels.encoders:CNNEncoder",
     "baseline:mbbc policy": POLICY,
+    "pretrain: latent_actions": "worldmodels.latent_actions:LatentActions",
     "pretrain: relevance": "worldmodels.data.relevance:weighted_windows",
     "pretrain: loss": LOSS,
     "pretrain: optimizer": "worldmodels.training:make_optimizer",

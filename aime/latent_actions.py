@@ -1,0 +1,106 @@
+"""LAWM: a world model of observations with and without actions, by latent actions u (arXiv 2512.10016).
+
+    labelled    log p(o_t | s_t) - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) )
+                + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, a_t) || p(u_t | s_t) )
+    unlabelled  log p(o_t | s_t) - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) )
+                - KL( q(u_{t-1} | s_{t-1}, o_t) || p(u_{t-1} | s_{t-1}) ),  u ~ q,  a ~ p(a | s, u)
+
+Both are evidence lower bounds of one generative model; prior, decoder and dynamics are what they share. The paper's
+bounds are not public: these follow from its factorisation. With u = a (`decoder="identity"`) the second is the loss of
+AIME with the inverse dynamics model as posterior and the prior as policy (`aime.losses`, `idm_mode="posterior"`):
+AIME's two phases, learnt together. Phase 2 works on such a model as on any other.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from aime.inference import infer_actions
+from worldmodels.distributions import balanced_kl, with_free_nats
+from worldmodels.latent_actions import LatentActions
+from worldmodels.losses import PUBLISHED, LossOptions, elbo_loss, evidence_terms
+from worldmodels.sequences import sum_time_mean_batch, termination_mask
+from worldmodels.structures import Array, FilterOutput, SequenceBatch
+from worldmodels.training import Metrics
+from worldmodels.world_model import WorldModel
+
+
+def latent_action_loss(
+    model: WorldModel,
+    labelled: SequenceBatch,
+    unlabelled: SequenceBatch,
+    key: Array | None,
+    options: LossOptions = PUBLISHED,
+) -> tuple[Array, tuple[Metrics, FilterOutput]]:
+    """Negative evidence lower bound of a labelled and of an unlabelled batch; see the module.
+
+    Args:
+      model: has `latent_actions`.
+      labelled: [B, T] with actions. unlabelled: [B, T]; its actions are not looked at.
+      key: PRNG key, consumed; None takes modes.
+
+    Returns:
+      The loss in nats per sequence, the sum of both; metrics, those of the unlabelled batch under `unlabelled/`; and
+      the inferred states of the labelled batch.
+    """
+    keys = (None, None, None) if key is None else jax.random.split(key, 3)
+    loss, (metrics, output) = elbo_loss(model, labelled, keys[0], options)
+    action_loss, action_metrics = action_bound(
+        model.latent_actions, output.states.features, labelled, keys[1]
+    )
+    free_loss, free_metrics = unlabelled_bound(model, unlabelled, keys[2], options)
+    metrics |= action_metrics | {f"unlabelled/{name}": value for name, value in free_metrics.items()}
+    metrics["loss"] = loss + action_loss + free_loss
+    return metrics["loss"], (metrics, output)
+
+
+def action_bound(
+    latent: LatentActions, features: Array, batch: SequenceBatch, key: Array | None
+) -> tuple[Array, Metrics]:
+    """-log p(a | s, u) + KL( q(u | s, a) || p(u | s) ), of the actions between the records of a window.
+
+    With the identity it is -log p(a | s): q(u | s, a) is certain.
+
+    Args:
+      features: [B, T, F] of the states. batch: [B, T] with actions.
+    """
+    features, action = features[:, :-1], batch.prev_action[:, 1:]
+    # Nothing led to the first record of an episode, or into the padding after a termination.
+    known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
+    prior = latent.prior(features)
+    if latent.is_identity:
+        nll, kl = -prior.log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
+    else:
+        posterior = latent.encode(features, action)
+        noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
+        nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
+        kl = posterior.kl(prior).sum(axis=-1)
+    nll, kl = (sum_time_mean_batch(term * known) for term in (nll, kl))
+    return nll + latent.kl_scale * kl, {"action_nll": nll, "latent_action_kl": kl}
+
+
+def unlabelled_bound(
+    model: WorldModel, batch: SequenceBatch, key: Array | None, options: LossOptions
+) -> tuple[Array, Metrics]:
+    """Negative evidence lower bound of observations alone; nothing is frozen.
+
+    The action that led to the first record of an episode is zero, as in data.
+    """
+    latent, batch = model.latent_actions, model.with_embedding(batch)
+    inference = infer_actions(
+        model, latent.prior, batch, key, action_source="idm", first_action="zero", latent=latent
+    )
+    output = inference.output
+    kl = with_free_nats(balanced_kl(output.posterior, output.prior, options.kl_balance), options.free_nats)
+    terms = evidence_terms(model, batch, output.states.features, kl, nll_reweight=options.nll_reweight)
+    known = (1.0 - batch.is_first) * terms.mask
+    latent_kl = sum_time_mean_batch(inference.idm.kl(inference.policy).sum(axis=-1) * known)
+    reconstruction = sum_time_mean_batch(terms.reconstruction)
+    state_kl = sum_time_mean_batch(terms.masked_kl)
+    loss = reconstruction + options.kl_scale * state_kl + latent.kl_scale * latent_kl
+    metrics = {"loss": loss, "reconstruction_loss": reconstruction, "kl_loss": state_kl}
+    metrics["latent_action_kl"] = latent_kl
+    if batch.prev_action is not None:  # for analysis only
+        metrics["action_mse"] = jnp.mean((inference.actions - batch.prev_action) ** 2)
+    return loss, metrics

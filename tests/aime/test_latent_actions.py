@@ -1,0 +1,117 @@
+"""LAWM: its two bounds, against hand-made numbers and against the loss of AIME, which it contains."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from models import ACTION_SIZE, NET, compiled, make_batch, make_model
+
+from aime.latent_actions import action_bound, latent_action_loss, unlabelled_bound
+from aime.losses import AIMEOptions, action_inference_loss
+from worldmodels.losses import LossOptions, elbo_loss
+
+PLAIN = LossOptions(kl_balance=None, free_nats=0.0)  # as AIME weighs the evidence
+
+
+def model_with(**latent):
+    return make_model(latent_actions=NET | latent)
+
+
+def test_with_u_equal_to_a_the_unlabelled_bound_is_the_loss_of_aime_with_the_inverse_model_as_posterior():
+    model, batch, key = model_with(decoder="identity"), make_batch(), jax.random.key(1)
+    batch = batch.replace(is_first=jnp.zeros_like(batch.is_first))
+    model.idm = jax.tree.map(jnp.copy, model.latent_actions.inverse)
+    options = AIMEOptions(idm_mode="posterior", first_action="zero")
+
+    def ours(model):
+        return unlabelled_bound(model, batch, key, PLAIN)[0]
+
+    def published(policy, model):
+        return action_inference_loss(policy, batch, model, key, options)[0]
+
+    one, slope = compiled(jax.value_and_grad(ours))(model)
+    gradients = compiled(jax.value_and_grad(published, argnums=(0, 1)))
+    other, (of_policy, of_model) = gradients(model.latent_actions.prior, model)
+    np.testing.assert_allclose(one, other, rtol=1e-6)
+    for mine, theirs in (
+        (slope.latent_actions.prior, of_policy),
+        (slope.latent_actions.inverse, of_model.idm),
+        (slope.rssm, of_model.rssm),
+    ):
+        assert norm_of(mine) > 0
+        for leaf, expected in zip(jax.tree.leaves(mine), jax.tree.leaves(theirs), strict=True):
+            np.testing.assert_allclose(leaf, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_with_u_equal_to_a_the_labelled_bound_clones_the_behaviour_by_the_prior():
+    model, batch = model_with(decoder="identity"), make_batch()
+    features = jax.random.normal(jax.random.key(2), (*batch.batch_shape, model.feature_size))
+    loss, metrics = action_bound(model.latent_actions, features, batch, None)
+    log_prob = model.latent_actions.prior(features[:, :-1]).log_prob(batch.prev_action[:, 1:])
+    np.testing.assert_allclose(loss, -log_prob.sum(axis=(1, 2)).mean(), rtol=1e-6)
+    assert metrics["latent_action_kl"] == 0.0
+
+
+def test_the_labelled_bound_is_the_elbo_and_what_the_actions_cost():
+    model, batch, other = model_with(size=3, kl_scale=0.5), make_batch(), make_batch(seed=1)
+    loss, (metrics, output) = compiled(lambda: latent_action_loss(model, batch, other, None, PLAIN))()
+    elbo, _ = compiled(lambda: elbo_loss(model, batch, None, PLAIN))()
+    free, free_metrics = compiled(lambda: unlabelled_bound(model, other, None, PLAIN))()
+    cost = metrics["action_nll"] + 0.5 * metrics["latent_action_kl"]
+    np.testing.assert_allclose(loss, elbo + cost + free, rtol=1e-5)
+    latent, features = model.latent_actions, output.states.features[:, :-1]
+    posterior = latent.encode(features, batch.prev_action[:, 1:])
+    kl = posterior.kl(latent.prior(features)).sum(axis=(1, 2)).mean()
+    np.testing.assert_allclose(metrics["latent_action_kl"], kl, rtol=1e-5)
+    parts = ("reconstruction_loss", "kl_loss", "latent_action_kl")
+    reconstruction, state_kl, latent_kl = (free_metrics[name] for name in parts)
+    np.testing.assert_allclose(free, reconstruction + state_kl + 0.5 * latent_kl, rtol=1e-5)
+
+
+def test_the_unlabelled_batch_is_not_asked_for_its_actions():
+    model, batch, key = model_with(size=3), make_batch(), jax.random.key(1)
+    loss = compiled(lambda batch: unlabelled_bound(model, batch, key, PLAIN)[0])
+    np.testing.assert_array_equal(loss(batch), loss(batch.without_actions()))
+
+
+def test_both_batches_teach_every_network_that_they_share():
+    model, key = model_with(), jax.random.key(0)
+    labelled, unlabelled = make_batch(), make_batch(seed=1, actions=False)
+
+    def labelled_bound(model):
+        loss, (_, output) = elbo_loss(model, labelled, key, PLAIN)
+        return loss + action_bound(model.latent_actions, output.states.features, labelled, key)[0]
+
+    slopes = {
+        "labelled": compiled(jax.grad(labelled_bound))(model),
+        "unlabelled": compiled(jax.grad(lambda m: unlabelled_bound(m, unlabelled, key, PLAIN)[0]))(model),
+    }
+    taught = {
+        name: {part for part in ("prior", "inverse", "encoder", "decoder") if norm(slope, part) > 0}
+        for name, slope in slopes.items()
+    }
+    assert taught == {
+        "labelled": {"prior", "encoder", "decoder"},
+        "unlabelled": {"prior", "inverse", "decoder"},
+    }
+    assert all(norm_of(slope.rssm) > 0 and norm_of(slope.decoders) > 0 for slope in slopes.values())
+
+
+def norm(slope, part) -> float:
+    return norm_of(getattr(slope.latent_actions, part))
+
+
+def norm_of(tree) -> float:
+    return sum(float(jnp.abs(leaf).sum()) for leaf in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (dict(decoder="vq"), "Unknown decoder of latent actions 'vq'. Known: gaussian, identity"),
+        (dict(decoder="identity", size=5), f"has the size of an action, {ACTION_SIZE}, not 5"),
+    ],
+)
+def test_options_that_make_no_latent_actions_are_refused(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        model_with(**options)
