@@ -50,7 +50,7 @@ def module(own_code):
     return "my.module"
 
 
-def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path):
+def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path, monkeypatch):
     config = collect_config.get_config("uniform-tiny")
     config.update({"env": f"{module}:make_env", "num_episodes": 2})
     collect.run(config, tmp_path / "data")
@@ -58,6 +58,7 @@ def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_pat
     assert [episode.length for episode in episodes] == [200, 200]
     config = pretrain_config.get_config("tiny")
     config.update({"embodiment": str(tmp_path / "data" / "episodes"), "setup": "mdp", "num_updates": 2})
+    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
     with pytest.raises(ValueError, match="--config.env=my.module:make_env"):
         pretrain.run(config, tmp_path / "refused")
     config.env = f"{module}:make_env"
@@ -111,7 +112,7 @@ def test_an_option_that_a_baseline_of_ones_own_lacks_is_refused(huber, tmp_path)
         baseline.run(make_config(config, write_data(tmp_path / "data")), tmp_path / "run")
 
 
-def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, tmp_path):
+def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, tmp_path, monkeypatch):
     env = f"{module}:make_env"
     config = collect_config.get_config("uniform-tiny")
     config.update({"env": env, "num_episodes": 2})
@@ -119,6 +120,7 @@ def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, t
     config = baseline_config.get_config("bc-tiny")
     config.update({"env": env, "demonstrations": str(tmp_path / "data" / "episodes"), "setup": "mdp"})
     baseline.run(config, tmp_path / "run")
+    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
     with pytest.raises(ValueError, match="would import code of their choice.*--import=my.module:make_env"):
         load_run(tmp_path / "run")
     registry.load(env)

@@ -116,6 +116,11 @@ def test_an_environment_with_its_layout_of_sensors(call, model):
         "pretrain", "--config=pretrain:tiny", "--config.embodiment=data/episodes", "--workdir=no"
     )
     assert code == 2 and f"{ENV}, or {OPENED}" in errors
+    # The word of the command line counts for all that the command does: SAC's demonstrations are played by its run.
+    assert (
+        call("collect", "--config=collect:sac-tiny", ENV, "--config.agent_steps=60", "--workdir=sac")[0] == 0
+    )
+    assert len(list(pathlib.Path("sac", "demonstrations").glob("*"))) == 3
 
 
 def test_networks_and_a_surrogate_reward_and_a_planner(call, model):
@@ -142,6 +147,7 @@ def test_a_baseline_with_a_policy_of_its_own_kind(call, data):
     ):
         assert "--import=mine.policy:GatedBC" in call(*words)[2]
         assert call(*words, "--import=mine.policy:GatedBC")[0] == 0
+    assert call("export", "--run=to", "--to=copy", "--import=mine.policy:GatedBC")[0] == 0
     card = pathlib.Path("to", "README.md").read_text()
     assert 'registry.load("mine.policy:GatedBC")' in card
     registry.load("mine.policy:GatedBC")

@@ -215,7 +215,7 @@ def model_card(facts: Mapping) -> str:
     rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     kind = (facts["policy"] or {}).get("kind", "policy")
-    opener = "worldmodels.export" if ":" in kind or kind in BUILDERS.names() else "experiments.models.files"
+    opener = "worldmodels.export" if ":" in kind or kind in BUILDERS else "experiments.models.files"
     own = dict.fromkeys(named({name: facts[name] or {} for name in PARTS}))
     imports = ["from worldmodels import registry"] * bool(own) + [f"from {opener} import load"]
     loads = [f'registry.load("{name}")  # yours, importable from here' for name in own]

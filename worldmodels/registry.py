@@ -17,16 +17,17 @@ _loaded: dict[str, Any] = {}
 
 
 def find(name: str) -> Any:
-    """Imports `my.module:Name`.
+    """Imports `my.module:Name`; of `adapter:my.module:Id` the module, in which the adapter looks for the rest.
 
     Raises:
       ValueError: no name of that form, no such module, or nothing of that name in it.
     """
-    module, _, attribute = name.partition(":")
-    if not module or not attribute.isidentifier():
+    *adapter, module, attribute = ("", *name.split(":"))[-3:]
+    if not module or not (any(adapter) or attribute.isidentifier()):
         raise ValueError(f"{name!r} names no code; that looks like 'my.module:Name'.")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
+        return imported if any(adapter) else getattr(imported, attribute)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # an import inside the module
@@ -87,6 +88,9 @@ class Registry(Generic[Part]):
 
     def __init__(self, kind: str, parts: Mapping[str, Part], *, base: type | None = None):
         self.kind, self._parts, self._base = kind, dict(parts), base
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._parts
 
     def names(self) -> list[str]:
         """Returns the registered names, in the order of registration."""

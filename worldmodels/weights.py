@@ -19,7 +19,7 @@ WEIGHTS, FORMER = "weights.safetensors", "weights.npz"
 
 def write(folder: pathlib.Path, weights: Mapping[str, np.ndarray]) -> None:
     """Writes {name: array} into a folder."""
-    arrays = {name: np.ascontiguousarray(value) for name, value in weights.items()}
+    arrays = {name: np.asarray(value, order="C") for name, value in weights.items()}
     (folder / WEIGHTS).write_bytes(safetensors.numpy.save(arrays))
 
 

@@ -4,19 +4,22 @@ from typing import Any
 
 from experiments.envs import dmc_tasks, metaworld_tasks
 from experiments.envs.interface import Environment
-from worldmodels.registry import find, is_loaded
+from worldmodels.registry import Registry, find, is_loaded, load
 
-_DMC = "experiments.envs.dmc:DMCEnvironment"
 _ADAPTERS = {"gymnasium": "experiments.envs.gymnasium_adapter:make"}
 _FUNCTION_ADAPTER = "experiments.envs.function_adapter:make"
-_entry_points: dict[str, str] = dict.fromkeys(dmc_tasks.names(), _DMC)
-_entry_points |= dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:MetaWorldEnvironment")
-_entry_points["fake-pointmass"] = "experiments.envs.fake:FakePointMass"
+# Names to entry points, "module:name", so that a simulator is imported where one of its environments is made.
+ENVIRONMENTS: Registry[str] = Registry(
+    "environment",
+    dict.fromkeys(dmc_tasks.names(), "experiments.envs.dmc:DMCEnvironment")
+    | dict.fromkeys(metaworld_tasks.names(), "experiments.envs.metaworld:MetaWorldEnvironment")
+    | {"fake-pointmass": "experiments.envs.fake:FakePointMass"},
+)
 
 
 def known() -> list[str]:
     """Returns the names of all registered environments."""
-    return sorted(_entry_points)
+    return sorted(ENVIRONMENTS.names())
 
 
 def register(name: str, entry_point: str) -> None:
@@ -27,20 +30,17 @@ def register(name: str, entry_point: str) -> None:
       entry_point: "module:function"; the function takes the name and the keyword arguments of `make` and
         returns an Environment. A string, so that worker processes find it as well.
     """
-    if ":" in name or entry_point.count(":") != 1:
-        raise ValueError(
-            f"Cannot register {name!r} as {entry_point!r}: a name has no colon, an entry point is "
-            "'module:function'."
-        )
-    _entry_points[name] = entry_point
+    if entry_point.count(":") != 1:
+        raise ValueError(f"Cannot register {name!r} as {entry_point!r}: an entry point is 'module:function'.")
+    ENVIRONMENTS.register(name)(entry_point)
 
 
 def entry_point(name: str) -> str:
     """Returns "module:function" of the factory for a name; raises ValueError if the name is unknown."""
     if not name:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    if name in _entry_points:
-        return _entry_points[name]
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS.get(name)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _ADAPTERS and rest:
         return _ADAPTERS[prefix]
@@ -57,6 +57,12 @@ def imports_code(name: str) -> bool:
     """
     prefix, colon, rest = name.partition(":")
     return bool(colon) and (prefix not in _ADAPTERS or ":" in rest) and not is_loaded(name)
+
+
+def trust(name: str) -> None:
+    """Imports the code of a name that the user has given; from here on files may give it too."""
+    if imports_code(name):
+        load(name)
 
 
 def trusted(name: str, who: str) -> str:
@@ -118,7 +124,7 @@ def _unknown(name: str) -> str:
     tasks = [known_name.partition("-")[2] for known_name in known() if known_name.startswith(f"{domain}-")]
     if tasks:
         return f"Unknown task {task!r} of {domain!r}. Known: {', '.join(tasks)}."
-    domains = sorted({known_name.partition("-")[0] for known_name in _entry_points})
+    domains = sorted({known_name.partition("-")[0] for known_name in known()})
     return (
         f"Unknown environment {name!r}. Known domains: {', '.join(domains)} (as in 'walker-walk'); also "
         "'gymnasium:Id' and 'my.module:make_env'."

@@ -84,7 +84,8 @@ def load_complete(path: str | pathlib.Path) -> Models:
     """Opens the models of a run with the world model that its policies see through, wherever that is kept."""
     models = load(path)
     kind = models.arguments.get("policy", {}).get("kind", "")
-    sees = not kind or ":" in kind and read_config(path).get("model")
+    of_a_run = (pathlib.Path(path).expanduser() / "config.json").is_file()
+    sees = not kind or (":" in kind and of_a_run and read_config(path).get("model"))
     if models.world_model is not None or not sees:
         return models
     seen = load(read_config(path)["model"], "world_model")

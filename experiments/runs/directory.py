@@ -22,6 +22,7 @@ import types
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.envs import registry
 from experiments.runs import inputs
 from experiments.runs.session import describe_session
 from experiments.runs.settings import (
@@ -112,6 +113,7 @@ class RunDirectory:
         self.shared = self.path
         self._config = with_absolute_paths(plain_config(config or {}))
         load_named(self._config)  # the user's word; what the run then opens from disk imports nothing
+        registry.trust(self._config.get("env") or "")
         check_counts(self._config)
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}

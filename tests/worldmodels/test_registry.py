@@ -45,6 +45,11 @@ def test_the_options_of_a_config_name_parts_at_any_depth(mine):
     assert registry.is_loaded(mine)
 
 
+def test_a_name_that_an_adapter_looks_up_in_a_module_is_the_users_word_too(mine):
+    registry.load("adapter:mine:Id-v0")
+    assert registry.is_loaded("adapter:mine:Id-v0") and "mine" in sys.modules
+
+
 def test_a_registered_name_is_a_part_like_those_of_the_project():
     parts = Registry("part", {"first": nnx.Module}, base=nnx.Module)
 
@@ -90,6 +95,7 @@ def test_a_folder_opens_after_its_part_has_been_named(mine, tmp_path):
     [
         ("os:system", "'os:system' is no vector encoder: that is a subclass of Module"),
         ("no.such.module:Name", "there is no module 'no'; it must be importable"),
+        ("adapter:no.such.module:Id-v0", "there is no module 'no'; it must be importable"),
         ("json:Nothing", "the module 'json' has no 'Nothing'"),
         ("json:a.b", "'json:a.b' names no code; that looks like 'my.module:Name'"),
     ],

@@ -339,7 +339,7 @@ def test_interrupted_rendering_draws_only_what_is_missing(tmp_path):
 
 def test_episodes_of_observations_are_played_again(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(pathlib.Path(__file__).parents[1] / "envs")
-    monkeypatch.setattr(registry, "_entry_points", dict(registry._entry_points))
+    monkeypatch.setattr(registry.ENVIRONMENTS, "_parts", dict(registry.ENVIRONMENTS.items()))
     registry.register("observed-pointmass", "failing_renderers:make_from_observation")
     original = played(num_steps=4, environment="observed-pointmass")
     stored = without(original, "image", "physics_state", "velocity", "success")

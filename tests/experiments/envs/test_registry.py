@@ -52,7 +52,7 @@ def test_a_missing_simulator_says_which_extra_to_install(monkeypatch):
 
 
 def test_a_registered_environment_can_be_made(monkeypatch):
-    monkeypatch.setattr(registry, "_entry_points", dict(registry._entry_points))
+    monkeypatch.setattr(registry.ENVIRONMENTS, "_parts", dict(registry.ENVIRONMENTS.items()))
     registry.register("mine-task", "experiments.envs.fake:FakePointMass")
     assert registry.make("mine-task", episode_length=3).name == "mine-task"
     assert "mine-task" in registry.known()

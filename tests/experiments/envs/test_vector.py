@@ -291,7 +291,7 @@ def test_an_unknown_name_is_refused_at_once():
 
 
 def test_a_registered_environment_reaches_the_workers(monkeypatch):
-    monkeypatch.setattr(registry, "_entry_points", dict(registry._entry_points))
+    monkeypatch.setattr(registry.ENVIRONMENTS, "_parts", dict(registry.ENVIRONMENTS.items()))
     registry.register("mine-task", "experiments.envs.fake:FakePointMass")
     with vector.VectorEnvironment("mine-task", 1, seed=0, workers=1) as env:
         assert env.metadata()["environment"] == "mine-task"
