@@ -47,6 +47,16 @@ def write_data(folder: pathlib.Path, **options) -> pathlib.Path:
     return folder
 
 
+def config_of(module, preset="tiny", **changes):
+    """The preset of a config with changes, `group__name` for those in a group."""
+    config = module.get_config(preset)
+    with config.unlocked():
+        for key, value in changes.items():
+            group, _, name = key.rpartition("__")
+            (config[group] if group else config)[name] = value
+    return config
+
+
 def make_config(config, data: pathlib.Path, demonstrations: str = "demonstrations", **changes):
     """The config with its folders, and other changes."""
     config.demonstrations = str(data / demonstrations)

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.structures import SequenceBatch
 from worldmodels.world_model import WorldModel
 
@@ -49,4 +50,11 @@ def make_batch(batch: int = 3, length: int = 5, *, seed: int = 0, actions: bool 
         is_first=zeros.at[:, 0].set(1.0),
         is_last=zeros,
         is_terminal=zeros,
+    )
+
+
+def make_policy(model, seed: int = 1) -> TanhGaussianHead:
+    """A small policy over the features of the model."""
+    return TanhGaussianHead(
+        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
     )

@@ -1,18 +1,11 @@
-"""For tests of AIME-v2: configs of tiny runs, and what they learn with."""
+"""For tests of AIME-v2: what tiny runs learn with."""
+
+from imitation_data import config_of
 
 from experiments.configs import online as online_config
 from experiments.methods.online_learner import OnlineLearner
 from experiments.runs.settings import plain_config
 from worldmodels.data.episodes import load_episodes
-
-
-def config_of(module, preset="tiny", **changes):
-    """The preset with changes, `group__name` for those in a group."""
-    config = module.get_config(preset)
-    for key, value in changes.items():
-        group, _, name = key.rpartition("__")
-        (config[group] if group else config)[name] = value
-    return config
 
 
 def learner_of(paths, **changes) -> OnlineLearner:

@@ -23,11 +23,16 @@ def dataset(data: Any, number: str) -> str:
     return f"{type(data).__name__}({number}, windows of {data.length}: {rows(records)})"
 
 
-def parameters(module: Any) -> str:
-    """Returns "1.3M parameters" of a module, with all copies where it is stacked."""
+def count(tree: Any) -> int:
+    """Returns the number of numbers in the leaves of a pytree."""
     import jax
 
-    number = sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(module))
+    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
+
+
+def parameters(module: Any) -> str:
+    """Returns "1.3M parameters" of a module, with all copies where it is stacked."""
+    number = count(module)
     for unit, size in (("M", 10**6), ("k", 10**3)):
         if number >= size:
             return f"{number / size:.1f}{unit} parameters"

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from worldmodels import hub, weights
+from worldmodels import describe, hub, weights
 from worldmodels.action_head import TanhGaussianHead
 from worldmodels.checkpoints import named_leaves
 from worldmodels.files import written
@@ -71,7 +71,7 @@ class Models:
     path: str = ""
 
     def __repr__(self) -> str:
-        counts = [f"{name}: {_count(part):,} parameters" for name, part in self.parts.items()]
+        counts = [f"{name}: {describe.count(part):,} parameters" for name, part in self.parts.items()]
         return f"Models({', '.join(counts)}, num_seeds={self.num_seeds}, path={self.path!r})"
 
     @property
@@ -176,7 +176,7 @@ def save(folder: str | os.PathLike, models: Models, *, replace: bool = False) ->
         "loss": models.loss,
         "card": models.card,
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
-        "num_parameters": {name: _count(part) for name, part in models.parts.items()},
+        "num_parameters": {name: describe.count(part) for name, part in models.parts.items()},
     }
     try:
         with written(folder) as temporary:
@@ -245,10 +245,6 @@ On the command line a world model stands where a pretraining run does: `python -
 --config.model=THIS FOLDER`. `model.json` has every constructor argument, `weights.safetensors` the weights by name;
 opening them runs no code.
 """
-
-
-def _count(tree) -> int:
-    return sum(int(np.prod(np.shape(leaf))) for leaf in jax.tree.leaves(tree))
 
 
 def load(folder: str | os.PathLike, seed: int | None = 0, *, builders: Registry = BUILDERS) -> Models:

@@ -15,9 +15,11 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+
+from experiments.envs.interface import Environment
 
 BACKENDS = ("egl", "osmesa")
 QUALITIES = ("published", "fast")
@@ -235,16 +237,8 @@ class Renderer:
             self._camera.type, self._camera.fixedcamid = mujoco.mjtCamera.mjCAMERA_FIXED.value, index
 
 
-class _Renderable(Protocol):
-    """An environment as `render_states` uses it."""
-
-    def render(self, height: int, width: int, camera: int | str | None) -> np.ndarray: ...
-
-    def set_physics_state(self, state: np.ndarray) -> None: ...
-
-
 def render_states(
-    environment: _Renderable,
+    environment: Environment,
     states: Iterable[np.ndarray],
     height: int = 64,
     width: int = 64,

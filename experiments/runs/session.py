@@ -40,7 +40,7 @@ def describe_session(workdir: pathlib.Path | None = None) -> dict[str, Any]:
         "workdir": None if workdir is None else str(workdir),
         "commit": _commit(),
         "python": platform.python_version(),
-        "versions": _versions(),
+        "versions": {name: version for name in _PACKAGES if (version := version_of(name))},
         "host": socket.gethostname(),
         "platform": platform.platform(),
         "num_cpus": len(os.sched_getaffinity(0)),
@@ -70,14 +70,12 @@ def _commit() -> dict[str, Any] | None:
         return None
 
 
-def _versions() -> dict[str, str]:
-    versions = {}
-    for name in _PACKAGES:
-        try:
-            versions[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+def version_of(name: str) -> str | None:
+    """Returns the version of an installed distribution, or None."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _devices() -> list[str] | None:

@@ -8,7 +8,6 @@ driver can hang. Needs nothing but Python to start, so that it can also say that
 
 import argparse
 import dataclasses
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -19,6 +18,8 @@ import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+
+from experiments.runs.session import version_of
 
 CORE = (
     "numpy",
@@ -141,9 +142,13 @@ def check_packages() -> Iterator[Finding]:
 def check_extras() -> Iterator[Finding]:
     """Versions of what belongs to the extras of setup.py."""
     for name, extra in OPTIONAL.items():
-        version = version_of(name)
-        fix = "" if version else f'pip install -c constraints.txt -e ".[{extra}]"'
-        yield Finding(name, "ok" if version else "missing", version or "not installed", fix)
+        fix = f'pip install -c constraints.txt -e ".[{extra}]"'
+        yield _optional(name, version_of(name) is not None, version_of(name) or "not installed", fix)
+
+
+def _optional(name: str, works: bool, value: str, fix: str) -> Finding:
+    """Returns a finding on what the core can do without."""
+    return Finding(name, "ok", value) if works else Finding(name, "missing", value, fix)
 
 
 def check_devices() -> Finding:
@@ -152,18 +157,10 @@ def check_devices() -> Finding:
 
     devices = jax.devices()
     text = ", ".join(f"{device.platform}:{device.id} {device.device_kind}" for device in devices)
-    if (
-        devices[0].platform == "cpu"
-        and shutil.which("nvidia-smi")
-        and "cpu" not in os.environ.get("JAX_PLATFORMS", "")
-    ):
-        return Finding(
-            "devices",
-            "missing",
-            f"{text}, though there is an NVIDIA GPU",
-            'pip install -e ".[cuda13]", or cuda12 for drivers before 580',
-        )
-    return Finding("devices", "ok", f"{text}, {len(os.sched_getaffinity(0))} CPUs")
+    chosen = devices[0].platform != "cpu" or "cpu" in os.environ.get("JAX_PLATFORMS", "")
+    works = chosen or not shutil.which("nvidia-smi")
+    text += f", {len(os.sched_getaffinity(0))} CPUs" if works else ", though there is an NVIDIA GPU"
+    return _optional("devices", works, text, 'pip install -e ".[cuda13]", or cuda12 for drivers before 580')
 
 
 def check_speed() -> Finding:
@@ -193,21 +190,15 @@ def check_memory() -> Finding:
     stats = jax.local_devices()[0].memory_stats() or {}
     limit = stats.get("bytes_limit")
     text = f"{free:.1f} GiB free" + (f", {limit / _GIB:.1f} GiB on the accelerator" if limit else "")
-    if free < 2:
-        return Finding(
-            "memory", "missing", text, "free at least 2 GiB, or use smaller batches and fewer workers"
-        )
-    return Finding("memory", "ok", text)
+    fix = "free at least 2 GiB, or use smaller batches and fewer workers"
+    return _optional("memory", free >= 2, text, fix)
 
 
 def check_disk() -> Finding:
     """Free disk space where runs are written by default."""
     free = shutil.disk_usage(".").free / _GIB
-    if free < 2:
-        return Finding(
-            "disk", "missing", f"{free:.1f} GiB free", "free at least 2 GiB, or choose a --workdir elsewhere"
-        )
-    return Finding("disk", "ok", f"{free:.1f} GiB free in {os.getcwd()}")
+    fix = "free at least 2 GiB, or choose a --workdir elsewhere"
+    return _optional("disk", free >= 2, f"{free:.1f} GiB free in {os.getcwd()}", fix)
 
 
 def check_cache() -> Finding:
@@ -215,27 +206,20 @@ def check_cache() -> Finding:
     from experiments.runs.startup import set_compilation_cache
 
     folder = set_compilation_cache()
-    if folder is None:
-        return Finding(
-            "compilation cache",
-            "missing",
-            "cannot be written",
-            "set JAX_COMPILATION_CACHE_DIR to a directory that can",
-        )
-    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return Finding("compilation cache", "ok", f"{folder}: {len(files)} files, {sum(files) / 2**20:.0f} MiB")
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()] if folder else []
+    found = f"{folder}: {len(files)} files, {sum(files) / 2**20:.0f} MiB" if folder else "cannot be written"
+    fix = "set JAX_COMPILATION_CACHE_DIR to a directory that can"
+    return _optional("compilation cache", folder is not None, found, fix)
 
 
 def check_huge_pages() -> Finding:
     """Checks that glibc can be told to use huge pages, as the commands do."""
     path = pathlib.Path("/sys/kernel/mm/transparent_hugepage/enabled")
     setting = path.read_text() if path.exists() else "absent"
-    if "[never]" in setting or setting == "absent":
-        fix = f"as root: echo madvise > {path} (training on the CPU is up to a sixth faster)"
-        return Finding("huge pages", "missing", "the kernel gives none", fix)
-    return Finding(
-        "huge pages", "ok", "the mains start themselves with GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
-    )
+    given = "[never]" not in setting and setting != "absent"
+    how = "the mains start themselves with GLIBC_TUNABLES=glibc.malloc.hugetlb=1"
+    fix = f"as root: echo madvise > {path} (training on the CPU is up to a sixth faster)"
+    return _optional("huge pages", given, how if given else "the kernel gives none", fix)
 
 
 def check_ffmpeg() -> Finding:
@@ -249,9 +233,8 @@ def check_ffmpeg() -> Finding:
         with tempfile.TemporaryDirectory() as folder:
             video.write_mp4(pathlib.Path(folder) / "video.mp4", frames, 25)
     except video.VideoError as error:
-        return Finding(
-            "ffmpeg", "missing", str(error), "pip install imageio-ffmpeg, or apt-get install ffmpeg"
-        )
+        fix = "pip install imageio-ffmpeg, or apt-get install ffmpeg"
+        return Finding("ffmpeg", "missing", str(error), fix)
     return Finding("ffmpeg", "ok", video.ffmpeg())
 
 
@@ -283,33 +266,13 @@ def check_rendering(brief: bool, workers: int) -> Iterator[Finding]:
 def check_simulator(package: str, task: str) -> Finding:
     """Loads a task and steps it."""
     if version_of(package) is None:
-        return Finding(
-            f"{package} task",
-            "missing",
-            "not installed",
-            f'pip install -c constraints.txt -e ".[{OPTIONAL[package]}]"',
-        )
-    result = run_snippet(_STEPS.format(task=task), {"MUJOCO_GL": "disable"})
-    if "error" in result:
-        return Finding(
-            f"{package} task",
-            "missing",
-            result["error"],
-            'pip install -c constraints.txt -e ".[dmc,metaworld]"',
-        )
-    return Finding(
-        f"{package} task",
-        "ok",
-        f"{task}: loads in {result['load']:.1f} s, {result['rate']:.0f} steps/s",
-    )
-
-
-def version_of(name: str) -> str | None:
-    """Version of an installed distribution, or None."""
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+        result = {"error": "not installed"}
+    else:
+        result = run_snippet(_STEPS.format(task=task), {"MUJOCO_GL": "disable"})
+    works = "error" not in result
+    found = f"{task}: loads in {{load:.1f}} s, {{rate:.0f}} steps/s" if works else "{error}"
+    fix = f'pip install -c constraints.txt -e ".[{OPTIONAL[package]}]"'
+    return _optional(f"{package} task", works, found.format(**result), fix)
 
 
 def run_snippet(code: str, environment: dict[str, str], timeout: float = 120.0) -> dict:

@@ -2,15 +2,9 @@
 
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
-from models import ACTION_SIZE, compiled, make_batch, make_model
+from models import compiled, make_batch, make_model, make_policy
 
 from aime.analysis import action_evidence, mean_evidence
-from worldmodels.action_head import TanhGaussianHead
-
-
-def make_policy(model):
-    return TanhGaussianHead(model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1))
 
 
 def test_true_actions_are_scored_as_the_filter_scores_them():

@@ -4,17 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
-from models import ACTION_SIZE, make_batch, make_model
+from models import make_batch, make_model, make_policy
 
 from aime.inference import infer_actions
-from worldmodels.action_head import TanhGaussianHead
-
-
-def make_policy(model, seed: int = 1) -> TanhGaussianHead:
-    return TanhGaussianHead(
-        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
-    )
 
 
 @pytest.fixture(scope="module")

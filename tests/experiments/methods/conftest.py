@@ -1,7 +1,7 @@
 """What the tests of online imitation begin with: data, demonstrations, a world model and a model of the reward."""
 
 import pytest
-from online_runs import config_of
+from imitation_data import config_of
 
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config

@@ -1,18 +1,22 @@
 """Collecting: what each preset writes, exact continuation after signals, and messages for mistakes."""
 
 import os
-import pathlib
 import signal
-import subprocess
-import sys
 import threading
-import time
 
 import jax
 import numpy as np
 import pytest
 from clocks import assert_clocks
-from interruption import assert_same_episodes, kept
+from interruption import (
+    SIGKILL,
+    SIGTERM,
+    assert_same_episodes,
+    assert_same_run,
+    start,
+    stop_after_rows,
+    without_clock,
+)
 
 from experiments.configs.collect import get_config
 from experiments.methods.collect import run
@@ -22,8 +26,6 @@ from experiments.runs import directory
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import EpisodeError, load_episodes
-
-ROOT = pathlib.Path(__file__).parents[3]
 
 
 def tiny(preset, **changes):
@@ -38,17 +40,6 @@ def sac(tmp_path_factory):
     """A finished tiny run of SAC, two agents, and its result."""
     workdir = tmp_path_factory.mktemp("sac") / "run"
     return workdir, run(tiny("sac", num_agents=2), workdir)
-
-
-def assert_same_checkpoint(folder, reference):
-    (_, arrays, extra), (_, expected, expected_extra) = (Checkpoints(f).read() for f in (folder, reference))
-    assert extra == expected_extra
-    for name, value in expected.items():
-        np.testing.assert_array_equal(arrays[name], value, err_msg=name)
-
-
-def without_clock(rows):
-    return [{k: v for k, v in row.items() if not k.startswith(("time/", "fps/"))} for row in rows]
 
 
 def test_sac_keeps_all_its_episodes(sac):
@@ -140,48 +131,19 @@ def test_a_mix_copies_episodes_but_no_demonstrations(sac, tmp_path):
 # Signals -------------------------------------------------------------------------------------------------------------
 
 
-def start(workdir, cache):
-    command = [
-        sys.executable,
-        "-m",
-        "experiments",
-        "collect",
-        "--config=collect:tiny",
-    ]
-    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
-    return subprocess.Popen(
-        [*command, "--config.num_agents=2", f"--workdir={workdir}"],
-        cwd=ROOT,
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-
-
-def stop(process, path, num_rows, number):
-    """Sends a signal when a metrics file has so many rows."""
-    while process.poll() is None and len(read_rows(path)) < num_rows:
-        time.sleep(0.002)
-    process.send_signal(number)
-    return process.wait(120)
-
-
 def test_a_run_stopped_and_killed_ends_bit_identical(sac, tmp_path):
     reference, workdir = sac[0], tmp_path / "run"
     metrics = workdir / "metrics.jsonl"
-    assert stop(start(workdir, tmp_path), metrics, 3, signal.SIGTERM) == 128 + signal.SIGTERM
-    assert stop(start(workdir, tmp_path), metrics, 6, signal.SIGKILL) == -signal.SIGKILL
-    assert stop(start(workdir, tmp_path), metrics, 11, signal.SIGKILL) == -signal.SIGKILL
+    flags = ("--config=collect:tiny", "--config.num_agents=2", f"--workdir={workdir}")
+    assert stop_after_rows(start("collect", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
+    assert stop_after_rows(start("collect", *flags), metrics, 6, SIGKILL) == -SIGKILL
+    assert stop_after_rows(start("collect", *flags), metrics, 11, SIGKILL) == -SIGKILL
     run(tiny("sac", num_agents=2), workdir)
     assert_same_episodes(workdir / "episodes", reference / "episodes")
     assert_same_episodes(workdir / "demonstrations", reference / "demonstrations")
-    assert_same_checkpoint(workdir / "checkpoints", reference / "checkpoints")
-    (facts, weights), (expected_facts, expected) = (kept(path / "model") for path in (workdir, reference))
-    assert facts == expected_facts
-    for name, value in expected.items():
-        np.testing.assert_array_equal(weights[name], value, err_msg=name)
-    for name in ("metrics.jsonl", "eval.jsonl"):
-        assert without_clock(read_rows(workdir / name)) == without_clock(read_rows(reference / name))
+    assert_same_run(workdir, reference, ("checkpoints", "model"))
+    extra, expected = (Checkpoints(path / "checkpoints").read()[2] for path in (workdir, reference))
+    assert extra == expected
 
 
 # Mistakes ------------------------------------------------------------------------------------------------------------

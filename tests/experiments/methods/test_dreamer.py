@@ -4,7 +4,8 @@ import jax
 import numpy as np
 import pytest
 from clocks import assert_clocks
-from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
+from imitation_data import config_of
+from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
 from experiments.analysis import evaluate, export
 from experiments.configs import collect as collect_config
@@ -20,13 +21,6 @@ from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import named_leaves
 from worldmodels.data.episodes import load_episodes, read_episode
-
-
-def config_of(module, preset="tiny", **changes):
-    config = module.get_config(preset)
-    with config.unlocked():
-        config.update(changes)
-    return config
 
 
 @pytest.fixture(scope="module")
@@ -94,12 +88,7 @@ def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
     assert stop_after_rows(start("dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
     dreamer.run(config_of(dreamer_config), folder / "again")
     assert_same_run(folder / "again", expert, ("checkpoints", "model"))
-    for ours, expected in zip(
-        *(load_episodes(f / "episodes") for f in (folder / "again", expert)), strict=True
-    ):
-        assert ours.metadata == expected.metadata
-        for name, value in expected.records.items():
-            np.testing.assert_array_equal(ours.records[name], value, err_msg=name)
+    assert_same_episodes(folder / "again" / "episodes", expert / "episodes")
 
 
 # What others can do with a run -------------------------------------------------------------------------------------

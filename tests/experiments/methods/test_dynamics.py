@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from imitation_data import write_data
+from imitation_data import config_of, write_data
 
 from experiments.analysis import export
 from experiments.configs import dreamer as dreamer_config
@@ -16,12 +16,6 @@ from worldmodels.world_model import DYNAMICS
 
 # The RSSM is the one of all other tests.
 OTHERS = [name for name in DYNAMICS.names() if name != "rssm"]
-
-
-def config_of(module, **changes):
-    config = module.get_config("tiny")
-    config.update(changes)
-    return config
 
 
 @pytest.fixture(scope="module")

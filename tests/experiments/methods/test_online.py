@@ -11,8 +11,9 @@ import jax
 import numpy as np
 import pytest
 from clocks import assert_clocks
+from imitation_data import config_of
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
-from online_runs import config_of, learner_of
+from online_runs import learner_of
 
 from agents.imagination import value_networks
 from experiments.analysis import evaluate, rewards

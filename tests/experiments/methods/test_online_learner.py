@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from online_runs import config_of
+from imitation_data import config_of
 
 from experiments.configs import online as online_config
 from experiments.methods.online_learner import OnlineLearner

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from clocks import assert_clocks
+from imitation_data import config_of
 from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
 
 from experiments.analysis import evaluate, export
@@ -20,12 +21,6 @@ from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
 from worldmodels.data.episodes import load_episodes
 from worldmodels.export import load as load_export
-
-
-def config_of(module, preset="tiny", **changes):
-    config = module.get_config(preset)
-    config.update(changes)
-    return config
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from imitation_data import config_of
 
 from agents.loop import collect_episodes
 from agents.noise import UniformActor
@@ -30,12 +31,6 @@ def record(folder, size=SIZE, **metadata):
     for number, episode in enumerate(episodes):
         write_episode(folder / f"{number}.hdf5", Episode(episode.records, episode.metadata | metadata))
     return str(folder)
-
-
-def config_of(module, preset="tiny", **changes):
-    config = module.get_config(preset)
-    config.update(changes)
-    return config
 
 
 @pytest.fixture(scope="module")
