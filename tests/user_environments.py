@@ -151,3 +151,43 @@ def repeats(action_repeat=1):
 
 class Never(Walk):
     length = 10**9
+
+
+class Robot(Walk):
+    """A goal environment as users have them: a nested Dict with a camera, early termination, success in `info`."""
+
+    metadata = {"render_modes": ["rgb_array"], "render_fps": 20}
+    observation_space = Dict(
+        {
+            "arm": Dict({"pos": Box(-9, 9, (2,)), "mode": Discrete(3)}),
+            "camera": Box(0, 255, (8, 8, 3), np.uint8),
+            "desired_goal": Box(-9, 9, (2,)),
+        }
+    )
+    action_space = Box(-2, 2, (2,), np.float32)
+    render_mode = "rgb_array"
+    length = 10
+
+    def observe(self):
+        camera = np.zeros((8, 8, 3), np.uint8)
+        camera[tuple(np.clip(np.rint(self.x + 4), 0, 7).astype(int))] = 255
+        arm = {"pos": self.x.astype(np.float32), "mode": self.t % 3}
+        return {"arm": arm, "camera": camera, "desired_goal": np.zeros(2, np.float32)}
+
+    def step(self, action):
+        self.t, self.x = self.t + 1, self.x + 0.3 * action
+        distance = float(np.linalg.norm(self.x))
+        return (
+            self.observe(),
+            -distance,
+            distance > 2.0,
+            self.t >= self.length,
+            {"is_success": distance < 0.5},
+        )
+
+    def render(self):
+        return np.repeat(np.repeat(self.observe()["camera"], 8, axis=0), 8, axis=1)
+
+
+class Buttons(Robot):
+    action_space = Discrete(4)

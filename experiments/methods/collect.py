@@ -110,7 +110,7 @@ def _demonstrate(
     sample: bool = False,
 ):
     """Lets the best policy of a run of SAC, or the first policy of any other run, play where it was evaluated."""
-    run = load_run(source)
+    run = load_run(source, config.get("env") or "")
     seed, method = config.seed + _DEMONSTRATION_SEED, run.models.card.get("method", run.kind)
     if sample and run.kind == "baseline":
         raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")

@@ -114,17 +114,22 @@ class LoadedRun:
             )
 
 
-def load_run(path: str | pathlib.Path) -> LoadedRun:
+def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     """Loads a finished run of a main that trains policies: imitate, dreamer, baseline, surrogate, or collect with SAC.
 
     Of the last two it is the best policy.
+
+    Args:
+      path: its directory.
+      env: the environment, if it is code of the user's and named by them, not only by the files of the run.
 
     Raises:
       ValueError: nothing there, or a run of another kind; the sentence says which.
     """
     path = pathlib.Path(path).expanduser()
     config, models = read_config(path), files.load_complete(path)
-    registry.trusted(config.get("env") or "", f"The files of {path} name")
+    if config.get("env") != env:
+        registry.trusted(config.get("env") or "", f"The files of {path} name")
     if models.policy is None:
         raise ValueError(
             f"{path} is a pretraining run and has no policy; load its models with load_world_model."
@@ -132,7 +137,8 @@ def load_run(path: str | pathlib.Path) -> LoadedRun:
     kind = models.arguments["policy"].get("kind")
     if kind == "sac":
         best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))
-        registry.trusted(models.card["environment"], f"The files of {path} name")
+        if models.card["environment"] != env:
+            registry.trusted(models.card["environment"], f"The files of {path} name")
         arena = Arena(models.card["environment"], models.card["environment_options"])
         return LoadedRun(path, "sac", config, models.seed(best).stacked(), arena)
     if "demonstrations" not in config:
