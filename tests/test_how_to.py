@@ -162,6 +162,17 @@ def test_data_of_ones_own_are_written_and_read(tmp_path, monkeypatch):
     np.testing.assert_allclose(episode.records["pre_action"][-1, 0], 1)
 
 
+def test_what_a_policy_answers_is_scaled_back_to_the_units_of_the_robot(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bounds = {"action_bounds": {"low": [0.0, 2.0], "high": [50.0, 4.0]}}
+    (episode,) = from_arrays({"state": [np.zeros((3, 1))]}, [np.zeros((2, 2))], metadata=bounds)
+    append_episode("runs/mine/episodes", episode)
+    (code,) = python_blocks("others")
+    names = {}
+    exec(code, names)
+    assert names["to_robot"]([-1.0, 0.0]) == [0.0, 3.0] and names["to_robot"]([1.0, 1.0]) == [50.0, 4.0]
+
+
 def test_episodes_get_another_reward(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (relabel, *_) = python_blocks("reward")

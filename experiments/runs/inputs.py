@@ -75,7 +75,8 @@ def check_setups(inputs: Mapping[str, Mapping], action_repeat: int | None = None
         known.append(("config.action_repeat", {"action_repeat": action_repeat}))
     for index, (key, setup) in enumerate(known):
         for earlier, other in known[:index]:
-            check_together(other, setup, (earlier, key), images=False)
+            names = (earlier, key) if earlier != key else (f"one folder of {key}", "another")
+            check_together(other, setup, names, images=False)
 
 
 def _inputs(key: str, value: Any) -> Iterator[str]:

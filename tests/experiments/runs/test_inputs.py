@@ -163,6 +163,14 @@ def test_data_of_another_set_up_do_not_meet(tmp_path, data, metadata, sentence):
     assert not (tmp_path / "run").exists()
 
 
+def test_folders_of_one_key_do_not_meet_either(tmp_path, data):
+    add_episode(tmp_path / "other", environment="walker-run", action_repeat=4)
+    with pytest.raises(
+        EpisodeError, match="one folder of embodiment has the action repeat 2 and another has 4"
+    ):
+        RunDirectory(tmp_path / "run", {"embodiment": f"{data},{tmp_path / 'other'}"})
+
+
 def test_a_model_remembers_the_set_up_of_its_data(tmp_path, data):
     model = model_of(tmp_path, data)
     add_episode(tmp_path / "shown", environment="walker-run", action_repeat=4)
