@@ -1,3 +1,4 @@
+# make first        AIME learns from what is part of the package (2 CPU cores, two minutes)
 # make demo         watch a robot imitate what it has only seen (2 CPU cores, minutes)
 # make demo-walker  the harder one (at most 90 minutes)
 # make demo-online  AIME, AIME-v2 and its ablations on a Meta-World task, online
@@ -18,7 +19,10 @@ REQUIREMENTS := setup.py constraints.txt pyproject.toml
 # glibc keeps memory in huge pages: a training update on the CPU takes up to a sixth less time.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 
-.PHONY: demo demo-walker demo-online test test-slurm docs notebooks doctor lint clean-runs
+.PHONY: first demo demo-walker demo-online test test-slurm docs notebooks doctor lint clean-runs
+
+first: $(VENV)/.installed-run
+	$(RUN) experiments demo --config=demo:first --workdir=runs/first
 
 demo: $(VENV)/.installed-run
 	@$(RUN) experiments doctor --brief

@@ -62,7 +62,10 @@ VERSION = re.search(r'__version__ = "(.*)"', HERE.joinpath("worldmodels", "__ini
 setup(
     version=VERSION,
     packages=find_packages(include=[pattern for name in PACKAGES for pattern in (name, f"{name}.*")]),
-    package_data={"": ["py.typed", "*.json", "*.html", "*.csv"]},
+    package_data={
+        "": ["py.typed", "*.json", "*.html", "*.csv"],
+        "experiments.data": ["bundled/*/*", "bundled/*/*/*"],
+    },
     entry_points={"console_scripts": ["aime-jax=experiments.__main__:console"]},
     install_requires=CORE,
     extras_require=EXTRAS,

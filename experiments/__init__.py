@@ -6,6 +6,7 @@ from worldmodels import lazy
 __getattr__, __dir__, __all__ = lazy.names(
     __name__,
     {
+        "data.bundle": ["bundled"],
         "envs.registry": ["make"],
         "models.loading": ["LoadedRun", "load_run", "load_world_model"],
     },

@@ -16,6 +16,7 @@ import tempfile
 from typing import Any
 
 from experiments.models import files
+from experiments.runs import paths
 from experiments.runs.settings import read_json
 from worldmodels import hub
 from worldmodels.export import save
@@ -32,6 +33,7 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     models = files.load_complete(run).seed(config.seed)
     card = models.card | facts_of_run(pathlib.Path(run).expanduser(), config.seed)
     card |= {name: config[name] for name in ("title", "description", "license") if config[name]}
+    card |= {name: shared_name(card[name]) for name in ("data", "demonstrations") if name in card}
     models = dataclasses.replace(models, card=card)
     if hub.is_name(to):
         with tempfile.TemporaryDirectory() as temporary:
@@ -41,6 +43,12 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     parts = [name.replace("_", " ") for name in models.parts]
     print(f"Exported {' and '.join(parts)}: {folder}")
     return {"folder": folder, "parts": parts}
+
+
+def shared_name(folders: str) -> str:
+    """Returns the names of folders for others, who do not know the rest of this machine."""
+    names = [pathlib.Path(name) for name in paths.folders_of(folders)]
+    return ", ".join(str(pathlib.PurePath(*name.parts[-3:])) for name in names)
 
 
 def facts_of_run(directory: pathlib.Path, seed: int) -> dict[str, Any]:

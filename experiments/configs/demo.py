@@ -10,6 +10,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Makes expert, embodiment data, world model, AIME, BCO(0), BC, evaluation and report.
 
     Run:     python -m experiments demo --config=demo --workdir=runs/demo
+    First:   --config=demo:first --workdir=runs/first             two minutes, with data and world model of the package
     Harder:  --config=demo:walker --workdir=runs/demo-walker     transfer from standing to walking
     Images:  --config=demo:visual --workdir=runs/demo-visual     running backwards, from images of 32x32
     In CI:   --config=demo:tiny   the same pipeline on a fake environment
@@ -18,6 +19,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.title = ""
     config.env = ""
     config.setup = "lpomdp"
+    config.bundle = (
+        ""  # robot of the package: only AIME learns, from its data and world model; "": from nothing
+    )
     config.published_data = ""  # name of the embodiment data in the published table, to compare with
     config.num_seeds = 4  # trained in one program
     config.num_demonstrations = 20
@@ -56,6 +60,17 @@ def cheetah(config: ml_collections.ConfigDict) -> None:
     config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured")})
     config.body.coloured.num_episodes = 100
     config.body.coloured.seed = 1
+
+
+def first(config: ml_collections.ConfigDict) -> None:
+    """The bundled cheetah: AIME alone, from ten demonstrations."""
+    config.title = "Cheetah: running backwards from flailing"
+    config.env = "cheetah-runbackward"
+    config.bundle = "cheetah"
+    config.num_seeds = 1
+    config.num_demonstrations = 10
+    config.few_demonstrations = 0
+    config.imitate = imitate.get_config("small")
 
 
 def walker(config: ml_collections.ConfigDict) -> None:
@@ -109,4 +124,4 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured-tiny")})
 
 
-PRESETS = {"": (cheetah,), "walker": (walker,), "visual": (visual,), "tiny": (tiny,)}
+PRESETS = {"": (cheetah,), "first": (first,), "walker": (walker,), "visual": (visual,), "tiny": (tiny,)}

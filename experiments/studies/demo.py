@@ -10,28 +10,24 @@ what is done already is not done again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from agents.loop import collect_episodes
 from experiments.analysis import published_results, report
 from experiments.analysis.labels import label
 from experiments.analysis.page import MediaSection
 from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
-from experiments.data.arena import Arena
-from experiments.drawing import rendered
-from experiments.drawing.video import VideoError
 from experiments.methods import baseline, collect, imitate, pretrain
-from experiments.models.loading import load_run
 from experiments.runs.directory import RunDirectory
 from experiments.runs.stages import Stages, changed, run_study
-from worldmodels.data.episodes import Episode, load_episodes
+from experiments.studies import demo_first
+from experiments.studies.side_by_side import side_by_side
+from worldmodels.data.episodes import load_episodes
 
 METHODS = ("aime", "bco", "bc")
-SECONDS = 10.0  # of the video
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -48,7 +44,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         )
     # Only the last training may continue: finished stages have used the world model as it is.
     allow = ("imitate.num_updates", "video", "title")
-    return run_study(run_everything, config, workdir, fresh=fresh, allow_changes=allow)
+    everything = demo_first.run_everything if config.bundle else run_everything
+    return run_study(everything, config, workdir, fresh=fresh, allow_changes=allow)
 
 
 def run_everything(config, directory: RunDirectory) -> dict:
@@ -183,36 +180,3 @@ def foreseen(stages: Stages) -> MediaSection:
         alt="Truth and open-loop prediction per dimension",
         caption="Truth and prediction of the first world model; the shaded records were shown to it.",
     )
-
-
-def side_by_side(
-    wanted: bool,
-    workdir: Path,
-    env_name: str,
-    demonstration: Episode,
-    imitators: Sequence[tuple[str, Path, int]],
-) -> MediaSection:
-    """Shows a video, if it is wanted, of a demonstration and of imitators from the same start.
-
-    Args:
-      imitators: (label, directory of the run, seed) of each.
-    """
-    shown = ["Expert", *(name for name, *_ in imitators)]
-    what = dict(
-        title="Expert and imitators",
-        alt=f"{', '.join(shown)} side by side",
-        caption="Left the expert, then the imitators. None of them has seen an action of the expert.",
-    )
-    if not wanted:
-        return MediaSection(path=None, why_not="Switched off.", **what)
-    clips = [rendered.clip("Expert", demonstration)]
-    for name, run_path, seed in imitators:
-        loaded = load_run(run_path)
-        with loaded.arena.make(1, seed=7) as envs:
-            (episode,) = collect_episodes(envs, loaded.actor(1, seed), 1)
-        clips.append(rendered.clip(name, episode))
-    options, path = Arena.of_episodes([demonstration], env_name).options, workdir / "videos/side_by_side.mp4"
-    try:
-        return MediaSection(path=rendered.write(path, env_name, options, clips, seconds=SECONDS), **what)
-    except VideoError as error:
-        return MediaSection(path=None, why_not=str(error), **what)

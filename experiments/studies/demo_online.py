@@ -25,7 +25,8 @@ from experiments.data.scripted import environments_of
 from experiments.methods import collect, imitate, online, pretrain
 from experiments.runs.directory import RunDirectory
 from experiments.runs.stages import Stages, changed, run_study
-from experiments.studies.demo import foreseen, side_by_side
+from experiments.studies.demo import foreseen
+from experiments.studies.side_by_side import side_by_side
 from worldmodels.data.episodes import load_episodes
 
 DATA = {"embodiment": "Embodiment data", "demonstrations": "Demonstrations"}
