@@ -19,7 +19,7 @@ _HOME = Path(__file__).parent / "bundled"
 
 @dataclasses.dataclass(frozen=True)
 class Bundle:
-    """What the package has of one robot.
+    """Data and models of one robot.
 
     Attributes:
       model: folder of `export`: a world model, and a policy that AIME has learnt from the demonstrations.
@@ -53,7 +53,7 @@ class Bundle:
 
 
 def bundled(name: str = "cheetah") -> Bundle:
-    """Returns what the package has of a robot.
+    """Returns the data and models of a robot.
 
     Raises:
       ValueError: it has nothing of that name.
