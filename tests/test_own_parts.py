@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from experiments.__main__ import main
+from launch import sweep
 from worldmodels import registry
 
 HOW_TO = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
@@ -164,3 +165,12 @@ def test_an_agent_with_a_reward_and_a_baseline_are_compared(call, data):
     assert code == 0 and all(f"| {label} " in out for label in ("BC oracle", "Huber BC", "Nearest"))
     run = "compared/mine.agent.NearestAgent"
     assert call("evaluate", f"--run={run}", "--config.episodes=1", OPENED)[0] == 0
+
+
+def test_an_agent_is_a_method_of_a_suite(call, capsys):
+    words = ("run", "walker18:tiny", "method=mine.agent:NearestAgent", "--backend=print", "--root=sweep")
+    assert sweep.main([*words, OPENED]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert (
+        " surrogate --config=surrogate:mine.agent:NearestAgent-tiny " in command and f" {OPENED} " in command
+    )

@@ -4,7 +4,7 @@ import pathlib
 
 import pytest
 
-from experiments.configs import baseline
+from experiments.configs import baseline, surrogate
 from launch.runs import check_settings, load_config
 from launch.suites import SUITES, runs_of
 
@@ -48,13 +48,14 @@ def test_a_cell_brings_its_stages_in_order():
     assert all(names.index(need) < names.index(run.name) for run in runs for need in run.needs)
 
 
-@pytest.mark.parametrize("method", baseline.METHODS)
+@pytest.mark.parametrize("method", (*baseline.METHODS, *surrogate.METHODS))
 def test_any_baseline_is_a_method_of_a_table(method):
     chosen = {"task": ["run"], "dataset": ["walk"], "setup": ["mdp"], "method": [method], "seed": [1]}
     runs = runs_of("walker18", chosen)
     check_settings(runs)
     own, needs = runs[-1], {need.partition("/")[0] for need in runs[-1].needs}
-    assert (own.name, own.main) == (f"walker18-run/{method}-walk-mdp/seed_001", "baseline")
+    main = "surrogate" if method in surrogate.METHODS else "baseline"
+    assert (own.name, own.main) == (f"walker18-run/{method}-walk-mdp/seed_001", main)
     assert ("walker18-model" in needs) == (method == "mbbc")
 
 

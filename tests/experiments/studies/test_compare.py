@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 
+from experiments.analysis.labels import label
 from experiments.configs import aggregate as aggregate_config
 from experiments.configs.compare import METHODS, get_config
 from experiments.runs.settings import RunError, write_json
@@ -55,6 +56,15 @@ def test_a_finished_comparison_does_nothing_again(finished, data):
 
 def test_every_known_method_is_compared_unless_chosen_otherwise():
     assert get_config().methods == METHODS and sorted(METHODS) == sorted(compare.METHODS.names())
+
+
+@pytest.mark.parametrize("name", [name for name in compare.METHODS.names() if name != "aime"])
+def test_every_registered_method_says_what_it_is(name):
+    method = compare.METHODS.get(name)
+    assert label(name) == method.label and method.paper
+    assert set(method.needs) <= {"embodiment", "actions", "world model", "vectors", "two episodes"}
+    config = compare.CONFIGS[method.command].get_config(f"{method.preset}-tiny")
+    assert config.method == name and set(method.options) <= set(config.options)
 
 
 @pytest.fixture(scope="module")
