@@ -122,18 +122,19 @@ class _LeRobot:
             (self._root / "meta" / f"{name}.json").write_text(json.dumps(value, indent=4))
 
     def _flush(self) -> None:
-        import pyarrow as pa
-
         if self._pending:
             chunk, file = divmod(self._file, 1000)
-            self._write(f"data/chunk-{chunk:03d}/file-{file:03d}.parquet", pa.concat_tables(self._pending))
+            self._write(f"data/chunk-{chunk:03d}/file-{file:03d}.parquet", *self._pending)
             self._pending, self._file = [], self._file + 1
 
-    def _write(self, name: str, table: Any) -> None:
+    def _write(self, name: str, *tables: Any) -> None:
+        """Writes tables into one file, a group of rows each, so that an episode is read without the others."""
         import pyarrow.parquet as pq
 
         (self._root / name).parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, self._root / name)
+        with pq.ParquetWriter(self._root / name, tables[0].schema) as writer:
+            for table in tables:
+                writer.write_table(table)
 
 
 # What pandas needs to read the tasks with their texts as index, as LeRobot does.

@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.data.converters.files import scaled_actions
 from experiments.data.converters.resizing import resize
-from worldmodels.data.arrays import from_transitions
+from worldmodels.data.arrays import from_arrays, from_transitions
 from worldmodels.data.episode_files import RESERVED_NAMES, check_memory, hdf5_kind, open_file
 from worldmodels.data.episodes import Episode, EpisodeError
 from worldmodels.data.records import NOT_SENSORS
@@ -65,32 +65,33 @@ def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) ->
         raise EpisodeError(
             f"{where} has no observations or no actions; extract them with robomimic's own scripts."
         )
-    seen, later = (None if found is None else _sensors(found, config) for found in groups.values())
+    seen = _sensors(groups["obs"], config)
     actions, facts = np.asarray(arrays["actions"], np.float64), {**metadata, "episode": _number(group.name)}
     if config.action_low or config.action_high:
         low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
         actions = scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), low, high, where)[1:]
         facts["action_bounds"] = {"low": low.tolist(), "high": high.tolist()}
     rewards = np.asarray(arrays["rewards"]) if "rewards" in arrays else None
-    terminals = np.zeros(len(actions), bool)
-    if "dones" in arrays:
-        terminals[-1] = np.ravel(arrays["dones"])[-1]
     try:
-        return from_transitions(
-            seen, actions, rewards, next_observations=later, terminals=terminals, metadata=facts
-        )[0]
+        if groups["next_obs"] is None:
+            return from_transitions(seen, actions, rewards, metadata=facts)[0]
+        last = _sensors(groups["next_obs"], config, slice(len(actions) - 1, len(actions)))
+        seen = {name: [np.concatenate([seen[name], last[name]])] for name in seen if name in last}
+        terminal = "dones" in arrays and bool(np.ravel(arrays["dones"])[-1])
+        rewards = None if rewards is None else [rewards]
+        return from_arrays(seen, [actions], rewards, terminal=terminal, metadata=facts)[0]
     except ValueError as error:
         raise EpisodeError(f"{where} cannot be used: {error}") from error
 
 
-def _sensors(group: h5py.Group, config) -> dict[str, np.ndarray]:
-    """Reads the arrays of a group, images as ours are."""
+def _sensors(group: h5py.Group, config, rows: slice = slice(None)) -> dict[str, np.ndarray]:
+    """Reads some rows of the arrays of a group, images as ours are."""
     found = {}
     for name, stored in _arrays(group).items():
         if name in config.leave_out:
             continue
         check_memory(stored.nbytes, Path(group.file.filename))
-        values = np.asarray(stored)
+        values = stored[rows]
         if values.ndim == 4:
             values = values[:, ::-1] if config.upside_down else values
             values = (
