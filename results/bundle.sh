@@ -31,4 +31,3 @@ for name, source, numbers in (
 returns = [round(episode.return_, 3) for episode in worldmodels.load_episodes(demo / "random" / "episodes")]
 (home / "random_returns.json").write_text(json.dumps(returns))
 PYTHON
-du -sh "$home"

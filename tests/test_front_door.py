@@ -11,6 +11,7 @@ from flax import nnx
 
 import experiments
 import worldmodels
+from experiments.data.arena import Arena
 
 PACKAGES = ("worldmodels", "agents", "aime", "experiments")
 TINY = dict(hidden_size=8, hidden_layers=1)
@@ -62,5 +63,5 @@ def test_a_loaded_run_is_printed_in_a_line():
     assert repr(models) == (
         "Models(world_model: 3 parameters, policy: 3 parameters, num_seeds=4, path='runs/aime')"
     )
-    run = experiments.LoadedRun("runs/aime", "aime", {}, models, "walker-walk", {})
+    run = experiments.LoadedRun("runs/aime", "aime", {}, models, Arena("walker-walk"))
     assert repr(run) == "LoadedRun(runs/aime: aime in walker-walk; world models and policies of 4 seeds)"
