@@ -119,7 +119,8 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
         workdir = arguments.pop("workdir")
         before = when_done(workdir)
         result = command.run(arguments.pop("config"), workdir, **arguments)
-        if (after := when_done(workdir)) and (said := sentence(result, workdir, again=after == before)):
+        after = when_done(workdir) if processes.leads() else None
+        if after and (said := sentence(result, workdir, again=after == before)):
             print(said, flush=True)
     except Interrupted as error:
         print(error, file=sys.stderr)

@@ -11,6 +11,7 @@ import contextlib
 import os
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -61,6 +62,12 @@ def join(coordinator: str | None, num_processes: str | None, process_id: str | N
         # Under Slurm, JAX gives each process the one GPU with the number of its task on the node.
         jax.config.update("jax_cuda_visible_devices", "all")
         jax.config.update("jax_rocm_visible_devices", "all")
+
+
+def leads() -> bool:
+    """Returns whether this process speaks for the run; of several one does."""
+    jax = sys.modules.get("jax")  # a command without it is alone
+    return jax is None or not jax.distributed.is_initialized() or jax.process_index() == 0
 
 
 def alone_on_node(environment: Mapping[str, str] = os.environ) -> bool:
