@@ -12,6 +12,9 @@ evidence of the demonstrations. One update:
     critic   minimise  0.5 * mean( w_t (sg(R_t) - V(s_t))^2 ),    target <- rate * critic + (1 - rate) * target
 
 AIME-v2: value_scale 0.1, target_rate 0.01; AIME-NoB: 1.0, 0.05. Without a surrogate reward there is no critic.
+
+The policy's gradient has two parts, of the evidence and of the value. Published is their sum, clipped by its norm; an
+evidence in hundreds of nats then leaves the value a few per cent of the step. `part_clip` clips each part before.
 """
 
 from __future__ import annotations
@@ -22,16 +25,17 @@ from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import struct
 
 from agents import imagination
 from agents.dreamer import Optimizers, grouped
-from agents.imagination import Critic, ImaginationOptions, Reward, head_reward
+from agents.imagination import Critic, Imagination, ImaginationOptions, Reward, head_reward
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import SurrogateReward
 from worldmodels.losses import LossOptions, elbo_loss
 from worldmodels.structures import Array, LatentState, SequenceBatch
-from worldmodels.training import Metrics, TrainState, gradient_step, make_update
+from worldmodels.training import Metrics, TrainState, apply_gradient, gradient_step, make_update
 
 
 @struct.dataclass
@@ -43,6 +47,7 @@ class OnlineState:
       critic: value networks and targets, one per reward; None without rewards.
       reward: what the surrogate reward remembers or learns.
       key: scalar PRNG key of the batches, never changed. step: [] int32 updates made, pretraining included.
+      average: running average of the policy, or None.
     """
 
     model: TrainState
@@ -51,6 +56,7 @@ class OnlineState:
     reward: object
     key: Array
     step: Array
+    average: object = None
 
 
 @struct.dataclass
@@ -79,6 +85,9 @@ class OnlineSettings:
       num_starts: states of the batch from which the policy imagines, drawn at random; None: all.
       model_loss, policy_loss, imagination: options of the losses; both of the policy have an entropy_scale.
       intrinsic: {name: reward of imagined states} that are sought too (e.g. disagreement); a critic each.
+      average: share of the policy's running average that an update keeps, e.g. 0.99; None: there is none, as published.
+      part_clip: norm to which each part of the policy's gradient is clipped; None: only their sum is, as published.
+      grad_clip: norm to which the policy's optimizer clips the sum, for the metric `clipped`.
     """
 
     aime_scale: float = 1.0
@@ -89,10 +98,20 @@ class OnlineSettings:
     policy_loss: AIMEOptions = AIMEOptions(entropy_scale=1e-4)
     imagination: ImaginationOptions = ImaginationOptions()
     intrinsic: Mapping[str, Reward] = dataclasses.field(default_factory=dict)
+    average: float | None = None
+    part_clip: float | None = None
+    grad_clip: float | None = None
 
 
 def create_online(
-    model, policy, networks: dict, reward: SurrogateReward | None, optimizers: Optimizers, key: Array
+    model,
+    policy,
+    networks: dict,
+    reward: SurrogateReward | None,
+    optimizers: Optimizers,
+    key: Array,
+    *,
+    average: bool = False,
 ) -> OnlineState:
     """Returns the state before the first update.
 
@@ -101,6 +120,7 @@ def create_online(
       networks: {reward: value network}, see `imagination.value_networks`; empty without rewards.
       reward: the surrogate reward, or None.
       key: PRNG key, consumed.
+      average: whether the policy has a running average; it begins as a copy.
     """
     keys = jax.random.split(key, 5)
     return OnlineState(
@@ -110,6 +130,7 @@ def create_online(
         reward=reward.initial_state(keys[3]) if reward is not None else (),
         key=keys[4],
         step=jnp.zeros((), jnp.int32),
+        average=jax.tree.map(jnp.copy, policy) if average else None,
     )
 
 
@@ -142,10 +163,8 @@ def make_online_update(
             critic, groups["value"] = imagination.update_critic(
                 critic, imagined, optimizers.critic, settings.target_rate
             )
-        state = state.replace(
-            model=model, policy=policy, critic=critic, reward=reward_state, step=state.step + 1
-        )
-        return state, grouped(groups)
+        state = state.replace(model=model, policy=policy, critic=critic, reward=reward_state)
+        return _after_update(state, settings), grouped(groups)
 
     return update
 
@@ -156,7 +175,7 @@ def make_policy_pretraining(optimizers: Optimizers, settings: OnlineSettings) ->
 
     def update(state: OnlineState, demonstration: SequenceBatch) -> tuple[OnlineState, Metrics]:
         policy, metrics, _ = update_policy(state.policy, state.model.model, None, demonstration, None)
-        return state.replace(policy=policy, step=state.step + 1), grouped({"policy": metrics})
+        return _after_update(state.replace(policy=policy), settings), grouped({"policy": metrics})
 
     return update
 
@@ -172,59 +191,106 @@ def make_model_pretraining(optimizers: Optimizers, settings: OnlineSettings) -> 
     return update
 
 
-def policy_loss(
-    policy: Callable,
-    model,
-    target_critic: Mapping | None,
-    demonstration: SequenceBatch,
-    start: LatentState | None,
-    key: Array | None,
-    *,
-    rewards: Mapping[str, Reward],
-    settings: OnlineSettings,
-) -> tuple[Array, tuple[Metrics, object]]:
-    """Weighs the evidence of the demonstration and the value of what the policy imagines; minimised over the policy.
+def evidence_loss(
+    policy: Callable, model, demonstration: SequenceBatch, key: Array | None, settings: OnlineSettings
+) -> tuple[Array, Metrics]:
+    """Returns minus the evidence of a demonstration and its entropy bonus, weighted, and metrics.
 
     Args:
-      policy: features -> action distribution.
+      policy: features -> action distribution; what the loss is differentiated by.
       model: WorldModel, frozen because it is not the argument we differentiate.
-      target_critic: {reward: value network}; None leaves the first loss alone, which is offline AIME's.
       demonstration: [B, T]; its actions are not looked at.
-      start: where imagination starts, leaves [N, ...].
       key: PRNG key, consumed; None takes modes.
+    """
+    loss, (metrics, _) = action_inference_loss(policy, demonstration, model, key, settings.policy_loss)
+    return settings.aime_scale * loss, metrics
+
+
+def value_loss(
+    policy: Callable,
+    model,
+    target_critic: Mapping,
+    start: LatentState,
+    key: Array | None,
+    settings: OnlineSettings,
+    rewards: Mapping[str, Reward],
+) -> tuple[Array, tuple[Metrics, Imagination]]:
+    """Returns minus the value of what the policy imagines and its entropy bonus, weighted; metrics, what was imagined.
+
+    Args:
+      policy, model, key: as of `evidence_loss`.
+      target_critic: {reward: value network}.
+      start: where imagination starts, leaves [N, ...].
+    """
+    options = dict(rewards=rewards, options=settings.imagination)
+    loss, aux = imagination.policy_loss(policy, model, target_critic, start, key, **options)
+    return settings.value_scale * loss, aux
+
+
+def joined(parts: Mapping[str, object], settings: OnlineSettings) -> tuple[object, Metrics]:
+    """Adds up the parts of the policy's gradient, each clipped to `part_clip` if that is set.
+
+    Args:
+      parts: {"evidence": gradient, "value": gradient}; without rewards the first alone.
 
     Returns:
-      The loss; metrics, and what was imagined (None without rewards).
+      The gradient; metrics: the norm of each part and of the sum (`grad_norm`), whether they were clipped, the cosine
+      of the parts, and `value_share`, the value's norm in the sum of both after their clipping.
     """
-    aime_key, imagination_key = (None, None) if key is None else jax.random.split(key)
-    loss, (metrics, _) = action_inference_loss(policy, demonstration, model, aime_key, settings.policy_loss)
-    loss = settings.aime_scale * loss
-    if target_critic is None:
-        return loss, (metrics, None)
-    value_loss, (value_metrics, imagined) = imagination.policy_loss(
-        policy,
-        model,
-        target_critic,
-        start,
-        imagination_key,
-        rewards=rewards,
-        options=settings.imagination,
-    )
-    return loss + settings.value_scale * value_loss, (metrics | value_metrics, imagined)
+    norms = {name: optax.global_norm(part) for name, part in parts.items()}
+    metrics = {f"{name}_grad_norm": norm for name, norm in norms.items()}
+    if len(parts) == 2:
+        metrics["evidence_value_cosine"] = cosine(parts["evidence"], parts["value"])
+    if settings.part_clip is not None:
+        for name, norm in norms.items():
+            metrics[f"{name}_clipped"] = (norm > settings.part_clip).astype(jnp.float32)
+        scales = {name: jnp.minimum(1.0, settings.part_clip / (norm + 1e-12)) for name, norm in norms.items()}
+        parts = {name: jax.tree.map(lambda x, s=scales[name]: s * x, part) for name, part in parts.items()}
+        norms = {name: scales[name] * norm for name, norm in norms.items()}
+    if len(parts) == 2:
+        metrics["value_share"] = norms["value"] / (norms["evidence"] + norms["value"] + 1e-12)
+    total = jax.tree.map(lambda *leaves: sum(leaves), *parts.values())
+    metrics["grad_norm"] = optax.global_norm(total)
+    if settings.grad_clip is not None:
+        metrics["clipped"] = (metrics["grad_norm"] > settings.grad_clip).astype(jnp.float32)
+    return total, metrics
+
+
+def cosine(one, other) -> Array:
+    """Returns the cosine [] of the angle between two gradients of the same structure."""
+    dot = sum(jnp.vdot(x, y) for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+    return dot / (optax.global_norm(one) * optax.global_norm(other) + 1e-12)
 
 
 def _make_policy_update(
     optimizers: Optimizers, settings: OnlineSettings, rewards: Mapping[str, Reward]
 ) -> Callable:
-    """Returns one `gradient_step` on `policy_loss`, from states of a batch at random."""
+    """Returns (state, model, target critic or None, demonstration, states) -> (state, metrics, what was imagined)."""
 
-    def loss(policy, model, target_critic, demonstration, states, key):
-        start_key, loss_key = jax.random.split(key)
-        start = None if target_critic is None else drawn_starts(states, settings.num_starts, start_key)
-        options = dict(rewards=rewards, settings=settings)
-        return policy_loss(policy, model, target_critic, demonstration, start, loss_key, **options)
+    def update(state: TrainState, model, target_critic, demonstration, states):
+        start_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+        aime_key, imagination_key = jax.random.split(loss_key)
+        parts, imagined = {}, None
+        gradient = jax.grad(evidence_loss, has_aux=True)
+        parts["evidence"], metrics = gradient(state.model, model, demonstration, aime_key, settings)
+        if target_critic is not None:
+            start = drawn_starts(states, settings.num_starts, start_key)
+            gradient = jax.grad(value_loss, has_aux=True)
+            inputs = (state.model, model, target_critic, start, imagination_key)
+            parts["value"], (value_metrics, imagined) = gradient(*inputs, settings, rewards)
+            metrics |= value_metrics
+        grads, of_gradient = joined(parts, settings)
+        return apply_gradient(optimizers.policy, state, grads), metrics | of_gradient, imagined
 
-    return functools.partial(gradient_step, loss, optimizers.policy)
+    return update
+
+
+def _after_update(state: OnlineState, settings: OnlineSettings) -> OnlineState:
+    """Returns the state with one more update, and the policy's average moved on."""
+    average = state.average
+    if average is not None:
+        average = optax.incremental_update(state.policy.model, average, 1.0 - settings.average)
+    return state.replace(average=average, step=state.step + 1)
 
 
 def drawn_starts(states: LatentState, number: int | None, key: Array) -> LatentState:

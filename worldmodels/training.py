@@ -76,9 +76,15 @@ def gradient_step(
     model = state.model if before_update is None else before_update()
     grads, aux = jax.grad(loss_fn, has_aux=True)(model, *args, key)
     metrics, output = aux if isinstance(aux, tuple) else (aux, None)
-    updates, opt_state = optimizer.update(grads, state.opt_state, model)
-    state = state.replace(model=optax.apply_updates(model, updates), opt_state=opt_state, step=state.step + 1)
+    state = apply_gradient(optimizer, state.replace(model=model), grads)
     return state, {**metrics, "grad_norm": optax.global_norm(grads)}, output
+
+
+def apply_gradient(optimizer: optax.GradientTransformation, state: TrainState, grads) -> TrainState:
+    """Takes one step of the optimizer along a gradient, which has the structure of `state.model`."""
+    updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
+    model = optax.apply_updates(state.model, updates)
+    return state.replace(model=model, opt_state=opt_state, step=state.step + 1)
 
 
 def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:
@@ -97,6 +103,7 @@ def make_train_loop(
     num_updates: int,
     *,
     num_seeds: int | None = None,
+    data_axes: object = None,
     placement: Placement = ONE_DEVICE,
 ) -> Callable:
     """Returns a jitted `loop(state, data, *frozen) -> (state, metrics)` of `num_updates` updates.
@@ -107,6 +114,7 @@ def make_train_loop(
       num_updates: updates per dispatch.
       num_seeds: None for one run. N trains N runs in one program: leaves of `state` and of `frozen` have a leading
         axis [N], `data` is shared, metrics are [N].
+      data_axes: which leaves of `data` are not shared, as `in_axes` of `jax.vmap`: 0 for those with an axis [N].
       placement: the devices of the run, whose `put` must have placed the arguments.
 
     Returns:
@@ -121,7 +129,7 @@ def make_train_loop(
     if placement.deal_seeds:
         num_seeds = num_seeds // placement.num_devices  # of each device
     if num_seeds is not None and num_seeds > 1:
-        one_update = jax.vmap(one_update, in_axes=(0, None, 0), axis_size=num_seeds)
+        one_update = jax.vmap(one_update, in_axes=(0, data_axes, 0), axis_size=num_seeds)
 
     def loop(state, data, *frozen):
         state, metrics = jax.lax.scan(lambda s, _: one_update(s, data, frozen), state, None, num_updates)

@@ -102,6 +102,7 @@ def write(
         *remarks(results, notes),
         *(pages.TableSection(table, emphasised=(AIME,)) for table in all_tables.values()),
         *(pages.MediaSection(text, path, alt=text) for path, text in figures.items()),
+        *balance_sections(results, out / "figures"),
         *(extra or video_sections(results)),
         *([pages.TimesSection("Time", seconds)] if seconds else []),
         *pages.run_sections(settings or results.cells[0].runs[0].path),
@@ -118,6 +119,13 @@ def write(
     names = {"tables": list(all_tables), "figures": [path.stem for path in figures]}
     num_runs = sum(len(cell.runs) for cell in results.cells)
     return {"page": str(path), **names, "num_runs": num_runs, "notes": notes}
+
+
+def balance_sections(results: Results, folder: Path) -> list[pages.MediaSection]:
+    """Draws what steers the policies of online runs; see `analysis.balance`."""
+    from experiments.analysis import balance  # matplotlib is slow to import
+
+    return balance.sections(results, folder)
 
 
 def amount(results: Results) -> str:

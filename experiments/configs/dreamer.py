@@ -19,6 +19,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    # Members seed, seed + 1, ... with episodes, replay and networks of their own, whose updates are one program.
+    config.num_seeds = 1
     config.env = "walker-walk"
     config.action_repeat = placeholder(int)  # None: the published one
     config.reward_version = "v1"

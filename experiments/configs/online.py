@@ -22,6 +22,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0  # also which of the pretrained models, policies and critics, if there are several
+    # Members seed, seed + 1, ... with episodes, replay and networks of their own, whose updates are one program.
+    config.num_seeds = 1
     _data_and_updates(config)
     _method(config)
     config.evaluation = dict(
@@ -49,7 +51,9 @@ def _data_and_updates(config):
     config.updates_per_dispatch = 20
     config.prefill = 0  # episodes of uniform actions before anything is learnt
     config.model_pretraining = 0  # further updates of the model on `embodiment`
-    config.policy_pretraining = 2000  # updates of offline AIME before the first episode
+    config.policy_pretraining = (
+        2000  # updates of offline AIME before the first episode; none with `policy_from`
+    )
     config.offline = False  # True: nothing is collected after the prefill
     config.epsilon = 0.0  # std of noise on the played actions
     config.policy_reset_every = placeholder(int)  # episodes; None: never
@@ -84,7 +88,15 @@ def _method(config):
     config.intrinsic_reward = "none"  # sought with the surrogate one: disagreement
     config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it
     config.update(
-        defaults("aime.online:OnlineSettings", "aime_scale", "value_scale", "target_rate", "num_starts")
+        defaults(
+            "aime.online:OnlineSettings",
+            "aime_scale",
+            "value_scale",
+            "target_rate",
+            "num_starts",
+            "average",
+            "part_clip",
+        )
     )
     config.update(defaults("agents.imagination:ImaginationOptions", "entropy_scale"))
     config.imagination = defaults("agents.imagination:ImaginationOptions", "horizon", "discount", "lambda_")
@@ -100,14 +112,21 @@ def _method(config):
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
-    config.policy_from = ""  # --workdir of an imitation or online run whose policy to start from
+    # --workdir of an imitation or online run on `model`, whose policy to start from with a fresh optimizer.
+    config.policy_from = ""
     config.critic_from = ""  # and whose critic, of the same reward
     config.freeze_pretrained_parameters = False  # True: of the model only new heads learn
     config.model_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
+    # True: the model's learning rate is the one with which the pretraining of `model` has ended.
+    config.model_lr_from_pretraining = False
     config.policy_optimizer = dict(learning_rate=3e-4, grad_clip=100.0)
     config.critic_optimizer = dict(learning_rate=8e-5, grad_clip=100.0)
-    # The demonstrations with actions, for the report analysis/* only.
-    config.analysis = dict(demonstrations="")
+    # True: the running average plays the episodes, too, and not evaluations alone.
+    config.average_plays = False
+    config.analysis = dict(
+        demonstrations="",  # those with actions, for analysis/action_mse_demonstration
+        balance=True,  # at evaluations: parts of the gradient, reward along episodes, imagined and realised returns
+    )
 
 
 def nob(config: ml_collections.ConfigDict) -> None:
@@ -176,6 +195,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.policy.update(hidden_size=8, hidden_layers=1)
     config.critic.update(hidden_size=8, hidden_layers=1)
     config.evaluation.update(every=2, episodes=2, final_episodes=2, video=False)
+    config.analysis.balance = False
 
 
 PRESETS = {

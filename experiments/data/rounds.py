@@ -96,6 +96,9 @@ class Rounds:
         """Plays round `number`, lets the learner remember it, and returns its episodes as they are written."""
         raise NotImplementedError
 
+    def before_rounds(self, writer: MetricsWriter) -> None:
+        """Writes what belongs before the first round, at every start."""
+
     def evaluate(self, *, due: bool, over: bool) -> Iterable[dict]:
         """Yields the rows of eval.jsonl after a round with which an evaluation is due or the learner's time is over."""
         return ()
@@ -152,9 +155,14 @@ class Rounds:
             number = num_episodes or envs.num_envs
             return collect_episodes(envs, actor, number, on_step=self.directory.stop_if_overdue)
 
-    def actor(self, purpose: str, num_envs: int, key: jax.Array, **options) -> FilterActor:
-        """Returns the present policy at the start of `num_envs` episodes; compiled once for each purpose."""
-        networks = self.learner.model, self.learner.policy
+    def actor(
+        self, purpose: str, num_envs: int, key: jax.Array, policy: Any = None, **options
+    ) -> FilterActor:
+        """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given.
+
+        It is compiled once for each purpose.
+        """
+        networks = self.learner.model, self.learner.policy if policy is None else policy
         actor = self._actors.get(purpose)
         if actor is None or actor.num_envs != num_envs:
             self._actors[purpose] = FilterActor(*networks, num_envs, key, **options)
@@ -179,16 +187,17 @@ class Rounds:
             self._count(episodes)
             yield episodes
 
-    def restore(self, like: Any = None) -> bool:
+    def restore(self, like: Any = None, step: int | None = None) -> bool:
         """Continues from the newest checkpoint; returns False if there is none.
 
         Args:
           like: a state of the same structure; None: that of the learner.
+          step: of the checkpoint; None: the newest.
 
         Raises:
           RunError: the checkpoint is of an earlier release.
         """
-        restored = self.checkpoints.restore(self.learner.state if like is None else like)
+        restored = self.checkpoints.restore(self.learner.state if like is None else like, step)
         if restored is None:
             return False
         _, state, extra = restored
@@ -230,6 +239,7 @@ class Rounds:
             MetricsWriter(self.directory.path, vars(self.clocks)) as writer,
             Progress(total, self.description, initial=done) as bar,
         ):
+            self.before_rounds(writer)
             while not self.over:
                 row = self._round(writer)
                 returns = row.get("episode/return")
@@ -239,12 +249,29 @@ class Rounds:
 
     def _round(self, writer: MetricsWriter) -> dict:
         """Plays and learns, writes what that gave, evaluates and saves if it is time; returns the row of metrics."""
-        done, updates, before = self.done, self.num_updates, self.learner.learns == "before"
+        before = self.learner.learns == "before"
+        counts = self.done, self.num_updates
         metrics = self._learn() if before else {}
+        episodes = self.play_round()
+        return self.finish_round(writer, episodes, metrics if before else self._learn(), counts)
+
+    def play_round(self) -> Sequence[Episode]:
+        """Plays the next round, and writes and counts its episodes."""
         episodes = self.play(self.number)
         write_round(self.folder, self.clocks.episode, episodes, metadata=self.metadata())
         self._count(episodes)
-        metrics = metrics if before else self._learn()
+        return episodes
+
+    def finish_round(
+        self, writer: MetricsWriter, episodes: Sequence[Episode], metrics: Metrics, counts: tuple[int, int]
+    ) -> dict:
+        """Writes the row of a round, evaluates and saves if it is time; returns the row.
+
+        Args:
+          episodes: of the round. metrics: of its updates.
+          counts: `done` and `num_updates` before it.
+        """
+        done, updates = counts
         self.clocks = self.clocks.at(self.num_updates)
         row = {name if name.startswith("analysis/") else f"train/{name}": metrics[name] for name in metrics}
         row |= self.summary(episodes) | self._speed(episodes, self.num_updates - updates) | self.watch.read()
@@ -285,6 +312,12 @@ def summary(episodes: Sequence[Episode]) -> dict[str, list[float]]:
     names = {name: None for row in rows for name in row}
     # An episode without `success` where others have it had none.
     return {f"episode/{name}": [row.get(name, 0.0) for row in rows] for name in names}
+
+
+def mean_metrics(rows: Sequence[tuple[int, Metrics]]) -> Metrics:
+    """Averages the metrics of programs over their numbers of updates; {} without any."""
+    total = sum(count for count, _ in rows)
+    return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
 
 
 def read_round(

@@ -8,6 +8,7 @@ Leaves every training episode in `DIR/episodes` (embodiment data), and model, po
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterator
 
@@ -15,10 +16,13 @@ import jax
 
 from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation, Scores
-from experiments.data.rounds import Rounds, read_round, summary
-from experiments.methods.dreamer_learner import Learner
+from experiments.data.members import Member, run_members
+from experiments.data.rounds import read_round, summary
+from experiments.methods.dreamer_learner import Learner, joint_updates
+from experiments.models import files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
+from experiments.runs.stages import seed_path
 from worldmodels.data.episode_folders import summarise_folder
 from worldmodels.data.episodes import Episode
 
@@ -26,18 +30,25 @@ _EVALUATION_SEED = 1_000_000  # added to the seed, so that a policy is not evalu
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
-    """Plays `config.num_episodes` episodes and learns from them.
+    """Plays `config.num_episodes` episodes with each of `config.num_seeds` members, and learns from them.
 
     Returns:
-      {"return": `[1][episodes of the final evaluation]`, "return_mean", ..., "played": statistics of all training
-      episodes}.
+      {"return": `[num_seeds][episodes of the final evaluation]`, "return_mean", ..., "played": statistics of all
+      training episodes, of several members a list, "diverged" as of `diverged_result`}.
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
-        return directory.result or DreamerRun(directory).finish()
+        if directory.done:
+            return directory.result
+        if directory.config["num_seeds"] == 1:
+            return DreamerRun(directory).finish()
+        result = run_members(directory, DreamerRun, joint_updates, allowed)
+        paths = [seed_path(directory, index) for index in range(directory.config["num_seeds"])]
+        files.save(directory.path, directory.config, files.merge(paths))
+        return directory.mark_done(result)
 
 
-class DreamerRun(Rounds):
+class DreamerRun(Member):
     """A run in an opened directory; a round learns first, then plays, as published."""
 
     learner: Learner
@@ -48,6 +59,7 @@ class DreamerRun(Rounds):
             raise ValueError("The model learns from a prefill of episodes first; set prefill to at least 1.")
         self._arena = Arena.of_setup(config)
         self._evaluation = Evaluation(self._arena, workers=config["evaluation"]["workers"])
+        self._prefill_rounds = -(-config["prefill"] // config["num_envs"])
         super().__init__(
             directory,
             total=config["num_episodes"],
@@ -57,17 +69,51 @@ class DreamerRun(Rounds):
             description=f"dreamer {config['env']}",
         )
 
-    def finish(self) -> dict:
-        """Plays and learns to the end, evaluates, and saves what has been learnt."""
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        """Opens the environments for the time of the block."""
         config = self.config
         options = dict(seed=config["seed"], workers=config["workers"])
         with self._arena.make(config["num_envs"], **options) as self._envs:
-            self._start(-(-config["prefill"] // config["num_envs"]))
-            self.description += self.learner.placement.described
-            self.run()
+            yield
+
+    def restore(self, like=None, step: int | None = None) -> bool:
+        """Continues from a checkpoint as `Rounds` does, with a learner made from the prefill."""
+        if self.checkpoints.latest_step() is None:
+            return False
+        size = self._prefill_rounds * self._envs.num_envs
+        self._learn_from(read_round(self.folder, 0, size))
+        return super().restore(like, step)
+
+    def prepare(self) -> None:
+        """Plays the prefill, which makes the learner."""
+        prefilled: list[Episode] = []
+        with MetricsWriter(self.directory.path) as writer:
+            for episodes in self.prefill(self._envs, self._prefill_rounds):
+                writer.write(summary(episodes), **vars(self.clocks))
+                prefilled += episodes
+        self._learn_from(prefilled)
+        self.learner.remember(prefilled)
+        # As many updates before the first round as a round earns.
+        self.learner.updates_owed = self.learner.earned(prefilled[-self._envs.num_envs :])
+
+    def pretrain(self) -> None:
+        """Trains the model on the prefill."""
+        if not self.num_updates:
+            self.learner.pretrain_model(self.config["model_pretraining_iterations"])
+            self.clocks = self.clocks.at(self.num_updates)
+
+    def conclude(self) -> dict:
+        """Saves what has been learnt, and evaluates it; returns the result of the run."""
         self.learner.save(self.directory.path)
-        scores = self.scores(config["evaluation"]["final_episodes"], config["seed"] + _EVALUATION_SEED + 1)
-        return self.directory.mark_done(scores.row() | {"played": summarise_folder(self.folder)})
+        seed = self.config["seed"] + _EVALUATION_SEED + 1
+        scores = self.scores(self.config["evaluation"]["final_episodes"], seed)
+        return scores.row() | {"num_updates": self.num_updates, "played": summarise_folder(self.folder)}
+
+    def share_programs(self, other: DreamerRun) -> None:
+        """Uses what another member has compiled."""
+        super().share_programs(other)
+        self.learner.share_programs(other.learner)
 
     def scores(self, num_episodes: int, seed: int) -> Scores:
         """Plays the present policy on starts that it is not trained on."""
@@ -97,21 +143,6 @@ class DreamerRun(Rounds):
             self.learner.save(self.directory.path)
             yield scores.row()
 
-    def _start(self, prefill_rounds: int) -> None:
-        """Continues from the newest checkpoint, or begins with a model that is pretrained on the prefill."""
-        size = self._envs.num_envs
-        if self.checkpoints.latest_step() is not None:
-            self.learner = Learner(self.config, read_round(self.folder, 0, prefill_rounds * size))
-            self.restore()
-            return
-        prefilled: list[Episode] = []
-        with MetricsWriter(self.directory.path) as writer:
-            for episodes in self.prefill(self._envs, prefill_rounds):
-                writer.write(summary(episodes), **vars(self.clocks))
-                prefilled += episodes
+    def _learn_from(self, prefilled: list[Episode]) -> None:
         self.learner = Learner(self.config, prefilled)
-        self.learner.remember(prefilled)
-        # As many updates before the first round as a round earns.
-        self.learner.updates_owed = self.learner.earned(prefilled[-size:])
-        self.learner.pretrain_model(self.config["model_pretraining_iterations"])
-        self.clocks = self.clocks.at(self.num_updates)
+        self.description = f"dreamer {self.config['env']}{self.learner.placement.described}"

@@ -19,6 +19,7 @@ from agents.dreamer import (
 )
 from agents.imagination import ImaginationOptions, value_networks
 from agents.plan2explore import rewards_of, side_networks
+from experiments.data.members import JointUpdates, stacked
 from experiments.envs.sensors import observation_setup
 from experiments.models import architectures, files
 from worldmodels import export
@@ -40,6 +41,7 @@ class Learner:
       state: DreamerState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
       placement: those devices.
       updates_owed: that the steps have earned and that are not made yet.
+      stage: (update, what draws its batches).
       learns: see `experiments.data.rounds.Learner`, as for `position`.
     """
 
@@ -65,9 +67,19 @@ class Learner:
             target_rate=config["target_rate"],
         )
         model_update = make_model_update(optimizers, model_loss=model_loss)
+        self.stage = update, draw
         make_loop = functools.partial(make_train_loop, placement=self.placement)
         self._loop = functools.cache(lambda n: make_loop(update, draw, n))
         self._model_loop = functools.cache(lambda n: make_loop(model_update, draw, n))
+
+    def share_programs(self, other: Learner) -> None:
+        """Learns with the compiled loops of a learner that differs in its seed alone."""
+        self._loop, self._model_loop = other._loop, other._model_loop
+
+    @property
+    def replay(self) -> Replay:
+        """The episodes that are remembered."""
+        return self._replay
 
     @property
     def state(self) -> DreamerState:
@@ -114,10 +126,14 @@ class Learner:
 
     def learn(self) -> Metrics:
         """Makes the updates that are owed, in whole dispatches; returns their mean metrics."""
+        return self._run(self._loop, self.dispatches())
+
+    def dispatches(self) -> list[int]:
+        """Returns how many updates each program of a round makes, and counts them as made."""
         size = self._config["updates_per_dispatch"]
-        dispatches = int(self.updates_owed // size)
-        self.updates_owed -= dispatches * size
-        return self._run(self._loop, [size] * dispatches)
+        number = int(self.updates_owed // size)
+        self.updates_owed -= number * size
+        return [size] * number
 
     def pretrain_model(self, num_updates: int) -> Metrics:
         """Updates of the world model alone."""
@@ -139,6 +155,13 @@ class Learner:
         loss = self._config["loss"]
         models = Models(self._arguments, self.model, policy=self.policy, critic=pairs, loss=loss)
         files.save(folder, self._config, models)
+
+
+def joint_updates(learners: Sequence[Learner]) -> JointUpdates:
+    """Returns what makes the updates of several learners, each from its own replay, in one program."""
+    return JointUpdates(
+        learners, *learners[0].stage, lambda: stacked([learner.replay for learner in learners]), 0
+    )
 
 
 def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:

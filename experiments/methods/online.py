@@ -10,49 +10,55 @@ every episode in `DIR/episodes`, with its surrogate reward, and model, policy an
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.actors import FilterActor
-from aime.inference import infer_actions
 from experiments.data.arena import check_specs
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Scores
 from experiments.data.folders import write_round
-from experiments.data.rounds import Rounds
+from experiments.data.members import Member, run_members
+from experiments.methods.online_analysis import ActionErrors, Balance
 from experiments.methods.online_checks import check_reward, check_settings
 from experiments.methods.online_learner import OnlineLearner
-from experiments.methods.online_parts import shared_sensors
-from experiments.models import architectures
+from experiments.methods.online_members import joint_updates
+from experiments.models import files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.runs.paths import folders_of
+from experiments.runs.metrics import MetricsWriter, read_rows
 from experiments.runs.progress import Every
+from experiments.runs.stages import seed_path
 from experiments.runs.training import Schedule, train
-from worldmodels.data import dataset, replay
-from worldmodels.data.dataset import SequenceDataset
-from worldmodels.data.episodes import Episode, load_episodes
-from worldmodels.structures import SequenceBatch
+from worldmodels.data.episodes import Episode
 
 # Episodes of an environment with these numbers and above are for evaluations: always the same, never trained on.
 _EVALUATION, _FINAL_EVALUATION = 1_000_000, 2_000_000
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
-    """Plays `config.num_episodes` episodes and learns from them.
+    """Plays `config.num_episodes` episodes with each of `config.num_seeds` members, and learns from them.
 
     Returns:
-      {"return": `[1][episodes of the final evaluation]`, "success_any": ..., "return_mean", "by_expert", ...}.
+      {"return": `[num_seeds][episodes of the final evaluation]`, "success_any": ..., "return_mean", "by_expert", ...},
+      and "diverged" as of `diverged_result`.
     """
     allowed = (*FREE_TO_CHANGE, "num_episodes")
     with RunDirectory(workdir, config, fresh=fresh, allow_changes=allowed) as directory:
-        return directory.result or OnlineRun(directory).finish()
+        if directory.done:
+            return directory.result
+        if directory.config["num_seeds"] > 1:
+            result = run_members(directory, OnlineRun, joint_updates, allowed)
+            paths = [seed_path(directory, index) for index in range(directory.config["num_seeds"])]
+            files.save(directory.path, directory.config, files.merge(paths))
+            return directory.mark_done(result)
+        return OnlineRun(directory).finish()
 
 
-class OnlineRun(Rounds):
+class OnlineRun(Member):
     """A run in an opened directory; offline it plays the prefill alone, and rounds only learn."""
 
     learner: OnlineLearner
@@ -63,7 +69,9 @@ class OnlineRun(Rounds):
         shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], env=config["env"])
         self.learner = OnlineLearner(config, shown.episodes)
         check_reward(config, self.learner.reward)
-        self.analysis = ActionErrors.create(config, self.learner)
+        self._action_errors = ActionErrors.create(config, self.learner)
+        self._balance = Balance(self.learner, shown.episodes) if config["analysis"]["balance"] else None
+        self._newest: list[Episode] = []
         self._evaluation = shown.evaluation(config["evaluation"])
         self._prefill_rounds = -(-config["prefill"] // config["num_envs"])
         super().__init__(
@@ -75,22 +83,46 @@ class OnlineRun(Rounds):
             description=f"online {shown.arena.name}{self.learner.placement.described}",
         )
 
-    def finish(self) -> dict:
-        """Plays and learns to the end, evaluates, and saves what has been learnt."""
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        """Opens the environments for the time of the block."""
         config, arch = self.config, self.learner.architecture
         options = dict(seed=config["seed"], workers=config["workers"])
         with self._evaluation.arena.make(config["num_envs"], **options) as self._envs:
             check_specs(self._envs, arch["sizes"], arch["action_size"])
-            if not self.restore():
-                self._prefill()
-            self._pretrain("model", config["model_pretraining"])
+            yield
+
+    def prepare(self) -> None:
+        """Plays the prefill of a run without a checkpoint."""
+        for episodes in self.prefill(self._envs, self._prefill_rounds):
+            # Scored also where they are on disk already: what the reward remembers of them is not.
+            first = self.clocks.episode - len(episodes)
+            write_round(self.folder, first, self._scored(episodes), metadata={"policy": "uniform"})
+        self.save()
+
+    def pretrain(self) -> None:
+        """Trains model and policy before the first episode, as far as that is not done."""
+        config = self.config
+        self._pretrain("model", config["model_pretraining"])
+        if not config["policy_from"]:
             self._pretrain("policy", config["model_pretraining"] + config["policy_pretraining"])
-            self.run()
-            self.learner.save(self.directory.path)
-            video = self.directory / "videos" / "evaluation.mp4" if config["evaluation"]["video"] else None
-            scores = self._play(config["evaluation"]["final_episodes"], _FINAL_EVALUATION, video)
+
+    def conclude(self) -> dict:
+        """Saves what has been learnt, and evaluates it; returns the result of the run."""
+        config = self.config
+        self.learner.save(self.directory.path)
+        video = self.directory / "videos" / "evaluation.mp4" if config["evaluation"]["video"] else None
+        scores = self._play(config["evaluation"]["final_episodes"], _FINAL_EVALUATION, video)
         counts = {"num_updates": self.num_updates, "num_episodes": self.number * config["num_envs"]}
-        return self.directory.mark_done(scores.row() | counts)
+        return scores.row() | counts
+
+    def share_programs(self, other: OnlineRun) -> None:
+        """Uses what another member has compiled."""
+        super().share_programs(other)
+        self.learner.share_programs(other.learner)
+        self._action_errors = dataclasses.replace(self._action_errors, error=other._action_errors.error)
+        if self._balance is not None:
+            self._balance.share_programs(other._balance)
 
     @property
     def done(self) -> int:
@@ -101,6 +133,13 @@ class OnlineRun(Rounds):
         """Names the policy that plays."""
         return {"policy": "aime-v2"}
 
+    def before_rounds(self, writer: MetricsWriter) -> None:
+        """Evaluates a policy of an earlier run before the first episode: what offline AIME has reached."""
+        # A run that was killed in its first round has the row already.
+        if self.config["policy_from"] and not self.done and not read_rows(self.directory / "eval.jsonl"):
+            (row,) = self.evaluate(due=True, over=False)
+            writer.write_eval({**vars(self.clocks), **row})
+
     def play(self, number: int) -> list[Episode]:
         """Plays an episode in every environment, and scores it; offline none."""
         size, is_reset = self._envs.num_envs, Every(self.config["policy_reset_every"])
@@ -110,7 +149,8 @@ class OnlineRun(Rounds):
         if self.config["offline"]:
             return []
         self._envs.rewind(number)
-        return self._scored(self.collect(self._envs, self._actor("play", number)))
+        self._newest = self._scored(self.collect(self._envs, self._actor("play", number)))
+        return self._newest
 
     def summary(self, episodes: Sequence[Episode]) -> dict[str, list[float]]:
         """Returns the metrics of `Rounds`, with the surrogate return."""
@@ -121,18 +161,11 @@ class OnlineRun(Rounds):
         return row
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
-        """Plays the policy's mode from the same starts every time; measures how wrong its inference is."""
+        """Plays the policy's mode from the same starts every time; measures what `online_analysis` does."""
         if due:
-            yield self._play(self.config["evaluation"]["episodes"], _EVALUATION).row() | self.analysis(
-                self.learner
-            )
-
-    def _prefill(self) -> None:
-        for episodes in self.prefill(self._envs, self._prefill_rounds):
-            # Scored also where they are on disk already: what the reward remembers of them is not.
-            first = self.clocks.episode - len(episodes)
-            write_round(self.folder, first, self._scored(episodes), metadata={"policy": "uniform"})
-        self.save()
+            row = self._play(self.config["evaluation"]["episodes"], _EVALUATION).row()
+            balance = {} if self._balance is None else self._balance(self._newest)
+            yield row | self._action_errors(self.learner) | balance
 
     def _scored(self, episodes: Sequence[Episode]) -> list[Episode]:
         """Episodes with their surrogate reward, in the online buffer."""
@@ -166,74 +199,18 @@ class OnlineRun(Rounds):
         self.clocks = self.clocks.at(self.num_updates)
 
     def _actor(self, purpose: str, number: int) -> FilterActor:
-        """Returns the present policy at the start of a round, for "play" or "evaluation"."""
+        """Returns the present policy at the start of a round, for "play" or "evaluation"; or its running average."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config["seed"]), 7), number)
         play = dict(sample_action=True, epsilon=self.config["epsilon"])
         options = (
             play if purpose == "play" else dict(sample_action=self.config["evaluation"]["sample_action"])
         )
-        return self.actor(purpose, self._envs.num_envs, key, **options)
+        averaged = purpose == "evaluation" or self.config["average_plays"]
+        policy = self.learner.evaluated_policy if averaged else self.learner.policy
+        return self.actor(purpose, self._envs.num_envs, key, policy, **options)
 
     def _play(self, num_episodes: int, first: int, video=None) -> Scores:
         """Evaluates on the environments' episodes from number `first` on."""
         self._envs.rewind(first)
         actor = self._actor("evaluation", first)
         return self._evaluation.play_in(self._envs, actor, num_episodes, video=video)
-
-
-@dataclasses.dataclass(frozen=True)
-class ActionErrors:
-    """Mean squared error of the actions that policy and model infer, against those that were taken.
-
-    Attributes:
-      batch_size: windows per kind of data, always the same ones of the data that do not change.
-      demonstrations: with their true actions, for this report only; None if they are not known.
-      error: (model, policy, batch, key) -> [].
-    """
-
-    batch_size: int
-    demonstrations: SequenceDataset | None
-    error: Callable
-
-    @classmethod
-    def create(cls, config: Mapping, learner: OnlineLearner) -> ActionErrors:
-        """Reads the episodes of `config.analysis.demonstrations`, if it names a folder."""
-        folder, shown = config["analysis"]["demonstrations"], None
-        if folder:
-            episodes, what = (
-                load_episodes(folders_of(folder), config["num_demonstrations"]),
-                "demonstrations for the analysis",
-            )
-            architectures.check_body(learner.architecture, episodes, what)
-            architectures.check_actions(episodes, what)
-            sensors = shared_sensors(learner.architecture, episodes)
-            options = dict(length=config["length"], sensors=sensors, with_reward=False)
-            shown = SequenceDataset.create(episodes, **options)
-        return cls(config["batch_size"], shown, make_action_error(config["loss"]["first_action"]))
-
-    def __call__(self, learner: OnlineLearner) -> dict[str, float]:
-        """{"analysis/action_mse_pretraining" | "_demonstration" | "_policy"}, of the data that there are."""
-        keys = jax.random.split(jax.random.key(0), 4)
-        sources = {
-            "pretraining": (dataset.sample, learner.data.body),
-            "demonstration": (dataset.sample, self.demonstrations),
-            "policy": (replay.sample, learner.data.online),
-        }
-        errors = {}
-        for key, (name, (sample, data)) in zip(keys, sources.items(), strict=False):
-            if data is not None:
-                batch = learner.placement.fetch(sample(data, key, self.batch_size))
-                error = self.error(learner.model, learner.policy, batch, keys[3])
-                errors[f"analysis/action_mse_{name}"] = float(error)
-        return errors
-
-
-def make_action_error(first_action: str) -> Callable:
-    """Returns a jitted function (model, policy, batch [B, T] with actions, key) -> mean squared error []."""
-
-    @jax.jit
-    def error(model, policy, batch: SequenceBatch, key) -> jax.Array:
-        inferred = infer_actions(model, policy, batch.without_actions(), key, first_action=first_action)
-        return jnp.mean((inferred.actions - batch.prev_action) ** 2)
-
-    return error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aime.regularizer import check_mixing
 from aime.rewards import SurrogateReward
+from experiments.runs import inputs
 from experiments.runs.settings import read_config
 
 
@@ -31,6 +32,8 @@ def check_settings(config: Mapping) -> None:
         raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
     if regularizer["label"]:
         check_label(config)
+    check_steadiness(config)
+    check_belongs(config)
     if config["offline"] and config["epsilon"]:
         raise ValueError(
             f"epsilon is {config['epsilon']}, noise on played actions, and an offline run plays none; leave out "
@@ -41,6 +44,38 @@ def check_settings(config: Mapping) -> None:
             "An offline run without prefill has an empty online buffer, and its batches take windows from it; set "
             "--config.prefill, or, with pretraining data, --config.regularizer.mode=append and "
             "--config.regularizer.label=True."
+        )
+
+
+def check_steadiness(config: Mapping) -> None:
+    """Raises a ValueError for a running average or a clipping that there cannot be."""
+    average, clip = config["average"], config["part_clip"]
+    if average is not None and not 0 <= average < 1:
+        raise ValueError(
+            f"An update keeps a share of the policy's running average from 0 to below 1, got {average}; set "
+            "--config.average, e.g. to 0.99."
+        )
+    if config["average_plays"] and average is None:
+        raise ValueError("There is no running average to play with; set --config.average, e.g. to 0.99.")
+    if clip is not None and clip <= 0:
+        raise ValueError(f"Gradients are clipped to a norm above 0, got {clip}; set --config.part_clip.")
+
+
+def check_belongs(config: Mapping) -> None:
+    """Raises a ValueError if the policy to start from was trained on another world model.
+
+    What counts is the content of the model, as it was when that run began. A folder that does not record it, such as
+    an export, is taken as it is; that its sizes fit is checked when it is read.
+    """
+    path = config["policy_from"]
+    before = inputs.read(path).get("model") if path else None
+    if before is None or not config["model"]:
+        return
+    now = inputs.describe({"model": config["model"], "policy_from": path})
+    if before != now.get("model") and now.get("policy_from") != now.get("model"):
+        raise ValueError(
+            f"The policy of {path} belongs to another world model than {config['model']}, whose states mean something "
+            "else to it; pass --config.model of that run, or train a policy on this one with `imitate`."
         )
 
 

@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from agents.imagination import value_networks
@@ -18,6 +19,7 @@ from aime.online import (
     make_policy_pretraining,
     rewards_sought,
 )
+from experiments.data.rounds import mean_metrics
 from experiments.methods.online_checks import needs_online_data
 from experiments.methods.online_parts import (
     OnlineData,
@@ -53,6 +55,7 @@ class OnlineLearner:
       placement: those devices.
       reward: the surrogate reward, or None.
       sensors: what is read and predicted.
+      stages: {stage: (update, what draws its batches)}, for "model", "policy" and "online".
       position, learns: see `experiments.data.rounds.Learner`.
     """
 
@@ -80,7 +83,8 @@ class OnlineLearner:
         self.fresh_policy = functools.partial(export.build_policy, self._arguments["policy"])
         policy, networks, targets = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
-        state = create_online(model, policy, networks, self.reward, self.optimizers, keys[3])
+        parts = (model, policy, networks, self.reward, self.optimizers)
+        state = create_online(*parts, keys[3], average=self.settings.average is not None)
         if targets is not None:
             state = state.replace(critic=state.critic.replace(target=targets))
         body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
@@ -91,9 +95,10 @@ class OnlineLearner:
         shown = SequenceDataset.create(demonstrations, sensors=shown_sensors, **options)
         self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
         self.position: dict = {}
+        self.stages = self._stages()
         self._loops = {
             stage: functools.cache(functools.partial(make_train_loop, update, draw, placement=self.placement))
-            for stage, (update, draw) in self._stages().items()
+            for stage, (update, draw) in self.stages.items()
         }
 
     @property
@@ -126,6 +131,12 @@ class OnlineLearner:
         return self.placement.fetch(self.state.policy.model)
 
     @property
+    def evaluated_policy(self):
+        """The policy that evaluations use and that is kept: its running average if there is one."""
+        state = self.state
+        return self.placement.fetch(state.policy.model if state.average is None else state.average)
+
+    @property
     def reward_state(self):
         """State of the surrogate reward."""
         return self.placement.fetch(self.state.reward)
@@ -152,8 +163,11 @@ class OnlineLearner:
             )
         return policy, networks, targets
 
+    def share_programs(self, other: OnlineLearner) -> None:
+        """Learns with the compiled loops of a learner that differs in its seed alone."""
+        self._loops = other._loops
+
     def _stages(self) -> dict[str, tuple[Callable, Callable]]:
-        """{stage: (update, what draws its batches)}."""
         draws = make_draws(self.config, self.reward)
         updates = {
             "model": make_model_pretraining(self.optimizers, self.settings),
@@ -170,19 +184,27 @@ class OnlineLearner:
 
     def learn(self) -> Metrics:
         """Makes the online updates of a round; returns their mean metrics, on the host."""
+        self.check_buffer()
+        rows = []
+        for count in self.dispatches():
+            self.state, metrics = self.make_loop("online", count)(self.state, self.data)
+            rows.append((count, jax.device_get(metrics)))
+        return mean_metrics(rows)
+
+    def dispatches(self) -> list[int]:
+        """Returns how many online updates each program of a round makes."""
+        size = self.config["updates_per_dispatch"]
+        whole, rest = divmod(self.config["updates_per_episode"] * self.config["num_envs"], size)
+        return [size] * whole + [rest] * (rest > 0)
+
+    def check_buffer(self) -> None:
+        """Raises a ValueError if batches take windows of the online buffer, and it is empty."""
         if self.data.online is None and needs_online_data(self.config):
             raise ValueError(
                 "The online buffer is empty, and batches take windows from it; offline, fill it with --config.prefill, "
                 "or let all windows be labelled pretraining data with --config.regularizer.mode=append and "
                 "--config.regularizer.label=True."
             )
-        rows, size = [], self.config["updates_per_dispatch"]
-        num_updates = self.config["updates_per_episode"] * self.config["num_envs"]
-        for count in [size] * (num_updates // size) + [num_updates % size] * (num_updates % size > 0):
-            self.state, metrics = self.make_loop("online", count)(self.state, self.data)
-            rows.append((count, jax.device_get(metrics)))
-        total = sum(count for count, _ in rows)
-        return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
 
     def score(self, episode: Episode) -> Episode:
         """Stores its surrogate reward with the episode, if that is one that is stored; advances the reward's state."""
@@ -211,7 +233,8 @@ class OnlineLearner:
         policy = self.fresh_policy(key)
         train = self.state.policy
         train = train.replace(model=policy, opt_state=self.optimizers.policy.init(policy))
-        self.state = self.state.replace(policy=train)
+        average = None if self.state.average is None else jax.tree.map(jnp.copy, policy)
+        self.state = self.state.replace(policy=train, average=average)
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
@@ -219,6 +242,6 @@ class OnlineLearner:
         if self.state.critic is not None:
             critic = self.placement.fetch(self.state.critic)
             pairs = {name: (critic.train.model[name], critic.target[name]) for name in critic.target}
-        parts = dict(world_model=self.model, policy=self.policy, critic=pairs)
+        parts = dict(world_model=self.model, policy=self.evaluated_policy, critic=pairs)
         models = Models(self._arguments, **parts, loss=self._model_loss)
         files.save(folder, self.config, models)

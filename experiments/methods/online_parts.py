@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -18,6 +19,7 @@ from aime.regularizer import draw_model_batch, with_reward_mask
 from aime.rewards import REWARDS, RewardInputs, SurrogateReward
 from experiments.models import architectures, files
 from experiments.runs.paths import folders_of
+from experiments.runs.settings import read_config
 from worldmodels.data import dataset
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode, load_episodes
@@ -107,17 +109,34 @@ def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
         policy_loss=AIMEOptions(**config["loss"], **entropy, nll_reweight=model_loss["nll_reweight"]),
         imagination=ImaginationOptions(**config["imagination"], **entropy),
         intrinsic={} if intrinsic == "none" else plan2explore.rewards_of(intrinsic),
+        # Runs of earlier releases lack these keys.
+        average=config.get("average"),
+        part_clip=config.get("part_clip"),
+        grad_clip=config["policy_optimizer"]["grad_clip"],
     )
 
 
 def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
     """Adam for each part; with `freeze_pretrained_parameters` only new heads of the model learn."""
-    optimizers = {
-        name: make_optimizer(**config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")
-    }
+    options = {name: dict(config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")}
+    if config.get("model_lr_from_pretraining"):
+        options["model"]["learning_rate"] = pretraining_end(config["model"])
+    optimizers = {name: make_optimizer(**option) for name, option in options.items()}
     if config["freeze_pretrained_parameters"]:
         optimizers["model"] = freeze(optimizers["model"], adopted)
     return Optimizers(**optimizers)
+
+
+def pretraining_end(path: str) -> float:
+    """Returns the learning rate with which a run of `pretrain` has ended; raises a ValueError if it is no such run."""
+    file = pathlib.Path(path).expanduser() / "config.json"
+    optimizer = read_config(file.parent).get("optimizer", {}) if file.is_file() else {}
+    if not {"learning_rate", "final_fraction"} <= optimizer.keys():
+        raise ValueError(
+            f"{path} does not say with which learning rate its pretraining has ended; set "
+            "--config.model_optimizer.learning_rate, and leave out --config.model_lr_from_pretraining."
+        )
+    return optimizer["learning_rate"] * optimizer["final_fraction"]
 
 
 def pretraining_data(
@@ -154,18 +173,21 @@ def shared_sensors(arch: Mapping, episodes: Sequence[Episode]) -> list[str]:
     ]
 
 
-def whole_episode(episode: Episode, sensors: Sequence[str]) -> SequenceBatch:
-    """Returns an episode as a batch [1, T]."""
-    batch, _ = whole_episodes([episode], [name for name in sensors if name in episode.records], rewards=True)
+def whole_episode(episode: Episode, sensors: Sequence[str], *, actions: bool = False) -> SequenceBatch:
+    """Returns an episode as a batch [1, T], with its actions if they are asked for."""
+    known = [name for name in sensors if name in episode.records]
+    batch, _ = whole_episodes([episode], known, rewards=True, actions=actions)
     return batch
 
 
 def whole_episodes(
-    episodes: Sequence[Episode], sensors: Sequence[str], *, rewards: bool = False
+    episodes: Sequence[Episode], sensors: Sequence[str], *, rewards: bool = False, actions: bool = False
 ) -> tuple[SequenceBatch, jax.Array]:
-    """Episodes as a batch [K, M] without actions, short ones padded; and weights [K, M], 1 / length in each."""
+    """Returns episodes as a batch [K, M], short ones padded; and weights [K, M], 1 / length in each."""
     lengths = np.array([episode.num_records for episode in episodes])
-    options = dict(length=int(lengths.max()), sensors=list(sensors), with_actions=False, with_reward=rewards)
+    options = dict(
+        length=int(lengths.max()), sensors=list(sensors), with_actions=actions, with_reward=rewards
+    )
     data = SequenceDataset.create(episodes, **options)
     batch = dataset.windows(data, np.arange(len(episodes)))
     weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]

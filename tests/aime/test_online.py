@@ -11,17 +11,20 @@ from flax import nnx
 from models import NET, make_batch, make_model
 from parity import COMPILER_OPTIONS
 
+from agents import imagination
 from agents.dreamer import Optimizers
-from agents.imagination import ImaginationOptions, head_reward, starts, value_loss, value_networks
+from agents.imagination import ImaginationOptions, head_reward, starts, value_networks
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.online import (
     OnlineBatch,
     OnlineSettings,
     create_online,
     drawn_starts,
+    evidence_loss,
+    joined,
     make_online_update,
     make_policy_pretraining,
-    policy_loss,
+    value_loss,
 )
 from aime.rewards import REWARDS, RewardInputs
 from worldmodels.action_head import TanhGaussianHead
@@ -36,6 +39,7 @@ SETTINGS = OnlineSettings(
     model_loss=LossOptions(free_nats=0.0),
     imagination=ImaginationOptions(horizon=3),
 )
+SOUGHT = {"ail_reward": head_reward("ail_reward")}
 
 
 def compiled(function):
@@ -110,14 +114,19 @@ def test_a_round_is_discriminator_model_policy_critic_target():
         model, _, inferred = gradient_step(loss, OPTIMIZERS.model, state.model, rewarded)
 
         def seek(policy, key):
-            start_key, loss_key = jax.random.split(key)
+            start_key, key = jax.random.split(key)
             start = drawn_starts(inferred.states, SETTINGS.num_starts, start_key)
-            sought = dict(rewards={"ail_reward": head_reward("ail_reward")}, settings=SETTINGS)
-            parts = (model.model, state.critic.target, batch.demonstration, start, loss_key)
-            return policy_loss(policy, *parts, **sought)
+            evidence_key, value_key = jax.random.split(key)
+            evidence, metrics = evidence_loss(
+                policy, model.model, batch.demonstration, evidence_key, SETTINGS
+            )
+            value, (_, imagined) = value_loss(
+                policy, model.model, state.critic.target, start, value_key, SETTINGS, SOUGHT
+            )
+            return evidence + value, (metrics, imagined)
 
         policy, _, imagined = gradient_step(seek, OPTIMIZERS.policy, state.policy)
-        critic, _, _ = gradient_step(value_loss, OPTIMIZERS.critic, state.critic.train, imagined)
+        critic, _, _ = gradient_step(imagination.value_loss, OPTIMIZERS.critic, state.critic.train, imagined)
         target = jax.tree.map(lambda new, old: 0.1 * new + 0.9 * old, critic.model, state.critic.target)
         return rewarding.model, model.model, policy.model, critic.model, target
 
@@ -151,29 +160,60 @@ def test_pretraining_of_the_policy_leaves_everything_else_alone():
     assert "policy/loss" in metrics
 
 
-def test_the_policys_loss_is_the_weighted_sum_of_both():
-    model, batch, demonstration = world(), batches().model, batches().demonstration
+def test_the_evidence_is_that_of_offline_aime_and_both_parts_have_a_weight():
+    model, policy = world(), policy_of(world())
+    batch, demonstration = batches().model, batches().demonstration
     critic = value_networks(["ail_reward"], model.feature_size, jax.random.key(1), **NET)
     start = starts(model.filter(batch).states)
 
     @compiled
-    def loss(policy, aime_scale, value_scale):
-        settings = dataclasses.replace(
-            SETTINGS,
-            aime_scale=aime_scale,
-            value_scale=value_scale,
-            policy_loss=AIMEOptions(),
-            imagination=ImaginationOptions(horizon=3, entropy_scale=0.0),
-        )
-        rewards = {"ail_reward": head_reward("ail_reward")}
-        options = dict(rewards=rewards, settings=settings)
-        return policy_loss(policy, model, critic, demonstration, start, None, **options)[0]
+    def losses(aime_scale, value_scale):
+        scales = dict(aime_scale=aime_scale, value_scale=value_scale, policy_loss=AIMEOptions())
+        settings = dataclasses.replace(SETTINGS, **scales)
+        evidence, _ = evidence_loss(policy, model, demonstration, None, settings)
+        return evidence, value_loss(policy, model, critic, start, None, settings, SOUGHT)[0]
 
-    policy = policy_of(model)
-    aime, value = loss(policy, 1.0, 0.0), loss(policy, 0.0, 1.0)
-    np.testing.assert_allclose(loss(policy, 2.0, 3.0), 2 * aime + 3 * value, rtol=1e-4)
-    alone = compiled(lambda p: action_inference_loss(p, demonstration, model, None)[0])
-    np.testing.assert_allclose(aime, alone(policy), rtol=1e-5)
+    (evidence, value), (twice, thrice) = losses(1.0, 1.0), losses(2.0, 3.0)
+    np.testing.assert_allclose((twice, thrice), (2 * evidence, 3 * value), rtol=1e-5)
+    alone = compiled(lambda: action_inference_loss(policy, demonstration, model, None)[0])
+    np.testing.assert_allclose(evidence, alone(), rtol=1e-5)
+
+
+PARTS = {"evidence": {"x": jnp.array([400.0, 0.0])}, "value": {"x": jnp.array([0.0, 8.0])}}
+
+
+def test_published_the_gradient_is_the_sum_and_the_metrics_say_whose_it_is():
+    total, metrics = joined(PARTS, dataclasses.replace(SETTINGS, grad_clip=100.0))
+    np.testing.assert_array_equal(total["x"], [400.0, 8.0])
+    expected = dict(evidence_grad_norm=400.0, value_grad_norm=8.0, evidence_value_cosine=0.0, clipped=1.0)
+    expected |= dict(value_share=8 / 408, grad_norm=np.hypot(400, 8))
+    assert metrics == pytest.approx(expected)
+
+
+def test_parts_that_are_clipped_alone_weigh_alike():
+    total, metrics = joined(PARTS, dataclasses.replace(SETTINGS, grad_clip=100.0, part_clip=5.0))
+    np.testing.assert_allclose(total["x"], [5.0, 5.0], rtol=1e-6)
+    assert metrics["value_share"] == pytest.approx(0.5) and metrics["clipped"] == 0
+    assert metrics["evidence_clipped"] == metrics["value_clipped"] == 1
+    _, metrics = joined(PARTS, dataclasses.replace(SETTINGS, part_clip=40.0))
+    assert metrics["value_clipped"] == 0 and metrics["value_share"] == pytest.approx(8 / 48)
+
+
+def test_the_average_follows_the_policy_in_every_update_of_it():
+    state, _ = created(None)
+    state = state.replace(average=jax.tree.map(jnp.copy, state.policy.model))
+    settings = dataclasses.replace(SETTINGS, average=0.75)
+    batch = batches(relabels=False)
+    for update, data in (
+        (make_policy_pretraining(OPTIMIZERS, settings), batch.demonstration),
+        (make_online_update(OPTIMIZERS, settings), batch),
+    ):
+        after, _ = compiled(update)(state, data)
+        expected = jax.tree.map(lambda x, y: 0.75 * x + 0.25 * y, state.average, after.policy.model)
+        for one, other in zip(*map(jax.tree.leaves, (after.average, expected)), strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
+        assert any(moved(state.average, after.average))
+        state = after
 
 
 def test_starts_are_distinct_states_of_the_batch():
@@ -190,15 +230,14 @@ def test_the_model_must_predict_the_reward_that_is_sought():
     state = state.replace(model=state.model.replace(model=world(None)))
     with pytest.raises(ValueError, match="does not predict 'ail_reward'"):
         jax.eval_shape(
-            lambda policy: policy_loss(
+            lambda policy: value_loss(
                 policy,
                 state.model.model,
                 state.critic.target,
-                batches().demonstration,
                 starts(state.model.model.dynamics.initial(2, 1)),
                 None,
-                rewards={"ail_reward": head_reward("ail_reward")},
-                settings=SETTINGS,
+                SETTINGS,
+                SOUGHT,
             ),
             state.policy.model,
         )

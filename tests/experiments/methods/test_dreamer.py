@@ -91,6 +91,20 @@ def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
     assert_same_episodes(folder / "again" / "episodes", expert / "episodes")
 
 
+def test_members_of_one_program_are_the_runs_of_their_seeds_alone(expert, folder):
+    """Up to rounding: matrices of all members are multiplied at once."""
+    result = dreamer.run(config_of(dreamer_config, num_seeds=2), folder / "members")
+    dreamer.run(config_of(dreamer_config, seed=1), folder / "second")
+    assert np.shape(result["return"]) == (2, 3) and len(result["played"]) == 2
+    for index, alone in enumerate((expert, folder / "second")):
+        ours = folder / "members" / "seeds" / str(index)
+        for one, other in zip(*(load_episodes(f / "episodes") for f in (ours, alone)), strict=True):
+            np.testing.assert_allclose(one.records["position"], other.records["position"], atol=1e-4)
+        own = named_leaves(load_run(folder / "members").policy(index))
+        for name, value in named_leaves(load_run(alone).policy()).items():
+            np.testing.assert_allclose(own[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+
+
 # What others can do with a run -------------------------------------------------------------------------------------
 
 

@@ -1,0 +1,234 @@
+"""Several members of one run: each is the run of its seed alone, and the updates of all are one program.
+
+A member plays its own episodes, remembers them in its own replay and has its own networks; its directory, `seeds/0`,
+`seeds/1`, ..., contains what the run of its seed alone would leave, up to the rounding of the joint updates. Members
+play one after the other and learn at the same time: states and replays are stacked for the updates of a round and dealt
+out again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from experiments.data.evaluation import Scores
+from experiments.data.rounds import Rounds, mean_metrics
+from experiments.runs.directory import RunDirectory
+from experiments.runs.metrics import Diverged, MetricsWriter, diverged_among, read_rows
+from experiments.runs.progress import Clocks, Progress
+from experiments.runs.stages import seed_path
+from worldmodels.files import write_atomically
+from worldmodels.training import Metrics, make_train_loop, select_seed
+
+
+class Member(Rounds):
+    """A run that can be one of several in a program."""
+
+    def playing(self) -> contextlib.AbstractContextManager:
+        """Opens the environments for the time of a block."""
+        raise NotImplementedError
+
+    def prepare(self) -> None:
+        """Begins a run without a checkpoint."""
+        raise NotImplementedError
+
+    def pretrain(self) -> None:
+        """Trains before the first round, as far as that is not done."""
+
+    def conclude(self) -> dict:
+        """Saves what has been learnt, and evaluates it; returns the result of the run."""
+        raise NotImplementedError
+
+    def share_programs(self, other: Member) -> None:
+        """Uses what another member has compiled, which plays and learns while this one does not."""
+        self._actors = other._actors
+
+    def finish(self) -> dict:
+        """Brings a run alone to its end; returns its result."""
+        with self.playing():
+            if not self.restore():
+                self.prepare()
+            self.pretrain()
+            self.run()
+            return self.directory.mark_done(self.conclude())
+
+
+Joint = Callable[[Sequence[bool]], list[Metrics]]  # which learners take part -> metrics of each
+
+
+def run_members(
+    directory: RunDirectory,
+    make: Callable[[RunDirectory], Member],
+    joint: Callable[[Sequence], Joint],
+    allowed: Sequence[str],
+) -> dict:
+    """Plays and learns with all members, and joins their evaluations; returns the joined result.
+
+    Args:
+      directory: of all; its config has `seed` and `num_seeds`.
+      make: makes the run of one member in its opened directory.
+      joint: learners -> what makes their updates of a round.
+      allowed: keys of the config that may change when a run continues.
+
+    Raises:
+      ValueError: the run has several devices, or members cannot be one program.
+    """
+    config = directory.config
+    with contextlib.ExitStack() as stack:
+        members = []
+        for index in range(config["num_seeds"]):
+            own = config | {"seed": config["seed"] + index, "num_seeds": 1}
+            single = RunDirectory(seed_path(directory, index), own, allow_changes=allowed)
+            members.append(make(stack.enter_context(single)))
+            stack.enter_context(members[-1].playing())
+        results = finish(directory, members, joint)
+    write_evaluations(directory, [member.directory for member in members])
+    row = Scores.joined(Scores.of_row(result) for result in results).row()
+    others = results[0].keys() - row.keys() - {"diverged"}
+    own = {name: [result[name] for result in results] for name in sorted(others)}
+    return row | own | diverged_among(results)
+
+
+def finish(
+    directory: RunDirectory, members: Sequence[Member], joint: Callable[[Sequence], Joint]
+) -> list[dict]:
+    """Brings members in open environments to their ends; returns their results."""
+    restore(members)
+    for member in members[1:]:
+        member.share_programs(members[0])
+    for member in members:
+        member.pretrain()
+    play_and_learn(directory, members, joint([member.learner for member in members]))
+    results = []
+    for member in members:
+        more = {"diverged": True} if "diverged" in member.facts else {}
+        results.append(member.directory.result or member.directory.mark_done(member.conclude() | more))
+    return results
+
+
+def restore(members: Sequence[Member]) -> None:
+    """Continues all from the same round: the newest checkpoint that they share; one that has diverged from its last."""
+    newest = [member.checkpoints.latest_step() for member in members]
+    facts = [
+        {} if step is None else member.checkpoints.read(step)[2]["facts"]
+        for member, step in zip(members, newest, strict=True)
+    ]
+    going = [
+        set(member.checkpoints.steps())
+        for member, fact in zip(members, facts, strict=True)
+        if "diverged" not in fact
+    ]
+    # Before the first round they may share none, and each continues with its own pretraining.
+    step = max(set.intersection(*going), default=None) if going else None
+    for member, fact in zip(members, facts, strict=True):
+        if not member.restore(step=None if "diverged" in fact else step):
+            member.prepare()
+
+
+def play_and_learn(directory: RunDirectory, members: Sequence[Member], learn: Joint) -> None:
+    """Lets members play and learn until they are over; those that have diverged stand still."""
+    before = members[0].learner.learns == "before"
+    with contextlib.ExitStack() as stack:
+        writers = [
+            stack.enter_context(MetricsWriter(member.directory.path, vars(member.clocks)))
+            for member in members
+        ]
+        for member, writer in zip(members, writers, strict=True):
+            if not member.over:
+                member.before_rounds(writer)
+        done, total = members[0].shown
+        bar = stack.enter_context(Progress(total, members[0].description, initial=done))
+        while not all(member.over for member in members):
+            playing = [not member.over for member in members]
+            counts = [(member.done, member.num_updates) for member in members]
+            metrics = timed(members, learn, playing) if before else None
+            episodes = [
+                member.play_round() if plays else () for member, plays in zip(members, playing, strict=True)
+            ]
+            metrics = metrics if before else timed(members, learn, playing)
+            for number, member in enumerate(members):
+                if playing[number]:
+                    finish_round(member, writers[number], episodes[number], metrics[number], counts[number])
+            bar.update(max(member.shown[0] for member in members) - bar.completed)
+            directory.stop_if_interrupted()
+
+
+def timed(members: Sequence[Member], learn: Joint, playing: Sequence[bool]) -> list[Metrics]:
+    """Learns while the watches of all members run."""
+    with contextlib.ExitStack() as watches:
+        for member in members:
+            watches.enter_context(member.watch("updates"))
+        return learn(playing)
+
+
+def finish_round(member: Member, writer: MetricsWriter, *round_) -> None:
+    """Ends a round of a member; one that has diverged keeps its last finite state and stands still from then on."""
+    try:
+        member.finish_round(writer, *round_)
+    except Diverged as error:
+        print(f"Seed {member.config['seed']}: {error}", file=sys.stderr)
+        member.facts["diverged"] = True
+        member.save()
+
+
+class JointUpdates:
+    """Makes the updates of a round for all learners in one program.
+
+    Args:
+      learners: of members that differ in their seeds alone. They have `state`, `placement` and `dispatches()`, which
+        returns how many updates each program of a round makes.
+      update, draw: as of `make_train_loop`.
+      gather: () -> data of all.
+      axes: which leaves of them have an axis [N], as of `make_train_loop`.
+    """
+
+    def __init__(
+        self, learners: Sequence, update: Callable, draw: Callable, gather: Callable[[], Any], axes: object
+    ):
+        if any(learner.placement.mesh is not None for learner in learners):
+            raise ValueError("Members in one program learn on one device; pass --config.devices=one.")
+        self._learners, self._gather = learners, gather
+        options = dict(num_seeds=len(learners), data_axes=axes)
+        self._loop = functools.cache(lambda count: make_train_loop(update, draw, count, **options))
+
+    def __call__(self, playing: Sequence[bool]) -> list[Metrics]:
+        """Returns the mean metrics of each member; the state of one that does not play stays as it is."""
+        learners = self._learners
+        counts = [learner.dispatches() for learner, plays in zip(learners, playing, strict=True) if plays]
+        if any(count != counts[0] for count in counts):
+            raise ValueError(
+                "Members in one program make the same updates, and the episodes of these earn different numbers; run "
+                "the seeds one by one."
+            )
+        state, rows = stacked([learner.state for learner in learners]), []
+        data = self._gather() if counts[0] else None
+        for count in counts[0]:
+            state, metrics = self._loop(count)(state, data)
+            rows.append((count, jax.device_get(metrics)))
+        metrics = mean_metrics(rows)
+        for number, (learner, plays) in enumerate(zip(learners, playing, strict=True)):
+            if plays:
+                learner.state = select_seed(state, number)
+        return [select_seed(metrics, number) for number in range(len(learners))]
+
+
+def stacked(trees: Sequence):
+    """Stacks trees of members to leaves [N, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+def write_evaluations(directory: RunDirectory, members: Sequence[RunDirectory]) -> None:
+    """Joins the evaluations of members in the eval.jsonl of their run, up to the first that one of them lacks."""
+    joined = []
+    for rows in zip(*(read_rows(member / "eval.jsonl") for member in members), strict=False):
+        row = {name: [other.get(name) for other in rows] for name in rows[0] if name.startswith("analysis/")}
+        row |= {name: rows[0][name] for name in vars(Clocks())}
+        joined.append(row | Scores.joined(Scores.of_row(other) for other in rows).row())
+    write_atomically(directory / "eval.jsonl", "".join(json.dumps(row) + "\n" for row in joined))

@@ -1,0 +1,185 @@
+"""What an evaluation of an online run measures besides scores; every name begins with `analysis/`.
+
+None of it is part of the method. `ActionErrors`: actions that policy and model infer, against those that were taken.
+`Balance`: which part of the policy's gradient steers it, and whether the surrogate reward, as imagined and as earned,
+means what it should.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from agents.imagination import head_reward
+from aime.analysis import gradient_balance, imagined_and_realised
+from aime.inference import infer_actions
+from aime.online import rewards_sought
+from aime.rewards import SurrogateReward
+from experiments.methods.online_learner import OnlineLearner
+from experiments.methods.online_parts import OnlineData, make_draws, shared_sensors, whole_episode
+from experiments.models import architectures
+from experiments.runs.paths import folders_of
+from worldmodels.data import dataset, replay
+from worldmodels.data.dataset import SequenceDataset
+from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.structures import SequenceBatch
+
+_BATCHES = 4  # whose gradients are averaged over
+_SHOWN = 10  # demonstrations that the reward is followed along, at most
+THIRDS = ("start", "middle", "end")
+
+
+@dataclasses.dataclass(frozen=True)
+class ActionErrors:
+    """Mean squared error of the actions that policy and model infer, against those that were taken.
+
+    Attributes:
+      batch_size: windows per kind of data, always the same ones of the data that do not change.
+      demonstrations: with their true actions, for this report only; None if they are not known.
+      error: (model, policy, batch, key) -> [].
+    """
+
+    batch_size: int
+    demonstrations: SequenceDataset | None
+    error: Callable
+
+    @classmethod
+    def create(cls, config: Mapping, learner: OnlineLearner) -> ActionErrors:
+        """Reads the episodes of `config.analysis.demonstrations`, if it names a folder."""
+        folder, shown = config["analysis"]["demonstrations"], None
+        if folder:
+            episodes, what = (
+                load_episodes(folders_of(folder), config["num_demonstrations"]),
+                "demonstrations for the analysis",
+            )
+            architectures.check_body(learner.architecture, episodes, what)
+            architectures.check_actions(episodes, what)
+            sensors = shared_sensors(learner.architecture, episodes)
+            options = dict(length=config["length"], sensors=sensors, with_reward=False)
+            shown = SequenceDataset.create(episodes, **options)
+        return cls(config["batch_size"], shown, make_action_error(config["loss"]["first_action"]))
+
+    def __call__(self, learner: OnlineLearner) -> dict[str, float]:
+        """{"analysis/action_mse_pretraining" | "_demonstration" | "_policy"}, of the data that there are."""
+        keys = jax.random.split(jax.random.key(0), 4)
+        sources = {
+            "pretraining": (dataset.sample, learner.data.body),
+            "demonstration": (dataset.sample, self.demonstrations),
+            "policy": (replay.sample, learner.data.online),
+        }
+        errors = {}
+        for key, (name, (sample, data)) in zip(keys, sources.items(), strict=False):
+            if data is not None:
+                batch = learner.placement.fetch(sample(data, key, self.batch_size))
+                error = self.error(learner.model, learner.evaluated_policy, batch, keys[3])
+                errors[f"analysis/action_mse_{name}"] = float(error)
+        return errors
+
+
+def make_action_error(first_action: str) -> Callable:
+    """Returns a jitted function (model, policy, batch [B, T] with actions, key) -> mean squared error []."""
+
+    @jax.jit
+    def error(model, policy, batch: SequenceBatch, key) -> jax.Array:
+        inferred = infer_actions(model, policy, batch.without_actions(), key, first_action=first_action)
+        return jnp.mean((inferred.actions - batch.prev_action) ** 2)
+
+    return error
+
+
+class Balance:
+    """Measures an online learner between two rounds.
+
+    Args:
+      learner: as it is now and later.
+      demonstrations: episodes.
+    """
+
+    def __init__(self, learner: OnlineLearner, demonstrations: Sequence[Episode]):
+        self._learner, settings = learner, learner.settings
+        self._shown = list(demonstrations[:_SHOWN])
+        self._rewards = rewards_sought(learner.reward, settings)
+        draw = make_draws(learner.config, learner.reward)["online"]
+
+        @jax.jit
+        def gradients(model, policy, target_critic, data: OnlineData, key):
+            batch_key, filter_key, key = jax.random.split(key, 3)
+            batch = draw(data, batch_key)
+            states = model.filter(batch.model, filter_key).states
+            options = dict(rewards=self._rewards, settings=settings)
+            return gradient_balance(policy, model, target_critic, batch.demonstration, states, key, **options)
+
+        self._gradients = gradients
+        options = settings.imagination
+        head = None if learner.reward is None else learner.reward.head
+        self._returns = jax.jit(
+            lambda model, policy, critic, batch, rewards, key: imagined_and_realised(
+                model,
+                policy,
+                critic[head],
+                batch,
+                rewards,
+                key,
+                reward=head_reward(head),
+                horizon=options.horizon,
+                discount=options.discount,
+            )
+        )
+
+    def share_programs(self, other: Balance) -> None:
+        """Measures with what another one has compiled, of a learner that differs in its seed alone."""
+        self._gradients, self._returns = other._gradients, other._returns
+
+    def __call__(self, own: Sequence[Episode]) -> dict[str, float]:
+        """Returns the metrics; `own` are the newest episodes, with their actions, none before there are any."""
+        learner = self._learner
+        found = {} if learner.data.online is None else self._of_gradients()
+        reward = learner.reward
+        if reward is None or type(reward).score is SurrogateReward.score:
+            return found
+        for name, episodes in (("demonstration", self._shown), ("own", own)):
+            thirds = np.array(
+                [[part.mean() for part in np.array_split(r, 3)] for r in map(self._score, episodes)]
+            )
+            if len(thirds):
+                means = zip(THIRDS, thirds.mean(axis=0), strict=True)
+                found |= {f"analysis/reward_{name}_{third}": float(mean) for third, mean in means}
+        return found | self._of_returns(own)
+
+    def _score(self, episode: Episode) -> np.ndarray:
+        """Returns the present reward of every record, [T]."""
+        learner = self._learner
+        batch = whole_episode(episode, learner.sensors)
+        return np.asarray(learner.reward.score(learner.reward_state, learner.model, batch)[0])
+
+    def _of_gradients(self) -> dict[str, float]:
+        learner = self._learner
+        target = (
+            None if learner.state.critic is None else learner.placement.fetch(learner.state.critic.target)
+        )
+        data = learner.placement.fetch(learner.data)
+        parts = [
+            jax.device_get(
+                self._gradients(learner.model, learner.policy, target, data, jax.random.key(number))
+            )
+            for number in range(_BATCHES)
+        ]
+        return {f"analysis/{name}": float(np.mean([part[name] for part in parts])) for name in parts[0]}
+
+    def _of_returns(self, own: Sequence[Episode]) -> dict[str, float]:
+        learner = self._learner
+        critic = learner.placement.fetch(learner.state.critic.train.model)
+        rows = []
+        for number, episode in enumerate(own):
+            batch = whole_episode(episode, learner.sensors, actions=True)
+            inputs = (learner.model, learner.policy, critic, batch, self._score(episode))
+            rows.append(jax.device_get(self._returns(*inputs, jax.random.key(number))))
+        return (
+            {f"analysis/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
+            if rows
+            else {}
+        )
