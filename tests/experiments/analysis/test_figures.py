@@ -50,7 +50,6 @@ DRAWINGS = {
     "scaling": lambda: figures.score_curve(
         {"AIME": Points([20e3, 70e3], [[2, 3], [5]]), "BCO(0)": Points([20e3, 70e3], [[2], [4, 5]])},
         x_label="Transitions",
-        references=REFERENCES,
     ),
 }
 

@@ -195,8 +195,8 @@ def test_probability_of_improvement_is_in_the_report(root):
 
     results = read_results([root])
     found = improvements(results, normalisations(results)[0], resamples=50)
-    assert found["AIME", "BCO(0)"].improvement.probability == 1.0
-    assert found["BCO(0)", "AIME"].improvement.probability == 0.0
+    assert found["AIME", "BCO(0)"].probability == 1.0
+    assert found["BCO(0)", "AIME"].probability == 0.0
     report_on(root)
     rows = list(csv.DictReader(open(root / "report" / "tables" / "improvement.csv")))
     assert [(row["method"], row["over"], row["probability"], row["num_tasks"]) for row in rows] == [
