@@ -5,6 +5,7 @@ import functools
 import importlib
 import inspect
 import pathlib
+import re
 
 import pytest
 
@@ -128,3 +129,17 @@ def test_defaults_are_read_as_python_has_them(signature):
 def test_a_config_without_a_default_asks_for_a_preset():
     with pytest.raises(ValueError, match="A preset must be chosen, FILE:PRESET. Known: statistics, check, "):
         CONFIGS["dataset"].get_config()
+
+
+@functools.cache
+def words_of_the_code() -> set[str]:
+    """Words below experiments/, but for the configs."""
+    paths = (path for path in FOLDER.parent.rglob("*.py") if path.parent != FOLDER)
+    return {word for path in paths for word in re.findall(r"\w+", path.read_text())}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_every_key_is_read_somewhere(name):
+    known = words_of_the_code() | {f"{part}_optimizer" for part in ("model", "policy", "critic")}
+    keys = {key for preset in CONFIGS[name].PRESETS for key in CONFIGS[name].get_config(preset)}
+    assert keys <= known
