@@ -17,7 +17,7 @@ from experiments.analysis.aggregates import (
 from experiments.analysis.intervals import Improvement, Interval
 from experiments.analysis.labels import LABELS, label
 from experiments.analysis.scores import read_results
-from experiments.analysis.tables import cell_table, success_table
+from experiments.analysis.tables import cell_table, improvement_table, success_table
 from experiments.configs import report as report_config
 from experiments.configs.compare import METHODS
 from launch.suites import SUITES
@@ -190,18 +190,17 @@ def test_success_is_shown_by_three_rules(root):
     assert [row[f"success_{rule}"] for rule in ("any", "final", "held")] == [100.0, 50.0, 0.0]
 
 
-def test_probability_of_improvement_is_in_the_report(root):
+def test_the_table_of_improvements_has_every_pair_both_ways(root):
     from experiments.analysis.aggregates import improvements
 
     results = read_results([root])
     found = improvements(results, normalisations(results)[0], resamples=50)
     assert found["AIME", "BCO(0)"].probability == 1.0
     assert found["BCO(0)", "AIME"].probability == 0.0
-    report_on(root)
-    rows = list(csv.DictReader(open(root / "report" / "tables" / "improvement.csv")))
+    rows = improvement_table(found, normalisations(results)[0]).numbers
     assert [(row["method"], row["over"], row["probability"], row["num_tasks"]) for row in rows] == [
-        ("AIME", "BCO(0)", "1", "2"),
-        ("BCO(0)", "AIME", "0", "2"),
+        ("AIME", "BCO(0)", 1.0, 2),
+        ("BCO(0)", "AIME", 0.0, 2),
     ]
 
 
@@ -275,14 +274,16 @@ def test_a_report_has_tables_figures_scores_and_a_page(root):
         assert all((out / "tables" / f"{name}.{suffix}").is_file() for suffix in ("csv", "md", "tex"))
     for name in result["figures"]:
         assert all((out / "figures" / f"{name}.{suffix}").is_file() for suffix in ("png", "pdf"))
-    assert {"aggregates_by_expert", "profiles_by_expert", "improvement", "curves_walk_update"} <= set(
-        result["figures"]
-    )
+    drawn = {"aggregates_by_expert", "profiles_by_expert", "improvement", "curves_walk_update"}
+    assert drawn <= set(result["figures"]) and "improvement" in result["tables"]
     rows = list(csv.DictReader(open(out / "scores.csv")))
     assert len(rows) == 8 and rows[0]["by_expert"] and rows[0]["success_final"] == "0.5"
     page = (out / "report.html").read_text()
     assert page.count("data:image/png") == len(result["figures"]) and "data:video/mp4" in page
     assert "http" not in page.replace("http-equiv", "")
+    before = {path: path.read_bytes() for path in (out / "tables").iterdir()}
+    report_on(root)
+    assert {path: path.read_bytes() for path in (out / "tables").iterdir()} == before
 
 
 @pytest.fixture
@@ -336,13 +337,6 @@ def test_the_label_that_a_run_of_an_own_method_records_is_in_the_report(tmp_path
     (path / "config.json").write_text(json.dumps({"method": own}))
     write_run(tmp_path, "walk", "rate=0.1", 0, [1.0], label="Huber BC")  # of a grid, named by what varies
     assert read_results([tmp_path]).methods == ["Huber BC", "rate=0.1"]
-
-
-def test_a_report_is_the_same_when_written_again(root):
-    report_on(root)
-    before = (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes()
-    report_on(root)
-    assert (root / "report" / "tables" / "aggregate_by_expert.csv").read_bytes() == before
 
 
 def test_published_curves_stand_beside_ours(tmp_path):
@@ -412,14 +406,23 @@ def test_the_flat_list_of_a_single_agent_is_one_seed(tmp_path):
         ("DONE", '{"return": ["x"]}', "'return' in DONE"),
     ],
 )
-def test_an_unreadable_run_is_named_and_the_others_are_reported(root, capsys, file, text, why):
+def test_an_unreadable_run_is_named_and_the_others_are_read(root, file, text, why):
     path = root / "walk" / "aime" / "seed_000"
     (path / file).write_text(text)
-    report_on(root)
-    assert f"Not readable, and left out: {path}: " in (said := capsys.readouterr().out) and why in said
-    page = (root / "report" / "report.html").read_text()
+    results = read_results([root])
+    ((named, said),) = results.unreadable
+    assert named == path and why in said
+    assert results.cell("walk", "AIME").returns == [[9.0, 10.0]]
+
+
+def test_a_report_names_unreadable_runs(tmp_path, capsys):
+    write_run(tmp_path, "walk", "aime", 0, [1.0])
+    path = write_run(tmp_path, "walk", "aime", 1, [1.0])
+    (path / "DONE").write_text("{")
+    report_on(tmp_path)
+    assert f"Not readable, and left out: {path}: " in capsys.readouterr().out
+    page = (tmp_path / "report" / "report.html").read_text()
     assert "Not readable" in page and str(path) in page
-    assert read_results([root]).cell("walk", "AIME").returns == [[9.0, 10.0]]
 
 
 def test_nothing_readable_says_what_is_wrong(tmp_path):
