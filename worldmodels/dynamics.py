@@ -82,7 +82,12 @@ class Dynamics(nnx.Module):
         return self.observe(state, prev_action, self.project_embed(embed), noise)
 
     def filter(
-        self, embed: Array, prev_action: Array, is_first: Array, key: Array | None = None
+        self,
+        embed: Array,
+        prev_action: Array,
+        is_first: Array,
+        key: Array | None = None,
+        initial: State | None = None,
     ) -> FilterOutput:
         """Infers the states of a batch of sequences.
 
@@ -91,11 +96,13 @@ class Dynamics(nnx.Module):
           prev_action: [B, T, A] action that led to each observation.
           is_first: [B, T] where to forget the past.
           key: PRNG key, consumed; None takes the mode of every posterior.
+          initial: state before the first record, leaves [B, ...]; zeros by default.
 
         Returns:
           Leaves [B, T, ...].
         """
         batch_shape = embed.shape[:2]
+        initial = initial if initial is not None else self.initial(batch_shape[0])
 
         def step(state, xs):
             action, projected, first, noise = xs
@@ -103,7 +110,7 @@ class Dynamics(nnx.Module):
             return state, (state, posterior)
 
         xs = (prev_action, self.project_embed(embed), is_first, self.noise(key, *batch_shape))
-        _, (states, posterior) = scan_time(step, self.initial(batch_shape[0]), xs)
+        _, (states, posterior) = scan_time(step, initial, xs)
         return FilterOutput(states=states, prior=self.prior(states), posterior=posterior)
 
     def rollout(self, state: State, actions: Array, key: Array | None = None) -> State:

@@ -92,10 +92,15 @@ class MinGRU(MemoryDynamics):
         return LatentState(self.advance(state, prev_action), posterior.sample(noise)), posterior
 
     def filter(
-        self, embed: Array, prev_action: Array, is_first: Array, key: Array | None = None
+        self,
+        embed: Array,
+        prev_action: Array,
+        is_first: Array,
+        key: Array | None = None,
+        initial: LatentState | None = None,
     ) -> FilterOutput:
         """Infers the states of a batch of sequences in parallel; arguments and result as of `Dynamics.filter`."""
-        initial = self.initial(embed.shape[0])
+        initial = initial if initial is not None else self.initial(embed.shape[0])
         posterior = self.posterior_head.finish(self.project_embed(embed))
         stoch = posterior.sample(self.noise(key, *embed.shape[:2]))
         before = jnp.concatenate([initial.stoch[:, None], stoch[:, :-1]], axis=1)
