@@ -203,8 +203,6 @@ def main() -> None:
     results = {
         "world model, batch on 4": difference(trained, world_model, 4),
         "aime, batch on 4": difference(trained, aime, 4),
-        "aime, batch on 8": difference(trained, aime, 8),
-        "aime-v2, batch on 4": difference(trained, aime_v2, 4),
         "aime-v2, batch on 8": difference(trained, aime_v2, 8),
         "baseline, batch on 4": difference(fitted, network, 4),
         "baseline, 4 seeds on 4": difference(fitted, network, 4, num_seeds=4),

@@ -5,12 +5,11 @@ import pytest
 from imitation_data import config_of, write_data
 
 from experiments.analysis import export
-from experiments.configs import dreamer as dreamer_config
 from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import online as online_config
 from experiments.configs import pretrain as pretrain_config
-from experiments.methods import dreamer, imitate, online, pretrain
+from experiments.methods import imitate, online, pretrain
 from worldmodels.export import load
 from worldmodels.world_model import DYNAMICS
 
@@ -48,10 +47,3 @@ def test_it_learns_online(model, data, tmp_path):
     config = config_of(online_config, model=str(model), **changes)
     config.reward.name = "ail"
     assert np.isfinite(online.run(config, tmp_path / "online")["return_mean"])
-
-
-@pytest.mark.parametrize("name", OTHERS)
-def test_a_policy_learns_in_its_imagination(name, tmp_path):
-    config = config_of(dreamer_config)
-    config.world_model.dynamics.name = name
-    assert np.isfinite(dreamer.run(config, tmp_path / "dreamer")["return_mean"])
