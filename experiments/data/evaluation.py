@@ -17,7 +17,7 @@ from experiments.data.arena import Arena
 from experiments.drawing import rendered
 from experiments.drawing.video import VideoError
 from experiments.envs.vector import VectorEnvironment
-from experiments.runs.directory import stop_if_overdue
+from experiments.runs.directory import patience
 from worldmodels.data.episodes import Episode
 
 SUCCESS_RULES = {
@@ -151,7 +151,7 @@ class Evaluation:
         per_seed = envs.num_envs // self.num_seeds
         rounds = -(-num_episodes // per_seed)
         total = num_episodes if self.num_seeds == 1 else envs.num_envs * rounds
-        rows = evaluate(envs, actor, total, on_step=stop_if_overdue, **(keep if video else {}))
+        rows = evaluate(envs, actor, total, on_step=patience(), **(keep if video else {}))
         if video:
             shown = (self.arena.name, self.arena.options, played, self.num_seeds)
             try:

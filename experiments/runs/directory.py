@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from experiments.envs import registry
@@ -201,12 +201,15 @@ class RunDirectory:
         if self._signal is not None:
             raise Interrupted(self.shared, self._signal)
 
-    def stop_if_overdue(self) -> None:
+    def stop_if_overdue(self, since: float = 0.0) -> None:
         """Raises `Interrupted` if a signal has come and `PATIENCE` seconds have gone by; for rounds that may not end.
 
         What the round has done is lost; the same command plays it again.
+
+        Args:
+          since: time.monotonic() from which to be patient, if the signal has come before.
         """
-        if self._signal is not None and time.monotonic() - self._signalled > PATIENCE:
+        if self._signal is not None and time.monotonic() - max(self._signalled, since) > PATIENCE:
             raise Interrupted(self.shared, self._signal)
 
     def close(self) -> None:
@@ -274,10 +277,22 @@ class RunDirectory:
             outer(number, frame)
 
 
-def stop_if_overdue() -> None:
-    """Calls `RunDirectory.stop_if_overdue` of the runs that are open; without one, signals end the process anyway."""
-    for directory in _open:
-        directory.stop_if_overdue()
+def patience() -> Callable[[], None]:
+    """Returns what to call at every step of an evaluation, so that a signal stops one that does not end.
+
+    It calls `RunDirectory.stop_if_overdue` of the runs that are open; without one, signals end the process anyway.
+    After a signal an evaluation that is due still begins, so that the updates before it are not lost: the time counts
+    from its first step.
+    """
+    began: list[float] = []
+
+    def on_step() -> None:
+        if not began:
+            began.append(time.monotonic())
+        for directory in _open:
+            directory.stop_if_overdue(began[0])
+
+    return on_step
 
 
 def _lock(folder: pathlib.Path):

@@ -139,3 +139,14 @@ def test_an_evaluation_that_never_ends_hears_signals(tmp_path, monkeypatch):
         Evaluation(Arena("user_environments:Never")).play(
             lambda num_envs: UniformActor(num_envs, 1, seed=0), 1, seed=0
         )
+
+
+def test_an_evaluation_that_is_due_after_a_signal_is_made(tmp_path, monkeypatch):
+    """Else the updates before it would be lost, however many they were."""
+    with RunDirectory(tmp_path) as run:
+        os.kill(os.getpid(), signal.SIGTERM)
+        monkeypatch.setattr(run, "_signalled", run._signalled - 1000.0)
+        scores = Evaluation(ARENA).play(lambda num_envs: UniformActor(num_envs, 2, seed=0), 1, seed=0)
+        with pytest.raises(Interrupted):
+            run.stop_if_overdue()
+    assert len(scores.returns[0]) == 1
