@@ -28,7 +28,8 @@ class LatentActions(nnx.Module):
       feature_size: F. embed_size: E. action_size: A.
       size: U of a latent action; None: A.
       decoder: "gaussian", or "identity": the latent action is the action, and q(u | s, a) is certain.
-      kl_scale: weight of the KL between latent actions.
+      kl_scale: weight of the KL between latent actions. With that of the bound, 1, they may carry nothing: the state's
+        posterior sees the next observation anyway, at the same price (results/latent-actions.md).
       hidden_size, hidden_layers: of every network.
       min_std: of every standard deviation.
     """
@@ -41,7 +42,7 @@ class LatentActions(nnx.Module):
         *,
         size: int | None = None,
         decoder: str = "gaussian",
-        kl_scale: float = 1.0,
+        kl_scale: float = 0.1,
         hidden_size: int = 128,
         hidden_layers: int = 2,
         min_std: float = 0.01,

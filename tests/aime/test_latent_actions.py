@@ -18,7 +18,7 @@ def model_with(**latent):
 
 
 def test_with_u_equal_to_a_the_unlabelled_bound_is_the_loss_of_aime_with_the_inverse_model_as_posterior():
-    model, batch, key = model_with(decoder="identity"), make_batch(), jax.random.key(1)
+    model, batch, key = model_with(decoder="identity", kl_scale=1.0), make_batch(), jax.random.key(1)
     batch = batch.replace(is_first=jnp.zeros_like(batch.is_first))
     model.idm = jax.tree.map(jnp.copy, model.latent_actions.inverse)
     options = AIMEOptions(idm_mode="posterior", first_action="zero")
