@@ -74,8 +74,11 @@ def on_files(files, config):
 def on_page_markdown(markdown, page, config, files):
     """Links to notebooks, modules and results/, which lead to the files in the repository, lead to their pages.
 
-    docs/ is the root of the site: what leaves it from `docs/how-to/` by `../../` leaves `how-to/` by `../`.
+    docs/ is the root of the site: what leaves it from `docs/how-to/` by `../../` leaves `how-to/` by `../`, and what
+    leads into it from results/ finds it above.
     """
+    if page.file.src_uri.startswith("results/"):
+        markdown = markdown.replace("](../docs/", "](../")
     markdown = re.sub(r"\]\(([^)]*)\.ipynb\)", r"](\1.md)", markdown)
     up = "../" * page.file.src_uri.count("/")
     outside = rf"\]\({re.escape(up)}\.\./"
