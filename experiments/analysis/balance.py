@@ -20,6 +20,7 @@ from experiments.runs.metrics import read_rows
 DROWNED = 0.05  # of the step; a part with less is said to be drowned
 MAX_RUNS = 6
 _COLOURS = {"evidence": "#0072b2", "value": "#d55e00", "entropy": "#009e73"}
+_PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 _THIRDS = ("start", "middle", "end")
 Rows = Sequence[Mapping]
 
@@ -92,13 +93,15 @@ def balance_figure(rows: Rows, evaluations: Rows, *, title: str = "") -> Figure:
 
 def _lines(axes: Axes, title: str, series: Mapping[str, tuple[Rows, str]]) -> None:
     """Draws lines with their names at their ends; those without values are left out."""
-    palette = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00"]
+    taken = {_COLOURS[name] for name in series if name in _COLOURS}  # each part has its colour in every panel
+    palette = [colour for colour in _PALETTE if colour not in taken]
     axes.set_title(title, fontsize=8.5)
     for number, (name, (rows, key)) in enumerate(series.items()):
         points = [(row["env_step"], value) for row in rows if (value := _value(row, key)) is not None]
         if points:
             colour = _COLOURS.get(name, palette[number])
-            axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.3, label=name)
+            # With dots, for a single evaluation makes no line.
+            axes.plot(*zip(*points, strict=True), "o-", color=colour, linewidth=1.3, markersize=3, label=name)
     if axes.lines:
         axes.legend(fontsize=7, ncols=2)
     axes.margins(x=0.025)
