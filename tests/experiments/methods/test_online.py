@@ -1,7 +1,6 @@
 """AIME-v2 as users run it: every reward, interrupted and resumed, offline, and with what users get wrong."""
 
 import itertools
-import os
 import pathlib
 import re
 import subprocess
@@ -13,14 +12,13 @@ import pytest
 from clocks import assert_clocks
 from imitation_data import config_of
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, environment
-from online_runs import learner_of
+from online_runs import interrupt_round, learner_of
 
 from agents.imagination import value_networks
 from experiments.analysis import evaluate, rewards
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import online as online_config
 from experiments.configs import rewards as rewards_config
-from experiments.data import rounds
 from experiments.envs.groups import episode_seed
 from experiments.methods import online
 from experiments.methods.online_learner import OnlineLearner
@@ -163,13 +161,7 @@ def test_a_prefill_that_is_interrupted_keeps_its_whole_rounds(folder, paths, mon
     changes = {**paths, "embodiment": "", "reward__name": "ot", "policy_pretraining": 0, "num_episodes": 0}
     config = config_of(online_config, prefill=3, **changes)
     online.run(config, folder / "prefill")
-    play, played = rounds.collect_episodes, []
-
-    def interrupted(*args, **options):
-        played.append(os.kill(os.getpid(), SIGTERM) if len(played) == 1 else None)
-        return play(*args, **options)
-
-    monkeypatch.setattr(rounds, "collect_episodes", interrupted)
+    played = interrupt_round(monkeypatch, 1)
     with pytest.raises(Interrupted):
         online.run(config, folder / "prefill-again")
     assert len(load_episodes(folder / "prefill-again" / "episodes")) == 2

@@ -1,14 +1,12 @@
 """Several members of one online run: each is the run of its seed alone."""
 
-import os
-
 import numpy as np
 import pytest
-from interruption import SIGTERM, assert_same_episodes, assert_same_run
-from online_runs import config_of
+from interruption import assert_same_episodes, assert_same_run
+from online_runs import config_of, interrupt_round
 
 from experiments.configs import online as online_config
-from experiments.data import members, rounds
+from experiments.data import members
 from experiments.methods import online, online_members
 from experiments.models.loading import load_run
 from experiments.runs.directory import Interrupted
@@ -69,13 +67,7 @@ def test_the_result_and_the_evaluations_are_those_of_all_members(finished):
 
 def test_an_interrupted_run_of_members_ends_bit_identical(finished, config, folder, monkeypatch):
     """Stopped while the second member plays its second round."""
-    play, played = rounds.collect_episodes, []
-
-    def interrupted(*args, **options):
-        played.append(os.kill(os.getpid(), SIGTERM) if len(played) == 5 else None)
-        return play(*args, **options)
-
-    monkeypatch.setattr(rounds, "collect_episodes", interrupted)
+    interrupt_round(monkeypatch, 5)
     with pytest.raises(Interrupted):
         online.run(config, folder / "again")
     online.run(config, folder / "again")

@@ -1,19 +1,17 @@
 """Options that steady online imitation: begin where offline AIME has ended, average the policy, clip parts alone."""
 
-import os
 import pathlib
 
 import jax
 import numpy as np
 import pytest
-from interruption import SIGTERM, assert_same_episodes, assert_same_run
-from online_runs import config_of, learner_of
+from interruption import assert_same_episodes, assert_same_run
+from online_runs import config_of, interrupt_round, learner_of
 
 from experiments.analysis import report
 from experiments.configs import imitate as imitate_config
 from experiments.configs import online as online_config
 from experiments.configs import report as report_config
-from experiments.data import rounds
 from experiments.methods import imitate, online
 from experiments.methods.online_parts import pretraining_end
 from experiments.models import architectures, files
@@ -81,13 +79,7 @@ def test_the_average_is_what_is_evaluated_and_kept(finished):
 
 def test_a_run_that_is_interrupted_ends_bit_identical(finished, config, folder, monkeypatch):
     """Discriminator, average, optimizers and metrics among what continues."""
-    play, played = rounds.collect_episodes, []
-
-    def interrupted(*args, **options):
-        played.append(os.kill(os.getpid(), SIGTERM) if len(played) == 1 else None)
-        return play(*args, **options)
-
-    monkeypatch.setattr(rounds, "collect_episodes", interrupted)
+    played = interrupt_round(monkeypatch, 1)
     with pytest.raises(Interrupted):
         online.run(config, folder / "again")
     assert len(played) == 2
