@@ -43,6 +43,7 @@ def act(
     state: ActorState,
     observation: Mapping[str, Array],
     is_first: Array,
+    executed: Array | None = None,
     *,
     sample_state: bool = True,
     sample_action: bool = False,
@@ -53,6 +54,8 @@ def act(
     Args:
       observation: {sensor: [N, d]} in raw units.
       is_first: [N] float32, 1 where an episode starts: its past is forgotten.
+      executed: [N, A] the actions that led here as the environment did them, which may have narrower limits; None:
+        those that were chosen.
       sample_state: draws the latent from the posterior instead of taking its mode.
       sample_action: draws the action instead of taking the policy's mode.
       epsilon: std of Gaussian noise on top of the action, which is clipped to [-1, 1] afterwards.
@@ -60,7 +63,9 @@ def act(
     Returns:
       Actions [N, A] in [-1, 1], and the next state.
     """
-    latent, action_key, key = filter_step(model, state, observation, is_first, sample_state=sample_state)
+    latent, action_key, key = filter_step(
+        model, state, observation, is_first, executed, sample_state=sample_state
+    )
     noise = jax.random.normal(action_key, state.prev_action.shape) if sample_action else None
     action = policy(latent.features).sample(noise)
     if epsilon:
@@ -74,12 +79,13 @@ def filter_step(
     state: ActorState,
     observation: Mapping[str, Array],
     is_first: Array,
+    executed: Array | None = None,
     *,
     sample_state: bool = True,
 ) -> tuple[LatentState, Array, Array]:
     """Takes in an observation; arguments as for `act`. Returns the latent state, a key for the action, the next key."""
     key, latent_key, action_key = jax.random.split(state.key, 3)
-    prev_action = state.prev_action * (1.0 - is_first)[:, None]
+    prev_action = (state.prev_action if executed is None else executed) * (1.0 - is_first)[:, None]
     embed = model.encode(observation)
     latent = model.dynamics.forget(state.latent, is_first)
     latent, _ = model.dynamics.posterior_step(
@@ -92,7 +98,7 @@ class ModelActor:
     """An actor for `agents.loop` that acts by a world model and remembers the state of N environments.
 
     Args:
-      step: (modules, state, observation, is_first) -> (actions [N, A], state), pure.
+      step: (modules, state, observation, is_first, executed) -> (actions [N, A], state), pure.
       initial: (modules, N, key) -> the state before the first observation.
       modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds] and the N
         environments are num_seeds blocks of N / num_seeds, one per seed.
@@ -116,8 +122,8 @@ class ModelActor:
         # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
         structure = jax.tree.structure(modules)
 
-        def step_with(leaves, state, observation, is_first):
-            return step(structure.unflatten(leaves), state, observation, is_first)
+        def step_with(leaves, state, *seen):
+            return step(structure.unflatten(leaves), state, *seen)
 
         def initial_with(leaves, key):
             return initial(structure.unflatten(leaves), num_envs // blocks, key)
@@ -135,7 +141,7 @@ class ModelActor:
         self.state = self._initial(self._leaves, key)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Records {name: [N, ...]} to actions [N, A] float32."""
+        """Records {name: [N, ...]}, with `pre_action` where it is known, to actions [N, A] float32."""
         missing = [name for name in self._inputs if name not in records]
         if missing:
             raise ValueError(
@@ -144,7 +150,9 @@ class ModelActor:
             )
         observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
         is_first = self._blocked(np.asarray(records["is_first"], np.float32))
-        action, self.state = self._step(self._leaves, self.state, observation, is_first)
+        executed = records.get("pre_action")
+        executed = None if executed is None else self._blocked(np.asarray(executed, np.float32))
+        action, self.state = self._step(self._leaves, self.state, observation, is_first, executed)
         return np.asarray(action).reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:
@@ -173,8 +181,8 @@ class FilterActor(ModelActor):
     ):
         options = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
 
-        def step(modules, state, observation, is_first):
-            return act(*modules, state, observation, is_first, **options)
+        def step(modules, state, *seen):
+            return act(*modules, state, *seen, **options)
 
         def initial(modules, num_envs, key):
             return initial_actor_state(modules[0], num_envs, key)

@@ -176,11 +176,16 @@ class Planner:
         return PlanState(initial_actor_state(model, num_envs, key), plan)
 
     def step(
-        self, modules: tuple, state: PlanState, observation: Mapping[str, Array], is_first: Array
+        self,
+        modules: tuple,
+        state: PlanState,
+        observation: Mapping[str, Array],
+        is_first: Array,
+        executed: Array | None = None,
     ) -> tuple[Array, PlanState]:
         """Returns actions [N, A] and the next state; arguments as for `agents.actors.act`."""
         latent, plan_key, key = filter_step(
-            modules[0], state.filtered, observation, is_first, sample_state=self.sample_state
+            modules[0], state.filtered, observation, is_first, executed, sample_state=self.sample_state
         )
         shifted = jnp.concatenate([state.plan[:, 1:], jnp.zeros_like(state.plan[:, :1])], axis=1)
         mean = (

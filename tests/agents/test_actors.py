@@ -29,6 +29,20 @@ def test_acting_equals_filtering_the_episode():
     np.testing.assert_allclose(jnp.stack(features, axis=1), filtered.states.features, rtol=1e-4, atol=1e-5)
 
 
+def test_an_actor_filters_with_the_action_that_the_environment_has_done():
+    model, batch = make_model(), make_batch()
+    policy = make_policy(model)
+    narrow, told, short = (
+        FilterActor(model, policy, 3, jax.random.key(0), sample_state=False) for _ in range(3)
+    )
+    first, then = (records_at(batch, t, first=t == 0) for t in range(2))
+    chosen = narrow(first)
+    told(first), short(first)
+    expected = told(then | {"pre_action": chosen})
+    np.testing.assert_array_equal(narrow(then), expected)
+    assert not np.allclose(short(then | {"pre_action": 0.1 * chosen}), expected)
+
+
 def test_a_new_episode_forgets_the_old_one():
     model, batch = make_model(), make_batch()
     actor = FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_state=False)
