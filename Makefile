@@ -66,7 +66,7 @@ $(VENV)/.installed-run: EXTRAS := dmc
 $(VENV)/.installed-metaworld: EXTRAS := dmc,metaworld
 $(VENV)/.installed-docs: EXTRAS := dmc,metaworld,docs
 $(VENV)/.installed-notebook: EXTRAS := dmc,metaworld,notebook
-$(VENV)/.installed-test: EXTRAS := dmc,metaworld,published,minari,lerobot,dev
+$(VENV)/.installed-test: EXTRAS := dmc,metaworld,published,minari,lerobot,wandb,dev
 $(VENV)/.installed-run $(VENV)/.installed-metaworld $(VENV)/.installed-docs $(VENV)/.installed-notebook $(VENV)/.installed-test: $(REQUIREMENTS) | $(PY)
 	@echo "Installing into $(VENV): a few minutes. What pip says is in $(VENV)/install.log."
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]" > $(VENV)/install.log 2>&1 \

@@ -47,6 +47,7 @@ EXTRAS = {
     "minari": ["minari[hdf5]>=0.5"],  # to convert its datasets
     "lerobot": ["pyarrow>=17"],  # the same; ffmpeg comes with the core
     "hub": ["huggingface_hub>=1"],  # models on the Hugging Face Hub
+    "wandb": ["wandb>=0.20"],  # --config.logger=wandb
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "sphinx-mathjax-offline"],

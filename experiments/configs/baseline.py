@@ -27,6 +27,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         return _presets.own(get_config, preset)
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     config.num_seeds = 1  # seeds seed, seed + 1, ...; trained in one program, but for bco_alpha
     config.demonstrations = ""  # folder of episodes; only bc and mbbc use their actions
     config.num_demonstrations = placeholder(int)  # None: all

@@ -22,6 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     return _presets.apply(preset, PRESETS, config)
 
 

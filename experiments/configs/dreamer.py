@@ -10,8 +10,7 @@ from experiments.configs._presets import defaults
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Learns a world model, and in its imagination a policy, from episodes that the policy plays.
 
-    Published:  python -m experiments dreamer --config=dreamer --config.env=walker-walk
-                --config.setup=visual --workdir=DIR
+    Published:  python -m experiments dreamer --config=dreamer --config.env=walker-walk --config.setup=visual
     Curiosity:  --config=dreamer:p2e        Plan2Explore: 2005 episodes of embodiment data without any task
     On a CPU:   --config=dreamer:small      a simple expert from state in minutes; p2e-small explores as long
                 --config=dreamer:visual-small    the same from images of 32x32; p2e-visual-small
@@ -19,6 +18,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     # Members seed, seed + 1, ... with episodes, replay and networks of their own, whose updates are one program.
     config.num_seeds = 1
     config.env = "walker-walk"

@@ -19,6 +19,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     # Policies trained in one program; world model i goes with policy i, one model with all.
     config.num_seeds = 1
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work

@@ -22,6 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0  # also which of the pretrained models, policies and critics, if there are several
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     # Members seed, seed + 1, ... with episodes, replay and networks of their own, whose updates are one program.
     config.num_seeds = 1
     _data_and_updates(config)

@@ -31,6 +31,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     config.num_seeds = 1  # world models trained in one program, seeds seed, seed + 1, ...
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.embodiment = ""  # folder of episodes with actions, or several: "DIR,DIR"

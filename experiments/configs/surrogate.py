@@ -22,6 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
         return _presets.own(get_config, preset)
     config = ml_collections.ConfigDict()
     config.seed = 0
+    config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     config.num_seeds = 1  # one after the other, seeds seed, seed + 1, ...
     config.demonstrations = ""  # folder of episodes; neither actions nor rewards are used
     config.num_demonstrations = placeholder(int)  # None: all

@@ -137,8 +137,7 @@ def play_and_learn(directory: RunDirectory, members: Sequence[Member], learn: Jo
     before = members[0].learner.learns == "before"
     with contextlib.ExitStack() as stack:
         writers = [
-            stack.enter_context(MetricsWriter(member.directory.path, vars(member.clocks)))
-            for member in members
+            stack.enter_context(MetricsWriter(member.directory, vars(member.clocks))) for member in members
         ]
         for member, writer in zip(members, writers, strict=True):
             if not member.over:

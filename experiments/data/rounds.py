@@ -236,7 +236,7 @@ class Rounds:
         """Plays and learns until the run is over."""
         done, total = self.shown
         with (
-            MetricsWriter(self.directory.path, vars(self.clocks)) as writer,
+            MetricsWriter(self.directory, vars(self.clocks)) as writer,
             Progress(total, self.description, initial=done) as bar,
         ):
             self.before_rounds(writer)

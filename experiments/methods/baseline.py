@@ -23,7 +23,8 @@ from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models import files
 from experiments.models.architectures import stacked
 from experiments.runs.directory import RunDirectory
-from experiments.runs.metrics import DivergenceWatch, MetricsWriter, diverged_result, finite_mean, to_numbers
+from experiments.runs.loggers import finite_mean
+from experiments.runs.metrics import DivergenceWatch, MetricsWriter, diverged_result, to_numbers
 from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.devices.sharding import place
@@ -78,7 +79,7 @@ class FittedBaseline:
         if restored is not None:
             self._saved, self._state, extra = restored
             self._result = extra["result"]
-        with MetricsWriter(run.path, start={"update": self._saved}) as self._writer:
+        with MetricsWriter(run, start={"update": self._saved}) as self._writer:
             for part in self._baseline.fits:
                 if part.teacher is not None:
                     self._start_from(part.network, part.teacher)

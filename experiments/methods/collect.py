@@ -157,7 +157,7 @@ def _fill(
     with (
         arena.with_images(config).make(num_envs, **start) as envs,
         Progress(num_episodes, f"{folder} of {arena.name}", initial=first) as bar,
-        MetricsWriter(directory.path, vars(clocks)) if folder == "episodes" else nullcontext() as writer,
+        MetricsWriter(directory, vars(clocks)) if folder == "episodes" else nullcontext() as writer,
     ):
         for number, episodes in play_rounds(envs, make_actor, first, num_episodes, directory.stop_if_overdue):
             clocks = clocks.after(episodes)

@@ -88,7 +88,7 @@ class DreamerRun(Member):
     def prepare(self) -> None:
         """Plays the prefill, which makes the learner."""
         prefilled: list[Episode] = []
-        with MetricsWriter(self.directory.path) as writer:
+        with MetricsWriter(self.directory) as writer:
             for episodes in self.prefill(self._envs, self._prefill_rounds):
                 writer.write(summary(episodes), **vars(self.clocks))
                 prefilled += episodes

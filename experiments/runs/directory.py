@@ -24,6 +24,7 @@ from typing import Any
 
 from experiments.envs import registry
 from experiments.runs import inputs
+from experiments.runs.loggers import Loggers
 from experiments.runs.session import describe_session
 from experiments.runs.settings import (
     RunError,
@@ -55,6 +56,8 @@ FREE_TO_CHANGE = (
     "*.workers",
     "num_workers",
     "*.num_workers",
+    "logger",
+    "*.logger",
 )
 
 # What a start leaves before any work is done.
@@ -63,6 +66,7 @@ _BOOKKEEPING = (
     "inputs.json",
     "metadata.json",
     ".lock",
+    "wandb",
 )
 PATIENCE = 10.0  # seconds
 _open: list["RunDirectory"] = []  # of this process, whose signals are caught
@@ -95,6 +99,7 @@ class RunDirectory:
 
     Attributes:
       path: of this process. shared: of the run, the same unless another process leads.
+      loggers: that show the run (`experiments.runs.metrics` writes to them); of several processes, the leader's.
 
     Raises:
       RunError: another process runs in the directory, the config has changed or counts fewer than there can be, or
@@ -115,6 +120,7 @@ class RunDirectory:
         load_named(self._config)  # the user's word; what the run then opens from disk imports nothing
         registry.trust(self._config.get("env") or "")
         check_counts(self._config)
+        self.loggers = Loggers(self.path, self._config if self.leads else {})
         self._signal: int | None = None
         self._previous_handlers: dict[int, Any] = {}
         # What was there before this start.
@@ -153,6 +159,7 @@ class RunDirectory:
         return self
 
     def __exit__(self, kind, error, trace) -> None:
+        self.loggers.close()
         if isinstance(error, Exception) and not isinstance(error, Interrupted):
             self._leave_nothing()
         self.close()
@@ -190,6 +197,7 @@ class RunDirectory:
     def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Writes `DONE` with a result, JSON values and NumPy arrays, and returns it as it reads back."""
         write_json(self.path / "DONE", dict(result or {}))
+        self.loggers.finish(self.result)
         return self.result
 
     def interrupted(self) -> bool:
@@ -219,6 +227,7 @@ class RunDirectory:
         self._previous_handlers = {}
         if self in _open:
             _open.remove(self)
+        self.loggers.close()
         self._lock.close()
 
     def _leave_nothing(self) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of a run: JSON lines, TensorBoard and videos. The only place where device arrays become floats.
+"""Metrics of a run: JSON lines, loggers and videos. The only place where device arrays become floats.
 
 `metrics.jsonl` has one row per call of `write`, `eval.jsonl` one per evaluation, with a list entry per
 episode. A run that continues from a checkpoint drops the rows written after it, so that the files end as
@@ -8,7 +8,6 @@ and `time/processor`, the seconds that all processors have given to this process
 """
 
 import json
-import logging
 import math
 import os
 import pathlib
@@ -21,14 +20,11 @@ from typing import Any
 import numpy as np
 
 from experiments.drawing import video
+from experiments.runs.loggers import Loggers, MetricsError, disk_error, finite_mean
 from worldmodels.describe import shortened
 from worldmodels.files import write_atomically
 
 _NOTHING = {"update": 0, "env_step": 0, "agent_step": 0, "episode": 0}
-
-
-class MetricsError(ValueError):
-    """Metrics cannot be written, or are not finite."""
 
 
 class Diverged(MetricsError):
@@ -36,24 +32,25 @@ class Diverged(MetricsError):
 
 
 class MetricsWriter:
-    """Writes the metrics of a run into its directory, events of TensorBoard into `tensorboard/` in it.
+    """Writes the metrics of a run into its directory, and shows them in its loggers (`experiments.runs.loggers`).
 
     Args:
-      workdir: the run directory.
+      run: the opened `RunDirectory`, or a directory, which has events of TensorBoard alone.
       start: clocks of the checkpoint that the run continues from, {"update": n, ...}. Rows that are beyond one of them
         are dropped; where all are 0 nothing was restored, and all rows are dropped.
     """
 
-    def __init__(self, workdir: str | os.PathLike, start: Mapping[str, int] = _NOTHING):
-        self.path = pathlib.Path(workdir).expanduser().absolute()
-        self._start = dict(start)
-        self._tensorboard = None
+    def __init__(self, run: str | os.PathLike, start: Mapping[str, int] = _NOTHING):
+        self.path = pathlib.Path(run).expanduser().absolute()
+        self._is_mine = not hasattr(run, "loggers")  # those of a run stay open to its end
+        self._loggers = Loggers(self.path, {}) if self._is_mine else run.loggers
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._metrics = _open_rows(self.path / "metrics.jsonl", self._start)
-            self._evals = _open_rows(self.path / "eval.jsonl", self._start)
+            self._metrics = _open_rows(self.path / "metrics.jsonl", start)
+            self._evals = _open_rows(self.path / "eval.jsonl", start)
         except OSError as error:
-            raise _disk_error(self.path, error) from error
+            raise disk_error(self.path, error) from error
+        self._loggers.open(start)
 
     def __enter__(self) -> "MetricsWriter":
         return self
@@ -73,32 +70,33 @@ class MetricsWriter:
         """Appends a row to `metrics.jsonl` and returns it.
 
         Args:
-          metrics: {slash-grouped name: scalar or short vector}; vectors, one entry per seed, become lists,
-            and their mean goes to TensorBoard.
+          metrics: {slash-grouped name: scalar or short vector}; vectors, one entry per seed, become lists.
           update, env_step, agent_step, episode: see `experiments.runs.progress.Clocks`.
         """
         values = to_numbers(metrics)
         clocks = {"update": update, "env_step": env_step, "agent_step": agent_step, "episode": episode}
-        row = {name: int(value) for name, value in clocks.items()} | values | _seconds()
+        clocks = {name: int(value) for name, value in clocks.items()}
+        row = clocks | values | _seconds()
         self._append(self._metrics, row)
-        self._to_tensorboard(values, _axis(row))
+        self._loggers.write(values, clocks)
         return row
 
     def write_eval(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """Appends an evaluation to `eval.jsonl` and returns it.
 
         Args:
-          row: per-episode lists, the clocks (0 if absent), and whatever identifies the evaluation. TensorBoard shows
-            the mean of each list of numbers, under `eval/` unless the name has a group.
+          row: per-episode lists, the clocks (0 if absent), and whatever identifies the evaluation. Loggers show means
+            over episodes, under `eval/` unless the name has a group.
         """
         values = _NOTHING | to_numbers(row)
         self._append(self._evals, values | _seconds())
+        clocks = {name: values[name] for name in _NOTHING}
         shown = {
             name if "/" in name else f"eval/{name}": value
             for name, value in values.items()
-            if name not in _NOTHING
+            if name not in clocks
         }
-        self._to_tensorboard(shown, _axis(values))
+        self._loggers.write(shown, clocks)
         return values
 
     def write_video(
@@ -116,64 +114,32 @@ class MetricsWriter:
         except video.VideoError as error:
             warnings.warn(f"No video: {error}", stacklevel=2)
             return None
-        self._write_summary(name, update, video.gif_bytes(frames, fps), frames.shape[1:3])
+        self._loggers.picture(name, video.gif_bytes(frames, fps), frames.shape[1:3], update)
         return path
 
     def write_scalars(self, metrics: Mapping[str, Any], *, update: int = 0) -> None:
         """Shows numbers, and the means of lists of numbers, in TensorBoard alone; what is all NaN is left out."""
         means = {n: finite_mean(v if isinstance(v, list) else [v]) for n, v in to_numbers(metrics).items()}
-        self._to_tensorboard({n: mean for n, mean in means.items() if math.isfinite(mean)}, update)
+        finite = {n: mean for n, mean in means.items() if math.isfinite(mean)}
+        self._loggers.write(finite, _NOTHING | {"update": update})
 
     def write_image(self, name: str, image: np.ndarray, *, update: int = 0) -> None:
         """Shows an image, [H, W, 3] uint8, in TensorBoard."""
-        self._write_summary(name, update, video.png_bytes(image), image.shape[:2])
+        self._loggers.picture(name, video.png_bytes(image), image.shape[:2], update)
 
     def close(self) -> None:
         """Closes all files. May be called twice."""
         self._metrics.close()
         self._evals.close()
-        if self._tensorboard is not None:
-            self._tensorboard.close()
-            self._tensorboard = None
+        if self._is_mine:
+            self._loggers.close()
 
     def _append(self, file, row: Mapping[str, Any]) -> None:
         try:
             file.write(json.dumps(_strict(row)) + "\n")
             file.flush()
         except OSError as error:
-            raise _disk_error(self.path, error) from error
-
-    def _board(self):
-        """Returns the TensorBoard writer, made at first use: it starts a thread and a file."""
-        if self._tensorboard is None:
-            import tensorboardX
-
-            # It warns of every value that is not finite, and not of which; `check_finite` says that.
-            logging.getLogger("tensorboardX.x2num").setLevel(logging.ERROR)
-            # Rows past the checkpoint, written by the run that is continued, are hidden by `purge_step`.
-            start = _axis(_NOTHING | self._start)
-            purge = start + 1 if start else 0
-            try:
-                self._tensorboard = tensorboardX.SummaryWriter(
-                    str(self.path / "tensorboard"), purge_step=purge, flush_secs=10
-                )
-            except OSError as error:
-                raise _disk_error(self.path, error) from error
-        return self._tensorboard
-
-    def _to_tensorboard(self, values: Mapping[str, Any], update: int) -> None:
-        for name, value in values.items():
-            if isinstance(value, list) and value and all(isinstance(entry, int | float) for entry in value):
-                value = finite_mean(value)
-            if isinstance(value, int | float):
-                self._board().add_scalar(name, value, update)
-
-    def _write_summary(self, name: str, update: int, encoded: bytes, size: tuple[int, int]) -> None:
-        from tensorboardX.proto.summary_pb2 import Summary
-
-        image = Summary.Image(height=size[0], width=size[1], colorspace=3, encoded_image_string=encoded)
-        summary = Summary(value=[Summary.Value(tag=name, image=image)])
-        self._board()._get_file_writer().add_summary(summary, int(update))
+            raise disk_error(self.path, error) from error
 
 
 def to_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -185,12 +151,6 @@ def to_numbers(metrics: Mapping[str, Any]) -> dict[str, Any]:
     if "jax" in sys.modules:
         values = sys.modules["jax"].device_get(values)
     return {name: _plain(value) for name, value in zip(metrics, values, strict=True)}
-
-
-def finite_mean(values: Iterable[float]) -> float:
-    """Mean of the finite ones among numbers of several seeds; NaN if there are none."""
-    finite = [value for value in values if math.isfinite(value)]
-    return float(np.mean(finite)) if finite else float("nan")
 
 
 def check_finite(metrics: Mapping[str, Any], update: int) -> None:
@@ -211,11 +171,6 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     """Rows of a `.jsonl` file, without a last one that was being written. No file: no rows."""
     path = pathlib.Path(path)
     return [row for _, row in _parse(path)] if path.is_file() else []
-
-
-def _axis(clocks: Mapping[str, Any]) -> int:
-    """Returns the step at which TensorBoard shows a row: its update; before there are any, its episode."""
-    return int(clocks["update"] or clocks["episode"])
 
 
 def _seconds() -> dict[str, float]:
@@ -279,12 +234,6 @@ def _strict(value: Any) -> Any:
     if isinstance(value, list):
         return [_strict(entry) for entry in value]
     return value if not isinstance(value, float) or math.isfinite(value) else None
-
-
-def _disk_error(path: pathlib.Path, error: OSError) -> MetricsError:
-    return MetricsError(
-        f"Cannot write metrics to {path}: {error.strerror}. Check free disk space and permissions."
-    )
 
 
 class DivergenceWatch:

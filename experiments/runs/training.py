@@ -10,7 +10,8 @@ import jax
 import numpy as np
 
 from experiments.runs.directory import RunDirectory
-from experiments.runs.metrics import DivergenceWatch, MetricsWriter, finite_mean
+from experiments.runs.loggers import finite_mean
+from experiments.runs.metrics import DivergenceWatch, MetricsWriter
 from experiments.runs.progress import Clocks, Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.storage import Storage
@@ -83,7 +84,7 @@ def train(
     watch = DivergenceWatch(num_seeds=state.step.size)
     update = start
     with (
-        MetricsWriter(run.path, {"update": start}) as writer,
+        MetricsWriter(run, {"update": start}) as writer,
         Progress(schedule.num_updates, description + placement.described, initial=start) as progress,
     ):
         while update < schedule.num_updates:
@@ -98,9 +99,7 @@ def train(
             watch.check(row, update)
             progress.update(size, **{progress_metric: finite_mean(np.ravel(row[prefix + progress_metric]))})
             if evaluate is not None and schedule.evaluates_at(update):
-                result = evaluate(placement.fetch(state), update)
-                writer.write_eval({**counts, **result})
-                writer.write(evaluation_metrics(result), **counts)
+                writer.write_eval({**counts, **evaluate(placement.fetch(state), update)})
             if update % schedule.save_every == 0 or update == schedule.num_updates or run.interrupted():
                 kept = placement.fetch(state)
                 if run.leads:
@@ -121,12 +120,6 @@ def restore(run: RunDirectory, state: TrainState) -> tuple[int, TrainState, dict
 def print_storage(what: str) -> Callable[[Storage], None]:
     """Says where data lie, how many bytes they take and why; for `worldmodels.data.storage.open_dataset`."""
     return lambda storage: print(f"{what}: {storage}", flush=True)
-
-
-def evaluation_metrics(result: dict) -> dict:
-    """Returns the figures of an evaluation for TensorBoard: one value per seed."""
-    shown = {"return_by_seed": "eval/return", "by_expert": "eval/return_by_expert"}
-    return {name: result[key] for key, name in shown.items() if key in result}
 
 
 def optimizer_from(config: dict, num_updates: int):
