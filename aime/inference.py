@@ -24,8 +24,7 @@ ACTION_SOURCES = ("policy", "idm")
 FIRST_ACTIONS = ("policy", "zero")
 
 
-@struct.dataclass
-class InferenceOutput:
+class InferenceOutput(struct.PyTreeNode):
     """Result of action inference; leaves [B, T, ...].
 
     Attributes:
@@ -77,7 +76,7 @@ def infer_actions(
     keys = (None, None, None) if key is None else (*jax.random.split(key), jax.random.fold_in(key, 3))
     shape, observation = batch.batch_shape, batch.observation
     if observation_noise and key is not None:
-        observation = model.perturb(observation, observation_noise, jax.random.fold_in(key, 2))
+        observation = model.with_noise(observation, observation_noise, jax.random.fold_in(key, 2))
     embed, dynamics = model.encode(observation), model.dynamics
     noise = normal_noise(keys[0], *shape, model.action_size if latent is None else latent.size)
     decoder_noise = None if latent is None else normal_noise(keys[2], *shape, model.action_size)

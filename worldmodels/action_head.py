@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -27,7 +29,7 @@ class TanhGaussianHead(nnx.Module):
         min_std: float = MIN_STD,
         rngs: nnx.Rngs,
     ):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
+        options: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
         self.mean_net = MLP(in_size, action_size, rngs=rngs, **options)
         self.std_net = MLP(in_size, action_size, output_activation="softplus", rngs=rngs, **options)
         self.min_std = min_std

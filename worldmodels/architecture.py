@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
+from typing import Any
 
+ALL: Any = None  # sensors; `Architecture` puts their names in its place
 EMBEDDING = "emb"  # the published name of the embedding as a target
 IDM_MODES = ("none", "end2end", "detach")
 ENSEMBLE_VARIANTS = ("std", "variance")
@@ -28,7 +30,7 @@ class Heads:
       baseline_probes: predict the probes from the embedding alone, too.
     """
 
-    targets: Sequence[str] | None = None
+    targets: Sequence[str] = ALL
     probes: Sequence[str] = ()
     decoder: Mapping | None = None
     probe: Mapping | None = None
@@ -41,7 +43,7 @@ class Heads:
     detach_reward: bool = False
     baseline_probes: bool = True
 
-    def decoders(self, images: Sequence[str]) -> dict[str, Mapping]:
+    def decoders(self, images: Container[str]) -> dict[str, Mapping]:
         """Returns {target: options of its decoder}, in the published order; `images` are the sensors that are such."""
         reward = ["reward"] if self.predict_reward and not self.detach_reward else []
         names = (*self.targets, *reward, *(["is_terminal"] if self.predict_terminal else []))
@@ -50,7 +52,7 @@ class Heads:
         vector = self.decoder or {"name": "dmlp"}
         return {name: special.get(name, image if name in images else vector) for name in names}
 
-    def probe_decoders(self, images: Sequence[str]) -> dict[str, Mapping]:
+    def probe_decoders(self, images: Container[str]) -> dict[str, Mapping]:
         """Returns the same of the probes."""
         names = (*self.probes, *(["reward"] if self.predict_reward and self.detach_reward else []))
         image = self.image_probe or self.image_decoder or {"name": "cnn_ha"}
@@ -81,13 +83,13 @@ class Curiosity:
         for value, known in ((variant, ENSEMBLE_VARIANTS), (target, REWARD_PROBE_TARGETS)):
             if value not in known:
                 raise ValueError(f"Unknown intrinsic reward {value!r}. Known: {', '.join(known)}.")
-        ensemble = ensemble if ensemble.get("num_members") else None
-        probe = probe if self.reward_probe and target != "none" else None
-        if probe is not None and target == "disagreement" and ensemble is None:
+        has_ensemble = bool(ensemble.get("num_members"))
+        has_probe = bool(self.reward_probe) and target != "none"
+        if has_probe and target == "disagreement" and not has_ensemble:
             raise ValueError(
                 "A reward_probe of the disagreement needs an ensemble; give the ensemble's options."
             )
-        return variant, ensemble, target, probe
+        return variant, ensemble if has_ensemble else None, target, probe if has_probe else None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +112,7 @@ class Architecture(Heads, Curiosity):
     """
 
     sizes: Mapping[str, int | tuple[int, int]]
-    inputs: Sequence[str] | None = None
+    inputs: Sequence[str] = ALL
     action_size: int
     encoder: Mapping | None = None
     image_encoder: Mapping | None = None

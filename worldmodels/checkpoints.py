@@ -239,7 +239,7 @@ def _to_host(leaves: dict[str, Any]) -> tuple[dict[str, np.ndarray], dict[str, d
 
 
 def _checksum(array: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def _checkpointer():

@@ -56,13 +56,13 @@ def conv_general_dilated(
         raise ValueError("Grouped convolutions and dilated kernels are not supported here.")
     if strides != (1, 1) and dilation != (1, 1):
         raise ValueError("A convolution has strides or is transposed; both at once are not supported here.")
-    padding = tuple(map(tuple, padding))
+    padding = tuple((low, high) for low, high in padding)
     if dilation != (1, 1):
         return _transposed(lhs, rhs, padding, dilation)
     return _strided(lhs, rhs, padding, strides) if strides != (1, 1) else _conv(lhs, rhs, padding)
 
 
-def _strided(x: Array, kernel: Array, padding: Sequence[Pair], strides: Pair) -> Array:
+def _strided(x: Array, kernel: Array, padding: Sequence[Pair], strides: Sequence[int]) -> Array:
     """y_n = sum_k x_{s n + k - p} kernel_k, over blocks: with k = s j + a, channel a of block n + j."""
     sizes = list(zip(x.shape[1:3], kernel.shape[:2], padding, strides, strict=True))
     taps = [-(-k // s) for _, k, _, s in sizes]
@@ -74,7 +74,7 @@ def _strided(x: Array, kernel: Array, padding: Sequence[Pair], strides: Pair) ->
     return _conv(blocks, jnp.transpose(_space_to_depth(kernel, strides), (1, 2, 3, 0)), ((0, 0), (0, 0)))
 
 
-def _transposed(x: Array, kernel: Array, padding: Sequence[Pair], strides: Pair) -> Array:
+def _transposed(x: Array, kernel: Array, padding: Sequence[Pair], strides: Sequence[int]) -> Array:
     """y_m = sum_k x'_{m + k - p} kernel_k, where x' is x with s - 1 zeros between its pixels.
 
     In blocks m = s i + a - q, with the shift q that makes s a divisor of p + q + 1: only every s-th k meets a pixel,
@@ -107,21 +107,21 @@ def _from_one_pixel(x: Array, kernel: Array, padding: Sequence[Pair]) -> Array:
     return _pad(y, [(low - k + 1, high - k + 1) for k, (low, high) in sizes])
 
 
-def _space_to_depth(x: Array, block: Pair) -> Array:
+def _space_to_depth(x: Array, block: Sequence[int]) -> Array:
     """[N, y, x, C] -> [N, y / b_y, x / b_x, b_y b_x C]."""
     rows, columns = x.shape[1] // block[0], x.shape[2] // block[1]
     x = x.reshape(x.shape[0], rows, block[0], columns, block[1], x.shape[3])
     return jnp.transpose(x, (0, 1, 3, 2, 4, 5)).reshape(x.shape[0], rows, columns, -1)
 
 
-def _depth_to_space(x: Array, block: Pair) -> Array:
+def _depth_to_space(x: Array, block: Sequence[int]) -> Array:
     """[N, y, x, b_y b_x C] -> [N, y b_y, x b_x, C]."""
     number, rows, columns, _ = x.shape
     x = jnp.transpose(x.reshape(number, rows, columns, *block, -1), (0, 1, 3, 2, 4, 5))
     return x.reshape(number, rows * block[0], columns * block[1], -1)
 
 
-def _whole_blocks(kernel: Array, block: Pair) -> Array:
+def _whole_blocks(kernel: Array, block: Sequence[int]) -> Array:
     """Returns the kernel with rows and columns of zeros at its end, up to a multiple of the block."""
     return jnp.pad(kernel, [(0, -k % b) for k, b in zip(kernel.shape[:2], block, strict=True)] + 2 * [(0, 0)])
 

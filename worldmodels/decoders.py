@@ -109,6 +109,9 @@ class BinaryDecoder(VectorDecoder):
 class ImageDecoder(nnx.Module):
     """Base of image decoders: Normal(mean, 1), the mean a sigmoid (AIME v1) or shifted by 0.5 (AIME-v2)."""
 
+    sigmoid: bool
+    constant: bool
+
     def _distribution(self, x: Array, features: Array) -> Distribution:
         """[N, y, x, 3] raw outputs -> distribution over [..., y, x, 3], images in 0..1."""
         x = x.astype(jnp.float32)

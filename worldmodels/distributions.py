@@ -8,6 +8,7 @@ inside the scan costs more than the model's step. `noise=None` gives the mode, w
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import distrax
 import jax
@@ -16,15 +17,14 @@ from flax import struct
 
 from worldmodels.structures import Array
 
-Distribution = distrax.Distribution
+Distribution: TypeAlias = distrax.Distribution
 ESTIMATORS = ("straight_through", "reinmax")
 HALF_LOG_2PI = 0.5 * math.log(2.0 * math.pi)
 TANH_CLIP = 0.999  # actions are clipped to this before atanh
 MAX_ENTROPY_STD = 0.8742  # base std of the tanh-Normal nearest to uniform (AIME-v2 implementation)
 
 
-@struct.dataclass
-class Gaussian:
+class Gaussian(struct.PyTreeNode):
     """Diagonal Gaussian latent.
 
     Attributes:
@@ -43,8 +43,7 @@ class Gaussian:
         return distrax.Normal(self.mean, self.std).kl_divergence(distrax.Normal(other.mean, other.std))
 
 
-@struct.dataclass
-class Categorical:
+class Categorical(struct.PyTreeNode):
     """Several independent categoricals, one-hot and flattened, with an estimate of the sample's gradient.
 
     Attributes:
@@ -143,8 +142,7 @@ class Bernoulli(distrax.Bernoulli):
         return value * jax.nn.log_sigmoid(logits) + (1.0 - value) * jax.nn.log_sigmoid(-logits)
 
 
-@struct.dataclass
-class TanhNormal:
+class TanhNormal(struct.PyTreeNode):
     """Action distribution: a = tanh(mean + std * noise), every dimension on its own.
 
     Attributes:

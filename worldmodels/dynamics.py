@@ -7,19 +7,38 @@ the RSSM, named in a config as `world_model.dynamics.name=my.module:Name`.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx, struct
 
 from worldmodels.sequences import scan_time
-from worldmodels.structures import Array, FilterOutput, LatentState
-
-State = object  # a pytree with leaves [..., d] and `features` [..., F]
+from worldmodels.structures import Array, FilterOutput, Latent, LatentState
 
 
-@struct.dataclass
-class ImagineOutput:
+class HasFeatures(Protocol):
+    """A latent state: a pytree with leaves [..., d]."""
+
+    @property
+    def features(self) -> Array:
+        """[..., F]."""
+
+
+State = TypeVar("State", bound=HasFeatures)
+
+
+class LatentHead(Protocol):
+    """A module of `worldmodels.latent_heads`."""
+
+    def project(self, x: Array, start: int) -> Array:
+        """Returns the first layer's share of inputs from `start` on."""
+
+    def finish(self, hidden: Array) -> Latent:
+        """Returns the distribution from the summed shares, [..., hidden]."""
+
+
+class ImagineOutput(struct.PyTreeNode):
     """An imagined rollout.
 
     Attributes:
@@ -28,12 +47,12 @@ class ImagineOutput:
       policy: the distributions that the actions came from, leaves [N, H, A].
     """
 
-    states: State
+    states: Any
     actions: Array
-    policy: object
+    policy: Any
 
 
-class Dynamics(nnx.Module):
+class Dynamics(nnx.Module, Generic[State]):
     """A latent state-space model over embeddings: the interface, and the sequences that follow from its steps.
 
     A subclass is built as `(embed_size, action_size, *, rngs, ...)`, has the attributes below and defines `initial`,
@@ -60,7 +79,9 @@ class Dynamics(nnx.Module):
         """Draws what turns latent distributions [*batch_shape, ...] into samples; None (the mode) without a key."""
         raise NotImplementedError
 
-    def observe(self, state: State, prev_action: Array, projected_embed: Array, noise: Array | None):
+    def observe(
+        self, state: State, prev_action: Array, projected_embed: Array, noise: Array | None
+    ) -> tuple[State, Latent]:
         """Takes a step with an observation, e through `project_embed`: returns (state_t, q(z_t | ...))."""
         raise NotImplementedError
 
@@ -68,7 +89,7 @@ class Dynamics(nnx.Module):
         """Takes a step without looking: z_t ~ p(z_t | ...)."""
         raise NotImplementedError
 
-    def prior(self, states: State):
+    def prior(self, states: State) -> Latent:
         """Returns p(z_t | ...), leaves [..., S], at states that `observe` has returned."""
         raise NotImplementedError
 
@@ -144,7 +165,9 @@ class Dynamics(nnx.Module):
         """
         action_key, latent_key = (None, None) if key is None else jax.random.split(key)
         shape = (jax.tree.leaves(state)[0].shape[0], horizon)
-        action_noise = None if key is None else jax.random.normal(action_key, (*shape, self.action_size))
+        action_noise = (
+            None if action_key is None else jax.random.normal(action_key, (*shape, self.action_size))
+        )
 
         def step(state, xs):
             noise, latent_noise = xs
@@ -159,7 +182,7 @@ class Dynamics(nnx.Module):
         return ImagineOutput(states=states, actions=actions, policy=dist)
 
 
-class MemoryDynamics(Dynamics):
+class MemoryDynamics(Dynamics[LatentState]):
     """Dynamics with a deterministic memory h, from which the prior of the latent z is read: `LatentState`.
 
     A subclass defines `advance` and `observe`, and sets the attributes.
@@ -172,14 +195,14 @@ class MemoryDynamics(Dynamics):
     deter_size: int
     stoch_size: int
     num_classes: int | None
-    prior_head: nnx.Module
+    prior_head: LatentHead
 
     def advance(self, state: LatentState, prev_action: Array) -> Array:
         """Returns h_t [..., D] from the previous state and the action [..., A] that left it."""
         raise NotImplementedError
 
     @property
-    def feature_size(self) -> int:
+    def feature_size(self) -> int:  # type: ignore[override]  # others set it
         """D + S, the size of `LatentState.features`."""
         return self.deter_size + self.stoch_size
 
@@ -203,7 +226,7 @@ class MemoryDynamics(Dynamics):
         num = self.stoch_size // self.num_classes
         return jax.random.gumbel(key, (*batch_shape, num, self.num_classes))
 
-    def prior(self, states: LatentState):
+    def prior(self, states: LatentState) -> Latent:
         """Returns p(z_t | h_t), leaves [..., S]."""
         return self._prior(states.deter)
 
@@ -212,5 +235,5 @@ class MemoryDynamics(Dynamics):
         deter = self.advance(state, prev_action)
         return LatentState(deter, self._prior(deter).sample(noise))
 
-    def _prior(self, deter: Array):
+    def _prior(self, deter: Array) -> Latent:
         return self.prior_head.finish(self.prior_head.project(deter, 0))

@@ -148,7 +148,7 @@ def scaled_image(image: Array) -> Array:
     return image.astype(jnp.float32) / 255.0
 
 
-def as_images(image: Array, size: tuple[int, int]) -> Array:
+def as_images(image: Array, size: Sequence[int]) -> Array:
     """[..., y, x, 3] uint8 -> [N, y, x, 3] float32 in 0..1; anything else is an error that says what is wrong."""
     if image.shape[-3:] != (*size, 3):
         order = " These look channel-first; move the channels to the end." if image.shape[-3] == 3 else ""
@@ -170,14 +170,14 @@ class Standardizer(nnx.Module):
     The statistics are variables, so that they travel with checkpoints, but no gradient reaches them.
 
     Args:
-      sizes: {sensor: d} of the vector sensors.
+      sizes: {sensor: d, or (y, x) of an image}; vectors alone have statistics.
       statistics: {sensor: (mean [d], std [d])} or None. Sensors without statistics pass unchanged.
     """
 
-    def __init__(self, sizes: Mapping[str, int], statistics: Mapping[str, tuple] | None = None):
+    def __init__(self, sizes: Mapping, statistics: Mapping[str, tuple] | None = None):
         statistics = statistics or {}
-        self.mean = nnx.Dict({})
-        self.std = nnx.Dict({})
+        self.mean: nnx.Dict[nnx.Variable] = nnx.Dict({})
+        self.std: nnx.Dict[nnx.Variable] = nnx.Dict({})
         for name in sizes:
             if name in statistics:
                 mean, std = (jnp.asarray(x, jnp.float32) for x in statistics[name])

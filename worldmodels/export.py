@@ -334,7 +334,7 @@ def check_heads(
       out_size: what each of them should return.
     """
     for name, network in networks.items():
-        found = (network.first.in_features, network.out_size)
+        found = (network.first and network.first.in_features, network.out_size)
         if found != (model.feature_size, out_size):
             raise ValueError(
                 f"{path}: {name} makes {found[1]} numbers of {found[0]} features, for the world model of this folder "

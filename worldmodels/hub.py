@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+from typing import TypeGuard
 
 SCHEME = "hf://"
 FILES = ("model.json", "weights.safetensors", "README.md")
@@ -17,7 +18,7 @@ class HubError(ValueError):
     """A folder on the Hub cannot be read or written."""
 
 
-def is_name(path: str | os.PathLike) -> bool:
+def is_name(path: str | os.PathLike) -> TypeGuard[str]:
     """Returns True for the name of a folder on the Hub."""
     return isinstance(path, str) and path.startswith(SCHEME)
 

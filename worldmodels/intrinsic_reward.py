@@ -23,6 +23,7 @@ def disagreement(model: WorldModel, features: Array, actions: Array) -> Array:
     Args:
       features: [..., F] of the states that `actions` [..., A] leave.
     """
+    assert model.ensemble is not None, "this world model has no ensemble"
     return spread(model, model.ensemble(jnp.concatenate([features, actions], axis=-1)))
 
 

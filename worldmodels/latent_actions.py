@@ -11,6 +11,8 @@ read actions. No code of theirs is public; the networks are ours. Latent actions
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
 
@@ -56,21 +58,26 @@ class LatentActions(nnx.Module):
             raise ValueError(
                 f"With decoder=identity a latent action has the size of an action, {action_size}, not {self.size}."
             )
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, min_std=min_std, rngs=rngs)
-        self.prior = TanhGaussianHead(feature_size, self.size, **options)
-        self.inverse = TanhGaussianHead(feature_size + embed_size, self.size, **options)
-        encoder = decoder = None
-        if not self.is_identity:
-            encoder = TanhGaussianHead(feature_size + action_size, self.size, **options)
-            decoder = TanhGaussianHead(feature_size + self.size, action_size, **options)
-        self.encoder, self.decoder = encoder, decoder
+        options: dict[str, Any] = dict(
+            hidden_size=hidden_size, hidden_layers=hidden_layers, min_std=min_std, rngs=rngs
+        )
+
+        def head(in_size: int, out_size: int) -> TanhGaussianHead:
+            return TanhGaussianHead(in_size, out_size, **options)
+
+        self.prior = head(feature_size, self.size)
+        self.inverse = head(feature_size + embed_size, self.size)
+        self.encoder = None if self.is_identity else head(feature_size + action_size, self.size)
+        self.decoder = None if self.is_identity else head(feature_size + self.size, action_size)
 
     def encode(self, features: Array, action: Array) -> TanhNormal:
         """q(u | s, a), [..., F] and [..., A] -> [..., U]."""
+        assert self.encoder is not None, "an identity has no networks"
         return self.encoder(jnp.concatenate([features, action], axis=-1))
 
     def decode(self, features: Array, code: Array) -> TanhNormal:
         """p(a | s, u), [..., F] and [..., U] -> [..., A]."""
+        assert self.decoder is not None, "an identity has no networks"
         return self.decoder(jnp.concatenate([features, code], axis=-1))
 
     def action(self, features: Array, code: Array, noise: Array | None) -> Array:

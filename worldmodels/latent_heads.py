@@ -6,6 +6,8 @@ once for the whole sequence, and makes the distribution of their sum (`finish`).
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -19,7 +21,7 @@ class SeparateGaussianHead(nnx.Module):
     """Gaussian from two MLPs, mean and std = softplus + min_std (`rssm`)."""
 
     def __init__(self, in_size, stoch_size, *, hidden_size, hidden_layers, norm, min_std, rngs: nnx.Rngs):
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
+        options: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, norm=norm)
         self.mean_net = MLP(in_size, stoch_size, rngs=rngs, **options)
         self.std_net = MLP(in_size, stoch_size, output_activation="softplus", rngs=rngs, **options)
         self.min_std = min_std
@@ -97,7 +99,7 @@ def rssmo_head(
     rngs: nnx.Rngs,
 ) -> SigmoidGaussianHead | CategoricalHead:
     """Makes the head of `rssmo`: a Gaussian of `stoch_size` dimensions, or as many categoricals of `num_classes`."""
-    options = dict(hidden_size=hidden_size, norm=norm, rngs=rngs)
+    options: dict[str, Any] = dict(hidden_size=hidden_size, norm=norm, rngs=rngs)
     if num_classes is None:
         return SigmoidGaussianHead(in_size, stoch_size, min_std=min_std, **options)
     options |= dict(num_classes=num_classes, estimator=estimator)

@@ -42,8 +42,7 @@ class LossOptions:
 PUBLISHED = LossOptions()
 
 
-@struct.dataclass
-class EvidenceTerms:
+class EvidenceTerms(struct.PyTreeNode):
     """The two sides of the evidence lower bound, per record.
 
     Attributes:
@@ -75,7 +74,7 @@ class EvidenceTerms:
     def metrics(self) -> Metrics:
         """Scalars under the published names."""
         mean = sum_time_mean_batch
-        rec_term = sum(mean(x) for x in self.log_prob.values())
+        rec_term = jnp.asarray(sum(mean(x) for x in self.log_prob.values()))
         kl_term = -mean(self.raw_kl)
         metrics = {"rec_term": rec_term, "kl_term": kl_term, "elbo": rec_term + kl_term}
         for name in self.nll:
@@ -224,7 +223,7 @@ def inverse_dynamics_loss(
     inputs = jnp.concatenate([features[:, :-1], embed[:, 1:]], axis=-1)
     if model.idm_mode == "detach":
         inputs = jax.lax.stop_gradient(inputs)
-    dist, action = model.idm(inputs), batch.prev_action[:, 1:]
+    dist, action = model.idm(inputs), model.actions_for_filter(batch)[:, 1:]
     loss = -dist.log_prob(action).sum(axis=-1).mean(axis=1).sum()
     return loss, {"idm_loss": loss, "idm_mse": jnp.mean((dist.mode - action) ** 2)}
 

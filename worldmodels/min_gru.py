@@ -16,6 +16,8 @@ where a_{t-1} is the policy's at s_{t-1}; `rollout` and `imagine`, where z_t is 
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -59,14 +61,16 @@ class MinGRU(MemoryDynamics):
         check_estimator(estimator)
         self.action_size, self.num_classes = action_size, num_classes
         self.deter_size, self.stoch_size = deter_size, stoch_size * (num_classes or 1)
-        layer = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
+        layer: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
         self.input_layer = MLP(self.stoch_size + action_size, None, rngs=rngs, **layer)
         self.gate_layer = linear(hidden_size, deter_size, rngs=rngs)
         self.candidate_layer = linear(hidden_size, deter_size, rngs=rngs)
         # Units start with time constants spread from one record to the longest: sigmoid(bias) = exp(-1 / records).
         records = jnp.geomspace(1.0, LONGEST_MEMORY, deter_size)
         self.gate_layer.bias[...] = -jnp.log(jnp.expm1(1.0 / records))
-        heads = dict(num_classes=num_classes, estimator=estimator, hidden_size=hidden_size, norm=norm)
+        heads: dict[str, Any] = dict(
+            num_classes=num_classes, estimator=estimator, hidden_size=hidden_size, norm=norm
+        )
         heads |= dict(min_std=min_std, rngs=rngs)
         self.prior_head = rssmo_head(deter_size, stoch_size, **heads)
         self.posterior_head = rssmo_head(embed_size, stoch_size, **heads)

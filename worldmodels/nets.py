@@ -7,6 +7,7 @@ Published results depend on the initialisation: weights *and* biases of a linear
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,7 +56,9 @@ class Linear(nnx.Linear):
     With several leading axes XLA transposes whole activations for each weight gradient: a sixth of an update.
     """
 
-    def __call__(self, x: Array) -> Array:
+    bias: nnx.Param  # ours all have one
+
+    def __call__(self, x: Array) -> Array:  # type: ignore[override]  # no sharding of the output
         return super().__call__(as_rows(x)).reshape(*x.shape[:-1], self.out_features)
 
 
@@ -164,7 +167,7 @@ class MLP(nnx.Module):
         self.output_gate = GEGLU(self.out_size, rngs=rngs) if gated else None
 
     @property
-    def first(self) -> nnx.Linear | None:
+    def first(self) -> Linear | None:
         """The first linear map, which is the head where there are no hidden layers."""
         return self.layers[0] if self.layers else self.head
 
@@ -177,6 +180,7 @@ class MLP(nnx.Module):
         What does not depend on the recurrence is projected once for the whole sequence; `finish` takes the sum.
         """
         layer = self.first
+        assert layer is not None, "a network without layers has no first map"
         kernel, bias = layer.kernel[...][start : start + x.shape[-1]], layer.bias[...]
         x, kernel, bias = layer.promote_dtype((x, kernel, bias), dtype=layer.dtype)
         share = as_rows(x) @ kernel
@@ -200,9 +204,9 @@ def conv(
 ) -> nnx.Conv:
     """Convolution [N, y, x, in_size] -> [N, y', x', out_size] with zero padding, initialised as PyTorch's."""
     init = uniform_init(1.0 / (in_size * kernel**2) ** 0.5)
-    options = dict(kernel_size=(kernel, kernel), strides=(stride, stride), padding=2 * ((padding, padding),))
-    options |= dict(kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
-    return nnx.Conv(in_size, out_size, rngs=rngs, **options)
+    options: dict[str, Any] = dict(kernel_size=(kernel, kernel), strides=(stride, stride))
+    options |= dict(padding=2 * ((padding, padding),), kernel_init=init, bias_init=init)
+    return nnx.Conv(in_size, out_size, rngs=rngs, conv_general_dilated=conv_general_dilated, **options)
 
 
 def conv_transpose(
@@ -214,9 +218,9 @@ def conv_transpose(
     """
     init = uniform_init(1.0 / (out_size * kernel**2) ** 0.5)
     edge = kernel - 1 - padding
-    options = dict(kernel_size=(kernel, kernel), input_dilation=(stride, stride), padding=2 * ((edge, edge),))
-    options |= dict(kernel_init=init, bias_init=init, conv_general_dilated=conv_general_dilated)
-    return nnx.Conv(in_size, out_size, rngs=rngs, **options)
+    options: dict[str, Any] = dict(kernel_size=(kernel, kernel), input_dilation=(stride, stride))
+    options |= dict(padding=2 * ((edge, edge),), kernel_init=init, bias_init=init)
+    return nnx.Conv(in_size, out_size, rngs=rngs, conv_general_dilated=conv_general_dilated, **options)
 
 
 class ResidualBlock(nnx.Module):
@@ -298,8 +302,8 @@ class EnsembleMLP(nnx.Module):
     ):
         sizes = [in_size] + [hidden_size] * hidden_layers + [out_size]
         init_keys = [rngs.params() for _ in range(2 * (len(sizes) - 1))]
-        self.kernels = nnx.List([])
-        self.biases = nnx.List([])
+        self.kernels: nnx.List[nnx.Param] = nnx.List([])
+        self.biases: nnx.List[nnx.Param] = nnx.List([])
         for i, (fan_in, fan_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
             init = uniform_init(1.0 / fan_in**0.5)
             self.kernels.append(nnx.Param(init(init_keys[2 * i], (num_members, fan_in, fan_out))))
@@ -310,8 +314,8 @@ class EnsembleMLP(nnx.Module):
     def __call__(self, x: Array) -> Array:
         act = activation(self.activation)
         x = x[..., None, :]  # [..., 1, in_size] broadcasts against the members
-        for i, (kernel, bias) in enumerate(zip(self.kernels, self.biases, strict=True)):
-            kernel, bias, x = (y.astype(self.dtype or y.dtype) for y in (kernel[...], bias[...], x))
+        for i, (kernels, biases) in enumerate(zip(self.kernels, self.biases, strict=True)):
+            kernel, bias, x = (y.astype(self.dtype or y.dtype) for y in (kernels[...], biases[...], x))
             x = jnp.einsum(
                 "...ki,kio->...ko", jnp.broadcast_to(x, (*x.shape[:-2], *kernel.shape[:2])), kernel
             )

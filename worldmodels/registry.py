@@ -139,7 +139,7 @@ class Registry(Generic[Part]):
         Raises:
           ValueError: as `get`, or an option that it does not take.
         """
-        part = self.get(name)
+        part: Any = self.get(name)
         check_options(part, options, f"The {self.kind} {name!r}")
         return part(*arguments, **options)
 
@@ -153,7 +153,7 @@ def check_options(function: Callable, options: Mapping, who: str) -> None:
     """Raises a ValueError if a function or a class does not take one of the options; `who` begins the sentence."""
     # The signature of a class would be that of its metaclass, which for modules takes anything.
     parameters = inspect.signature(
-        function.__init__ if isinstance(function, type) else function
+        function.__init__ if isinstance(function, type) else function  # type: ignore[misc]  # only read
     ).parameters.values()
     unknown = [name for name in options if name not in {parameter.name for parameter in parameters}]
     if unknown and all(parameter.kind is not parameter.VAR_KEYWORD for parameter in parameters):

@@ -63,13 +63,12 @@ def open_loop(model: WorldModel, batch: SequenceBatch, context: int) -> Comparis
 def compare(model: WorldModel, batch: SequenceBatch, states: LatentState) -> Comparison:
     """(truth, what is decoded from the states [B, T]) of every target and probe that the batch has."""
     decoded = model.predict(states.features)
-    truth = {name: batch.target(name) for name in decoded}
-    known = [name for name, value in truth.items() if value is not None]
-    truth = {name: scaled_image(truth[name]) if is_image(truth[name]) else truth[name] for name in known}
-    return truth, {name: decoded[name] for name in known}
+    known = {name: value for name in decoded if (value := batch.target(name)) is not None}
+    truth = {name: scaled_image(value) if is_image(value) else value for name, value in known.items()}
+    return truth, {name: decoded[name] for name in truth}
 
 
-def is_image(values: Array) -> bool:
+def is_image(values: Array | np.ndarray) -> bool:
     """True for [B, T, y, x, 3], False for vectors [B, T, d]."""
     return values.ndim == 5
 
@@ -83,8 +82,7 @@ def open_loop_error(model: WorldModel, batch: SequenceBatch, *, context: int) ->
     return {name: jnp.mean((truth[name] - prediction[name])[:, context:] ** 2) for name in truth}
 
 
-@struct.dataclass
-class Evidence:
+class Evidence(struct.PyTreeNode):
     """The evidence lower bound of every record, in nats, along the posterior that `evidence` took.
 
     Attributes:
@@ -140,7 +138,7 @@ def explained(truth: Array, prediction: Array) -> Array:
 
 
 def comparison_video(
-    truth: Array, prediction: Array, *, context: int | None = None, border: int = 1
+    truth: Array | np.ndarray, prediction: Array | np.ndarray, *, context: int | None = None, border: int = 1
 ) -> np.ndarray:
     """Rows truth, prediction and error = (truth - prediction) / 2 + 0.5; windows side by side.
 
@@ -190,7 +188,7 @@ def vectors(names: Sequence[str], comparison: Comparison) -> tuple[np.ndarray, n
     if not names:
         return np.zeros((0, 0, 0)), np.zeros((0, 0, 0)), []
     labels = [f"{name}[{i}]" for name in names for i in range(truth[name].shape[-1])]
-    joined = (
+    truths, predictions = (
         np.concatenate([np.asarray(values[name]) for name in names], -1) for values in (truth, prediction)
     )
-    return *joined, labels
+    return truths, predictions, labels

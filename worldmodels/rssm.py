@@ -11,12 +11,12 @@ distribution, std = 2 sigmoid(raw / 2) + min_std). `rssmo-v1` is `rssmo` with th
 
 from __future__ import annotations
 
-import functools
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.dynamics import MemoryDynamics
+from worldmodels.dynamics import LatentHead, MemoryDynamics
 from worldmodels.latent_heads import SeparateGaussianHead, check_estimator, rssmo_head
 from worldmodels.nets import MLP, GRUCell, LayerNormGRUCell
 from worldmodels.structures import Array, LatentState
@@ -61,18 +61,20 @@ class RSSM(MemoryDynamics):
         flat_stoch = stoch_size * (num_classes or 1)
         self.deter_size, self.stoch_size, self.action_size = deter_size, flat_stoch, action_size
         in_size = flat_stoch + action_size
-        layer = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
+        layer: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=1, activation="swish", norm=norm)
         self.pre_memory = MLP(in_size, None, rngs=rngs, **layer) if family != "rssm" else None
         in_size = in_size if self.pre_memory is None else hidden_size
         cell = LayerNormGRUCell if family == "rssmo" else GRUCell
         self.memory_cell = cell(in_size, deter_size, rngs=rngs)
-        heads = dict(hidden_size=hidden_size, norm=norm, min_std=min_std, rngs=rngs)
-        if family == "rssm":
-            make_head = functools.partial(SeparateGaussianHead, hidden_layers=hidden_layers, **heads)
-        else:
-            make_head = functools.partial(rssmo_head, num_classes=num_classes, estimator=estimator, **heads)
-        self.prior_head = make_head(deter_size, stoch_size)
-        self.posterior_head = make_head(deter_size + embed_size, stoch_size)
+        heads: dict[str, Any] = dict(hidden_size=hidden_size, norm=norm, min_std=min_std, rngs=rngs)
+
+        def make_head(in_size: int) -> LatentHead:
+            if family == "rssm":
+                return SeparateGaussianHead(in_size, stoch_size, hidden_layers=hidden_layers, **heads)
+            return rssmo_head(in_size, stoch_size, num_classes=num_classes, estimator=estimator, **heads)
+
+        self.prior_head = make_head(deter_size)
+        self.posterior_head = make_head(deter_size + embed_size)
         self.num_classes = num_classes
 
     def advance(self, state: LatentState, prev_action: Array) -> Array:

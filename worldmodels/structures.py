@@ -7,6 +7,8 @@ Sequences are batch-major, `[B, T, ...]`. The one alignment rule: `prev_action[t
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import jax
 import jax.numpy as jnp
 from flax import struct
@@ -14,8 +16,7 @@ from flax import struct
 Array = jax.Array
 
 
-@struct.dataclass
-class SequenceBatch:
+class SequenceBatch(struct.PyTreeNode):
     """Subsequences of episodes.
 
     Attributes:
@@ -38,7 +39,7 @@ class SequenceBatch:
     masks: dict[str, Array] = struct.field(default_factory=dict)
 
     @property
-    def batch_shape(self) -> tuple[int, int]:
+    def batch_shape(self) -> tuple[int, ...]:
         """(B, T)."""
         return self.is_first.shape
 
@@ -55,8 +56,7 @@ class SequenceBatch:
         return self.replace(prev_action=None)
 
 
-@struct.dataclass
-class LatentState:
+class LatentState(struct.PyTreeNode):
     """Latent state of dynamics with a memory, the RSSM among them.
 
     Attributes:
@@ -73,8 +73,17 @@ class LatentState:
         return jnp.concatenate([self.deter, self.stoch], axis=-1)
 
 
-@struct.dataclass
-class FilterOutput:
+class Latent(Protocol):
+    """A latent distribution, such as `distributions.Gaussian`; a pytree."""
+
+    def sample(self, noise: Array | None) -> Array:
+        """Returns a sample [..., S] made of noise, or the mode."""
+
+    def kl(self, other: Any) -> Array:
+        """Returns KL(self || other) in nats, with the last axis unreduced."""
+
+
+class FilterOutput(struct.PyTreeNode):
     """Result of filtering a sequence.
 
     Attributes:
@@ -82,6 +91,6 @@ class FilterOutput:
       prior, posterior: latent distributions (`distributions.Gaussian` or `Categorical`), leaves [B, T, ...].
     """
 
-    states: LatentState
-    prior: object
-    posterior: object
+    states: Any
+    prior: Latent
+    posterior: Latent

@@ -10,6 +10,7 @@ skipped (`only_finite`): a diverged seed stays frozen while the others continue.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,7 @@ from worldmodels.structures import Array
 Metrics = dict[str, Array]
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """Everything that changes while one loss is minimised.
 
     Attributes:
@@ -33,8 +33,8 @@ class TrainState:
       step: [] int32, number of updates made.
     """
 
-    model: object
-    opt_state: object
+    model: Any
+    opt_state: Any
     key: Array
     step: Array
 
@@ -59,7 +59,7 @@ def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: floa
 
 def gradient_step(
     loss_fn: Callable, optimizer: optax.GradientTransformation, state: TrainState, *args
-) -> tuple[TrainState, Metrics, object]:
+) -> tuple[TrainState, Metrics, Any]:
     """Takes one step of the optimizer on a loss.
 
     What a model changes besides the gradient (a momentum encoder) it does first, in its method `before_update`.
@@ -126,7 +126,7 @@ def make_train_loop(
         batch = placement.share_batch(sample(data, sample_key(state.key, state.step)))
         return update(state, batch, *frozen)
 
-    if placement.deal_seeds:
+    if placement.deal_seeds and num_seeds is not None:
         num_seeds = num_seeds // placement.num_devices  # of each device
     if num_seeds is not None and num_seeds > 1:
         one_update = jax.vmap(one_update, in_axes=(0, data_axes, 0), axis_size=num_seeds)

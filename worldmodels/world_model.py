@@ -63,8 +63,8 @@ class WorldModel(nnx.Module):
         self.decoders = make_heads(self.feature_size, sizes, decoders, rngs)
         self.probes = make_heads(self.feature_size, sizes, probes, rngs)
         self.baseline_probes = make_heads(embed_size, sizes, probes if arch.baseline_probes else {}, rngs)
-        idm = functools.partial(TanhGaussianHead, rngs=rngs, **(arch.idm or {}))
-        self.idm = None if arch.idm_mode == "none" else idm(self.feature_size + embed_size, action_size)
+        in_size, idm = self.feature_size + embed_size, dict(arch.idm or {}, rngs=rngs)
+        self.idm = None if arch.idm_mode == "none" else TanhGaussianHead(in_size, action_size, **idm)
         self.ensemble_variant, ensemble, self.reward_probe_target, probe = arch.networks()
         in_size = self.feature_size + action_size
         self.ensemble = EnsembleMLP(in_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
@@ -122,7 +122,7 @@ class WorldModel(nnx.Module):
 
         return jax.tree_util.tree_map_with_path(follow, self)
 
-    def perturb(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
+    def with_noise(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
         """Adds Gaussian noise of std `scale` (standardised units) to the vectors that are encoded."""
         names = sorted(self.encoder.vector_names)
         noisy = dict(observation)

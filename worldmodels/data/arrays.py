@@ -76,10 +76,10 @@ def from_transitions(
     Raises:
       ValueError: arrays of unequal length, an episode of which nothing is left, or actions outside [-1, 1].
     """
-    flat = {"actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
-    flat |= {"successes": successes} | dict(observations)
-    flat |= {f"next {name}": value for name, value in (next_observations or {}).items()}
-    flat = {name: np.asarray(value) for name, value in flat.items() if value is not None}
+    given = {"actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
+    given |= {"successes": successes} | dict(observations)
+    given |= {f"next {name}": value for name, value in (next_observations or {}).items()}
+    flat = {name: np.asarray(value) for name, value in given.items() if value is not None}
     counts = {name: len(value) for name, value in flat.items()}
     if (
         len(set(counts.values())) != 1

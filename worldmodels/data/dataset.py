@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,8 +27,7 @@ from worldmodels.data.episodes import FLAGS, Episode
 from worldmodels.structures import Array, SequenceBatch
 
 
-@struct.dataclass
-class SequenceDataset:
+class SequenceDataset(struct.PyTreeNode):
     """Windows of episodes, ready to be sampled inside jit; a pytree of device arrays.
 
     Shape letters: R records of all episodes (with the padding of short ones), W windows, F first windows.
@@ -181,7 +181,7 @@ def take_on_device(values: Array, rows: Array) -> Array:
     return values.at[rows].get(mode="promise_in_bounds")
 
 
-def gather_rows(data: object, rows: Array, take: Callable = take_on_device) -> SequenceBatch:
+def gather_rows(data: Any, rows: Array | np.ndarray, take: Callable = take_on_device) -> SequenceBatch:
     """Returns the batch of given rows of a dataset or a `Replay`.
 
     Args:
@@ -189,11 +189,10 @@ def gather_rows(data: object, rows: Array, take: Callable = take_on_device) -> S
       rows: [B, T] int32, all in 0..R-1.
       take: (values [R, ...], rows) -> [B, T, ...].
     """
-    fields = {name: getattr(data, name) for name in ("prev_action", "reward", *FLAGS)}
-    return SequenceBatch(
-        observation={name: take(values, rows) for name, values in data.observation.items()},
-        **{name: None if values is None else take(values, rows) for name, values in fields.items()},
-    )
+    fields: dict[str, Any] = {name: getattr(data, name) for name in ("prev_action", "reward", *FLAGS)}
+    fields = {name: None if values is None else take(values, rows) for name, values in fields.items()}
+    observation = {name: take(values, rows) for name, values in data.observation.items()}
+    return SequenceBatch(observation=observation, **fields)
 
 
 def free_memory() -> int:
@@ -240,7 +239,7 @@ def names_of(
     return [*sensors, *extras, *FLAGS]
 
 
-def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, object]:
+def fields_of(names: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any]:
     """Returns the fields of a dataset that hold records, from `load(name)` for each of the names of `names_of`."""
     not_sensors = {"pre_action", "reward", *FLAGS}
     return {
@@ -251,7 +250,7 @@ def fields_of(names: Sequence[str], load: Callable[[str], object]) -> dict[str, 
     }
 
 
-def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Array]:
+def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Any]:
     """Returns the fields `starts` and `first_starts` of a dataset, on the default device."""
     starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
     return {"starts": jnp.asarray(starts), "first_starts": jnp.asarray(first_starts)}

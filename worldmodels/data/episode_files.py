@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import h5py
 import numpy as np
@@ -92,7 +92,7 @@ def open_file(path: Path) -> Iterator[OpenFile]:
         ) from error
 
 
-@dataclass(frozen=True)
+@dataclass
 class _NpzFile:
     file: np.lib.npyio.NpzFile
     names: list[str]
@@ -103,13 +103,13 @@ class _NpzFile:
         return self.file[name][... if rows is None else rows]
 
     def num_bytes(self, name: str) -> int:
-        return self.file.zip.getinfo(f"{name}.npy").file_size
+        return _archive(self.file).getinfo(f"{name}.npy").file_size
 
     def shape(self, name: str) -> tuple[int, ...]:
         return _npz_header(self.file, name)[0]
 
 
-@dataclass(frozen=True)
+@dataclass
 class _HDF5File:
     file: h5py.File
     names: list[str]
@@ -138,9 +138,14 @@ def _open_npz(path: Path) -> Iterator[_NpzFile]:
         yield _NpzFile(file, *_divided(kinds), metadata)
 
 
+def _archive(file: np.lib.npyio.NpzFile) -> zipfile.ZipFile:
+    assert file.zip is not None, "the file is closed"
+    return file.zip
+
+
 def _npz_header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...], np.dtype]:
     """Returns (shape, dtype) of an array of an archive."""
-    with file.zip.open(f"{name}.npy") as member:
+    with _archive(file).open(f"{name}.npy") as member:
         version = np.lib.format.read_magic(member)
         read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, dtype = read[version](member)
@@ -274,7 +279,8 @@ def _plain(value: object) -> object:
 
 def _as_npz(arrays: Mapping[str, np.ndarray], metadata: str) -> bytes:
     file = io.BytesIO()
-    np.savez_compressed(file, **arrays, **{_METADATA: np.array(metadata)})
+    everything: dict[str, Any] = {**arrays, _METADATA: np.array(metadata)}
+    np.savez_compressed(file, **everything)
     return file.getvalue()
 
 

@@ -24,11 +24,13 @@ so that environment workers may use it. `worldmodels.data.episode_files` opens a
 import contextlib
 import os
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from worldmodels import describe
 from worldmodels.data import watchdog
@@ -66,7 +68,7 @@ class StoredImages:
 
     path: Path
     name: str
-    shape: tuple[int, int, int, int]
+    shape: tuple[int, ...]
     ndim = 4
     dtype = np.dtype(np.uint8)
 
@@ -82,7 +84,7 @@ class StoredImages:
         images = canonical(self.name, np.asarray(value), self.path)
         return images if isinstance(index, slice) else images[index]
 
-    def __array__(self, dtype: object = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
@@ -171,12 +173,13 @@ def read_episode(
     with watchdog.opening(path), open_file(path) as file:
         if keys is None:
             _check_names(file.names, file.ignored, REQUIRED, path)
-            names = file.names
+            names: Collection[str] = file.names
         else:
             names = {*keys, "reward", *FLAGS} | ({"success"} & set(file.names))
             _check_names(file.names, file.ignored, sorted(names), path)
         shapes = {name: file.shape(name) for name in names} if images_on_disk else {}
-        images = {name: StoredImages(path, name, shape) for name, shape in shapes.items() if len(shape) == 4}
+        # They stand for arrays.
+        images: dict[str, Any] = {n: StoredImages(path, n, s) for n, s in shapes.items() if len(s) == 4}
         check_memory(sum(file.num_bytes(name) for name in names if name not in images), path)
         records = {name: np.asarray(file.read(name)) for name in sorted(names) if name not in images}
     records = canonical_records(records, path)
@@ -197,7 +200,7 @@ def read_arrays(path: str | os.PathLike) -> tuple[dict[str, np.ndarray], dict]:
       EpisodeError: no such file, truncated or alien.
     """
     with open_file(Path(path)) as file:
-        check_memory(sum(map(file.num_bytes, file.names)), path)
+        check_memory(sum(map(file.num_bytes, file.names)), Path(path))
         return {name: np.asarray(file.read(name)) for name in file.names}, file.metadata
 
 
@@ -383,11 +386,11 @@ def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed
     Raises:
       ValueError: unknown mode, or a limit below one.
     """
-    choosers = {
-        "forward": lambda: range(limit),
-        "backward": lambda: range(len(items) - limit, len(items)),
-        "random": lambda: sorted(np.random.default_rng(seed).choice(len(items), limit, replace=False)),
-        "uniform": lambda: np.linspace(0, len(items) - 1, limit).round().astype(int),
+    choosers: dict[str, Callable[[int], Iterable[int]]] = {
+        "forward": lambda n: range(n),
+        "backward": lambda n: range(len(items) - n, len(items)),
+        "random": lambda n: sorted(np.random.default_rng(seed).choice(len(items), n, replace=False)),
+        "uniform": lambda n: np.linspace(0, len(items) - 1, n).round().astype(int),
     }
     if mode not in choosers:
         raise ValueError(f"Unknown subsampling mode {mode!r}. Known: {', '.join(choosers)}.")
@@ -395,4 +398,4 @@ def subsample(items: Sequence, limit: int | None, *, mode: str = "forward", seed
         raise ValueError(f"The limit on episodes is {limit}; give at least 1, or None for all of them.")
     if limit is None or limit >= len(items):
         return list(items)
-    return [items[index] for index in choosers[mode]()]
+    return [items[index] for index in choosers[mode](limit)]

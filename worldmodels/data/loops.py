@@ -11,7 +11,7 @@ import dataclasses
 import functools
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +84,7 @@ def make_loops(
     if any(isinstance(part, StreamedDataset) for part in data):
         make = _Stream(update_with, data, num_seeds, placement, draw).make_loop
     else:
-        options = dict(num_seeds=num_seeds, placement=placement)
+        options: dict[str, Any] = dict(num_seeds=num_seeds, placement=placement)
         make = functools.partial(make_train_loop, update_with, sample_all, **options)
     return Loops(functools.cache(make), args)
 

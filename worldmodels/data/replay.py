@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -22,8 +23,7 @@ from worldmodels.data.episodes import FLAGS, Episode
 from worldmodels.structures import Array, SequenceBatch
 
 
-@struct.dataclass
-class Replay:
+class Replay(struct.PyTreeNode):
     """Ring of C records; a pytree of device arrays. An episode may wrap around its end.
 
     Episode k of those ever appended has entry k % E of the tables, E = C // T being the most that can be
@@ -185,7 +185,7 @@ def _records(episode: Episode, name: str) -> np.ndarray:
 
 
 @partial(jax.jit, donate_argnums=0)
-def _append(replay: Replay, rows: Mapping[str, object], num_rows: Array) -> Replay:
+def _append(replay: Replay, rows: Mapping[str, Any], num_rows: Array) -> Replay:
     """Writes the first `num_rows` of `rows`, leaves [L, ...]; num_rows <= C."""
     capacity = replay.capacity
     offset = jnp.arange(rows["is_first"].shape[0], dtype=jnp.int32)

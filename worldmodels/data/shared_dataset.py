@@ -20,7 +20,6 @@ from worldmodels.devices.sharding import AXIS
 from worldmodels.structures import Array, SequenceBatch
 
 
-@struct.dataclass
 class SharedDataset(SequenceDataset):
     """Windows of episodes on all devices together, for the functions of `worldmodels.data.dataset` like any other.
 
@@ -33,7 +32,7 @@ class SharedDataset(SequenceDataset):
     mesh: Mesh = struct.field(pytree_node=False, kw_only=True)
 
     @classmethod
-    def create(
+    def create(  # type: ignore[override]  # takes the devices, too
         cls,
         episodes: Sequence[Episode],
         *,

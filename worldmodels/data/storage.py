@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from worldmodels.data import dataset as datasets
 from worldmodels.data.dataset import SequenceDataset
@@ -111,12 +112,13 @@ def open_dataset(
       ValueError: as `SequenceDataset.create` and `choose_storage`.
     """
     names = datasets.names_of(episodes, length, sensors, with_actions, with_reward)
-    shared = placement.num_processes > 1 and not placement.deal_seeds
-    chosen = choose_storage(episodes, storage, names, length, placement.num_devices if shared else 1)
+    mesh = placement.mesh if placement.num_processes > 1 and not placement.deal_seeds else None
+    chosen = choose_storage(episodes, storage, names, length, 1 if mesh is None else mesh.size)
     on_storage(chosen)
-    options = dict(length=length, sensors=sensors, with_actions=with_actions, with_reward=with_reward)
-    if chosen.place == "device" and shared:
-        return SharedDataset.create(episodes, mesh=placement.mesh, **options)
+    options: dict[str, Any] = dict(length=length, sensors=sensors)
+    options |= dict(with_actions=with_actions, with_reward=with_reward)
+    if chosen.place == "device" and mesh is not None:
+        return SharedDataset.create(episodes, mesh=mesh, **options)
     if chosen.place == "device":
         return SequenceDataset.create(episodes, **options)
     return StreamedDataset.create(episodes, images_on_disk=chosen.place == "disk", **options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,7 +90,7 @@ class StreamedDataset:
         fields = datasets.fields_of(names, load)
         return cls(**fields, **datasets.window_tables(episodes, length), length=length)
 
-    def gather(self, rows: Array) -> SequenceBatch:
+    def gather(self, rows: Array | np.ndarray) -> SequenceBatch:
         """Returns the batch of given rows, [..., T] int32 in 0..R-1, as NumPy arrays.
 
         Raises:
@@ -102,7 +103,7 @@ class StreamedDataset:
             )
         return datasets.gather_rows(self, np.asarray(rows), _take)
 
-    def replace(self, **changes: object) -> StreamedDataset:
+    def replace(self, **changes: Any) -> StreamedDataset:
         """Returns a copy with other fields."""
         return dataclasses.replace(self, **changes)
 

@@ -43,7 +43,9 @@ def opening(path: str | os.PathLike) -> Iterator[None]:
 
 def _tell(path: bytes) -> None:
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # without it files are opened all the same
-        _process(SECONDS).stdin.write(path + b"\0")
+        pipe = _process(SECONDS).stdin
+        assert pipe is not None  # the process was started with one
+        pipe.write(path + b"\0")
 
 
 @functools.cache

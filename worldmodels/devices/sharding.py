@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -148,7 +149,7 @@ class Placement:
         if not self.deal_seeds:
             return self.together(jax.jit(loop, donate_argnums=0, out_shardings=self._sharding()))
         seeds, shared = PartitionSpec(AXIS), PartitionSpec()
-        options = dict(in_specs=(seeds, shared, seeds), out_specs=seeds, check_vma=False)
+        options: dict[str, Any] = dict(in_specs=(seeds, shared, seeds), out_specs=seeds, check_vma=False)
         part = jax.shard_map(
             lambda state, data, frozen: loop(state, data, *frozen), mesh=self.mesh, **options
         )
@@ -162,6 +163,7 @@ class Placement:
         return jax.tree.map(lambda x: _from_every_process(x, sharding), tree)
 
     def _sharding(self, *spec) -> NamedSharding:
+        assert self.mesh is not None, "nothing is sharded on one device"
         return NamedSharding(self.mesh, PartitionSpec(*spec))
 
 

@@ -123,11 +123,11 @@ def _checked_state(state: object, path: pathlib.Path, file_size: int) -> dict[st
 def stack_ensemble(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Stacks the MLPs of an ensemble of AIME v1, as version 2 stores them."""
     head = "emb_prediction_heads."
-    members = [name.split(".", 2)[1:] for name in tensors if name.startswith(head) and ".net." in name]
-    members = [(int(index), rest) for index, rest in members if index.isdigit()]
+    places = [name.split(".", 2)[1:] for name in tensors if name.startswith(head) and ".net." in name]
+    members = [(int(index), rest) for index, rest in places if index.isdigit()]
     stacked = {}
     for rest in dict.fromkeys(rest for _, rest in members):
         indices = sorted(index for index, name in members if name == rest)
         stacked[head + rest] = np.stack([tensors[f"{head}{index}.{rest}"] for index in indices])
-    rest = {n: v for n, v in tensors.items() if not (stacked and n.startswith(head))}
-    return rest | stacked
+    others = {n: v for n, v in tensors.items() if not (stacked and n.startswith(head))}
+    return others | stacked

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from flax import nnx
 
@@ -42,7 +43,8 @@ def load(folder: str | pathlib.Path, *, sizes: Mapping | None = None) -> Models:
         model = WorldModel(**arguments, rngs=nnx.Rngs(0))
     fill(model, tensors, world_model_names(model), folder / "model.pt")
     where = environment(config)
-    parts, described = {"world_model": model}, {"world_model": arguments | {"environment": where}}
+    parts: dict[str, Any] = {"world_model": model}
+    described = {"world_model": arguments | {"environment": where}}
     if (folder / "policy.pt").exists():
         min_std = (config.get("policy") or {}).get("min_std")
         parts["policy"], described["policy"] = load_policy(folder / "policy.pt", min_std)
@@ -95,11 +97,13 @@ def load_value_networks(path: str | pathlib.Path) -> tuple[dict[str, tuple[MLP, 
     path = pathlib.Path(path)
     tensors = read_tensors(path)
     first_version = has(tensors, "net.")
-    rewards = dict.fromkeys(name.split(".")[1] for name in tensors if name.startswith("vnets."))
-    rewards = ["reward"] if first_version else list(rewards)
+    found = dict.fromkeys(name.split(".")[1] for name in tensors if name.startswith("vnets."))
+    rewards = ["reward"] if first_version else list(found)
     if not rewards:
         raise ValueError(f"{path} has no 'vnets.<reward>' or 'net' tensors; it is not a value network.")
-    networks, names, arguments = {}, {}, {}
+    networks: dict[str, tuple[MLP, ...]] = {}
+    names: dict[str, tuple] = {}
+    arguments: dict[str, Any] = {}
     for reward in rewards:
         prefixes = ("",) if first_version else (f"vnets.{reward}.vnet", f"vnets.{reward}.vnet_target")
         in_size, out_size, options = mlp_shape(tensors, f"{prefixes[0]}.".removeprefix("."), path)

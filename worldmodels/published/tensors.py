@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -32,7 +33,8 @@ def norm_names(prefix: str, path: tuple, norm: nnx.Module) -> dict[str, tuple]:
 
 def mlp_names(prefix: str, path: tuple, mlp: MLP) -> dict[str, tuple]:
     """Names of an MLP, whose published version numbers linear, norm and activation of a layer consecutively."""
-    names, index = {}, 0
+    names: dict[str, tuple] = {}
+    index = 0
     for i in range(len(mlp.layers)):
         names |= linear_names(f"{prefix}.net.{index}", (*path, "layers", i))
         index += 1
@@ -66,16 +68,17 @@ def tanh_gaussian_names(prefix: str, path: tuple, head: TanhGaussianHead) -> dic
 
 def block_names(prefix: str, path: tuple, block: ResidualBlock) -> dict[str, tuple]:
     """Names of a residual block: norm, SiLU, convolution, twice."""
-    names = {}
+    names: dict[str, tuple] = {}
     for i in range(2):
         names |= norm_names(f"{prefix}.net.{3 * i}", (*path, "norms", i), block.norms[i])
         names |= linear_names(f"{prefix}.net.{3 * i + 2}", (*path, "layers", i))
     return names
 
 
-def image_encoder_names(prefix: str, path: tuple, encoder: nnx.Module) -> dict[str, tuple]:
+def image_encoder_names(prefix: str, path: tuple, encoder: Any) -> dict[str, tuple]:
     """Names of image encoders: convolution, ReLU (`cnn_ha`) or convolution, norm, SiLU, residual blocks."""
-    names, index = {}, 0
+    names: dict[str, tuple] = {}
+    index = 0
     for i in range(len(encoder.layers)):
         names |= linear_names(f"{prefix}.net.{index}", (*path, "layers", i))
         index += 2
@@ -88,7 +91,7 @@ def image_encoder_names(prefix: str, path: tuple, encoder: nnx.Module) -> dict[s
     return names
 
 
-def image_decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tuple]:
+def image_decoder_names(prefix: str, path: tuple, decoder: Any) -> dict[str, tuple]:
     """Names of image decoders: linear, reshape, then stages of residual blocks and a transposed convolution."""
     names, index = linear_names(f"{prefix}.net.0", (*path, "input_layer")), 2
     resnet = hasattr(decoder, "blocks")
@@ -101,7 +104,7 @@ def image_decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[s
     return names
 
 
-def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tuple]:
+def decoder_names(prefix: str, path: tuple, decoder: Any) -> dict[str, tuple]:
     """Names of any decoder, by its class."""
     kind = type(decoder).__name__
     if kind == "LearnedStdDecoder":
@@ -120,10 +123,10 @@ def decoder_names(prefix: str, path: tuple, decoder: nnx.Module) -> dict[str, tu
 
 def encoder_names(prefix: str, path: tuple, encoder: ObservationEncoder) -> dict[str, tuple]:
     """Names of all encoders of a model; those of joint vectors are called "tabular"."""
-    names = {}
+    names: dict[str, tuple] = {}
     for name in encoder.image_names:
         names |= image_encoder_names(f"{prefix}.{name}", (*path, "images", name), encoder.images[name])
-    if hasattr(encoder.vector, "net"):
+    if encoder.vector is not None and hasattr(encoder.vector, "net"):
         names |= mlp_names(f"{prefix}.tabular", (*path, "vector", "net"), encoder.vector.net)
     for name, vector in encoder.vectors.items():
         if hasattr(vector, "net"):
@@ -131,9 +134,9 @@ def encoder_names(prefix: str, path: tuple, encoder: ObservationEncoder) -> dict
     return names
 
 
-def rssm_names(rssm: nnx.Module) -> dict[str, tuple]:
+def rssm_names(rssm: Any) -> dict[str, tuple]:
     """Names of transition, prior and posterior."""
-    names = {}
+    names: dict[str, tuple] = {}
     if rssm.pre_memory is not None:
         names |= mlp_names("pre_memory", ("rssm", "pre_memory"), rssm.pre_memory)
     cell = ("rssm", "memory_cell")
