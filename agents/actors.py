@@ -17,8 +17,7 @@ from worldmodels.structures import Array, LatentState
 from worldmodels.world_model import WorldModel
 
 
-@struct.dataclass
-class ActorState:
+class ActorState(struct.PyTreeNode):
     """Memory of an actor between calls.
 
     Attributes:

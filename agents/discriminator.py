@@ -5,6 +5,8 @@ Of single embeddings (AIME-NoB with AIL) or of transitions (GAIfO): what is put 
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -28,7 +30,7 @@ class Discriminator(nnx.Module):
         activation: str = "elu",
         rngs: nnx.Rngs,
     ):
-        sizes = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
+        sizes: dict[str, Any] = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
         self.net = MLP(in_size, 1, activation=activation, **sizes, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:

@@ -22,8 +22,7 @@ from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics, TrainState, gradient_step, make_update
 
 
-@struct.dataclass
-class DreamerState:
+class DreamerState(struct.PyTreeNode):
     """Everything that changes while Dreamer learns.
 
     Attributes:

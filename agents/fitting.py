@@ -63,8 +63,7 @@ class FitSettings:
                 raise ValueError(f"{name} is {value}; give at least 1.")
 
 
-@struct.dataclass
-class FitState:
+class FitState(struct.PyTreeNode):
     """Everything that changes while one network is fitted.
 
     Attributes:
@@ -102,8 +101,7 @@ class FitState:
         )
 
 
-@struct.dataclass
-class Split:
+class Split(struct.PyTreeNode):
     """Numbers of the windows of a dataset that are trained on, [V] int32, and validated on, [W - V] int32."""
 
     training: Array

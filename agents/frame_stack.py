@@ -10,6 +10,7 @@ published.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -126,8 +127,8 @@ class FrameStackNet(FrameStack):
         **frames,
     ):
         super().__init__(sizes, rngs=rngs, **frames)
-        options = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, output_activation="tanh")
-        self.head = MLP(self.merger.out_size, action_size, rngs=rngs, **options)
+        options: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, rngs=rngs)
+        self.head = MLP(self.merger.out_size, action_size, output_activation="tanh", **options)
 
     def __call__(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> [..., A]."""
@@ -145,6 +146,6 @@ def with_encoder_of(policy: FrameStackNet, source: nnx.Module) -> FrameStackNet:
     BCO(0) starts its policy from the encoder of the inverse model, IIDM from that of the forward model; the
     identity encoder has nothing to copy.
     """
-    graph, encoder, rest = nnx.split(policy, nnx.PathContains("encoder"), ...)
-    _, trained, _ = nnx.split(source, nnx.PathContains("encoder"), ...)
-    return nnx.merge(graph, jax.tree.map(lambda _, new: jnp.copy(new), encoder, trained), rest)
+    graph, encoder, *rest = nnx.split(policy, nnx.PathContains("encoder"), ...)
+    _, trained, *_ = nnx.split(source, nnx.PathContains("encoder"), ...)
+    return nnx.merge(graph, jax.tree.map(lambda _, new: jnp.copy(new), encoder, trained), *rest)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,8 +42,7 @@ class GAIfOSettings:
     penalty_scale: float = PENALTY_SCALE
 
 
-@struct.dataclass
-class GAIfOState:
+class GAIfOState(struct.PyTreeNode):
     """State of SAC and of the discriminator."""
 
     sac: SACState
@@ -130,8 +130,9 @@ class GAIfOLearner:
     def create(self, observation_size: int, action_size: int, key: Array) -> GAIfOState:
         """State before the first update."""
         sac_key, discriminator_key = jax.random.split(key)
-        sizes = {"hidden_size": self._settings.hidden_size, "hidden_layers": self._settings.hidden_layers}
-        discriminator = Discriminator(2 * observation_size, **sizes, rngs=nnx.Rngs(discriminator_key))
+        settings, rngs = self._settings, nnx.Rngs(discriminator_key)
+        sizes: dict[str, Any] = dict(hidden_size=settings.hidden_size, hidden_layers=settings.hidden_layers)
+        discriminator = Discriminator(2 * observation_size, **sizes, rngs=rngs)
         optimizer = make_optimizer(self._settings.learning_rate)
         self._learn = make_learn(action_size, self._sac, self._settings, self._num_updates)
         return GAIfOState(

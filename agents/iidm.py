@@ -8,6 +8,7 @@ observed next. The gradient reaches the policy through the model; the true actio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -39,7 +40,7 @@ class ForwardNet(FrameStack):
     ):
         super().__init__(sizes, rngs=rngs, **frames)
         in_size = self.merger.out_size + action_size
-        vector = {"name": "dmlp", "hidden_size": hidden_size, "hidden_layers": hidden_layers}
+        vector: dict[str, Any] = {"name": "dmlp", "hidden_size": hidden_size, "hidden_layers": hidden_layers}
         image = {"name": "cnn_ha", "sigmoid": True}
         options = {name: vector if isinstance(size, int) else image for name, size in sizes.items()}
         self.decoders = nnx.Dict(
@@ -63,7 +64,8 @@ def prediction_error(model: ForwardNet, batch: SequenceBatch, action: Array) -> 
     """[] sum over sensors of the mean squared error of record F, predicted from F frames and [B, A]."""
     predicted = model(policy_frames(batch.observation, model.num_frames), action)
     following = model.target({name: batch.observation[name][:, model.num_frames] for name in model.names})
-    return sum(((predicted[name] - following[name]) ** 2).mean() for name in model.names)
+    errors = (((predicted[name] - following[name]) ** 2).mean() for name in model.names)
+    return jnp.asarray(sum(errors))
 
 
 def forward_loss(model: ForwardNet, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:

@@ -51,8 +51,7 @@ class ImaginationOptions:
 PUBLISHED = ImaginationOptions()
 
 
-@struct.dataclass
-class Imagination:
+class Imagination(struct.PyTreeNode):
     """An imagined rollout with its rewards and values.
 
     Attributes:
@@ -186,16 +185,16 @@ def policy_loss(
 def value_loss(critic: Mapping[str, Callable], imagined: Imagination, key=None) -> tuple[Array, Metrics]:
     """Squared distance of every critic to the imagined returns; to be differentiated with respect to the critic."""
     features = jax.lax.stop_gradient(imagined.features[:, :-1])
-    losses, metrics = [], {}
+    losses: list[Array] = []
+    metrics: Metrics = {}
     for name, network in critic.items():
         value = network(features)[..., 0]
         losses.append(values.value_loss(value, imagined.returns[name], imagined.weight[:, :-1]))
         metrics |= {f"{name}_value_loss": losses[-1], f"{name}_value": value.mean()}
-    return sum(losses), metrics
+    return jnp.asarray(sum(losses)), metrics
 
 
-@struct.dataclass
-class Critic:
+class Critic(struct.PyTreeNode):
     """Value networks that learn, one for each reward, and the targets that follow them.
 
     Attributes:

@@ -83,20 +83,20 @@ def collect_episodes(
     records, moved = vector_env.reset(), quota > 0
     while True:
         physics = vector_env.physics_states() if record_physics else None
-        for index in np.flatnonzero(moved):
+        for index in np.flatnonzero(moved).tolist():
             _append(partial[index], records, physics, index)
             if len(partial[index]) == LONG_EPISODE:
-                name = vector_env.metadata(int(index)).get("environment")
+                name = vector_env.metadata(index).get("environment")
                 warnings.warn(
                     f"An episode of {name!r} has not ended after {LONG_EPISODE} records; if it never does, set "
                     "episode_length, the number of steps after which it is cut.",
                     stacklevel=2,
                 )
             if records["is_last"][index]:
-                episode = Episode(stack_records(partial[index]), vector_env.metadata(int(index)))
+                episode = Episode(stack_records(partial[index]), vector_env.metadata(index))
                 partial[index] = []
                 if on_episode is None:
-                    episodes.append((int(done[index]), int(index), episode))
+                    episodes.append((int(done[index]), index, episode))
                 else:
                     on_episode(episode)
                 done[index] += 1
@@ -137,8 +137,9 @@ def evaluate(
         if on_episode is not None:
             on_episode(episode)
 
-    hooks = {"on_episode": summarise, "on_step": on_step}
-    collect_episodes(vector_env, actor, num_episodes, record_physics=record_physics, **hooks)
+    collect_episodes(
+        vector_env, actor, num_episodes, record_physics=record_physics, on_episode=summarise, on_step=on_step
+    )
     rows.sort(key=lambda row: row[:2])
     names = {name: None for *_, row in rows for name in row}
     # An episode without `success` where others have it had none.

@@ -113,7 +113,8 @@ class ColouredActor:
         self._rho[env] = rng.choice(self._correlations, size)
         self._scale[env] = rng.uniform(*self._scales)
         self._amplitude[env] = rng.uniform(0, 1, size) * (rng.uniform() < self._wave_share)
-        self._frequency[env] = 2 * np.pi / np.exp(rng.uniform(*np.log(self._periods), size))
+        shortest, longest = np.log(self._periods)
+        self._frequency[env] = 2 * np.pi / np.exp(rng.uniform(shortest, longest, size))
         self._phase[env] = rng.uniform(0, 2 * np.pi, size)
         self._noise[env] = rng.standard_normal(size)
 

@@ -44,8 +44,7 @@ class OTSettings:
     discount: float = 0.99
 
 
-@struct.dataclass
-class OTState:
+class OTState(struct.PyTreeNode):
     """State of SAC and of the discount schedule.
 
     Attributes:

@@ -142,8 +142,7 @@ def repeat(state: LatentState, times: int) -> LatentState:
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (times, *x.shape)), state)
 
 
-@struct.dataclass
-class PlanState:
+class PlanState(struct.PyTreeNode):
     """Memory of a planning actor.
 
     Attributes:

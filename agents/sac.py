@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ class Actor(nnx.Module):
     def __init__(
         self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs
     ):
-        sizes = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
+        sizes: dict[str, Any] = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
         self.net = MLP(observation_size, 2 * action_size, activation="relu", **sizes, rngs=rngs)
 
     def __call__(self, observation: Array) -> tuple[Array, Array]:
@@ -46,20 +47,17 @@ class Critic(nnx.Module):
     def __init__(
         self, observation_size: int, action_size: int, *, hidden_size: int, hidden_layers: int, rngs: nnx.Rngs
     ):
-        sizes = {"hidden_size": hidden_size, "hidden_layers": hidden_layers}
-        make = functools.partial(
-            MLP, observation_size + action_size, 1, activation="relu", norm="ln", **sizes
-        )
-        self.first = make(rngs=rngs)
-        self.second = make(rngs=rngs)
+        in_size = observation_size + action_size
+        options: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers, rngs=rngs)
+        self.first = MLP(in_size, 1, activation="relu", norm="ln", **options)
+        self.second = MLP(in_size, 1, activation="relu", norm="ln", **options)
 
     def __call__(self, observation: Array, action: Array) -> tuple[Array, Array]:
         inputs = jnp.concatenate([observation, action], axis=-1)
         return self.first(inputs)[..., 0], self.second(inputs)[..., 0]
 
 
-@struct.dataclass
-class SACState:
+class SACState(struct.PyTreeNode):
     """Everything that changes while SAC learns.
 
     Attributes:
@@ -107,7 +105,8 @@ def critic_loss(critic, target_critic, actor, log_temperature: Array, batch: Tra
     Returns:
       Scalar loss, sum over the pair and mean over B; metrics.
     """
-    action, log_prob = sample_action(*actor(batch.next_observation), key)
+    mean, log_std = actor(batch.next_observation)
+    action, log_prob = sample_action(mean, log_std, key)
     value = jnp.minimum(*target_critic(batch.next_observation, action)) - jnp.exp(log_temperature) * log_prob
     target = jax.lax.stop_gradient(batch.reward + batch.discount * value)  # [B]
     first, second = critic(batch.observation, batch.action)
@@ -117,7 +116,8 @@ def critic_loss(critic, target_critic, actor, log_temperature: Array, batch: Tra
 
 def actor_loss(actor, critic, log_temperature: Array, batch: Transitions, key: Array):
     """E[alpha log pi(a | s) - min Q(s, a)]; the gradient reaches the actor through the sampled action."""
-    action, log_prob = sample_action(*actor(batch.observation), key)
+    mean, log_std = actor(batch.observation)
+    action, log_prob = sample_action(mean, log_std, key)
     value = jnp.minimum(*critic(batch.observation, action))
     loss = (jnp.exp(log_temperature) * log_prob - value).mean()
     return loss, {"loss": loss, "entropy": -log_prob.mean()}

@@ -71,8 +71,9 @@ class Learner(Protocol):
     """Learner that turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
 
     Attributes:
-      rates_episodes: whether `rewards` gives the rewards of whole episodes, when a round is over. If not, those of
-        the environment go to the replay at once, to be used or replaced in `learn`.
+      rates_episodes: whether its method `rewards(state, episode [T, O])` gives the rewards [T] of whole episodes, when
+        a round is over; that of record 0 is not used. If not, those of the environment go to the replay at once, to
+        be used or replaced in `learn`.
       discounts: whether `learn` discounts the replay's returns itself.
     """
 
@@ -90,9 +91,6 @@ class Learner(Protocol):
 
     def end_round(self, state: Any, episodes: Sequence[np.ndarray]) -> Any:
         """Takes in the observations [T, O] of each episode of a round."""
-
-    def rewards(self, state: Any, episode: np.ndarray) -> np.ndarray:
-        """[T] rewards of the observations [T, O] of an episode; that of record 0 is not used."""
 
 
 class SACLearner:
@@ -156,7 +154,7 @@ class SACRun:
     ):
         self._envs = envs
         self._observer = observer or Observer(sensors)
-        self._learner = learner or SACLearner(sac, rounds.updates_per_dispatch)
+        self._learner: Any = learner or SACLearner(sac, rounds.updates_per_dispatch)
         self._settings = rounds
         self._seed = seed
         self._disturb = disturb
@@ -169,6 +167,7 @@ class SACRun:
         self._queue = TransitionQueue(envs.num_envs, num_steps=rounds.num_steps, discount=rounds.discount)
         self._num_remembered = 0
         self._metrics: Metrics = {}
+        self._observation: np.ndarray  # of the latest records
 
     def initial_state(self) -> Any:
         """Returns the state before the first update."""
@@ -233,9 +232,9 @@ class SACRun:
         """Queues the steps that end in these records; where an episode is over the last one is repeated."""
         observation = self._observer(records)
         moved = ~self._over & ~records["is_first"]
-        for env in np.flatnonzero(records["is_first"]):
+        for env in np.flatnonzero(records["is_first"]).tolist():
             self._queue.forget(env)  # empty, unless the episode was lost and begins again
-        for env in () if self._learner.rates_episodes else np.flatnonzero(moved):
+        for env in () if self._learner.rates_episodes else np.flatnonzero(moved).tolist():
             self._queue.add(
                 env,
                 self._observation[env],

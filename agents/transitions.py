@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +20,7 @@ from flax import struct
 from worldmodels.structures import Array
 
 
-@struct.dataclass
-class Transitions:
+class Transitions(struct.PyTreeNode):
     """Steps of the environment, ready to learn from.
 
     Attributes:
@@ -41,11 +41,11 @@ class Transitions:
     def zeros(cls, num: int, observation_size: int, action_size: int) -> Transitions:
         """`num` empty transitions, NumPy."""
         sizes = [(num, observation_size), (num, action_size), (num,), (num,), (num, observation_size)]
-        return cls(*(np.zeros(size, np.float32) for size in sizes))
+        arrays: list[Any] = [np.zeros(size, np.float32) for size in sizes]
+        return cls(*arrays)
 
 
-@struct.dataclass
-class Replay:
+class Replay(struct.PyTreeNode):
     """Ring of transitions on the device.
 
     Attributes:
@@ -97,7 +97,7 @@ class TransitionQueue:
             raise ValueError(f"num_steps is {num_steps}, but a transition needs at least 1 step.")
         self._num_steps = num_steps
         self._discount = discount
-        self._pending = [collections.deque() for _ in range(num_envs)]
+        self._pending: list[collections.deque[list]] = [collections.deque() for _ in range(num_envs)]
         self._complete: list[tuple] = []
 
     def __len__(self) -> int:
@@ -129,7 +129,7 @@ class TransitionQueue:
         columns = zip(*taken, strict=True)
         padding = size - len(taken)
         arrays = [np.asarray(column, np.float32) for column in columns]
-        padded = [np.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) for x in arrays]
+        padded: list[Any] = [np.pad(x, [(0, padding)] + [(0, 0)] * (x.ndim - 1)) for x in arrays]
         return Transitions(*padded), len(taken)
 
     def _finish(self, step: list, next_observation, terminal: bool):
