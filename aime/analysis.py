@@ -48,7 +48,7 @@ def action_evidence(
     return {
         "evidence_true": mean_evidence(model, batch, model.filter(batch, key)),
         "evidence_inferred": mean_evidence(model, batch, inference.output),
-        "action_mse": jnp.mean((inference.actions - batch.prev_action) ** 2),
+        "action_mse": jnp.mean((inference.actions - model.actions_for_filter(batch)) ** 2),
     }
 
 

@@ -46,6 +46,7 @@ def latent_action_loss(
     """
     keys = (None, None, None) if key is None else jax.random.split(key, 3)
     loss, (metrics, output) = elbo_loss(model, labelled, keys[0], options)
+    assert model.latent_actions is not None, "the model was built without latent actions"
     action_loss, action_metrics = action_bound(
         model.latent_actions, output.states.features, labelled, keys[1]
     )
@@ -65,6 +66,7 @@ def action_bound(
     Args:
       features: [B, T, F] of the states. batch: [B, T] with actions.
     """
+    assert batch.prev_action is not None, "the batch has no actions"
     features, action = features[:, :-1], batch.prev_action[:, 1:]
     # Nothing led to the first record of an episode, or into the padding after a termination.
     known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
@@ -88,6 +90,7 @@ def unlabelled_bound(
     The action that led to the first record of an episode is zero, as in data.
     """
     latent, batch = model.latent_actions, model.with_embedding(batch)
+    assert latent is not None, "the model was built without latent actions"
     inference = infer_actions(
         model, latent.prior, batch, key, action_source="idm", first_action="zero", latent=latent
     )
@@ -95,6 +98,7 @@ def unlabelled_bound(
     kl = with_free_nats(balanced_kl(output.posterior, output.prior, options.kl_balance), options.free_nats)
     terms = evidence_terms(model, batch, output.states.features, kl, nll_reweight=options.nll_reweight)
     known = (1.0 - batch.is_first) * terms.mask
+    assert inference.idm is not None
     latent_kl = sum_time_mean_batch(inference.idm.kl(inference.policy).sum(axis=-1) * known)
     reconstruction = sum_time_mean_batch(terms.reconstruction)
     state_kl = sum_time_mean_batch(terms.masked_kl)

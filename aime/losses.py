@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +75,8 @@ def action_inference_loss(
     Returns:
       The loss in nats per sequence; metrics, and (inferred states and actions, loss per record [B, T]).
     """
-    per_record, metrics = jnp.zeros(batch.batch_shape), {}
+    per_record = jnp.zeros(batch.batch_shape)
+    metrics: Metrics = {}
     for mode, mode_key in unrolls(options.idm_mode, key):
         inference = infer_actions(
             model,
@@ -89,7 +91,7 @@ def action_inference_loss(
         output = inference.output
         action_kl, action_metrics = action_divergence(inference, mode)
         kl = balanced_kl(output.posterior, output.prior)
-        reweight = dict(nll_reweight=options.nll_reweight, extra_kl=action_kl)
+        reweight: dict[str, Any] = dict(nll_reweight=options.nll_reweight, extra_kl=action_kl)
         terms = evidence_terms(model, batch, output.states.features, kl, **reweight)
         if not options.kl_only:
             per_record += terms.reconstruction
@@ -121,7 +123,7 @@ def unrolls(idm_mode: str, key: Array | None) -> list[tuple[str, Array | None]]:
 
 def action_divergence(inference: InferenceOutput, idm_mode: str) -> tuple[Array | None, Metrics]:
     """[B, T, A] KL between the action posterior and the action prior; None without an IDM."""
-    if idm_mode == "none":
+    if inference.idm is None:
         return None, {}
     posterior, prior = inference.idm, inference.policy
     if idm_mode == "prior":

@@ -29,8 +29,7 @@ def make_imitation_update(
     return make_update(functools.partial(action_inference_loss, options=options), optimizer)
 
 
-@struct.dataclass
-class JointState:
+class JointState(struct.PyTreeNode):
     """A policy and a world model that continue to train together."""
 
     policy: TrainState

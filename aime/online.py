@@ -38,8 +38,7 @@ from worldmodels.structures import Array, LatentState, SequenceBatch
 from worldmodels.training import Metrics, TrainState, apply_gradient, gradient_step, make_update
 
 
-@struct.dataclass
-class OnlineState:
+class OnlineState(struct.PyTreeNode):
     """Everything that changes while AIME-v2 learns.
 
     Attributes:
@@ -59,8 +58,7 @@ class OnlineState:
     average: object = None
 
 
-@struct.dataclass
-class OnlineBatch:
+class OnlineBatch(struct.PyTreeNode):
     """Windows of one update, leaves [B, T, ...].
 
     Attributes:
@@ -149,7 +147,7 @@ def make_online_update(
 
     def update(state: OnlineState, batch: OnlineBatch):
         reward_state, windows, groups = state.reward, batch.model, {}
-        if batch.shown is not None:
+        if reward is not None and batch.shown is not None:
             reward_state, windows, groups["reward"] = reward.relabel(
                 state.reward, state.model.model, windows, batch.shown
             )
@@ -222,8 +220,9 @@ def value_loss(
       target_critic: {reward: value network}.
       start: where imagination starts, leaves [N, ...].
     """
-    options = dict(rewards=rewards, options=settings.imagination)
-    loss, aux = imagination.policy_loss(policy, model, target_critic, start, key, **options)
+    loss, aux = imagination.policy_loss(
+        policy, model, target_critic, start, key, rewards=rewards, options=settings.imagination
+    )
     return settings.value_scale * loss, aux
 
 
@@ -288,7 +287,7 @@ def _make_policy_update(
 def _after_update(state: OnlineState, settings: OnlineSettings) -> OnlineState:
     """Returns the state with one more update, and the policy's average moved on."""
     average = state.average
-    if average is not None:
+    if average is not None and settings.average is not None:
         average = optax.incremental_update(state.policy.model, average, 1.0 - settings.average)
     return state.replace(average=average, step=state.step + 1)
 

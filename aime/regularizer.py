@@ -51,22 +51,23 @@ def draw_model_batch(
     num_online = batch_size if mode == "append" else batch_size - num_body
     if online is None:
         num_body, num_online = batch_size, 0
-    if head is not None and not num_online and head not in body.observation:
+    if head is not None and not num_online and (body is None or head not in body.observation):
         raise ValueError(
             f"No window of any batch has {head!r}, whose head would stay untrained; label the pretraining data with "
             "it, or take windows of collected episodes too."
         )
     batches = []
-    if num_body:
+    if body is not None and num_body:
         # The environment's own reward is recorded with pretraining data too, but for other tasks.
         known = head in body.observation
         batches.append(with_reward_mask(dataset.sample(body, body_key, num_body), head, known))
-    if num_online:
+    if online is not None and num_online:
         batches.append(with_reward_mask(replay.sample(online, online_key, num_online), head, True))
     if len(batches) == 1:
         return batches[0]
     if mode == "ratio":
         return jax.tree.map(lambda *parts: jnp.concatenate(parts), *batches)
+    assert online is not None and body is not None  # there are two batches
     share = online.num_windows / (online.num_windows + body.num_windows)
     is_online = jax.random.bernoulli(choice_key, share, (batch_size,))
 

@@ -170,8 +170,7 @@ def _size(size: int | Sequence[int]) -> str:
 # Optimal transport --------------------------------------------------------------------------------------------------
 
 
-@struct.dataclass
-class TransportState:
+class TransportState(struct.PyTreeNode):
     """State of `OptimalTransport`.
 
     Attributes:

@@ -30,8 +30,7 @@ from worldmodels.structures import SequenceBatch
 from worldmodels.training import make_optimizer
 
 
-@struct.dataclass
-class OnlineData:
+class OnlineData(struct.PyTreeNode):
     """Data that batches are drawn from.
 
     Attributes:

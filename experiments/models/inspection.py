@@ -30,8 +30,7 @@ RENDER_SIZE = 96
 ROWS = ("truth", "model", "error")
 
 
-@struct.dataclass
-class View:
+class View(struct.PyTreeNode):
     """Results of `worldmodels.report` on a batch.
 
     Attributes:
