@@ -57,6 +57,7 @@ doctor: $(VENV)/.installed-run
 lint: $(VENV)/.installed-test
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) mypy
 
 clean-runs:
 	rm -rf runs

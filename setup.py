@@ -51,7 +51,7 @@ EXTRAS = {
     "slurm": ["submitit>=1.5"],
     "notebook": ["jupyterlab", "mediapy"],
     "docs": ["mkdocs>=1.6,<2", "mkdocs-material>=9.7", "mkdocstrings[python]>=1", "sphinx-mathjax-offline"],
-    "dev": ["pytest>=8", "pytest-xdist", "ruff", "submitit>=1.5", "huggingface_hub>=1"],
+    "dev": ["pytest>=8", "pytest-xdist", "ruff", "mypy>=2.4", "submitit>=1.5", "huggingface_hub>=1"],
     "cuda12": ["jax[cuda12]"],
     "cuda13": ["jax[cuda13]"],
 }

@@ -30,7 +30,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from worldmodels import describe
 from worldmodels.data import watchdog
@@ -84,7 +83,7 @@ class StoredImages:
         images = canonical(self.name, np.asarray(value), self.path)
         return images if isinstance(index, slice) else images[index]
 
-    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self[:], dtype)
 
 
@@ -178,7 +177,6 @@ def read_episode(
             names = {*keys, "reward", *FLAGS} | ({"success"} & set(file.names))
             _check_names(file.names, file.ignored, sorted(names), path)
         shapes = {name: file.shape(name) for name in names} if images_on_disk else {}
-        # They stand for arrays.
         images: dict[str, Any] = {n: StoredImages(path, n, s) for n, s in shapes.items() if len(s) == 4}
         check_memory(sum(file.num_bytes(name) for name in names if name not in images), path)
         records = {name: np.asarray(file.read(name)) for name in sorted(names) if name not in images}
