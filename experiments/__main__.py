@@ -30,7 +30,7 @@ COMMANDS = {
     "rewards": Command("experiments.analysis.rewards", "rewards", "runs/rewards"),
     "evaluate": Command("experiments.analysis.evaluate", "evaluate", "", {"run": _RUN}),
     "inspect": Command("experiments.analysis.inspect_run", "inspect_run", "", {"run": _RUN}),
-    "curves": Command("experiments.analysis.curves", "curves"),
+    "curves": Command("experiments.analysis.curves", "curves", listed="runs"),
     "report": Command("experiments.analysis.report", "report", "", listed="runs"),
     "export": Command(
         "experiments.analysis.export",

@@ -1,10 +1,13 @@
 """What imitation depends on: finished runs compared by data, model size and updates.
 
-    python -m experiments curves --config.runs=runs/a,runs/b --config.demonstrations=DIR --workdir=DIR
+    python -m experiments curves runs/a runs/b --config.demonstrations=DIR --workdir=DIR
 
-Reads what each run was given from its config and that of its world model, and writes `runs.{csv,md,tex}` and one figure
-for every setting in which runs differ that share all others. The demonstrations with their true actions serve the
-analysis: how far inferred actions are from them, and whether the model finds them more or less likely.
+Reads what each run was given from its config and that of its world model, and writes `runs.{csv,md,tex}`, `scores.csv`
+with a row per run and seed, and one figure for every setting in which runs differ that share all others. The
+demonstrations with their true actions serve the analysis: how far inferred actions are from them, and whether the model
+finds them more or less likely.
+
+With `--config.metric=NAME` it draws any metric of any runs instead; see `experiments.analysis.metric_curves`.
 """
 
 from __future__ import annotations
@@ -15,16 +18,17 @@ import jax
 import numpy as np
 
 from aime.analysis import action_evidence
-from experiments.analysis import figures
+from experiments.analysis import figures, metric_curves
 from experiments.analysis.labels import AIME
 from experiments.data.evaluation import Scores, by_expert
 from experiments.drawing import style
-from experiments.drawing.table import Table
+from experiments.drawing.table import Table, to_csv
 from experiments.models.loading import load_run
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config, read_json
 from worldmodels.data.dataset import SequenceDataset, sample
 from worldmodels.data.episodes import episode_paths, load_episodes
+from worldmodels.files import write_atomically
 from worldmodels.training import select_seed
 
 SETTINGS = {
@@ -43,15 +47,18 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     Returns:
       {"rows": one dict per run, "figures": paths}.
     """
+    workdir = pathlib.Path(workdir).expanduser()
+    if config.runs and config.metric:
+        return metric_curves.write(config.runs, config.metric, config.clock, config.title, workdir)
     if not config.runs or not config.demonstrations:
         raise ValueError(
-            "Name finished runs of `imitate` with --config.runs=DIR,DIR and demonstrations "
-            "with actions with --config.demonstrations=DIR."
+            "Name finished runs of `imitate`, and demonstrations with actions with --config.demonstrations=DIR; or any "
+            "runs with --config.metric=NAME."
         )
-    workdir = pathlib.Path(workdir).expanduser()
     rows = [row_of(path, config) for path in config.runs]
     table = runs_table(rows)
     table.write(workdir / "runs")
+    write_atomically(workdir / "scores.csv", to_csv(seed_rows(rows)))
     print(table.markdown())
     paths = [draw(config.title, rows, setting, workdir) for setting in SETTINGS]
     return {"rows": rows, "figures": [str(path) for path in paths if path]}
@@ -79,6 +86,18 @@ def row_of(path: str, config) -> dict:
         "by_expert": by_expert(scores.by_seed, scores.expert).tolist(),
         **analysis(path, config),
     }
+
+
+def seed_rows(rows: list[dict]) -> list[dict]:
+    """Returns a row per run and seed."""
+    lists = ("by_expert", *ANALYSIS)
+    return [
+        {name: row[name] for name in ("run", *SETTINGS)}
+        | {"seed": seed}
+        | {name: row[name][seed] for name in lists}
+        for row in rows
+        for seed in range(len(row["by_expert"]))
+    ]
 
 
 def count_episodes(source: str) -> int:
