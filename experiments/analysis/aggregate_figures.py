@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 
 from experiments.analysis import intervals
 from experiments.analysis.aggregates import Aggregate
+from experiments.analysis.figures import limits
 from experiments.analysis.intervals import Improvement, Interval, Scores
 from experiments.analysis.labels import AIME
 from experiments.drawing.style import DASHED, MUTED, WIDTH, describe, label_lines, method_styles, styled
@@ -105,7 +106,7 @@ def comparison_figure(
     unit: str = "% of expert",
     note: str = "",
 ) -> Figure:
-    """Draws the methods of one task: IQM and seeds, by default in % of the expert; at the right P(AIME is better).
+    """Draws the methods of one task: means and seeds, by default in % of the expert; at the right P(AIME is better).
 
     Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with nothing
     else, there is no right panel.
@@ -133,8 +134,12 @@ def comparison_figure(
             place = dict(xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=7)
             left.annotate(name, (level, 1), **place)
     _name_rows(left, list(scores))
-    left.set_xlim(left=min(0.0, left.get_xlim()[0]))
-    left.set_xlabel(f"IQM over seeds, {unit}")
+    seeds = [value for of in scores.values() for value in intervals.seed_scores(of)]
+    found = map(intervals.confidence_interval, scores.values())
+    ends = [end for interval in found for end in (interval.low, interval.high)]
+    ends += [end for mean, std in published.values() for end in (mean - std, mean + std)]
+    left.set_xlim(limits([*seeds, 100.0, *([] if random is None else [random])], ends))
+    left.set_xlabel(f"Mean over seeds, {unit}")
     if right is not None:
         _draw_improvements(right, scores, styles)
     _legend(left, bool(published))
@@ -160,13 +165,13 @@ def _draw_bar(axes: Axes, row: int, value: float, interval: Interval, colour: st
 def _draw_method(
     axes: Axes, row: int, scores: Scores, published: tuple[float, float] | None, colour: str
 ) -> None:
-    """Draws seeds as faint dots, the IQM and its interval; the published figure a little below."""
+    """Draws seeds as faint dots, the mean and its interval as in the table; the published figure a little below."""
     values = intervals.seed_scores(scores)
-    interval = intervals.stratified_bootstrap_interval([scores], "iqm")
+    interval = intervals.confidence_interval(scores)
     axes.plot(values, np.full(len(values), row), "o", color=colour, alpha=0.3, markersize=3.5, zorder=2)
     bounds = [interval.low, interval.high]
     axes.plot(bounds, [row, row], color=colour, linewidth=2.2, solid_capstyle="butt", zorder=3)
-    axes.plot(intervals.interquartile_mean(values), row, "D", color=colour, markersize=5.5, zorder=4)
+    axes.plot(np.mean(values), row, "D", color=colour, markersize=5.5, zorder=4)
     if published is not None:
         mean, std = published
         below = row + 0.28
@@ -192,7 +197,7 @@ def _draw_improvements(axes: Axes, scores: Mapping[str, Scores], styles) -> None
 
 def _legend(axes: Axes, published: bool) -> None:
     style = dict(color=MUTED, marker="D")
-    handles = [Line2D([], [], **style, linewidth=2.2, markersize=5, label="IQM, 95% interval")]
+    handles = [Line2D([], [], **style, linewidth=2.2, markersize=5, label="mean, 95% interval")]
     if published:
         text = "published, std over episodes"
         style |= dict(markerfacecolor="white", linewidth=0.8, markersize=4.5)

@@ -92,7 +92,7 @@ def learning_curves(
             axes.set_title(method, color=styles[method].colour, fontsize=8.5)
     levels = [*references.values(), *(v for c in curves.values() for v in np.ravel(c.seeds))]
     bounds = [b for c in curves.values() for column in np.transpose(c.seeds) for b in _interval(column)]
-    panels[0].set_ylim(_limits(levels, bounds if bands else ()))
+    panels[0].set_ylim(limits(levels, bounds if bands else ()))
     for axes in panels:
         axes.margins(x=0.025)
         for level in references.values():
@@ -131,7 +131,7 @@ def score_curve(
         _draw_points(axes, points, styles[method], index - (len(series) - 1) / 2)
     levels = [v for points in series.values() for values in points.seeds for v in values]
     bounds = [b for points in series.values() for values in points.seeds for b in _interval(values)]
-    axes.set_ylim(_limits(levels, bounds))
+    axes.set_ylim(limits(levels, bounds))
     _setting_ticks(axes, sorted({float(x) for points in series.values() for x in points.x}))
     axes.set_xlabel(x_label)
     axes.set_ylabel(PERCENT)
@@ -198,8 +198,8 @@ def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
     ]
 
 
-def _limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[float, float]:
-    """Returns y limits that start at zero, or below the smallest negative value, with room above the largest.
+def limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[float, float]:
+    """Returns limits of an axis that start at zero, or below the smallest negative value, with room above the largest.
 
     Args:
       levels: values that must be seen.

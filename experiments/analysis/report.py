@@ -22,6 +22,7 @@ from experiments.drawing.table import Table, to_csv
 from worldmodels.files import write_atomically
 
 MAX_VIDEOS = 6
+MAX_CONCLUDED = 6  # methods in the first sentence
 MAX_PAIRS = 20  # of methods in the figure of improvements
 SCALES = {"return": 1.0, "success_any": 100.0}  # of the scores in learning curves
 CLOCKS = {"env_step": "Simulator steps", "update": "Updates"}
@@ -79,7 +80,7 @@ def write(
     """Writes scores.csv, tables/, figures/ and report.html into `out`.
 
     Args:
-      lead: what the page is about; how much there is of it follows.
+      lead: what the page is about. It begins with what has come out, if that is a sentence.
       extra: sections after the figures, in place of the videos of the first runs.
       seconds: {stage: how long it took}, if the page is to show it.
       settings: directory of the run whose settings and machine the page shows; the first run's by default.
@@ -89,16 +90,19 @@ def write(
       {"page": path, "tables": [names], "figures": [names], "num_runs", "notes": [sentences about runs that do not
       belong together and tasks that are left out]}.
     """
-    first, *others = aggregates.normalisations(results)
-    known = [n for n in (first, *others) if any(n.of_cell(cell) for cell in results.cells)]
-    notes = aggregates.notes(results, known or [first])
+    normalisations = aggregates.normalisations(results)
+    known = [n for n in normalisations if any(n.of_cell(cell) for cell in results.cells)]
+    notes = aggregates.notes(results, known or normalisations[:1])
     pairs = aggregates.improvements(results, known[0]) if known and not task_alone(results) else {}
     all_tables = make_tables(results, known, pairs)
     for name, table in all_tables.items():
         table.write(out / "tables" / name)
     figures = write_figures(results, known, pairs, out / "figures")
     write_atomically(out / "scores.csv", to_csv(aggregates.seed_rows(results, known)))
+    files = "The folder of this page has the tables as CSV, Markdown and LaTeX, the figures as PDF."
+    first, *rest = filter(None, (conclusion(results), f"{lead} {amount(results)} {files}".strip()))
     sections = [
+        *([pages.TextSection("", rest)] if rest else []),
         *remarks(results, notes),
         *(pages.TableSection(table, emphasised=(AIME,)) for table in all_tables.values()),
         *(pages.MediaSection(text, path, alt=text) for path, text in figures.items()),
@@ -107,13 +111,12 @@ def write(
         *([pages.TimesSection("Time", seconds)] if seconds else []),
         *pages.run_sections(settings or results.cells[0].runs[0].path),
     ]
-    files = "The folder of this page has the tables as CSV, Markdown and LaTeX, the figures as PDF."
     source = f"Published figures: {'; '.join(published_results.papers())}."
     path = pages.write_page(
         out / "report.html",
         title=title,
         sections=sections,
-        lead=f"{lead} {amount(results)} {files}".strip(),
+        lead=first,
         footer=f"{footer} {source}".strip(),
     )
     names = {"tables": list(all_tables), "figures": [path.stem for path in figures]}
@@ -126,6 +129,21 @@ def balance_sections(results: Results, folder: Path) -> list[pages.MediaSection]
     from experiments.analysis import balance  # matplotlib is slow to import
 
     return balance.sections(results, folder)
+
+
+def conclusion(results: Results) -> str:
+    """Says how far the methods have come on the only task; "" for several, or without % of an expert."""
+    task = task_alone(results)
+    expert = results.expert_return(task) if task else None
+    if not expert or expert <= 0:
+        return ""
+    found = []
+    for cell in results.of_task(task)[:MAX_CONCLUDED]:
+        name, comma, variant = cell.name.partition(", ")
+        percent = tables.rounded(100 * float(np.mean(seed_scores(cell.returns))) / expert)
+        reaches, of_what = ("", "") if found else (" reaches", " of the expert's return")
+        found.append(f"{name}{comma and f' ({variant})'}{reaches} {percent} %{of_what}")
+    return f"{'; '.join(found)}."
 
 
 def amount(results: Results) -> str:

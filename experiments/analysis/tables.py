@@ -22,8 +22,6 @@ _HEADINGS = {
     "return": "Return",
     "by_expert": "% of expert",
     "interval": "95% interval",
-    "iqm": "IQM %",
-    "iqm_interval": "IQM 95% interval",
     "improvement": f"P({AIME} better)",
     "lowest_seed": "Lowest seed",
     "by_random_and_expert": "% above random",
@@ -75,8 +73,8 @@ def results_table(
       expert: mean return of the expert; None leaves the normalised columns undefined. So does an expert
         that is not better than nothing, or than the random policy.
       source: sentence about the published numbers, e.g. `published_results.caption()`.
-      compared: adds the interquartile means, in % of the expert or, if its return is not above 0, above random, and
-        the probability that AIME is better.
+      compared: adds the probability that AIME is better, and to the CSV the interquartile means, in % of the expert or,
+        if its return is not above 0, above random.
       title: of the table on a page.
 
     Raises:
@@ -91,7 +89,7 @@ def results_table(
         percent = {s.method: in_percent(s.returns, *bounds) for s in scores if s.is_method}
         comparison = _comparison(percent)
         rows = [row | comparison.get(row["method"], {}) for row in rows]
-        caption = f"{caption} {_comparison_caption(percent)}"
+        caption = f"{caption} {_comparison_caption(percent)}".strip()
     shown = [n for n in _HEADINGS if n in _ALWAYS or any(row.get(n) is not None for row in rows)]
     cells = [[_text(name, row) for name in shown] for row in rows]
     return Table([_HEADINGS[name] for name in shown], cells, caption, title, rows)
@@ -296,29 +294,24 @@ def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, o
 
 def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
     """Explains what `_comparison` adds."""
-    text = "IQM: interquartile mean over seeds, with its stratified-bootstrap interval."
+    text = ""
     if AIME in scores:
-        text += (
-            f" P({AIME} better): probability that a seed of {AIME} scores higher than one of the method, with its "
-            "interval."
-        )
+        text = f"P({AIME} better): probability that a seed of {AIME} scores higher than one of the method."
     if any(len(of_method) == 1 for of_method in scores.values()):
-        text += " With one seed both intervals are over its episodes and say nothing about other seeds."
-    return text
+        text += " With one seed intervals are over its episodes and say nothing about other seeds."
+    return text.strip()
 
 
 def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert: float | None) -> str:
     """Explains the columns."""
     sentences = []
     if expert is not None and expert > 0:
-        sentences.append(f"100% of expert is a return of {_rounded(expert)}; zero is not subtracted.")
+        sentences.append(f"100% of expert is a return of {rounded(expert)}; zero is not subtracted.")
     elif expert is not None:
-        sentences.append(
-            f"The return of the expert, {_rounded(expert)}, is not above 0: there is no % of it."
-        )
+        sentences.append(f"The return of the expert, {rounded(expert)}, is not above 0: there is no % of it.")
     if any(row["by_random_and_expert"] is not None for row in rows):
         sentences.append(
-            f"% above random: 0 is the random policy (a return of {_rounded(random)}) and 100 the expert."
+            f"% above random: 0 is the random policy (a return of {rounded(random)}) and 100 the expert."
         )
     kinds = _interval_kinds(rows)
     if kinds:
@@ -347,15 +340,15 @@ def _text(name: str, row: Mapping[str, object]) -> str:
     if value is None or value == (None, None):
         return MISSING
     if name == "improvement":
-        return f"{value[0]:.2f} ({value[1]:.2f} to {value[2]:.2f})"
+        return f"{value[0]:.2f}"
     if isinstance(value, tuple):
-        return " to ".join(map(_rounded, value))
+        return " to ".join(map(rounded, value))
     if name == "num_env_steps":
         return f"{value:,}"
-    return _rounded(value) if isinstance(value, float) else str(value)
+    return rounded(value) if isinstance(value, float) else str(value)
 
 
-def _rounded(value: float) -> str:
+def rounded(value: float) -> str:
     """Writes one decimal, two digits below one: 0.8614 -> "0.86", 172.34 -> "172.3", 9571.8 -> "9572"."""
     if abs(value) < 1e-9:
         return "0.0"

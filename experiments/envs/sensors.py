@@ -36,7 +36,16 @@ class Setup:
     probes: tuple[str, ...] = ()
 
 
-SETUPS = ("mdp", "lpomdp", "pomdp", "visual", "exp", "full", "real")
+# Name of a set-up: what is read in it.
+SETUPS = {
+    "mdp": "all vectors",
+    "lpomdp": "vectors without velocities",
+    "pomdp": "vectors without velocities",
+    "visual": "images alone",
+    "exp": "vectors without velocities, of which all are predicted",
+    "full": "everything",
+    "real": "images and what the robot itself measures",
+}
 
 IMAGE = Sensor("image", "visual", "first", "external")
 
@@ -162,8 +171,7 @@ def observation_setup(env_name: str, setup: str) -> Setup:
 
     Args:
       env_name: as in the registry.
-      setup: "mdp", "lpomdp" (= "pomdp": no velocities), "visual", "exp" (in: first order, out: all vectors),
-        "full" (everything), "real" (images and what the robot itself measures).
+      setup: one of `SETUPS`.
     """
     if setup not in SETUPS:
         raise ValueError(f"Unknown observation set-up {setup!r}. Known: {', '.join(SETUPS)}.")

@@ -20,6 +20,7 @@ from experiments.analysis.labels import label
 from experiments.analysis.page import MediaSection
 from experiments.analysis.scores import Results, cells_of, read_scores
 from experiments.configs import collect as collect_config
+from experiments.envs.sensors import SETUPS
 from experiments.methods import baseline, collect, imitate, pretrain
 from experiments.runs.directory import RunDirectory
 from experiments.runs.stages import Stages, changed, run_study
@@ -28,6 +29,12 @@ from experiments.studies.side_by_side import side_by_side
 from worldmodels.data.episodes import load_episodes
 
 METHODS = ("aime", "bco", "bc")
+# How embodiment data are collected: what that is.
+BODIES = {
+    "uniform": "uniform noise",
+    "coloured": "noise that is correlated in time",
+    "sac": "all that agents did while they learnt another task",
+}
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
@@ -145,11 +152,7 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
         scores(config, stages, [e.return_ for e in random], [e.return_ for e in expert]),
         workdir,
         title=config.title,
-        lead=(
-            f"AIME imitates {config.env} from {config.num_demonstrations} demonstrations without actions, with a world "
-            f"model of the body that was pretrained on other data ({', '.join(['random', *config.body])}). "
-            f"Set-up {config.setup}; {config.num_seeds} seeds, trained in one program."
-        ),
+        lead=lead(config),
         extra=[
             side_by_side(config.video, workdir, config.env, expert[0], imitators),
             foreseen(stages),
@@ -158,6 +161,19 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
         settings=workdir,
     )
     return (workdir / "tables" / "results.md").read_text()
+
+
+def lead(config) -> str:
+    """Says what the methods were given, and what the words on the page mean."""
+    bodies = (
+        f"{name} ({BODIES[body.method]})" for name, body in {"random": config.random, **config.body}.items()
+    )
+    return (
+        f"{config.env}: {label('aime')} and {label('bco')} have watched {config.num_demonstrations} demonstrations "
+        f"without actions, and know the body from other data, {' and '.join(bodies)}. {label('bc')} is behaviour "
+        f"cloning with the expert's true actions, which nobody else is shown. Set-up {config.setup}: "
+        f"{SETUPS[config.setup]}. {config.num_seeds} seeds, trained in one program."
+    )
 
 
 def scores(config, stages: Stages, random: list[float], expert: list[float]) -> Results:

@@ -41,9 +41,8 @@ def run_everything(config, directory: RunDirectory) -> dict:
             directory.path,
             title=config.title,
             lead=(
-                f"AIME reaches {result['by_expert'][0]:.0f} % of the expert that it has watched in "
-                f"{config.num_demonstrations} episodes without actions, with a world model that knows the body from "
-                "flailing, no reward and no environment."
+                f"It has watched {config.num_demonstrations} episodes without actions, with a world model that knows "
+                "the body from flailing, no reward and no environment."
             ),
             extra=[side_by_side(config.video, directory.path, config.env, shown, [("AIME", aime_run, 0)])],
             seconds=stages.seconds,

@@ -1,6 +1,7 @@
 """The figure of a comparison: what it shows of which numbers."""
 
 from experiments.analysis.aggregate_figures import comparison_figure
+from experiments.analysis.intervals import summarise
 
 SCORES = {"AIME": [[80.0], [90.0], [85.0]], "BCO(0)": [[40.0], [85.0], [60.0]]}
 
@@ -13,6 +14,9 @@ def test_the_comparison_shows_every_method_once_and_published_figures_below():
     diamonds = [line for line in left.lines if line.get_marker() == "D"]
     assert len(diamonds) == 3  # two of ours, one published
     assert diamonds[0].get_xdata()[0] == 85.0
+    drawn = next(line for line in left.lines if line.get_linewidth() == 2.2).get_xdata()
+    of_table = summarise(SCORES["AIME"]).interval
+    assert tuple(drawn) == (of_table.low, of_table.high)
 
 
 def test_a_comparison_without_the_reference_has_one_panel():

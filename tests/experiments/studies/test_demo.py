@@ -34,6 +34,18 @@ def test_every_promised_file_is_there(finished):
     assert "What the world model foresees" in page and "3 demonstrations without actions" in page
 
 
+def test_the_report_begins_with_a_conclusion_and_explains_its_words(finished):
+    workdir, _ = finished
+    page = (workdir / "report.html").read_text()
+    assert 'class="lead">AIME reaches ' in page
+    for words in (
+        "lpomdp: vectors without velocities",
+        "coloured (noise that is",
+        "BC oracle is behaviour cloning",
+    ):
+        assert words in page
+
+
 def test_demonstrations_for_imitation_hold_no_actions_and_the_oracles_do(finished):
     from worldmodels.data.episodes import load_episodes
 
