@@ -132,14 +132,16 @@ class WandB(Logger):
             settings = _settings(self.config) | {"seed": self.config.get("seed", 0) + number}
             shown = dict(group=home.name, name=f"{home.name}, seed {settings['seed']}", config=settings)
             place = dict(project=os.environ.get("WANDB_PROJECT", "aime"), dir=self.run, id=name)
-            quiet = wandb.Settings(console="off", silent=number > 0)
+            # Without a network it would try for 90 seconds.
+            quiet = wandb.Settings(console="off", silent=number > 0, init_timeout=30)
             again = dict(resume="allow", allow_val_change=True, reinit="create_new", settings=quiet)
             try:
                 self._runs.append(wandb.init(**shown, **place, **again))
             except wandb.errors.Error as error:
+                reason = str(error).strip().partition("\n")[0].rstrip(".")
                 raise MetricsError(
-                    f"Weights & Biases does not begin: {str(error).rstrip('.')}. Log in with `wandb login`, or set "
-                    "WANDB_MODE=offline and send the run later with `wandb sync`."
+                    f"Weights & Biases does not begin: {reason}. Log in with `wandb login`, or set WANDB_MODE=offline, "
+                    "and send the run later with `wandb sync`."
                 ) from error
             self._runs[-1].define_metric("*", step_metric="update")
 
