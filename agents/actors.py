@@ -7,6 +7,7 @@ the posterior also in evaluation, as published; only the action is the policy's 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -122,10 +123,10 @@ class ModelActor:
         structure = jax.tree.structure(modules)
 
         def step_with(leaves, state, *seen):
-            return step(structure.unflatten(leaves), state, *seen)
+            return step(jax.tree.unflatten(structure, leaves), state, *seen)
 
         def initial_with(leaves, key):
-            return initial(structure.unflatten(leaves), num_envs // blocks, key)
+            return initial(jax.tree.unflatten(structure, leaves), num_envs // blocks, key)
 
         if num_seeds is not None:
             step_with, initial_with = jax.vmap(step_with), jax.vmap(initial_with)
@@ -178,10 +179,11 @@ class FilterActor(ModelActor):
         epsilon: float = 0.0,
         num_seeds: int | None = None,
     ):
-        options = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
+        options: Any = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
 
         def step(modules, state, *seen):
-            return act(*modules, state, *seen, **options)
+            inputs: tuple[Any, ...] = (*modules, state, *seen)
+            return act(*inputs, **options)
 
         def initial(modules, num_envs, key):
             return initial_actor_state(modules[0], num_envs, key)

@@ -136,6 +136,6 @@ def freeze(
     """
 
     def mask(model):
-        return jax.tree.structure(model).unflatten(is_frozen)
+        return jax.tree.unflatten(jax.tree.structure(model), is_frozen)
 
     return optax.chain(optax.masked(optax.set_to_zero(), mask), optimizer)

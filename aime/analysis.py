@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def gradient_balance(
       `evidence_grad_norm`, `value_grad_norm`, `entropy_grad_norm`: [] before any clipping; `evidence_value_cosine`.
     """
     start_key, aime_key, imagination_key = jax.random.split(key, 3)
-    start = None if target_critic is None else drawn_starts(states, settings.num_starts, start_key)
+    start: Any = None if target_critic is None else drawn_starts(states, settings.num_starts, start_key)
     pure = dataclasses.replace(
         settings,
         policy_loss=dataclasses.replace(settings.policy_loss, entropy_scale=0.0),
@@ -93,7 +94,7 @@ def gradient_balance(
         return evidence_loss(policy, model, demonstration, aime_key, pure)
 
     def value(policy):
-        return value_loss(policy, model, target_critic, start, imagination_key, pure, rewards)
+        return value_loss(policy, model, target_critic or {}, start, imagination_key, pure, rewards)
 
     def entropy(policy):
         bonus = (

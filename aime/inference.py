@@ -8,6 +8,7 @@ The policy is the inference model of the missing actions (AIME, Zhang et al., Ne
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +72,7 @@ def infer_actions(
       latent: policy and IDM are over its latent actions, the IDM is its inverse model, and it draws the actions.
     """
     use_idm = use_idm or action_source == "idm"
-    idm = model.idm if latent is None else latent.inverse
+    idm: Any = model.idm if latent is None else latent.inverse
     check_sources(action_source, first_action, has_idm=not use_idm or idm is not None)
     keys = (None, None, None) if key is None else (*jax.random.split(key), jax.random.fold_in(key, 3))
     shape, observation = batch.batch_shape, batch.observation
@@ -85,7 +86,7 @@ def infer_actions(
         embed_t, projected, first, noise, decoder_noise, latent_noise = xs
         state = dynamics.forget(state, first)
         policy_dist = policy(state.features)
-        idm_dist = idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
+        idm_dist: Any = idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
         action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
         action = action if latent is None else latent.action(state.features, action, decoder_noise)
         if first_action == "zero":

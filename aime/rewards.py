@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -268,7 +269,8 @@ class Adversarial(SurrogateReward):
         grad_clip: float = 100.0,
         penalty_scale: float = 10.0,
     ):
-        self._sizes = dict(in_size=inputs.embed_size, hidden_size=hidden_size, hidden_layers=hidden_layers)
+        self._sizes: dict[str, Any] = dict(in_size=inputs.embed_size)
+        self._sizes |= dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
 
         def loss(discriminator, demonstrated, own, key):

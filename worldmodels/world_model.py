@@ -111,14 +111,15 @@ class WorldModel(nnx.Module):
 
     def before_update(self) -> WorldModel:
         """Returns the model that the next loss is taken of: the momentum encoder has moved towards the encoder."""
-        if self.momentum_encoder is None:
+        momentum = self.momentum
+        if self.momentum_encoder is None or momentum is None:
             return self
         online = dict(jax.tree_util.tree_flatten_with_path(self.encoder)[0])
 
         def follow(path, leaf):
             if getattr(path[0], "name", getattr(path[0], "key", None)) != "momentum_encoder":
                 return leaf
-            return self.momentum * online[path[1:]] + (1.0 - self.momentum) * leaf
+            return momentum * online[path[1:]] + (1.0 - momentum) * leaf
 
         return jax.tree_util.tree_map_with_path(follow, self)
 

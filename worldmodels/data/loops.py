@@ -72,7 +72,7 @@ def make_loops(
       batch_size, first_fraction: as of `worldmodels.data.dataset.sample`.
       num_seeds, placement: as of `worldmodels.training.make_train_loop`.
     """
-    draw = dict(batch_size=batch_size, first_fraction=first_fraction)
+    draw: dict[str, Any] = dict(batch_size=batch_size, first_fraction=first_fraction)
     args = placement.put_data(data), *placement.put_state(frozen)
 
     def update_with(state, batches, *frozen):
@@ -214,7 +214,8 @@ class _Stream:
 
         def of_update(key_data, step):
             keys = keys_of(sample_key(jax.random.wrap_key_data(key_data), step), self._data)
-            return [draw_starts(*table, key, **self._draw) for table, key in zip(tables, keys, strict=True)]
+            pairs = zip(tables, keys, strict=True)
+            return [draw_starts(starts, first, key, **self._draw) for (starts, first), key in pairs]
 
         return jax.vmap(lambda done: jax.vmap(of_update)(key_data, begin + done))(jnp.arange(size))
 

@@ -82,7 +82,7 @@ class StreamedDataset:
         names = datasets.names_of(episodes, length, sensors, with_actions, with_reward)
 
         def load(name):
-            values = [episode.records[name] for episode in episodes]
+            values: list[Any] = [episode.records[name] for episode in episodes]
             if images_on_disk and all(isinstance(each, StoredImages) for each in values):
                 return StoredRows(values, length)
             return datasets.flat_records(episodes, name, length)

@@ -60,7 +60,8 @@ class Placement:
 
     def put_state(self, state):
         """Puts what is learnt, or frozen, on the devices of the run."""
-        return state if self.mesh is None else self._put(state, self.state_sharding)
+        sharding = self.state_sharding
+        return state if sharding is None else self._put(state, sharding)
 
     def put_data(self, data):
         """Datasets and replays, a copy on every device."""
@@ -122,7 +123,7 @@ class Placement:
             return batch
         return jax.lax.with_sharding_constraint(batch, self._sharding(AXIS))
 
-    def together(self, program: Callable) -> Callable:
+    def together(self, program: Any) -> Callable:
         """Returns the same jitted program, which no process runs before all have compiled it and come to it.
 
         Inside, a process waits for the others only as long as the library of the collectives is ready to. All calls
