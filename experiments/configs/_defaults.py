@@ -31,7 +31,7 @@ class Parameter:
 def parameters(name: str) -> Mapping[str, Parameter]:
     """Returns the parameters of a class or a function, "agents.sac:SACSettings", whose default is a plain value."""
     module, _, attribute = name.partition(":")
-    node = next(node for node in _tree(module).body if getattr(node, "name", "") == attribute)
+    node: Any = next(node for node in _tree(module).body if getattr(node, "name", "") == attribute)
     signature, found = _signature(node), {}
     meanings = _meanings(ast.get_docstring(node) or "", [key for key, *_ in signature])
     for key, annotation, default in signature:
@@ -45,14 +45,16 @@ def _tree(module: str) -> ast.Module:
     return ast.parse(_ROOT.joinpath(*module.split(".")).with_suffix(".py").read_text())
 
 
-def _signature(node: ast.ClassDef | ast.FunctionDef) -> list[tuple[str, ast.expr | None, ast.expr]]:
+def _signature(node: Any) -> list[tuple[str, ast.expr | None, ast.expr]]:
     """Returns (name, annotation, default) of the fields of a dataclass, or of the arguments of a function."""
     function = node
     if isinstance(node, ast.ClassDef):
         fields = [field for field in node.body if isinstance(field, ast.AnnAssign)]
         made = [part for part in node.body if getattr(part, "name", "") == "__init__"]
         if not made:
-            return [(field.target.id, field.annotation, field.value) for field in fields if field.value]
+            return [
+                (ast.unparse(field.target), field.annotation, field.value) for field in fields if field.value
+            ]
         function = made[0]
     found = function.args
     placed = found.args[len(found.args) - len(found.defaults) :]
@@ -68,7 +70,7 @@ def _value(node: ast.expr, module: str) -> Any:
                 return _value(other.value, module)
         return _value(node, _origin(node.id, module)[0])
     if isinstance(node, ast.Attribute):
-        return _value(ast.Name(node.attr), ".".join(_origin(node.value.id, module)))
+        return _value(ast.Name(node.attr), ".".join(_origin(ast.unparse(node.value), module)))
     return ast.literal_eval(node)
 
 
@@ -76,7 +78,7 @@ def _origin(name: str, module: str) -> tuple[str, str]:
     """Returns where a module imports a name from."""
     for node in _tree(module).body:
         if isinstance(node, ast.ImportFrom) and name in [alias.name for alias in node.names]:
-            return node.module, name
+            return node.module or "", name
     raise LookupError(f"{module} has no {name}.")
 
 

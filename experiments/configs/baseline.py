@@ -134,7 +134,7 @@ def _rounds(config: ml_collections.ConfigDict) -> None:
         del config.save_every, config.evaluation.every
 
 
-METHODS = {
+METHODS: dict[str, _presets.Changes] = {
     "bco": (bco,),
     "bc": (functools.partial(bco, method="bc"),),
     "iidm": (functools.partial(bco, method="iidm"),),

@@ -128,7 +128,7 @@ def _shrink(config):
         config.num_envs, config.num_episodes = 2, 5
 
 
-METHODS = {
+METHODS: dict[str, _presets.Changes] = {
     "sac": (_sac,),
     "uniform": (functools.partial(_noise, method="uniform"),),
     "coloured": (functools.partial(_noise, method="coloured"),),

@@ -58,5 +58,7 @@ def walker(config: ml_collections.ConfigDict) -> None:
     config.mbbc.length, config.mbbc.policy.hidden_size = 24, 128
 
 
-PRESETS = {size: (functools.partial(_parts, size=size),) for size in ("", "small", "tiny")}
+PRESETS: dict[str, _presets.Changes] = {
+    size: (functools.partial(_parts, size=size),) for size in ("", "small", "tiny")
+}
 PRESETS["small-walker"] = (*PRESETS["small"], walker)

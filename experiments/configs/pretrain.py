@@ -254,7 +254,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
         config.world_model[name].update(width=2)
 
 
-PRESETS = {
+PRESETS: dict[str, _presets.Changes] = {
     "": (),
     "rssm": (rssm,),
     "rssmo-v1": (rssmo_v1,),

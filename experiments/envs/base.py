@@ -198,13 +198,14 @@ class BaseEnvironment:
 class MujocoEnvironment(BaseEnvironment):
     """An environment on MuJoCo: what draws, and what makes up a physics state.
 
-    A subclass sets `_model` and `_data` (of the package mujoco) and `_arrays`, views of all that changes.
+    A subclass has a camera, and sets `_model`, `_data` (of the package mujoco) and `_arrays`, all that changes.
     """
 
     draws = True
     _model: Any
     _data: Any
     _arrays: dict[str, np.ndarray]
+    _camera: int | str
 
     def __init__(self, name: str, **options: Any):
         super().__init__(name, **options)
@@ -214,7 +215,7 @@ class MujocoEnvironment(BaseEnvironment):
 
     def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
         """Returns the present state as uint8 [height, width, 3], by default from the published camera."""
-        size = image_size((height, width))
+        size: Any = image_size((height, width))
         if size not in self._renderers:
             self._renderers[size] = rendering.Renderer(self._model, *size, quality=self._render_quality)
         return self._renderers[size].render(self._data, self._camera if camera is None else camera)

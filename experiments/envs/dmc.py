@@ -135,7 +135,7 @@ class DMCEnvironment(MujocoEnvironment):
         self._physics.forward()
 
 
-def _load(name: str, domain: str, task: str, seed: int) -> Any:
+def _load(name: str, domain: str, task: str, seed: int | None) -> Any:
     """Loads a task of the suite as a dm_control environment."""
     try:
         with rendering.imported_without_gl():

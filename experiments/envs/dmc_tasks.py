@@ -150,7 +150,7 @@ def _manipulator_dense(base: str, prop: str) -> CustomTask:
     def step_reward(physics: Any, _: float) -> float:
         hand, thing, target = (physics.body_2d_pose(body)[:2] for body in ("hand", prop, f"target_{prop}"))
         at_target = 1 / (1 + 25 * np.linalg.norm(thing - target))
-        in_hand = 1 / (1 + 25 * max(np.linalg.norm(hand - thing) - 0.1, 0))
+        in_hand = 1 / (1 + 25 * max(float(np.linalg.norm(hand - thing)) - 0.1, 0.0))
         return float(at_target + in_hand) / 2
 
     return CustomTask(base=base, step_reward=step_reward)

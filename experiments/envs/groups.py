@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterable
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -29,7 +30,7 @@ def setup_of(name: str, env_indices: list[int], seed: int, options: dict[str, An
     return facts | {"options": options, "entry_points": entry_points}
 
 
-def close_all(groups: "list[LocalGroup | WorkerGroup]") -> None:
+def close_all(groups: "Iterable[LocalGroup | WorkerGroup]") -> None:
     """Closes some groups."""
     for group in groups:
         group.close()
@@ -117,8 +118,9 @@ class EnvironmentGroup:
             records.append(record)
             physics_states.append(environment.physics_state())
             if action is None or record["is_last"]:
-                return records, physics_states
+                break
             record = environment.step(action)
+        return records, physics_states
 
     def play_again(
         self,
@@ -157,7 +159,7 @@ class LocalGroup:
         self._group = EnvironmentGroup(
             **{name: value for name, value in setup.items() if name != "entry_points"}
         )
-        self._request: tuple[Any, ...] | None = None
+        self._request: tuple[Any, ...] = ()
 
     def wait_until_ready(self) -> dict[str, Any]:
         """Returns the group's description."""
@@ -173,7 +175,7 @@ class LocalGroup:
 
     def abandon(self) -> None:
         """Forgets the request."""
-        self._request = None
+        self._request = ()
 
     def close(self) -> None:
         """Closes the environments."""

@@ -85,7 +85,7 @@ class GymnasiumEnvironment(BaseEnvironment):
         self._observation: Any = None
 
     @property
-    def draws(self) -> bool:
+    def draws(self) -> bool:  # type: ignore[override]  # others know it beforehand
         """True if the environment draws itself, or would if it were made with `render_size`."""
         modes = getattr(self._environment, "metadata", {}).get("render_modes") or ()
         return self._can_render or (self.name.startswith("gymnasium:") and "rgb_array" in modes)

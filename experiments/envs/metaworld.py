@@ -174,7 +174,8 @@ def scripted_policy(name: str) -> Any:
     """Meta-World's scripted expert for a task: an object with `get_action(state [39]) -> [4]`."""
     with rendering.imported_without_gl():
         from metaworld.policies import ENV_POLICY_MAP
-    return ENV_POLICY_MAP[f"{name.removeprefix(PREFIX)}-v3"]()
+    policy: Any = ENV_POLICY_MAP[f"{name.removeprefix(PREFIX)}-v3"]
+    return policy()
 
 
 def _load(name: str, task: str, goal_visible: bool) -> Any:

@@ -221,7 +221,8 @@ class Renderer:
 
     def _point_camera(self, camera: int | str) -> None:
         """Selects a camera of the model by index or name."""
-        mujoco, index = self._mujoco, camera
+        mujoco = self._mujoco
+        index: Any = camera
         if isinstance(camera, str):
             index = mujoco.mj_name2id(self._model, mujoco.mjtObj.mjOBJ_CAMERA.value, camera)
             index = self._model.ncam if index < 0 else index

@@ -111,12 +111,12 @@ def boxes_of(
     """
     from gymnasium.spaces import Box, Dict
 
-    seen = {
+    seen: dict[str, Any] = {
         name: Box(0, 255, shape, np.uint8) if len(shape) == 3 else Box(-np.inf, np.inf, shape, np.float32)
         for name, shape in sensors.items()
     }
-    bounds = (np.broadcast_to(np.asarray(bound, np.float32), (action_size,)) for bound in (low, high))
-    return Dict(seen), Box(*bounds, dtype=np.float32)
+    least, most = (np.broadcast_to(np.asarray(bound, np.float32), (action_size,)) for bound in (low, high))
+    return Dict(seen), Box(least, most, dtype=np.float32)
 
 
 def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -218,7 +218,7 @@ class ActionScale:
     def of(cls, space: Any, where: str) -> "ActionScale":
         """Makes the scale of an action space; raises ValueError unless its actions are bounded and continuous."""
         low, high = getattr(space, "low", None), getattr(space, "high", None)
-        if low is None or np.asarray(low).dtype.kind != "f" or not np.size(low):
+        if low is None or high is None or np.asarray(low).dtype.kind != "f" or not np.size(low):
             raise ValueError(
                 f"{where} has the action space {space}; only continuous actions are supported, so that nothing is "
                 "played: wrap it with a gymnasium.ActionWrapper that takes a bounded Box of floats."

@@ -20,7 +20,7 @@ from experiments.envs.groups import (
     episode_seed,
     setup_of,
 )
-from experiments.envs.interface import EnvironmentFailure, Record, checked_positive
+from experiments.envs.interface import ArraySpec, EnvironmentFailure, Record, checked_positive
 
 _MAX_FAILURES = 3  # in a row, of one worker
 
@@ -45,6 +45,11 @@ class VectorEnvironment:
       num_envs: N.
     """
 
+    observation_spec: dict[str, ArraySpec]
+    action_spec: ArraySpec
+    action_repeat: int
+    control_seconds: float
+
     def __init__(
         self,
         name: str,
@@ -68,6 +73,7 @@ class VectorEnvironment:
         ]
         setups = [setup_of(name, part, self._seed, options) for part in parts]
         self._draws = options.get("render_size") is not None
+        self._groups: list[Any]
         if workers:
             if self._draws:
                 rendering.find_backend()  # once, for all workers
@@ -83,7 +89,7 @@ class VectorEnvironment:
         self._plan = self._episodes + 1  # what the next step does: start this episode, or CONTINUE
         self._no_actions = np.zeros((num_envs, *self.action_spec.shape), np.float32)
         self._records: dict[str, np.ndarray] = {}
-        self._physics: np.ndarray | None = None
+        self._physics: Any = None
 
     def reset(self) -> dict[str, np.ndarray]:
         """Starts the next episode of every environment; returns the first records, {name: [N, ...]}."""

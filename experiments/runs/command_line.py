@@ -68,7 +68,8 @@ class Command:
 
     def summary(self) -> str:
         """Returns the first line of the module's docstring, without importing the module."""
-        source = pathlib.Path(importlib.util.find_spec(self.module).origin).read_text()
+        spec: Any = importlib.util.find_spec(self.module)
+        source = pathlib.Path(spec.origin).read_text()
         return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
     def run(self, *arguments: Any, **flags: Any) -> Any:
@@ -132,7 +133,8 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
         if debug or not is_user_error(error):
             raise
         if owns_process:  # what background threads and destructors still say comes from the same error
-            threading.excepthook = sys.unraisablehook = lambda *unused: None
+            threading.excepthook = lambda *unused: None
+            sys.unraisablehook = lambda *unused: None
         return complain(error, hint=" (--debug shows where)")
     return _DONE
 
@@ -306,7 +308,9 @@ def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
 
 def _config_of(argv: Sequence[str], command: Command) -> Any:
     """Returns the config that a command line names, without its settings."""
-    return parse(command, [argv[0], f"--config={_given_config(argv)}", "--workdir="])["config"]
+    arguments = parse(command, [argv[0], f"--config={_given_config(argv)}", "--workdir="])
+    assert arguments is not None  # nobody asks for help
+    return arguments["config"]
 
 
 def _given_config(argv: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import io
 import pathlib
 import tokenize
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 from experiments.configs._defaults import parameters
 
@@ -130,7 +130,9 @@ class _Reader:
                 for key in _keys(node.value.func.value, names):
                     self._entries(_join(section, key), node.value)
             elif isinstance(node, ast.For) and isinstance(node.iter, ast.Tuple | ast.List):
-                values = [entry.value for entry in node.iter.elts if isinstance(entry, ast.Constant)]
+                values: list[Any] = [
+                    entry.value for entry in node.iter.elts if isinstance(entry, ast.Constant)
+                ]
                 self.body(node.body, section, {**names, getattr(node.target, "id", ""): values})
             elif isinstance(node, ast.If | ast.For | ast.With):
                 self.body(node.body, section, names)
@@ -151,11 +153,11 @@ class _Reader:
             found = [part for node in ast.walk(value) if (part := _part(node))]
             self.parts |= dict.fromkeys([key], found[0]) if found else {}
 
-    def _entries(self, section: str, node: ast.Call | ast.Dict) -> None:
+    def _entries(self, section: str, node: Any) -> None:
+        pairs: list[tuple[Any, ast.expr]]
         if isinstance(node, ast.Dict):
-            pairs = [
-                (key.value, value) for key, value in zip(node.keys, node.values) if hasattr(key, "value")
-            ]
+            keyed = zip(node.keys, node.values)
+            pairs = [(key.value, value) for key, value in keyed if isinstance(key, ast.Constant)]
         else:
             pairs = [(None, part) for part in node.args] + [(word.arg, word.value) for word in node.keywords]
         of_one = len(pairs) == 1 or node.lineno < node.end_lineno
@@ -166,9 +168,10 @@ class _Reader:
             self.comments.setdefault(_join(section, key), self._comment(value) if of_one else "")
             self._value(_join(section, key), value)
 
-    def _of_signature(self, section: str, call: ast.Call) -> None:
+    def _of_signature(self, section: str, call: Any) -> None:
         """Reads `_presets.defaults`: what the signature's docstring says, unless a comment of the file does."""
-        name, *chosen = (part.value for part in call.args if isinstance(part, ast.Constant))
+        constants: list[Any] = [part.value for part in call.args if isinstance(part, ast.Constant)]
+        name, *chosen = constants
         known, listed = parameters(name), not any(isinstance(part, ast.Starred) for part in call.args)
         own = {
             word.arg: self._comment(word.value) for word in call.keywords if word.value.lineno > call.lineno
@@ -176,10 +179,11 @@ class _Reader:
         for key in chosen if chosen and listed else known:
             self.comments.setdefault(_join(section, key), own.get(key) or known[key].meaning)
 
-    def _comment(self, node: ast.AST) -> str:
+    def _comment(self, node: Any) -> str:
         """Returns the comment at the end of the node's last line, or those right above it."""
         beside = self._beside.get(node.end_lineno)
-        above, line = [], node.lineno - 1
+        above: list[str] = []
+        line = node.lineno - 1
         while line in self._above:
             above.insert(0, self._above[line])
             line -= 1
@@ -194,7 +198,7 @@ def _join(*names: str) -> str:
     return ".".join(filter(None, names))
 
 
-def _is_update(node: ast.expr) -> bool:
+def _is_update(node: ast.expr) -> TypeGuard[Any]:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "update"
 
 
@@ -216,7 +220,7 @@ def _constant(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "?"
 
 
-def _part(node: ast.expr) -> tuple[str, str] | None:
+def _part(node: ast.AST) -> tuple[str, str] | None:
     """Returns ("pretrain", "world_model") for `pretrain.get_config(...).world_model`, else None."""
     section: list[str] = []
     while isinstance(node, ast.Attribute):

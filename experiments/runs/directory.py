@@ -197,8 +197,9 @@ class RunDirectory:
     def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Writes `DONE` with a result, JSON values and NumPy arrays, and returns it as it reads back."""
         write_json(self.path / "DONE", dict(result or {}))
-        self.loggers.finish(self.result)
-        return self.result
+        written = self.result or {}
+        self.loggers.finish(written)
+        return written
 
     def interrupted(self) -> bool:
         """True once a signal has asked the run to stop."""
@@ -281,7 +282,7 @@ class RunDirectory:
         if self._signal is None:
             self._signalled = time.monotonic()
         self._signal = number
-        outer = self._previous_handlers.get(number)
+        outer: Any = self._previous_handlers.get(number)
         if isinstance(getattr(outer, "__self__", None), RunDirectory):  # a run inside a run: both stop
             outer(number, frame)
 

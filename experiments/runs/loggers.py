@@ -130,11 +130,11 @@ class WandB(Logger):
         self._runs, self._done = [], False
         for number, name in enumerate(read_json(known)["ids"]):
             settings = _settings(self.config) | {"seed": self.config.get("seed", 0) + number}
-            shown = dict(group=home.name, name=f"{home.name}, seed {settings['seed']}", config=settings)
+            shown: Any = dict(group=home.name, name=f"{home.name}, seed {settings['seed']}", config=settings)
             place = dict(project=os.environ.get("WANDB_PROJECT", "aime"), dir=self.run, id=name)
             # Without a network it would try for 90 seconds.
             quiet = wandb.Settings(console="off", silent=number > 0, init_timeout=30)
-            again = dict(resume="allow", allow_val_change=True, reinit="create_new", settings=quiet)
+            again: Any = dict(resume="allow", allow_val_change=True, reinit="create_new", settings=quiet)
             try:
                 self._runs.append(wandb.init(**shown, **place, **again))
             except wandb.errors.Error as error:
@@ -219,7 +219,8 @@ class Loggers:
 
     def picture(self, *arguments) -> None:
         """Shows a picture where there is a place for it; see `TensorBoard.picture`."""
-        self._opened[0].picture(*arguments)
+        tensorboard: Any = self._opened[0]
+        tensorboard.picture(*arguments)
 
     def finish(self, result: Mapping[str, Any]) -> None:
         """Shows the result of a run that has written metrics in this process."""
@@ -269,7 +270,7 @@ def _mean(value: Any) -> float | None:
     """Returns a number, the mean of numbers in lists, or None if something else is among them."""
     if not isinstance(value, list):
         return value if isinstance(value, int | float) else None
-    entries = [_mean(each) for each in value]
+    entries: list[Any] = [_mean(each) for each in value]
     return None if None in entries or not entries else finite_mean(entries)
 
 

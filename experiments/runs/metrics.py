@@ -42,8 +42,9 @@ class MetricsWriter:
 
     def __init__(self, run: str | os.PathLike, start: Mapping[str, int] = _NOTHING):
         self.path = pathlib.Path(run).expanduser().absolute()
-        self._is_mine = not hasattr(run, "loggers")  # those of a run stay open to its end
-        self._loggers = Loggers(self.path, {}) if self._is_mine else run.loggers
+        loggers = getattr(run, "loggers", None)
+        self._is_mine = loggers is None  # those of a run stay open to its end
+        self._loggers = Loggers(self.path, {}) if loggers is None else loggers
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._metrics = _open_rows(self.path / "metrics.jsonl", start)

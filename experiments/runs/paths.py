@@ -66,7 +66,12 @@ def located(key: str, value: Any, session: dict, home: Path) -> Any:
 def named(key: str, value: Any) -> list[str]:
     """Returns the paths that a value of a config names."""
     found: list[str] = []
-    _with_paths(key, value, lambda name: found.append(name) or name)
+
+    def note(name: str) -> str:
+        found.append(name)
+        return name
+
+    _with_paths(key, value, note)
     return found
 
 

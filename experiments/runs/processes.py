@@ -41,7 +41,7 @@ def join(coordinator: str | None, num_processes: str | None, process_id: str | N
             )
         if not all(value.isdigit() for value in given.values()):
             raise ValueError("--num_processes and --process_id are whole numbers, such as 2 and 0.")
-        if int(process_id) >= int(num_processes):
+        if int(given["process_id"]) >= int(given["num_processes"]):
             raise ValueError(
                 f"--process_id={process_id} is none of {num_processes} processes, which count from 0."
             )
@@ -49,7 +49,9 @@ def join(coordinator: str | None, num_processes: str | None, process_id: str | N
 
     # On a CPU, collectives between processes need a library; other devices ignore this.
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    arguments = {} if coordinator == "auto" else {name: int(value) for name, value in given.items()}
+    arguments: dict[str, Any] = (
+        {} if coordinator == "auto" else {name: int(value) for name, value in given.items()}
+    )
     try:
         address = None if coordinator == "auto" else coordinator
         jax.distributed.initialize(coordinator_address=address, **arguments)

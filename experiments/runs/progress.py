@@ -56,7 +56,7 @@ class Every:
 
     def __call__(self, before: int, now: int) -> bool:
         """Returns whether a count has reached a multiple since it was `before`."""
-        return bool(self.period) and now // self.period > before // self.period
+        return bool(self.period and now // self.period > before // self.period)
 
 
 class Progress:
@@ -88,7 +88,7 @@ class Progress:
         self._initial = initial
         self._every_seconds = every_seconds
         self._file = file or sys.stderr
-        self._bar = None
+        self._bar: Any = None
         self._task = None
         self._start = self._last_line = time.monotonic()
         self._metrics: dict[str, Any] = {}

@@ -69,7 +69,7 @@ def read_config(run: str | os.PathLike) -> dict[str, Any]:
     home = pathlib.Path(run).expanduser().absolute()
     if not (home / "config.json").is_file():
         raise RunError(f"{home} is not the directory of a run: it has no config.json.")
-    session = ([{}] + read_sessions(home))[-1]
+    session: dict[str, Any] = ([{}] + read_sessions(home))[-1]
 
     def read(key: str, value: Any) -> Any:
         if key.rpartition(".")[2] in _TEXTS and isinstance(value, int | float):
