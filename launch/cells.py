@@ -82,7 +82,7 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
             raise ValueError(
                 f"{name} has no {axis} {unknown[0]!r}. Known: {', '.join(map(str, axes[axis]))}."
             )
-        axes[axis] = values
+        axes[axis] = list(values)
     planner = _Planner(name.replace(":", "-"), _with_settings(name, suite, chosen), axes)
     for cell in product(axes):
         planner.add_cell(**cell)
@@ -176,7 +176,7 @@ class _Planner:
         """Plans embodiment data with the robot of a task."""
         source = self._suite.datasets[dataset]
         if isinstance(source, tuple):
-            settings = {"sources": tuple(self._data(name, task) for name in source)}
+            settings: dict[str, Any] = {"sources": tuple(self._data(name, task) for name in source)}
             name = self._add("data", self._with_robot(dataset, task), 0, "mix", settings, {"stage": "data"})
             return Output(name, "episodes")
         if source in self._suite.tasks:

@@ -24,7 +24,8 @@ def grid(config: str, axes: Mapping[str, Sequence[Any]], name: str = "") -> list
     name = name or config.replace(":", "-")
     axes = {("env" if key == "task" else key): values for key, values in axes.items()}
     varying = [key for key, values in axes.items() if len(values) > 1 and key not in ("env", "seed")]
-    names, runs = _short_names(varying), {}
+    names = _short_names(varying)
+    runs: dict[str, Run] = {}
     for settings in product(axes):
         method = ",".join(f"{names[key]}={settings[key]}" for key in varying) or "default"
         method = method.replace("/", "_")

@@ -99,18 +99,18 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
     Raises:
       ValueError: a run needs one that is not there.
     """
-    runs = {run.name: run for run in runs}
+    known = {run.name: run for run in runs}
     ordered: dict[str, Run] = {}
 
     def add(run: Run) -> None:
         for name in run.needs:
-            if name not in runs:
+            if name not in known:
                 raise ValueError(f"{run.name} needs {name}, which is not part of the sweep.")
             if name not in ordered:
-                add(runs[name])
+                add(known[name])
         ordered.setdefault(run.name, run)
 
-    for run in runs.values():
+    for run in known.values():
         add(run)
     return list(ordered.values())
 

@@ -38,12 +38,17 @@ class RunInJob:
         missing = [name for name in run.needs if not is_done(self._root, name)]
         if missing:
             raise RuntimeError(f"{run.name} needs {missing[0]}, which is not done.")
-        self._attempt = Attempt(run, self._root)
+        attempt = self._attempt = Attempt(run, self._root)
         # A preempted job gets SIGTERM, which submitit ignores and not every cluster passes on to children of children.
-        preempted = []
-        before = signal.signal(signal.SIGTERM, lambda *unused: (preempted.append(1), self._attempt.stop()))
+        preempted: list[int] = []
+
+        def stop(number: int, frame: Any) -> None:
+            preempted.append(number)
+            attempt.stop()
+
+        before = signal.signal(signal.SIGTERM, stop)
         try:
-            code = self._attempt.finish()
+            code = attempt.finish()
         finally:
             signal.signal(signal.SIGTERM, before)
         if preempted and code and "SLURM_JOB_ID" in os.environ:

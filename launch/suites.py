@@ -140,7 +140,7 @@ def trial(suite: Suite) -> Suite:
     stages = {name: TINY_ONLINE[name] for name in suite.stages}
     for name, stage in stages.items():
         if stage.main == "dreamer" or (stage.main == "collect" and name != "mix"):
-            stages[name] = dataclasses.replace(stage, settings=stage.settings | short)
+            stages[name] = dataclasses.replace(stage, settings={**stage.settings, **short})
     text = "The same cells with tiny networks and short episodes, in minutes; nothing is learnt."
     return dataclasses.replace(suite, text=text, stages=stages, seeds=(0,), demonstrations=3)
 
