@@ -6,6 +6,8 @@ the posterior also in evaluation, as published; only the action is the policy's 
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -119,19 +121,8 @@ class ModelActor:
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
         self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
-        # The module tree is split once: a call with hundreds of module attributes costs milliseconds of Python.
         structure = jax.tree.structure(modules)
-
-        def step_with(leaves, state, *seen):
-            return step(jax.tree.unflatten(structure, leaves), state, *seen)
-
-        def initial_with(leaves, key):
-            return initial(jax.tree.unflatten(structure, leaves), num_envs // blocks, key)
-
-        if num_seeds is not None:
-            step_with, initial_with = jax.vmap(step_with), jax.vmap(initial_with)
-        self._step = jax.jit(step_with, donate_argnums=1)
-        self._initial = jax.jit(initial_with)
+        self._step, self._initial = _programs(step, initial, structure, num_envs // blocks, num_seeds)
         self.renew(modules, key)
 
     def renew(self, modules: tuple, key: Array) -> None:
@@ -159,6 +150,43 @@ class ModelActor:
         return x if self._num_seeds is None else x.reshape(self._num_seeds, -1, *x.shape[1:])
 
 
+@functools.lru_cache(maxsize=16)
+def _programs(
+    step: Callable, initial: Callable, structure: Any, num_envs: int, num_seeds: int | None
+) -> tuple:
+    """Returns the jitted functions of `ModelActor`, the same ones for equal arguments.
+
+    So every evaluation of a run, and every member of one, acts by what the first has compiled. The module tree is split
+    before: a call with hundreds of module attributes costs milliseconds of Python.
+    """
+
+    def step_with(leaves, state, *seen):
+        return step(jax.tree.unflatten(structure, leaves), state, *seen)
+
+    def initial_with(leaves, key):
+        return initial(jax.tree.unflatten(structure, leaves), num_envs, key)
+
+    if num_seeds is not None:
+        step_with, initial_with = jax.vmap(step_with), jax.vmap(initial_with)
+    return jax.jit(step_with, donate_argnums=1), jax.jit(initial_with)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Filtering:
+    """Filters and asks the policy, with the options of `act`; equal for equal options."""
+
+    sample_state: bool
+    sample_action: bool
+    epsilon: float
+
+    def step(self, modules: tuple, state: ActorState, *seen: Any) -> tuple[Array, ActorState]:
+        inputs: tuple[Any, ...] = (*modules, state, *seen)
+        return act(*inputs, **vars(self))
+
+    def initial(self, modules: tuple, num_envs: int, key: Array) -> ActorState:
+        return initial_actor_state(modules[0], num_envs, key)
+
+
 class FilterActor(ModelActor):
     """Filters what is seen and asks the policy.
 
@@ -179,13 +207,5 @@ class FilterActor(ModelActor):
         epsilon: float = 0.0,
         num_seeds: int | None = None,
     ):
-        options: Any = dict(sample_state=sample_state, sample_action=sample_action, epsilon=epsilon)
-
-        def step(modules, state, *seen):
-            inputs: tuple[Any, ...] = (*modules, state, *seen)
-            return act(*inputs, **options)
-
-        def initial(modules, num_envs, key):
-            return initial_actor_state(modules[0], num_envs, key)
-
-        super().__init__(step, initial, (model, policy), num_envs, key, num_seeds)
+        filtering = _Filtering(sample_state, sample_action, epsilon)
+        super().__init__(filtering.step, filtering.initial, (model, policy), num_envs, key, num_seeds)

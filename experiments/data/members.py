@@ -47,8 +47,7 @@ class Member(Rounds):
         raise NotImplementedError
 
     def share_programs(self, other: Member) -> None:
-        """Uses what another member has compiled, which plays and learns while this one does not."""
-        self._actors = other._actors
+        """Uses what another member has compiled, which learns while this one does not."""
 
     def finish(self) -> dict:
         """Brings a run alone to its end; returns its result."""

@@ -88,7 +88,6 @@ class Rounds:
         self.checkpoints = Checkpoints(directory / "checkpoints")
         self.total, self._size, self.description = total, episodes_per_round, description
         self._evaluates, self._saves = Every(evaluate_every), Every(save_every)
-        self._actors: dict[str, FilterActor] = {}
 
     # What a subclass says ---------------------------------------------------------------------------------------
 
@@ -155,20 +154,10 @@ class Rounds:
             number = num_episodes or envs.num_envs
             return collect_episodes(envs, actor, number, on_step=self.directory.stop_if_overdue)
 
-    def actor(
-        self, purpose: str, num_envs: int, key: jax.Array, policy: Any = None, **options
-    ) -> FilterActor:
-        """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given.
-
-        It is compiled once for each purpose.
-        """
+    def actor(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> FilterActor:
+        """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given."""
         networks = self.learner.model, self.learner.policy if policy is None else policy
-        actor = self._actors.get(purpose)
-        if actor is None or actor.num_envs != num_envs:
-            self._actors[purpose] = FilterActor(*networks, num_envs, key, **options)
-        else:
-            actor.renew(networks, key)
-        return self._actors[purpose]
+        return FilterActor(*networks, num_envs, key, **options)
 
     def prefill(self, envs: VectorEnvironment, num_rounds: int) -> Iterator[list[Episode]]:
         """Yields rounds of uniform actions; those that an interrupted prefill has left are read from the disk."""

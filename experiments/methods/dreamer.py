@@ -112,13 +112,12 @@ class DreamerRun(Member):
 
     def share_programs(self, other: DreamerRun) -> None:
         """Uses what another member has compiled."""
-        super().share_programs(other)
         self.learner.share_programs(other.learner)
 
     def scores(self, num_episodes: int, seed: int) -> Scores:
         """Plays the present policy on starts that it is not trained on."""
         options = dict(key=jax.random.key(seed), sample_action=self.config["evaluation"]["sample_action"])
-        make_actor = functools.partial(self.actor, "evaluation", **options)
+        make_actor = functools.partial(self.actor, **options)
         return self._evaluation.play(make_actor, num_episodes, seed)
 
     def metadata(self) -> dict:
@@ -130,7 +129,7 @@ class DreamerRun(Member):
         config, key = self.config, jax.random.key(self.config["seed"] + self.clocks.episode)
         options = dict(sample_action=config["sample_action"], epsilon=config["epsilon"])
         self._envs.rewind(number)
-        episodes = self.collect(self._envs, self.actor("play", self._envs.num_envs, key, **options))
+        episodes = self.collect(self._envs, self.actor(self._envs.num_envs, key, **options))
         self.learner.remember(episodes)
         return episodes
 

@@ -118,7 +118,6 @@ class OnlineRun(Member):
 
     def share_programs(self, other: OnlineRun) -> None:
         """Uses what another member has compiled."""
-        super().share_programs(other)
         self.learner.share_programs(other.learner)
         self._action_errors = dataclasses.replace(self._action_errors, error=other._action_errors.error)
         if self._balance is not None:
@@ -207,7 +206,7 @@ class OnlineRun(Member):
         )
         averaged = purpose == "evaluation" or self.config["average_plays"]
         policy = self.learner.evaluated_policy if averaged else self.learner.policy
-        return self.actor(purpose, self._envs.num_envs, key, policy, **options)
+        return self.actor(self._envs.num_envs, key, policy, **options)
 
     def _play(self, num_episodes: int, first: int, video=None) -> Scores:
         """Evaluates on the environments' episodes from number `first` on."""
