@@ -6,6 +6,7 @@ Published results depend on the initialisation: weights *and* biases of a linear
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -42,10 +43,16 @@ def activation(name: str) -> Callable[[Array], Array]:
 
 
 def uniform_init(bound: float) -> Callable:
-    """Initializer uniform in [-bound, bound]."""
+    """Initializer uniform in [-bound, bound]: what `jax.random.uniform` draws for the shape, by fewer programs.
+
+    Each length is a program of its own to compile, so that a power of four is drawn, of which the first numbers are the
+    same.
+    """
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        size = math.prod(shape)
+        length = 4 ** -(-(size - 1).bit_length() // 2) if size < 2**18 else size
+        return jax.random.uniform(key, (length,), dtype, -bound, bound)[:size].reshape(shape)
 
     return init
 

@@ -37,7 +37,7 @@ def set_compilation_cache() -> pathlib.Path | None:
         print(f"Compiled programs are not kept: {folder}: {error.strerror}.", file=sys.stderr)
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
     return folder
 

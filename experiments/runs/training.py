@@ -131,4 +131,4 @@ def optimizer_from(config: dict, num_updates: int):
 def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
     """Train states of stacked models; seed i draws from key seed + i."""
     keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
-    return jax.vmap(lambda model, key: TrainState.create(model, optimizer, key))(models, keys)
+    return jax.jit(jax.vmap(lambda model, key: TrainState.create(model, optimizer, key)))(models, keys)

@@ -9,7 +9,6 @@ COMPILE = """
 import jax, jax.numpy as jnp
 from experiments.runs.startup import set_compilation_cache
 print(set_compilation_cache())
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.jit(lambda x: jnp.tanh(x @ x) + 1)(jnp.ones((8, 8))).block_until_ready()
 """
 
