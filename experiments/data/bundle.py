@@ -1,8 +1,9 @@
-"""A robot to begin with, part of the package: nothing has to be collected or trained before AIME learns.
+"""Robots to begin with, part of the package: nothing has to be collected or trained before AIME learns.
 
-The cheetah has only flailed, and is to run backwards; `results/bundle.sh` has made it.
+"cheetah", seen in positions, has only flailed and is to run backwards; "pointmass", seen in images of 32x32, has only
+flailed and is to go home, and needs no simulator. `results/bundle.sh` has made them.
 
-    bundle = experiments.bundled()
+    bundle = experiments.bundled("pointmass")
     models = worldmodels.load(bundle.model)                          # a world model, and a policy of AIME
     shown = worldmodels.load_episodes(bundle.demonstrations)         # ten, without actions
 """
