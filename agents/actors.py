@@ -102,10 +102,12 @@ class ModelActor:
     Args:
       step: (modules, state, observation, is_first, executed) -> (actions [N, A], state), pure.
       initial: (modules, N, key) -> the state before the first observation.
-      modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds] and the N
-        environments are num_seeds blocks of N / num_seeds, one per seed.
+      modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds * ensemble] and
+        the N environments are num_seeds blocks of N / num_seeds, one per seed.
       num_envs: N.
       key: PRNG key, consumed.
+      ensemble: so many models, one after the other, see the same environments, and what is done is the mean of their
+        actions; each filters with that.
     """
 
     def __init__(
@@ -116,11 +118,15 @@ class ModelActor:
         num_envs: int,
         key: Array,
         num_seeds: int | None = None,
+        ensemble: int = 1,
     ):
         blocks = num_seeds or 1
         if num_envs % blocks:
             raise ValueError(f"{num_envs} environments cannot be shared equally by {blocks} seeds.")
-        self.num_envs, self._num_seeds, self._inputs = num_envs, num_seeds, modules[0].inputs
+        if ensemble > 1 and num_seeds is None:
+            raise ValueError("The models of an ensemble are stacked; pass num_seeds.")
+        self.num_envs, self._inputs = num_envs, modules[0].inputs
+        self._num_seeds, self._ensemble = num_seeds, ensemble
         structure = jax.tree.structure(modules)
         self._step, self._initial = _programs(step, initial, structure, num_envs // blocks, num_seeds)
         self.renew(modules, key)
@@ -128,8 +134,9 @@ class ModelActor:
     def renew(self, modules: tuple, key: Array) -> None:
         """Begins anew with other parameters of the same shapes, without compiling again; consumes the key."""
         self._leaves = jax.tree.leaves(modules)
-        key = key if self._num_seeds is None else jax.random.split(key, self._num_seeds)
-        self.state = self._initial(self._leaves, key)
+        if self._num_seeds is not None:
+            key = jax.random.split(key, self._num_seeds * self._ensemble)
+        self.state, self._done = self._initial(self._leaves, key), None
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]}, with `pre_action` where it is known, to actions [N, A] float32."""
@@ -141,13 +148,19 @@ class ModelActor:
             )
         observation = {name: self._blocked(np.asarray(records[name])) for name in self._inputs}
         is_first = self._blocked(np.asarray(records["is_first"], np.float32))
-        executed = records.get("pre_action")
+        executed = records.get("pre_action", self._done)
         executed = None if executed is None else self._blocked(np.asarray(executed, np.float32))
         action, self.state = self._step(self._leaves, self.state, observation, is_first, executed)
-        return np.asarray(action).reshape(self.num_envs, -1)
+        action = np.asarray(action)
+        if self._ensemble > 1:
+            action = action.reshape(-1, self._ensemble, *action.shape[1:]).mean(axis=1)
+            self._done = action.reshape(self.num_envs, -1)
+        return action.reshape(self.num_envs, -1)
 
     def _blocked(self, x: np.ndarray) -> np.ndarray:
-        return x if self._num_seeds is None else x.reshape(self._num_seeds, -1, *x.shape[1:])
+        if self._num_seeds is None:
+            return x
+        return np.repeat(x.reshape(self._num_seeds, -1, *x.shape[1:]), self._ensemble, axis=0)
 
 
 @functools.lru_cache(maxsize=16)
@@ -191,7 +204,7 @@ class FilterActor(ModelActor):
     """Filters what is seen and asks the policy.
 
     Args:
-      model, policy: the modules. num_envs, key, num_seeds: see `ModelActor`.
+      model, policy: the modules. num_envs, key, num_seeds, ensemble: see `ModelActor`.
       sample_state, sample_action, epsilon: see `act`.
     """
 
@@ -206,6 +219,9 @@ class FilterActor(ModelActor):
         sample_action: bool = False,
         epsilon: float = 0.0,
         num_seeds: int | None = None,
+        ensemble: int = 1,
     ):
         filtering = _Filtering(sample_state, sample_action, epsilon)
-        super().__init__(filtering.step, filtering.initial, (model, policy), num_envs, key, num_seeds)
+        super().__init__(
+            filtering.step, filtering.initial, (model, policy), num_envs, key, num_seeds, ensemble
+        )

@@ -56,6 +56,7 @@ class Models:
       policy: TanhGaussianHead over features unless it is of another kind, or None.
       critic: {reward: (network, its target)}, features -> [..., 1], or None.
       num_seeds: leaves are [num_seeds, ...]; None: there is one seed, and no axis of seeds.
+      ensemble: so many seeds, one after the other, act together; 1: each alone.
       loss: keyword arguments of the loss that the world model was trained with.
       card: {title, description, environment, data, ...}: facts for the model card, JSON values.
       path: what was opened, "" of what was not.
@@ -66,6 +67,7 @@ class Models:
     policy: nnx.Module | None = None
     critic: Mapping[str, tuple[MLP, MLP]] | None = None
     num_seeds: int | None = None
+    ensemble: int = 1
     loss: dict = dataclasses.field(default_factory=dict)
     card: dict = dataclasses.field(default_factory=dict)
     path: str = ""
@@ -91,6 +93,15 @@ class Models:
             )
         return self if self.num_seeds is None else self._map(lambda part: select_seed(part, index), None)
 
+    def agent(self, index: int) -> Models:
+        """Selects the models that act together as agent `index`: of one seed, or those of an ensemble, stacked."""
+        if self.ensemble == 1:
+            return self.seed(index)
+        first = index * self.ensemble
+        self.seed(first)  # or it says that there is none
+        members = slice(first, first + self.ensemble)
+        return self._map(lambda part: jax.tree.map(lambda x: x[members], part), self.ensemble)
+
     def stacked(self) -> Models:
         """Returns the same models with an axis of seeds."""
         if self.num_seeds is not None:
@@ -99,7 +110,8 @@ class Models:
 
     def _map(self, function: Callable, num_seeds: int | None) -> Models:
         parts = {name: function(part) for name, part in self.parts.items()}
-        return dataclasses.replace(self, num_seeds=num_seeds, **parts)
+        ensemble = 1 if num_seeds is None else self.ensemble
+        return dataclasses.replace(self, num_seeds=num_seeds, ensemble=ensemble, **parts)
 
 
 def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | None = None) -> WorldModel:
@@ -173,6 +185,7 @@ def save(folder: str | os.PathLike, models: Models, *, replace: bool = False) ->
         "format": FORMAT,
         **{name: models.arguments[name] if name in models.parts else None for name in PARTS},
         "num_seeds": models.num_seeds,
+        "ensemble": models.ensemble,
         "loss": models.loss,
         "card": models.card,
         "versions": {name: importlib.metadata.version(name) for name in VERSIONS},
@@ -213,6 +226,8 @@ def model_card(facts: Mapping) -> str:
     rows |= {name.replace("_", " "): value for name, value in card.items() if value}
     rows |= {f"parameters of the {part.replace('_', ' ')}": f"{count:,}" for part, count in counts.items()}
     rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
+    if (together := facts.get("ensemble", 1)) > 1:
+        rows["seeds that act together"] = together
     table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
     kind = (facts["policy"] or {}).get("kind", "policy")
     opener = "worldmodels.export" if ":" in kind or kind in BUILDERS else "experiments.models.files"
@@ -278,7 +293,8 @@ def assemble(
     if num_seeds is not None:
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), like)
     parts = weights.with_leaves(like, arrays, str(weights.path_in(folder)))
-    rest = dict(num_seeds=num_seeds, loss=facts["loss"], card=facts["card"], path=str(folder))
+    rest = dict(num_seeds=num_seeds, ensemble=facts.get("ensemble", 1))
+    rest |= dict(loss=facts["loss"], card=facts["card"], path=str(folder))
     return Models(arguments, **parts, **rest)
 
 
@@ -302,6 +318,9 @@ def read_facts(folder: pathlib.Path) -> dict:
     wrong = [name for name, kind in kinds.items() if not isinstance(facts.get(name, ...), kind)]
     number = facts.get("num_seeds")
     wrong += [] if number is None or (isinstance(number, int) and number > 0) else ["num_seeds"]
+    together = facts.get("ensemble", 1)
+    fits = isinstance(together, int) and together > 0 and (number or 1) % together == 0
+    wrong += [] if wrong or fits else ["ensemble"]
     if wrong:
         raise ValueError(
             f"{path} is damaged ({', '.join(wrong)} missing or of another kind); get an intact copy."

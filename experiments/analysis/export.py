@@ -30,7 +30,7 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     """
     if not run or not to:
         raise ValueError("What, and where to? Pass --run=DIR --to=FOLDER.")
-    models = files.load_complete(run).seed(config.seed)
+    models = files.load_complete(run).agent(config.seed)
     card = models.card | facts_of_run(pathlib.Path(run).expanduser(), config.seed)
     card |= {name: config[name] for name in ("title", "description", "license") if config[name]}
     card |= {name: shared_name(card[name]) for name in ("data", "demonstrations") if name in card}

@@ -56,6 +56,9 @@ def cheetah(config: ml_collections.ConfigDict) -> None:
     config.published_data = "random"
     config.expert.agent_steps = 60_000
     config.random.num_episodes = 100
+    # One world model in four is weak; the other two of an ensemble outvote it (results/cheetah-demo.md).
+    config.num_seeds = 2
+    config.imitate.ensemble = 3
     # Further embodiment data, one collection each; the world model learns from these and the random ones.
     config.body = ml_collections.ConfigDict({"coloured": collect.get_config("coloured")})
     config.body.coloured.num_episodes = 100

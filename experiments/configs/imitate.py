@@ -22,6 +22,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.logger = ""  # beside files and TensorBoard: wandb, my.module:Name, or both with a comma
     # Policies trained in one program; world model i goes with policy i, one model with all.
     config.num_seeds = 1
+    # So many policies act together by the mean of their actions, each with a world model of its own: `model` has
+    # num_seeds * ensemble of them. Published: 1.
+    config.ensemble = 1
     config.devices = "auto"  # "one", "all"; "auto": one on a CPU, else all accelerators that divide the work
     config.model = ""  # --workdir of a pretraining run, a folder of `export`, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used

@@ -11,6 +11,7 @@ import functools
 from collections.abc import Callable
 
 import jax
+import numpy as np
 
 from agents.actors import FilterActor
 from aime.losses import AIMEOptions
@@ -47,16 +48,18 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 def imitate(directory: RunDirectory) -> dict:
     """Runs in an opened directory."""
     config = directory.config
-    num_seeds, evaluation = config["num_seeds"], config["evaluation"]
+    num_policies, evaluation = config["num_seeds"] * config["ensemble"], config["evaluation"]
+    if config["ensemble"] < 1:
+        raise ValueError(f"An ensemble has at least one policy; ensemble is {config['ensemble']}.")
     for name, what in (
         ("model", "world model, of `pretrain`, `export` or a published folder"),
         ("demonstrations", "folder of episodes"),
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
-    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_seeds)
+    placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_policies)
     pretrained = files.load(config["model"], "world_model")
-    models = files.for_seeds(pretrained, num_seeds)
+    models = files.for_seeds(pretrained, num_policies)
     shown = architectures.demonstrations(config, models, pretrained.arguments["world_model"])
     sensors = architectures.sensors_for(models, shown.episodes)
     play = evaluator(config, models, shown)
@@ -74,8 +77,8 @@ def imitate(directory: RunDirectory) -> dict:
         placement=placement,
     )
     del shown  # images are large, and the dataset has them now
-    policies, arch = initial_policies(config, models, num_seeds)
-    state, learn = training(config, models, policies, data, sensors, pretrained.loss, placement)
+    policies, arch = initial_policies(config, models, num_policies)
+    state, learn = training(config, models, policies, num_policies, data, sensors, pretrained.loss, placement)
     clocks = ("num_updates", "updates_per_dispatch", "save_every")
     schedule = Schedule(**{name: config[name] for name in clocks}, evaluate_every=evaluation["every"])
     state = train(
@@ -88,10 +91,13 @@ def imitate(directory: RunDirectory) -> dict:
         evaluate=lambda state, update: play(state, evaluation["episodes"], evaluation["seed"]).row(),
         placement=placement,
     )
-    save(directory, state, num_seeds, pretrained, arch)
+    save(directory, state, num_policies, pretrained, arch)
     video = directory / "videos" / "evaluation.mp4" if evaluation["video"] else None
     scores = play(state, evaluation["final_episodes"], evaluation["seed"] + 1, video=video)
-    diverged = diverged_result(state.step < config["num_updates"], state.step)
+    steps = np.reshape(state.step, (config["num_seeds"], -1)).min(
+        axis=1
+    )  # of an ensemble the one that stopped first
+    diverged = diverged_result(steps < config["num_updates"], steps)
     return directory.mark_done(scores.row() | {"num_updates": config["num_updates"]} | diverged)
 
 
@@ -99,26 +105,27 @@ def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scor
     """Returns (state, number of episodes, seed, video=None) -> scores of the policies of all seeds.
 
     Args:
-      models: world models of all seeds, leaves [num_seeds, ...], of states that train none.
+      models: world models of all policies, leaves [num_seeds * ensemble, ...], of states that train none.
     """
     num_seeds, options = config["num_seeds"], config["evaluation"]
     evaluation = shown.evaluation(options, num_seeds)
-    sampled = dict(sample_action=options["sample_action"], num_seeds=num_seeds)
+    acting = dict(sample_action=options["sample_action"], num_seeds=num_seeds, ensemble=config["ensemble"])
 
     def play(state, num_episodes: int, seed: int, video=None) -> Scores:
         modules = (state.model.model if isinstance(state, JointState) else models, policy_state(state).model)
 
         def make_actor(num_envs: int) -> FilterActor:
-            return FilterActor(*modules, num_envs, jax.random.key(seed), **sampled)
+            return FilterActor(*modules, num_envs, jax.random.key(seed), **acting)
 
         return evaluation.play(make_actor, num_episodes, seed, video=video)
 
     return play
 
 
-def save(directory: RunDirectory, state, num_seeds: int, pretrained: Models, arch: dict) -> None:
+def save(directory: RunDirectory, state, num_policies: int, pretrained: Models, arch: dict) -> None:
     """Keeps the trained policies, of the architecture `arch`, and the world models if they were trained too."""
-    models = Models({"policy": arch}, policy=policy_state(state).model, num_seeds=num_seeds)
+    models = Models({"policy": arch}, policy=policy_state(state).model, num_seeds=num_policies)
+    models = dataclasses.replace(models, ensemble=directory.config["ensemble"])
     if isinstance(state, JointState):
         arguments = models.arguments | {"world_model": pretrained.arguments["world_model"]}
         joint = dict(arguments=arguments, world_model=state.model.model, loss=pretrained.loss)
@@ -131,36 +138,37 @@ def policy_state(state):
     return state.policy if isinstance(state, JointState) else state
 
 
-def initial_policies(config: dict, models, num_seeds: int) -> tuple[object, dict]:
+def initial_policies(config: dict, models, num_policies: int) -> tuple[object, dict]:
     """Returns policies and their constructor arguments: random ones, or those of an earlier run."""
     if config["policy_from"]:
         kept = files.load(config["policy_from"], "policy")
-        if kept.num_seeds != num_seeds:
+        if kept.num_seeds != num_policies:
             raise ValueError(
-                f"{config['policy_from']} holds {kept.num_seeds} policies, the run asks for {num_seeds}."
+                f"{config['policy_from']} holds {kept.num_seeds} policies, the run asks for {num_policies}."
             )
         return kept.policy, kept.arguments["policy"]
     arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
     build = functools.partial(export.build_policy, arch)
-    return architectures.stacked(build, num_seeds, config["seed"]), arch
+    return architectures.stacked(build, num_policies, config["seed"]), arch
 
 
 def training(
     config: dict,
     models,
     policies,
+    num_policies: int,
     data: Dataset,
     sensors: list[str],
     model_loss: dict,
     placement: Placement,
 ) -> tuple[TrainState | JointState, Loops]:
     """(initial state, training loops) for a frozen model or one that continues to train."""
-    seed, num_seeds = config["seed"], config["num_seeds"]
+    seed = config["seed"]
     loss = AIMEOptions(**config["loss"], nll_reweight=model_loss["nll_reweight"])
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
-    options = {name: config[name] for name in ("batch_size", "first_fraction", "num_seeds")}
-    options |= {"placement": placement}
-    policy = create_states(policies, optimizer, seed, num_seeds)
+    options = {name: config[name] for name in ("batch_size", "first_fraction")}
+    options |= {"num_seeds": num_policies, "placement": placement}
+    policy = create_states(policies, optimizer, seed, num_policies)
     if not config["embodiment"]:
         update = make_imitation_update(optimizer, loss)
         return policy, make_loops(update, (data,), (models,), **options)
@@ -176,7 +184,7 @@ def training(
     )
     model_optimizer = optimizer_from(config["model_optimizer"], config["num_updates"])
     state = JointState(
-        policy=policy, model=create_states(models, model_optimizer, seed + num_seeds, num_seeds)
+        policy=policy, model=create_states(models, model_optimizer, seed + num_policies, num_policies)
     )
     losses = dict(policy_loss=loss, model_loss=LossOptions(**model_loss))
     update = make_joint_update(optimizer, model_optimizer, **losses)

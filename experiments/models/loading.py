@@ -51,9 +51,10 @@ class LoadedRun:
     expert: float | None = None
 
     @property
-    def num_seeds(self) -> int:
-        """Number of policies."""
-        return self.models.num_seeds
+    def num_seeds(self) -> int | None:
+        """Number of agents, policies or ensembles of them; None: a single policy, without an axis of seeds."""
+        policies = self.models.num_seeds
+        return policies if policies is None else policies // self.models.ensemble
 
     @property
     def world_models(self):
@@ -81,12 +82,14 @@ class LoadedRun:
         return self.models.seed(seed).world_model
 
     def policy(self, seed: int = DEFAULT_SEED):
-        """Returns the policy of one seed."""
+        """Returns the policy of one seed; those of an ensemble are counted one by one."""
         return self.models.seed(seed).policy
 
     def make_planner(self, planner: Planner, num_envs: int, key_seed: int = 0) -> Actor:
         """Makes an actor of all seeds, as `make_actor`, that plans in the world model."""
         self._check_world_model(" to plan in")
+        if self.models.ensemble > 1:
+            raise ValueError(f"{self.path} is a run of ensembles, and plans are made in one world model.")
         modules = (self.world_models, self.policies, self.critics)
         return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), num_seeds=self.num_seeds)
 
@@ -99,12 +102,12 @@ class LoadedRun:
         if self.kind == "own":
             own = files.BUILDERS.get(self.models.arguments["policy"]["kind"])
             return own.make_actor(self.models, num_envs, key_seed)
-        options = dict(sample_action=sample_action, num_seeds=self.num_seeds)
+        options = dict(sample_action=sample_action, num_seeds=self.num_seeds, ensemble=self.models.ensemble)
         return FilterActor(self.world_models, self.policies, num_envs, jax.random.key(key_seed), **options)
 
     def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
-        """Makes an actor with the policy of one seed."""
-        single = dataclasses.replace(self, models=self.models.seed(seed))
+        """Makes an actor with the policy, or the ensemble, of one seed."""
+        single = dataclasses.replace(self, models=self.models.agent(seed))
         return single.make_actor(num_envs, sample_action, key_seed=seed)
 
     def _check_world_model(self, purpose: str = "") -> None:

@@ -111,9 +111,8 @@ def demonstrations(config, stages: Stages, with_actions: bool):
 
 def learn_body(config, stages: Stages, body: Path, demonstrations: str = "") -> dict:
     """Pretrains the world model; with a folder of demonstrations, on what looks like them."""
-    pretraining = changed(
-        config.pretrain, setup=config.setup, num_seeds=config.num_seeds, embodiment=str(body)
-    )
+    num_models = config.num_seeds * config.imitate.ensemble
+    pretraining = changed(config.pretrain, setup=config.setup, num_seeds=num_models, embodiment=str(body))
     pretraining.relevance.demonstrations = demonstrations
     return stages.run("pretrain", pretrain.run, pretraining)
 
@@ -168,11 +167,17 @@ def lead(config) -> str:
     bodies = (
         f"{name} ({BODIES[body.method]})" for name, body in {"random": config.random, **config.body}.items()
     )
+    members, together = config.imitate.ensemble, ""
+    if members > 1:
+        together = (
+            f" Each {label('aime')} agent is an ensemble: {members} policies, each with a world model of its own, that "
+            "act by the mean of their actions."
+        )
     return (
         f"{config.env}: {label('aime')} and {label('bco')} have watched {config.num_demonstrations} demonstrations "
         f"without actions, and know the body from other data, {' and '.join(bodies)}. {label('bc')} is behaviour "
         f"cloning with the expert's true actions, which nobody else is shown. Set-up {config.setup}: "
-        f"{SETUPS[config.setup]}. {config.num_seeds} seeds, trained in one program."
+        f"{SETUPS[config.setup]}. {config.num_seeds} seeds, trained in one program.{together}"
     )
 
 

@@ -66,6 +66,24 @@ def test_seeds_act_in_blocks_as_they_would_alone():
         np.testing.assert_allclose(actions[2 * i : 2 * i + 2], expected, rtol=1e-5, atol=1e-6)
 
 
+def test_an_ensemble_does_the_mean_of_what_its_models_choose_and_each_filters_with_that():
+    models = [make_model(seed=i) for i in range(4)]
+    policies = [make_policy(model, seed=5 + i) for i, model in enumerate(models)]
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
+    together = FilterActor(
+        stack(models), stack(policies), 4, jax.random.key(0), sample_state=False, num_seeds=2, ensemble=2
+    )
+    alone = [FilterActor(*pair, 2, jax.random.key(0), sample_state=False) for pair in zip(models, policies)]
+    batch, done = make_batch(4), None
+    for t in range(3):
+        records = records_at(batch, t, first=t == 0) | ({} if done is None else {"pre_action": done})
+        halves = [{name: value[part] for name, value in records.items()} for part in (slice(2), slice(2, 4))]
+        chosen = [alone[i](halves[i // 2]) for i in range(4)]
+        expected = np.concatenate([(chosen[0] + chosen[1]) / 2, (chosen[2] + chosen[3]) / 2])
+        done = together(records_at(batch, t, first=t == 0))  # it remembers what it did
+        np.testing.assert_allclose(done, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_actions_are_float32_within_the_bounds():
     model = make_model()
     actor = FilterActor(model, make_policy(model), 3, jax.random.key(0), sample_action=True)

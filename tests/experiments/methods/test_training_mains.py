@@ -69,6 +69,28 @@ def test_a_model_with_probes_of_its_state_alone_is_pretrained_to_the_end(data, f
     assert {name: sorted(kinds) for name, kinds in explained.items()} == {"velocity": ["state"]}
 
 
+def test_policies_of_an_ensemble_train_alone_and_act_together(data, model, policy, folder):
+    shown = dict(model=str(model), demonstrations=data)
+    result = imitate.run(config_of(imitate_config, **shown, ensemble=2), folder / "ensemble")
+    assert np.shape(result["return"]) == (1, 2)
+    loaded = load_run(folder / "ensemble")
+    assert loaded.num_seeds == 1 and loaded.models.num_seeds == 2
+    for own, alone in zip(*map(jax.tree.leaves, (loaded.policies, load_run(policy).policies)), strict=True):
+        np.testing.assert_array_equal(own, alone)
+    evaluation = evaluate.run(
+        config_of(evaluate_config, seed=101), folder / "evaluated-ensemble", run=str(folder / "ensemble")
+    )
+    assert evaluation["return"] == result["return"]
+    export.run(
+        export_config.get_config(), "", run=str(folder / "ensemble"), to=str(folder / "exported-ensemble")
+    )
+    assert load_export(folder / "exported-ensemble", None).agent(0).num_seeds == 2
+    with pytest.raises(ValueError, match="ensembles, and plans are made in one"):
+        evaluate.run(config_of(evaluate_config, planner="cem"), folder / "no", run=str(folder / "ensemble"))
+    with pytest.raises(ValueError, match="holds 2 world models, the run asks for 4 policies"):
+        imitate.run(config_of(imitate_config, **shown, num_seeds=2, ensemble=2), folder / "too-many")
+
+
 def test_a_killed_imitation_ends_bit_identical(data, model, policy, folder):
     flags = (
         "--config=imitate:tiny",
