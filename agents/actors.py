@@ -100,8 +100,8 @@ class ModelActor:
     """An actor for `agents.loop` that acts by a world model and remembers the state of N environments.
 
     Args:
-      step: (modules, state, observation, is_first, executed) -> (actions [N, A], state), pure.
-      initial: (modules, N, key) -> the state before the first observation.
+      acting: hashable, equal ones share what is compiled; with two pure methods, `step`: (modules, state, observation,
+        is_first, executed) -> (actions [N, A], state), and `initial`: (modules, N, key) -> the state before it.
       modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds * ensemble] and
         the N environments are num_seeds blocks of N / num_seeds, one per seed.
       num_envs: N.
@@ -112,8 +112,7 @@ class ModelActor:
 
     def __init__(
         self,
-        step: Callable,
-        initial: Callable,
+        acting: Any,
         modules: tuple,
         num_envs: int,
         key: Array,
@@ -128,7 +127,7 @@ class ModelActor:
         self.num_envs, self._inputs = num_envs, modules[0].inputs
         self._num_seeds, self._ensemble = num_seeds, ensemble
         structure = jax.tree.structure(modules)
-        self._step, self._initial = _programs(step, initial, structure, num_envs // blocks, num_seeds)
+        self._step, self._initial = _programs(acting, structure, num_envs // blocks, num_seeds)
         self.renew(modules, key)
 
     def renew(self, modules: tuple, key: Array) -> None:
@@ -164,9 +163,7 @@ class ModelActor:
 
 
 @functools.lru_cache(maxsize=16)
-def _programs(
-    step: Callable, initial: Callable, structure: Any, num_envs: int, num_seeds: int | None
-) -> tuple:
+def _programs(acting: Any, structure: Any, num_envs: int, num_seeds: int | None) -> tuple:
     """Returns the jitted functions of `ModelActor`, the same ones for equal arguments.
 
     So every evaluation of a run, and every member of one, acts by what the first has compiled. The module tree is split
@@ -174,10 +171,10 @@ def _programs(
     """
 
     def step_with(leaves, state, *seen):
-        return step(jax.tree.unflatten(structure, leaves), state, *seen)
+        return acting.step(jax.tree.unflatten(structure, leaves), state, *seen)
 
     def initial_with(leaves, key):
-        return initial(jax.tree.unflatten(structure, leaves), num_envs, key)
+        return acting.initial(jax.tree.unflatten(structure, leaves), num_envs, key)
 
     if num_seeds is not None:
         step_with, initial_with = jax.vmap(step_with), jax.vmap(initial_with)
@@ -221,7 +218,5 @@ class FilterActor(ModelActor):
         num_seeds: int | None = None,
         ensemble: int = 1,
     ):
-        filtering = _Filtering(sample_state, sample_action, epsilon)
-        super().__init__(
-            filtering.step, filtering.initial, (model, policy), num_envs, key, num_seeds, ensemble
-        )
+        acting = _Filtering(sample_state, sample_action, epsilon)
+        super().__init__(acting, (model, policy), num_envs, key, num_seeds, ensemble)

@@ -305,4 +305,4 @@ def planning_actor(
       ValueError: something that the planner uses is missing; see `Planner.check`.
     """
     planner.check(model, policy, critics)
-    return ModelActor(planner.step, planner.initial, (model, policy, critics), num_envs, key, num_seeds)
+    return ModelActor(planner, (model, policy, critics), num_envs, key, num_seeds)

@@ -113,6 +113,14 @@ def test_a_renewed_actor_acts_as_a_new_one():
     np.testing.assert_array_equal(actor(records), new(records))
 
 
+def test_actors_with_the_same_options_are_compiled_once():
+    models = make_model(seed=0), make_model(seed=3)
+    first, second = (FilterActor(model, make_policy(model), 2, jax.random.key(0)) for model in models)
+    assert first._step is second._step
+    other = FilterActor(models[0], make_policy(models[0]), 2, jax.random.key(0), sample_action=True)
+    assert other._step is not first._step
+
+
 def test_a_missing_sensor_is_named():
     model = make_model()
     actor = FilterActor(model, make_policy(model), 1, jax.random.key(0))
