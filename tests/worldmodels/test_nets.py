@@ -105,3 +105,10 @@ def test_instance_norm_is_per_image_and_channel():
 def test_a_head_can_start_at_zero():
     mlp = nets.MLP(3, 2, zero_init=True, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(mlp(jnp.ones((1, 3))), 0.0)
+
+
+@pytest.mark.parametrize("shape", [(1,), (3, 5), (3, 3, 2, 4)])
+def test_weights_are_what_jax_draws_for_their_shape(shape):
+    key = jax.random.key(3)
+    drawn = nets.uniform_init(0.3)(key, shape)
+    np.testing.assert_array_equal(drawn, jax.random.uniform(key, shape, minval=-0.3, maxval=0.3))
