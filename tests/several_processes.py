@@ -14,9 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 from interruption import environment
 
-# Programs that run for milliseconds are optimised little; all processes alike, to compare their results to the bit.
-OPTIONS = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-
 
 def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
     """A run of `experiments.runs.command_line` with a preset and changes of its config."""
@@ -50,8 +47,7 @@ def start_main(main: str, *flags: str, only_second: tuple[str, ...] = ()) -> lis
 
 def streams() -> dict:
     """Options of all subprocesses."""
-    environ = environment() | {"XLA_FLAGS": OPTIONS}
-    return dict(env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return dict(env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def errors_of(group: list[subprocess.Popen], timeout: float = 300) -> list[str]:

@@ -31,23 +31,20 @@ def finished(folder, config):
     return folder / "run", online.run(config, folder / "run")
 
 
-def test_each_member_is_the_run_of_its_seed_alone(finished, config, folder):
+def test_a_member_is_the_run_of_its_seed_alone(finished, config, folder):
     """Up to rounding: matrices of all members are multiplied at once."""
-    for index in (0, 1):
-        alone = config.copy_and_resolve_references()
-        alone.update(num_seeds=1, seed=index)
-        online.run(alone, folder / f"alone-{index}")
-        folders = finished[0] / "seeds" / str(index), folder / f"alone-{index}"
-        ours, theirs = (load_episodes(path / "episodes") for path in folders)
-        assert [episode.metadata["seed"] for episode in ours] == [
-            episode.metadata["seed"] for episode in theirs
-        ]
-        for one, other in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(one.records["position"], other.records["position"], atol=1e-4)
-        (_, ours, _), (_, theirs, _) = (Checkpoints(path / "checkpoints").read() for path in folders)
-        assert ours.keys() == theirs.keys()
-        for name, value in theirs.items():
-            np.testing.assert_allclose(ours[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+    alone = config.copy_and_resolve_references()
+    alone.update(num_seeds=1, seed=1)
+    online.run(alone, folder / "alone")
+    folders = finished[0] / "seeds" / "1", folder / "alone"
+    ours, theirs = (load_episodes(path / "episodes") for path in folders)
+    assert [episode.metadata["seed"] for episode in ours] == [episode.metadata["seed"] for episode in theirs]
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one.records["position"], other.records["position"], atol=1e-4)
+    (_, ours, _), (_, theirs, _) = (Checkpoints(path / "checkpoints").read() for path in folders)
+    assert ours.keys() == theirs.keys()
+    for name, value in theirs.items():
+        np.testing.assert_allclose(ours[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
 def test_members_have_their_own_episodes_and_networks(finished):
@@ -65,21 +62,8 @@ def test_the_result_and_the_evaluations_are_those_of_all_members(finished):
     assert [row["episode"] for row in rows] == [1, 2, 3, 4]
 
 
-def test_an_interrupted_run_of_members_ends_bit_identical(finished, config, folder, monkeypatch):
-    """Stopped while the second member plays its second round."""
-    interrupt_round(monkeypatch, 5)
-    with pytest.raises(Interrupted):
-        online.run(config, folder / "again")
-    online.run(config, folder / "again")
-    for index in ("0", "1"):
-        ours, expected = (f / "seeds" / index for f in (folder / "again", finished[0]))
-        assert_same_run(ours, expected, ("checkpoints", "model"))
-        assert_same_episodes(ours / "episodes", expected / "episodes")
-    assert (folder / "again" / "DONE").read_text() == (finished[0] / "DONE").read_text()
-
-
-def test_members_continue_from_the_newest_round_that_all_have_saved(config, finished, folder, monkeypatch):
-    """Killed between the checkpoints of two members."""
+def test_an_interrupted_and_killed_run_of_members_ends_bit_identical(finished, config, folder, monkeypatch):
+    """Killed between the checkpoints of two members, and stopped while the second one plays the round again."""
     finish, saved = members.finish_round, []
 
     def killed(*args):
@@ -90,15 +74,20 @@ def test_members_continue_from_the_newest_round_that_all_have_saved(config, fini
 
     monkeypatch.setattr(members, "finish_round", killed)
     with pytest.raises(KeyboardInterrupt):
-        online.run(config, folder / "between")
-    steps = [
-        Checkpoints(folder / "between" / "seeds" / index / "checkpoints").latest_step() for index in "01"
-    ]
-    assert steps[0] > steps[1]
+        online.run(config, folder / "again")
+    seeds = [folder / "again" / "seeds" / index for index in "01"]
+    steps = [Checkpoints(path / "checkpoints").latest_step() for path in seeds]
+    assert steps[0] > steps[1], "the newest round that all have saved is an older one"
     monkeypatch.undo()
-    online.run(config, folder / "between")
-    for index in ("0", "1"):
-        assert_same_run(folder / "between" / "seeds" / index, finished[0] / "seeds" / index, ("checkpoints",))
+    interrupt_round(monkeypatch, 1)
+    with pytest.raises(Interrupted):
+        online.run(config, folder / "again")
+    online.run(config, folder / "again")
+    for ours in seeds:
+        expected = finished[0] / "seeds" / ours.name
+        assert_same_run(ours, expected, ("checkpoints", "model"))
+        assert_same_episodes(ours / "episodes", expected / "episodes")
+    assert (folder / "again" / "DONE").read_text() == (finished[0] / "DONE").read_text()
 
 
 def test_a_member_that_diverges_stands_still_and_the_others_continue(config, folder, monkeypatch):

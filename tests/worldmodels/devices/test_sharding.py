@@ -11,8 +11,7 @@ import pytest
 from worldmodels.devices.sharding import ONE_DEVICE, place
 
 TESTS = pathlib.Path(__file__).parents[2]
-# Eight simulated devices; optimising the tiny programs would take most of the time.
-XLA_FLAGS = "--xla_force_host_platform_device_count=8 --xla_backend_optimization_level=0"
+XLA_FLAGS = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
 
 
 @pytest.fixture(scope="module")
