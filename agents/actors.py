@@ -100,7 +100,7 @@ class ModelActor:
     """An actor for `agents.loop` that acts by a world model and remembers the state of N environments.
 
     Args:
-      acting: hashable, equal ones share what is compiled; with two pure methods, `step`: (modules, state, observation,
+      acting: equal ones share what is compiled; with two pure methods, `step`: (modules, state, observation,
         is_first, executed) -> (actions [N, A], state), and `initial`: (modules, N, key) -> the state before it.
       modules: pytrees, the world model first; with `num_seeds`, leaves have a leading axis [num_seeds * ensemble] and
         the N environments are num_seeds blocks of N / num_seeds, one per seed.
@@ -127,7 +127,9 @@ class ModelActor:
         self.num_envs, self._inputs = num_envs, modules[0].inputs
         self._num_seeds, self._ensemble = num_seeds, ensemble
         structure = jax.tree.structure(modules)
-        self._step, self._initial = _programs(acting, structure, num_envs // blocks, num_seeds)
+        # A planner of one's own may be a dataclass that is not frozen, which has no hash.
+        programs = _programs.__wrapped__ if type(acting).__hash__ is None else _programs
+        self._step, self._initial = programs(acting, structure, num_envs // blocks, num_seeds)
         self.renew(modules, key)
 
     def renew(self, modules: tuple, key: Array) -> None:

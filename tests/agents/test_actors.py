@@ -1,12 +1,14 @@
 """Acting step by step equals filtering the same episode in one sweep."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from models import ACTION_SIZE, make_batch, make_model, make_policy
 
-from agents.actors import FilterActor, act, initial_actor_state
+from agents.actors import FilterActor, ModelActor, act, initial_actor_state
 
 
 def records_at(batch, t: int, first: bool) -> dict:
@@ -126,3 +128,18 @@ def test_a_missing_sensor_is_named():
     actor = FilterActor(model, make_policy(model), 1, jax.random.key(0))
     with pytest.raises(ValueError, match="does not give velocity; it gives is_first, position"):
         actor({"position": np.zeros((1, 3)), "is_first": np.ones(1)})
+
+
+def test_equal_ways_to_act_share_what_is_compiled_and_one_without_a_hash_has_its_own():
+    @dataclasses.dataclass
+    class Still:
+        def initial(self, modules, num_envs, key):
+            return jnp.zeros((num_envs, ACTION_SIZE))
+
+        def step(self, modules, state, observation, is_first, executed):
+            return state, state
+
+    model, records = make_model(), records_at(make_batch(), 0, first=True)
+    actors = [FilterActor(model, make_policy(model), 3, jax.random.key(i)) for i in range(2)]
+    assert actors[0]._step is actors[1]._step
+    assert (ModelActor(Still(), (model,), 3, jax.random.key(0))(records) == 0).all()
