@@ -1,8 +1,8 @@
-"""Optimal transport between what an agent saw and what was demonstrated: costs, Sinkhorn's plan, rewards.
+"""Optimal transport between what an agent saw and what was demonstrated: costs and Sinkhorn's plan.
 
 The plan moves the agent's time steps to those of a demonstration at the least cost; a step that is moved far earns
-little (SIL, Papagiannis & Li 2022; ROT, Haldar et al. 2022; AIME-NoB). Everything is pure JAX on single sequences;
-`jax.vmap` batches it.
+little (SIL, Papagiannis & Li 2022; ROT, Haldar et al. 2022; AIME-NoB); `agents.progress` makes rewards of it.
+Everything is pure JAX on single sequences; `jax.vmap` batches it.
 """
 
 from __future__ import annotations
@@ -91,53 +91,3 @@ def sinkhorn(
     f, g = jax.lax.scan(iterate, jnp.zeros(num_rows), None, num_iterations)
     last_g = g[-1]
     return jnp.exp(f[:, None] + jnp.broadcast_to(last_g[None, :], scaled.shape) - scaled)
-
-
-def transport_rewards(
-    features: Array,
-    demonstration: Array,
-    *,
-    cost: str = "cosine",
-    **options,
-) -> Array:
-    """r_i = - sum_j P_ij C_ij, the share of time step i in the transport to one demonstration (ROT, eq. 4).
-
-    Args:
-      features: [N, D] of the agent's episode.
-      demonstration: [M, D].
-      cost: "cosine" or "euclidean".
-      **options: of `sinkhorn`.
-
-    Returns:
-      [N] rewards, at most 0; their sum is minus the cost of the transport.
-    """
-    costs = cost_matrix(features, demonstration, cost)
-    return -(sinkhorn(costs, **options) * costs).sum(axis=-1)
-
-
-def best_transport_rewards(
-    features: Array, demonstrations: Array, *, column_weights: Array | None = None, **options
-) -> tuple[Array, Array]:
-    """Rewards by the demonstration to which the whole episode is moved at the least cost.
-
-    Args:
-      features: [N, D] of the agent's episode.
-      demonstrations: [K, M, D].
-      column_weights: [K, M] weights of the demonstrations' steps where they differ in length; None is uniform.
-      **options: of `transport_rewards`.
-
-    Returns:
-      [N] rewards and [] int32 number of that demonstration.
-    """
-
-    def rewards_by(demonstration, weights):
-        return transport_rewards(features, demonstration, column_weights=weights, **options)
-
-    rewards = jax.lax.map(lambda pair: rewards_by(*pair), (demonstrations, column_weights))  # [K, N]
-    best = jnp.argmax(rewards.sum(axis=-1)).astype(jnp.int32)
-    return rewards[best], best
-
-
-def reward_scale(rewards: Array, target: float) -> Array:
-    """[] factor by which the first episode's rewards get the sum -`target`; ADS: 10, and fixed from then on."""
-    return target / jnp.maximum(jnp.abs(rewards.sum()), 1e-12)

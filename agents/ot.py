@@ -1,8 +1,8 @@
-"""Imitation by optimal transport (SIL, ROT), with automatic discount scheduling (ADS, Liu et al., ICLR 2024).
+"""Imitation of whole episodes: optimal transport (SIL, ROT) with automatic discount scheduling (ADS), TemporalOT, ORCA.
 
-When an episode is over it is moved to the nearest demonstration (`agents.optimal_transport`), and every step is
-rewarded by minus its share of the cost, times a scale that the first episodes fix. SAC maximises these rewards, with
-a discount that grows while the agent keeps up with the demonstrations (`agents.discount_schedule`).
+When an episode is over it is matched with the best demonstration (`agents.progress`), and every step is rewarded by its
+share, times a scale that the first episodes fix. SAC maximises these rewards, with a constant discount or one that
+grows while the agent keeps up with the demonstrations (ADS, Liu et al., ICLR 2024; `agents.discount_schedule`).
 
 The authors of ADS judge progress on episodes of the policy's mode, played for that every 5000 steps; here it is judged
 on the episodes of every round, with which the agent learns, so that it costs no steps of the environment.
@@ -18,8 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from agents import optimal_transport
 from agents.discount_schedule import DiscountSchedule, ScheduleSettings, pairs
+from agents.optimal_transport import cost_matrix
+from agents.progress import Matching, Transport, best_rewards, reward_scale
 from agents.sac import Actor, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay
 from worldmodels.structures import Array
@@ -31,15 +32,14 @@ class OTSettings:
     """Options of the reward of an episode.
 
     Attributes:
-      cost: "cosine" (ROT and ADS, on features of an encoder) or "euclidean" (on standardised vectors).
-      epsilon, num_iterations: of Sinkhorn.
-      scale_target: the mean of the first round's episodes has minus this as its sum of rewards.
+      matching: of an episode with a demonstration.
+      cost: "cosine" (all of the papers, on features of an encoder) or "euclidean" (on standardised vectors).
+      scale_target: size of the sum of rewards, in the mean of the first round's episodes.
       discount: gamma, where there is no schedule.
     """
 
+    matching: Matching = Transport()
     cost: str = "euclidean"
-    epsilon: float = optimal_transport.EPSILON
-    num_iterations: int = optimal_transport.NUM_ITERATIONS
     scale_target: float = 10.0
     discount: float = 0.99
 
@@ -66,7 +66,7 @@ def discounted(replay: Replay, discount: Array) -> Replay:
 
 
 class OTLearner:
-    """Optimal transport for `agents.sac_rounds.SACRun`; see its `Learner`.
+    """Rewards by a matching for `agents.sac_rounds.SACRun`; see its `Learner`.
 
     The run's own discount must be 1 and its returns of one step: this learner puts the discount in.
 
@@ -98,15 +98,13 @@ class OTLearner:
         size = max(self._lengths)
         theirs, weights = zip(*(padded(episode, size) for episode in demonstrations), strict=True)
         self._demonstrations, self._weights = jnp.asarray(np.stack(theirs)), jnp.asarray(np.stack(weights))
-        options = dict(cost=settings.cost, epsilon=settings.epsilon, num_iterations=settings.num_iterations)
 
         def rewards(episode, row_weights, theirs, weights):
-            return optimal_transport.best_transport_rewards(
-                episode, theirs, row_weights=row_weights, column_weights=weights, **options
-            )[0]
+            options = dict(cost=settings.cost, row_weights=row_weights, column_weights=weights)
+            return best_rewards(episode, theirs, settings.matching, **options)[0]
 
         self._rewards = jax.jit(rewards)
-        self._cost = jax.jit(lambda x, y: optimal_transport.cost_matrix(x, y, settings.cost))
+        self._cost = jax.jit(lambda x, y: cost_matrix(x, y, settings.cost))
         self._schedule = self._make_schedule(schedule) if schedule is not None else None
 
     def create(self, observation_size: int, action_size: int, key: Array) -> OTState:
@@ -145,9 +143,7 @@ class OTLearner:
         seen = [self._features(episode) for episode in episodes]
         if float(state.reward_scale) == 0.0:
             sums = [self._unscaled(episode).sum() for episode in seen]
-            scale = optimal_transport.reward_scale(
-                jnp.asarray(np.mean(sums))[None], self._settings.scale_target
-            )
+            scale = reward_scale(np.mean(sums), self._settings.scale_target)
             state = state.replace(reward_scale=jnp.asarray(scale, jnp.float32))
         if self._schedule is not None:
             costs = [

@@ -4,16 +4,18 @@ A world model learns a head that predicts the reward, and the policy seeks it in
 reward is a subclass of `SurrogateReward`, named as `my.module:Name`. reward[t] scores observation[t], the frame that
 prev_action[t] produced, as a true reward does.
 
-    viper   likelihood of the frame under a model of the demonstrations alone      Escontrela et al. 2023; AIME-v2
-    ot      share of the frame in the transport of the episode to a demonstration  Haldar et al. 2022; AIME-NoB
-    ail     logit of a discriminator that learns with the policy                    Ho & Ermon 2016; AIME-NoB
-    true    the environment's own reward: an oracle to compare with
+    viper        likelihood of the frame under a model of the demonstrations alone      Escontrela et al. 2023; AIME-v2
+    ot           share of the frame in the transport of the episode to a demonstration  Haldar et al. 2022; AIME-NoB
+    temporal_ot  the same, between frames at about the same time                        Fu et al. 2024
+    orca         how far a demonstration has been followed in order                     Huey et al. 2025
+    ail          logit of a discriminator that learns with the policy                   Ho & Ermon 2016; AIME-NoB
+    true         the environment's own reward: an oracle to compare with
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -22,10 +24,10 @@ import numpy as np
 import optax
 from flax import nnx, struct
 
+from agents import progress
 from agents.discriminator import Discriminator, adversarial_reward, discriminator_loss
-from agents.optimal_transport import EPSILON, NUM_ITERATIONS, best_transport_rewards
 from worldmodels.losses import per_step_evidence
-from worldmodels.registry import Registry
+from worldmodels.registry import Registry, check_options
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.world_model import WorldModel
@@ -168,11 +170,11 @@ def _size(size: int | Sequence[int]) -> str:
     return "x".join(map(str, np.ravel(size)))
 
 
-# Optimal transport --------------------------------------------------------------------------------------------------
+# Matching of whole episodes -----------------------------------------------------------------------------------------
 
 
 class TransportState(struct.PyTreeNode):
-    """State of `OptimalTransport`.
+    """State of `Matched`.
 
     Attributes:
       scale: [] float32, factor of the rewards; 0 until the first episode has set it.
@@ -181,18 +183,21 @@ class TransportState(struct.PyTreeNode):
     scale: Array
 
 
-class OptimalTransport(SurrogateReward):
-    """Minus the cost of moving each frame to the demonstration that the whole episode is closest to (AIME-NoB).
-
-    Costs are cosine distances between the world model's embeddings at the end of the episode.
+class Matched(SurrogateReward):
+    """Rewards of an episode by the demonstration that it matches best, of cosine distances (`agents.progress`).
 
     Args:
-      mean_reward: |mean reward| of the first episode, which sets the scale.
-      num_components: of the demonstrations' principal components, to which embeddings are projected; None: all of E.
-      epsilon, num_iterations: of Sinkhorn.
+      mean_reward: |mean reward| of the first episode, which sets the scale; 4 is that of AIME-NoB. A sum of 10 over the
+        episode, as TemporalOT and ORCA have it, is nothing to a head of unit variance.
+      num_components: of the demonstrations' principal components, to which features are projected; None: all.
+      embeddings: True: of the world model, at the end of the episode; False: the sensors that it reads, vectors.
+      **options: of the matching.
+
+    Attributes:
+      matching: the dataclass of `agents.progress`.
     """
 
-    head = "ot_reward"
+    matching: Callable[..., progress.Matching]
 
     def __init__(
         self,
@@ -200,23 +205,26 @@ class OptimalTransport(SurrogateReward):
         *,
         mean_reward: float = 4.0,
         num_components: int | None = None,
-        epsilon: float = EPSILON,
-        num_iterations: int = NUM_ITERATIONS,
+        embeddings: bool = True,
+        **options,
     ):
+        check_options(self.matching, options, f"The surrogate reward {self.head!r}")
         self._demonstrations = inputs.demonstrations.observation, inputs.demonstration_weights
+        self._mean_reward, matching = mean_reward, self.matching(**options)
 
-        def score(scale, model, episode, demonstrations):
+        def features(model, observation):
+            if embeddings:
+                return model.encode(observation)
+            return jnp.concatenate([observation[name] for name in model.inputs], axis=-1)
+
+        def rewards(model, episode, demonstrations):
             observation, weights = demonstrations
-            own, shown = model.encode(episode.observation)[0], model.encode(observation)
+            own, shown = features(model, episode.observation)[0], features(model, observation)
             if num_components is not None:
                 own, shown = principal_components(own, shown, num_components)
-            options = dict(epsilon=epsilon, num_iterations=num_iterations)
-            reward, _ = best_transport_rewards(own, shown, column_weights=weights, **options)
-            first = mean_reward / jnp.maximum(jnp.abs(reward.mean()), 1e-12)
-            scale = jnp.where(scale > 0, scale, first)
-            return scale * reward, scale
+            return progress.best_rewards(own, shown, matching, column_weights=weights)[0]
 
-        self._score = jax.jit(score)
+        self._rewards = jax.jit(rewards)
 
     def initial_state(self, key):
         """Returns a state without a scale."""
@@ -225,8 +233,32 @@ class OptimalTransport(SurrogateReward):
 
     def score(self, state, model, episode):
         """Scores the episode; see the class."""
-        reward, scale = self._score(state.scale, model, episode, self._demonstrations)
-        return reward, TransportState(scale)
+        rewards = self._rewards(model, episode, self._demonstrations)
+        if not state.scale > 0:
+            scale = progress.reward_scale(rewards, self._mean_reward * len(rewards))
+            state = TransportState(jnp.asarray(scale, jnp.float32))
+        return state.scale * rewards, state
+
+
+class OptimalTransport(Matched):
+    """Minus the cost of moving each frame to the demonstration that the whole episode is closest to (AIME-NoB)."""
+
+    head = "ot_reward"
+    matching = progress.Transport
+
+
+class TemporalOT(Matched):
+    """The same between frames at about the same time (Fu et al. 2024)."""
+
+    head = "temporal_ot_reward"
+    matching = progress.TemporalOT
+
+
+class ORCA(Matched):
+    """Probability that the demonstration has been followed to here in order (Huey et al. 2025)."""
+
+    head = "orca_reward"
+    matching = progress.ORCA
 
 
 def principal_components(own: Array, shown: Array, number: int) -> tuple[Array, Array]:
@@ -311,6 +343,13 @@ class TrueReward(SurrogateReward):
 
 REWARDS = Registry(
     "surrogate reward",
-    {"viper": Viper, "ot": OptimalTransport, "ail": Adversarial, "true": TrueReward},
+    {
+        "viper": Viper,
+        "ot": OptimalTransport,
+        "temporal_ot": TemporalOT,
+        "orca": ORCA,
+        "ail": Adversarial,
+        "true": TrueReward,
+    },
     base=SurrogateReward,
 )

@@ -22,7 +22,7 @@ LABELS = {
     "aime-nob-ail": "AIME-NoB (AIL)",
     "aime-nob-ot": "AIME-NoB (OT)",
     **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm")},
-    **{name: method.label for name, method in surrogate.METHODS.items()},
+    **{name.replace("_", "-"): method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},
 } | _BASELINES
 AIME = LABELS["aime"]

@@ -7,7 +7,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets, baseline, imitate, pretrain, surrogate
 
-METHODS = ("aime", "bco", "bco_alpha", "iidm", "gaifo", "ot", "mbbc", "bc")
+METHODS = ("aime", "bco", "bco_alpha", "iidm", *surrogate.METHODS, "mbbc", "bc")
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
@@ -46,8 +46,9 @@ def _parts(config: ml_collections.ConfigDict, size: str) -> None:
     config.suffix = suffix = f"-{size}" if size else ""  # of the presets; those of methods of your own too
     for method in baseline.METHODS:
         config[method] = baseline.get_config(f"{method}{suffix}")
-    for method in ("gaifo", "ot"):
+    for method in surrogate.METHODS:
         config[method] = surrogate.get_config(f"{method}{suffix}")
+    config.orca.transport.temperature = 100.0  # demonstrations may have hundreds of records
 
 
 def walker(config: ml_collections.ConfigDict) -> None:

@@ -26,6 +26,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # Members seed, seed + 1, ... with episodes, replay and networks of their own, whose updates are one program.
     config.num_seeds = 1
     _data_and_updates(config)
+    _rewards(config)
     _method(config)
     config.evaluation = dict(
         every=50,  # episodes
@@ -68,23 +69,29 @@ def _data_and_updates(config):
     config.checkpoint_every = 1  # rounds; more saves time, and a killed run plays and learns them again
 
 
+def _rewards(config):
+    """The surrogate reward, and options of each."""
+    config.reward = dict(
+        name="viper",  # viper, ail, ot, temporal_ot, orca, true (an oracle), none, or my.module:Reward
+        model="",  # viper: --workdir of `pretrain` with a preset viper
+        head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
+        viper=defaults("aime.rewards:Viper"),
+        ot=defaults("aime.rewards:Matched") | defaults("agents.progress:Transport"),
+        temporal_ot=defaults("aime.rewards:Matched") | defaults("agents.progress:TemporalOT"),
+        orca=defaults("aime.rewards:Matched") | defaults("agents.progress:ORCA"),
+        ail=defaults("aime.rewards:Adversarial"),
+        options=dict(),  # of a reward of your own
+    )
+
+
 def _method(config):
-    """Rewards, losses, networks and optimizers."""
+    """Losses, networks and optimizers."""
     config.regularizer = dict(
         mode="ratio",  # or "append": one pool of pretraining and online data
         fraction=0.5,  # of a batch, mode ratio
         num_episodes=placeholder(int),  # None: all
         sampling="random",  # which: forward, backward, random, uniform
         label=False,  # True: pretraining data get a surrogate reward too, once, instead of being masked
-    )
-    config.reward = dict(
-        name="viper",  # viper, ail, ot, true (an oracle), none, or my.module:Reward
-        model="",  # viper: --workdir of `pretrain` with a preset viper
-        head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
-        viper=defaults("aime.rewards:Viper"),
-        ot=defaults("aime.rewards:OptimalTransport"),
-        ail=defaults("aime.rewards:Adversarial"),
-        options=dict(),  # of a reward of your own
     )
     config.intrinsic_reward = "none"  # sought with the surrogate one: disagreement
     config.ensemble = dict(num_members=5, hidden_size=1024, hidden_layers=2)  # for it

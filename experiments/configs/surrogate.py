@@ -1,4 +1,4 @@
-"""Imitation by reinforcement learning on a surrogate reward: gaifo, and ot (optimal transport) with ADS."""
+"""Imitation by reinforcement learning on a surrogate reward: gaifo, ot (optimal transport, ADS), temporal_ot, orca."""
 
 import ml_collections
 from ml_collections.config_dict import placeholder
@@ -14,9 +14,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config.demonstrations=DIR --workdir=DIR
     OT, ADS:    --config=surrogate:ot
     OT alone:   --config=surrogate:ot --config.use_schedule=False
+    In order:   --config=surrogate:temporal_ot, orca
     Your own:   --config=surrogate:my.module:Name    with the values of the preset that it names
-    On a CPU:   --config=surrogate:gaifo-small, ot-small    20,000 agent steps per seed
-    For a test: --config=surrogate:gaifo-tiny, ot-tiny
+    On a CPU:   --config=surrogate:gaifo-small, ot-small, ...    20,000 agent steps per seed
+    For a test: --config=surrogate:gaifo-tiny, ot-tiny, ...
     """
     if ":" in preset:
         return _presets.own(get_config, preset)
@@ -62,11 +63,31 @@ def gaifo(config: ml_collections.ConfigDict) -> None:
 
 def ot(config: ml_collections.ConfigDict) -> None:
     """Transport of episodes, and automatic discount scheduling."""
-    config.method = "ot"
+    _matched(config, "ot", "Transport")
+    config.use_schedule = True
+
+
+def temporal_ot(config: ml_collections.ConfigDict) -> None:
+    """Transport in order; the published discount."""
+    _matched(config, "temporal_ot", "TemporalOT")
+    config.transport.cost = "cosine"
+    config.rounds.discount = 0.9
+
+
+def orca(config: ml_collections.ConfigDict) -> None:
+    """Coverage in order; the published discount."""
+    _matched(config, "orca", "ORCA")
+    config.transport.cost = "cosine"
+    config.rounds.discount = 0.9
+
+
+def _matched(config: ml_collections.ConfigDict, method: str, matching: str) -> None:
+    config.method = method
     # --workdir of a world model: costs between its embeddings; "": between what SAC reads.
     config.encoder = ""
-    config.transport = defaults("agents.ot:OTSettings", "cost", "epsilon", "num_iterations", "scale_target")
-    config.use_schedule = True  # ADS
+    config.transport = defaults("agents.ot:OTSettings", "cost", "scale_target")
+    config.transport.update(defaults(f"agents.progress:{matching}"))
+    config.use_schedule = False  # True: ADS
     config.schedule = defaults("agents.discount_schedule:ScheduleSettings")
 
 
@@ -78,6 +99,8 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.evaluation.update(every=0, final_episodes=10)
     if config.method == "gaifo":
         config.discriminator.update(hidden_size=64, learning_rate=3e-4)
+    if config.method == "orca":
+        config.transport.temperature = 100.0  # demonstrations of 500 records
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:
@@ -91,10 +114,10 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.evaluation.update(every=100, episodes=2, final_episodes=2)
     if config.method == "gaifo":
         config.discriminator.update(hidden_size=8, hidden_layers=1)
-    else:
+    elif "num_iterations" in config.transport:
         config.transport.num_iterations = 20
 
 
-METHODS = {"gaifo": (gaifo,), "ot": (ot,)}
+METHODS = {"gaifo": (gaifo,), "ot": (ot,), "temporal_ot": (temporal_ot,), "orca": (orca,)}
 SIZES = {"": (), "small": (small,), "tiny": (tiny,)}
 PRESETS = {"": (gaifo,), "tiny": (gaifo, tiny)} | _presets.combined(METHODS, SIZES)

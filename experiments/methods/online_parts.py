@@ -153,7 +153,7 @@ def pretraining_data(
         if reward is None or not reward.stored or reward.head == "reward":
             raise ValueError(
                 "regularizer.label rewards the pretraining data once, with a reward that is stored with episodes "
-                f"(viper or ot), not with {config['reward']['name']!r}."
+                f"(viper, ot, temporal_ot or orca), not with {config['reward']['name']!r}."
             )
         names.append(reward.head)
         for episode in episodes:  # each from the start of its own, every frame once

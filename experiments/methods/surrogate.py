@@ -4,8 +4,8 @@
         --workdir=DIR
 
 gaifo: a discriminator of transitions (agents/gaifo.py); ot: optimal transport with a discount that grows with the
-agent's progress (agents/ot.py). One of your own: --config.method=my.module:Name, a subclass of `Surrogate`. The
-environment's reward is only used to evaluate.
+agent's progress; temporal_ot, orca: in order (agents/ot.py, agents/progress.py). One of your own:
+--config.method=my.module:Name, a subclass of `Surrogate`. The environment's reward is only used to evaluate.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from agents import progress
 from agents.discount_schedule import ScheduleSettings
 from agents.gaifo import GAIfOLearner, GAIfOSettings
 from agents.observer import Observer
@@ -164,11 +165,13 @@ class OT(Surrogate):
     label = "OT"
     paper = "Haldar et al. 2022; Liu et al. 2024"
     preset = "ot"
+    matching: Callable[..., progress.Matching] = progress.Transport
 
     def make_learner(self, data, sac):
         """Makes the learner; see `Surrogate`."""
-        config = self.config
-        settings = OTSettings(**config["transport"], discount=config["rounds"]["discount"])
+        config, options = self.config, dict(self.config["transport"])
+        shared = {name: options.pop(name) for name in ("cost", "scale_target")}
+        settings = OTSettings(self.matching(**options), **shared, discount=config["rounds"]["discount"])
         schedule = ScheduleSettings(**config["schedule"]) if config["use_schedule"] else None
         options = dict(schedule=schedule, features=data.features)
         return OTLearner(
@@ -176,7 +179,27 @@ class OT(Surrogate):
         )
 
 
-METHODS = Registry("method", {"gaifo": GAIfO, "ot": OT}, base=Surrogate)
+class TemporalOT(OT):
+    """Optimal transport between steps at about the same time."""
+
+    label = "TemporalOT"
+    paper = "Fu et al. 2024"
+    preset = "temporal_ot"
+    matching = progress.TemporalOT
+
+
+class ORCA(OT):
+    """Coverage of the demonstration in order."""
+
+    label = "ORCA"
+    paper = "Huey et al. 2025"
+    preset = "orca"
+    matching = progress.ORCA
+
+
+METHODS = Registry(
+    "method", {"gaifo": GAIfO, "ot": OT, "temporal_ot": TemporalOT, "orca": ORCA}, base=Surrogate
+)
 
 
 class SurrogateRun(Rounds):

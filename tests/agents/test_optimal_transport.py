@@ -1,11 +1,9 @@
-"""Optimal transport: plans with known answers, marginals, rewards."""
+"""Optimal transport: costs, plans with known answers, marginals."""
 
 import itertools
 
-import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from agents import optimal_transport as ot
 
@@ -72,38 +70,3 @@ def test_padding_gets_no_mass_and_changes_nothing():
     plan = ot.sinkhorn(padded, epsilon=0.1, column_weights=weights)
     np.testing.assert_allclose(plan[:, :4], ot.sinkhorn(cost, epsilon=0.1), rtol=1e-4)
     np.testing.assert_array_equal(plan[:, 4:], 0.0)
-
-
-def test_an_episode_that_is_the_demonstration_earns_the_most():
-    demonstration = jax.random.normal(jax.random.key(0), (20, 3))
-    same = ot.transport_rewards(demonstration, demonstration, cost="euclidean")
-    other = ot.transport_rewards(demonstration + 0.5, demonstration, cost="euclidean")
-    assert same.shape == (20,)
-    np.testing.assert_allclose(same, np.zeros(20), atol=1e-3)
-    assert other.sum() < same.sum() - 0.1
-
-
-def test_the_worst_step_earns_the_least():
-    demonstration = jnp.zeros((4, 2))
-    episode = jnp.zeros((4, 2)).at[2].set(3.0)
-    rewards = ot.transport_rewards(episode, demonstration, cost="euclidean")
-    np.testing.assert_allclose(rewards, [0, 0, -np.sqrt(18) / 4, 0], rtol=1e-5)
-
-
-def test_the_nearest_demonstration_gives_the_rewards():
-    demonstrations = jnp.stack([jnp.full((4, 2), 5.0), jnp.full((4, 2), 1.0)])
-    rewards, best = ot.best_transport_rewards(jnp.zeros((3, 2)), demonstrations, cost="euclidean")
-    assert best == 1
-    np.testing.assert_allclose(rewards, np.full(3, -np.sqrt(2) / 3), rtol=1e-5)
-
-
-def test_the_scale_brings_the_first_episode_to_the_target():
-    rewards = jnp.array([-0.5, -1.5])
-    np.testing.assert_allclose((ot.reward_scale(rewards, 10.0) * rewards).sum(), -10.0, rtol=1e-6)
-
-
-def test_unknown_costs_and_other_features_are_refused():
-    with pytest.raises(ValueError, match="Unknown cost 'l1'. Known: cosine, euclidean."):
-        ot.transport_rewards(jnp.zeros((2, 2)), jnp.zeros((2, 2)), cost="l1")
-    with pytest.raises(ValueError, match="features have size 2, the demonstration's 3"):
-        ot.transport_rewards(jnp.zeros((2, 2)), jnp.zeros((2, 3)))

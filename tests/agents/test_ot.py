@@ -1,4 +1,4 @@
-"""Imitation by optimal transport: rewards, their scale, the schedule's discount, and that the agent learns."""
+"""Imitation of whole episodes: rewards, their scale, the schedule's discount, and that the agent learns."""
 
 import jax
 import jax.numpy as jnp
@@ -10,12 +10,13 @@ from agents.discount_schedule import ScheduleSettings
 from agents.loop import collect_episodes
 from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings, discounted
+from agents.progress import Transport
 from agents.sac_rounds import RoundSettings, SACRun
 from agents.transitions import Replay, Transitions, insert
 from experiments.envs.vector import VectorEnvironment
 
 LINE = np.arange(10, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
-SETTINGS = OTSettings(epsilon=0.05)
+SETTINGS = OTSettings(Transport(epsilon=0.05), cost="euclidean")
 
 
 def make_learner(demonstrations, schedule=ScheduleSettings()):  # noqa: B008

@@ -116,7 +116,11 @@ def test_the_adversarial_reward_scores_its_own_frame(model):
 # What each is shown -------------------------------------------------------------------------------------------------
 
 
-def test_transport_is_shown_whole_demonstrations_without_their_padding(model):
+MATCHED = ("ot", "temporal_ot", "orca")
+
+
+@pytest.mark.parametrize("name", MATCHED)
+def test_a_matching_is_shown_whole_demonstrations_without_their_padding(model, name):
     shown = make_batch(2, 4, seed=2, actions=False)
     own = jax.tree.map(lambda x: x[1:], shown)  # so that the second one is the nearest
     weights = jnp.array([[0.25] * 4, [1 / 3] * 3 + [0.0]])
@@ -125,7 +129,7 @@ def test_transport_is_shown_whole_demonstrations_without_their_padding(model):
         known = dataclasses.replace(
             inputs(model, demonstrations=demonstrations), demonstration_weights=weights
         )
-        reward = REWARDS.make(known, name="ot")
+        reward = REWARDS.make(known, name=name)
         state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
         return np.asarray(reward.score(state, model, own)[0])
 
@@ -135,6 +139,22 @@ def test_transport_is_shown_whole_demonstrations_without_their_padding(model):
     )
     np.testing.assert_allclose(score(padding), score(shown), atol=1e-5)
     assert np.abs(score(frame) - score(shown)).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", MATCHED)
+def test_a_matching_is_shown_embeddings_or_sensors_in_the_order_of_time(model, name):
+    """Played backwards, an episode earns its rewards of plain transport backwards, and less where order counts."""
+    shown = make_batch(1, 6, seed=2, actions=False)
+    backwards = shown.replace(observation={n: x[:, ::-1] for n, x in shown.observation.items()})
+    for embeddings in (True, False):
+        options = dict(embeddings=embeddings) | (dict(width=1) if name == "temporal_ot" else {})
+        reward = REWARDS.make(inputs(model, demonstrations=shown), name=name, **options)
+        state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
+        there, back = (reward.score(state, model, episode)[0] for episode in (shown, backwards))
+        if name == "ot":
+            np.testing.assert_allclose(back[::-1], there, atol=1e-4)
+        else:
+            assert back.sum() < there.sum() - 1e-3
 
 
 def test_a_discriminator_is_shown_every_window_of_both_sides(model):
@@ -218,7 +238,8 @@ def test_a_discriminator_learns_to_reward_what_is_demonstrated(model):
 
 
 def test_an_unknown_reward_lists_the_known_ones(model):
-    with pytest.raises(ValueError, match="Unknown surrogate reward 'gail'. Known: viper, ot, ail, true"):
+    known = "Unknown surrogate reward .gail.. Known: viper, ot, temporal_ot, orca, ail, true"
+    with pytest.raises(ValueError, match=known):
         REWARDS.make(inputs(model), name="gail")
 
 

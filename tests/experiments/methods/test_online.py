@@ -191,12 +191,13 @@ def test_the_reward_of_a_run_ranks_episodes_of_a_dataset(folder, finished, paths
     assert (folder / "rewards" / "figures" / "rewards.png").stat().st_size > 0
 
 
-def test_of_many_episodes_the_first_sets_the_scale_of_the_reward(folder, paths):
-    changes = {**paths, "reward__name": "ot"}
+@pytest.mark.parametrize("name", ["ot", "temporal_ot", "orca"])
+def test_of_many_episodes_the_first_sets_the_scale_of_the_reward(folder, paths, name):
+    changes = {**paths, "reward__name": name}
     config = config_of(rewards_config, "tiny", limit=3, episodes=paths["embodiment"], **changes)
-    scored = rewards.run(config, folder / "rewards-ot")["returns"]["data"]["surrogate"]
+    scored = rewards.run(config, folder / f"rewards-{name}")["returns"]["data"]["surrogate"]
     length = load_episodes(paths["embodiment"], limit=1)[0].num_records
-    np.testing.assert_allclose(scored[0], -4.0 * length, rtol=1e-4)
+    np.testing.assert_allclose(np.abs(scored[0]), 4.0 * length, rtol=1e-4)
     assert not np.isclose(scored[1], scored[0], rtol=1e-3) and not np.isclose(scored[2], scored[1], rtol=1e-3)
 
 

@@ -44,6 +44,13 @@ def test_optimal_transport_learns_from_observations_alone(ot_run):
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
 
 
+@pytest.mark.parametrize("method", ["temporal_ot", "orca"])
+def test_rewards_in_order_are_learnt_from_observations_alone(data, tmp_path, method):
+    config = make_config(get_config(f"{method}-tiny"), data, "observations", agent_steps=150)
+    assert np.isfinite(surrogate.run(config, tmp_path)["return"]).all()
+    assert read_rows(tmp_path / "seeds" / "0" / "metrics.jsonl")[-1]["train/discount"] == pytest.approx(0.9)
+
+
 def test_no_evaluation_episode_enters_the_replay(ot_run):
     """All steps that it has learnt from are those of its episodes on disk, which start as training does."""
     workdir, result = ot_run
@@ -170,5 +177,5 @@ def test_what_is_missing_is_named(data, tmp_path):
         surrogate.run(get_config("ot-tiny"), tmp_path / "a")
     with pytest.raises(ValueError, match="needs image, which the demonstrations do not have as vectors"):
         surrogate.run(make_config(get_config("ot-tiny"), data, setup="visual"), tmp_path / "b")
-    with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot."):
+    with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot, temporal_ot, orca."):
         surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
