@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import numpy as np
@@ -20,7 +20,7 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Scores
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
-from experiments.runs.metrics import diverged_result
+from experiments.runs.metrics import diverged_result, last_elbo
 from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
@@ -38,8 +38,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates `config.num_seeds` policies in one program.
 
     Returns:
-      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
-      `diverged_result`.
+      {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], "elbo_per_record": of each policy,
+      ...}, and "diverged" as of `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:
         return directory.result or imitate(directory)
@@ -92,13 +92,26 @@ def imitate(directory: RunDirectory) -> dict:
         placement=placement,
     )
     save(directory, state, num_policies, pretrained, arch)
+    elbo = last_elbo(directory.path, "train/policy/", config["length"])
+    say_what_the_model_knows(elbo, pretrained.card)
     video = directory / "videos" / "evaluation.mp4" if evaluation["video"] else None
     scores = play(state, evaluation["final_episodes"], evaluation["seed"] + 1, video=video)
-    steps = np.reshape(state.step, (config["num_seeds"], -1)).min(
-        axis=1
-    )  # of an ensemble the one that stopped first
+    steps = np.reshape(state.step, (config["num_seeds"], -1)).min(axis=1)  # of an ensemble the first to stop
     diverged = diverged_result(steps < config["num_updates"], steps)
-    return directory.mark_done(scores.row() | {"num_updates": config["num_updates"]} | diverged)
+    return directory.mark_done(scores.row() | elbo | {"num_updates": config["num_updates"]} | diverged)
+
+
+def say_what_the_model_knows(shown: Mapping[str, list], body: Mapping) -> None:
+    """Prints the evidence of the demonstrations beside that of what the world model was trained on.
+
+    The wider apart they are, the less the model knows of what is shown (results/cheetah-demo.md).
+    """
+    pair = [[x for x in of.get("elbo_per_record") or () if x is not None] for of in (shown, body)]
+    if all(pair):
+        known, own = map(np.mean, pair)
+        print(
+            f"Evidence per record: {known:.1f} nats of the demonstrations, {own:.1f} of the model's own data."
+        )
 
 
 def evaluator(config: dict, models, shown: Demonstrations) -> Callable[..., Scores]:

@@ -13,7 +13,7 @@ from aime.latent_actions import latent_action_loss
 from experiments.data.arena import Arena
 from experiments.models import architectures, files, inspection
 from experiments.runs.directory import RunDirectory
-from experiments.runs.metrics import diverged_result
+from experiments.runs.metrics import diverged_result, last_elbo
 from experiments.runs.paths import folders_of
 from experiments.runs.processes import open_run
 from experiments.runs.training import Schedule, create_states, optimizer_from, print_storage, train
@@ -35,8 +35,8 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains `config.num_seeds` world models in one program.
 
     Returns:
-      {"open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes", "num_actions", "num_unlabelled"}, and
-      "diverged" as of `diverged_result`.
+      {"elbo_per_record": [num_seeds], "open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes",
+      "num_actions", "num_unlabelled"}, and "diverged" as of `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:
         if directory.done:
@@ -85,9 +85,10 @@ def pretrain(directory: RunDirectory) -> dict:
         description="world model",
         placement=placement,
     )
-    models = Models({"world_model": arch}, state.model, num_seeds=num_seeds, loss=config["loss"])
+    elbo = last_elbo(directory.path, "train/model/", config["length"])
+    models = Models({"world_model": arch}, state.model, num_seeds=num_seeds, loss=config["loss"], card=elbo)
     files.save(directory.path, config, models)
-    result = assess(directory, state.model, data, placement, env_name, metadata)
+    result = elbo | assess(directory, state.model, data, placement, env_name, metadata)
     result |= dict(num_updates=config["num_updates"]) | counts
     return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
 

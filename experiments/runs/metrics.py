@@ -174,6 +174,26 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return [row for _, row in _parse(path)] if path.is_file() else []
 
 
+def last_elbo(workdir: str | os.PathLike, prefix: str, length: int) -> dict[str, list[float | None]]:
+    """Reads the evidence lower bound of the newest batches that a training has logged.
+
+    Args:
+      workdir: of the run. prefix: of the metrics. length: records of a window.
+
+    Returns:
+      {"elbo_per_record": [num_seeds] nats, None where it was not finite}, or {} where nothing was logged.
+    """
+    rows = [
+        row[f"{prefix}elbo"]
+        for row in read_rows(pathlib.Path(workdir, "metrics.jsonl"))
+        if f"{prefix}elbo" in row
+    ]
+    if not rows:
+        return {}
+    seeds = rows[-1] if isinstance(rows[-1], list) else [rows[-1]]
+    return {"elbo_per_record": [None if value is None else round(value / length, 3) for value in seeds]}
+
+
 def _seconds() -> dict[str, float]:
     return {"time/unix": round(time.time(), 3), "time/processor": round(time.process_time(), 3)}
 

@@ -69,6 +69,16 @@ def test_a_model_with_probes_of_its_state_alone_is_pretrained_to_the_end(data, f
     assert {name: sorted(kinds) for name, kinds in explained.items()} == {"velocity": ["state"]}
 
 
+def test_what_the_model_knows_of_demonstrations_is_told_beside_what_it_knows_of_its_data(
+    model, data, folder, capsys
+):
+    assert len(files.load(model).card["elbo_per_record"]) == 2
+    shown = dict(model=str(model), demonstrations=data, num_seeds=2)
+    result = imitate.run(config_of(imitate_config, **shown, evaluation__final_episodes=1), folder / "told")
+    said = f"Evidence per record: {np.mean(result['elbo_per_record']):.1f} nats of the demonstrations, "
+    assert said in capsys.readouterr().out
+
+
 def test_policies_of_an_ensemble_train_alone_and_act_together(data, model, policy, folder):
     shown = dict(model=str(model), demonstrations=data)
     result = imitate.run(config_of(imitate_config, **shown, ensemble=2), folder / "ensemble")
