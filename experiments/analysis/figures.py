@@ -16,6 +16,7 @@ from scipy import stats
 from experiments.analysis import intervals
 from experiments.drawing.style import (
     DASHED,
+    LINES,
     MUTED,
     WIDTH,
     MethodStyle,
@@ -64,6 +65,7 @@ def learning_curves(
     x_label: str = "Updates",
     y_label: str = PERCENT,
     references: Mapping[str, float] | None = None,
+    behind: Mapping[str, Curve] | None = None,
     note: str = "",
     bands: bool = True,
 ) -> Figure:
@@ -75,6 +77,7 @@ def learning_curves(
     Args:
       curves: {method: Curve}, drawn in order.
       references: {name: level} of horizontal lines, e.g. {"Expert": 100.0, "Random": 8.6}.
+      behind: {name: Curve} of others, in grey up to where ours end: mean and range of their seeds.
       note: small print below the figure.
       bands: False for shares of successes, which no t band fits: it leaves 0 to 100%.
     """
@@ -91,6 +94,11 @@ def learning_curves(
         if separate:
             axes.set_title(method, color=styles[method].colour, fontsize=8.5)
     levels = [*references.values(), *(v for c in curves.values() for v in np.ravel(c.seeds))]
+    seen = {
+        axes: _draw_behind(axes, behind or {}, end)
+        for axes, end in zip(panels, ends if separate else [max(ends)], strict=True)
+    }
+    levels += [v for theirs in seen.values() for c in theirs.values() for v in np.ravel(c.seeds)]
     bounds = [b for c in curves.values() for column in np.transpose(c.seeds) for b in _interval(column)]
     panels[0].set_ylim(limits(levels, bounds if bands else ()))
     for axes in panels:
@@ -103,7 +111,8 @@ def learning_curves(
     for row in rows:
         row[0].set_ylabel(y_label)
         if len(row) == len(rows[0]):  # a shorter row has no margin to write in
-            label_lines(row[-1], labels, gap=0.062 if len(rows) == 1 else 0.09)
+            theirs = [(_last(c), name, MUTED) for name, c in seen[row[-1]].items()]
+            label_lines(row[-1], labels + theirs, gap=0.062 if len(rows) == 1 else 0.09)
     for axes in panels[-len(rows[0]) :]:  # those with nothing below
         axes.set_xlabel(x_label)
     describe(figure, title, note)
@@ -241,6 +250,20 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, ban
         axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=alpha, linewidth=0)
     marker = style.marker if len(x) <= 12 else ""
     axes.plot(x, np.nanmean(seeds, axis=0), style.line, color=style.colour, marker=marker, zorder=3)
+
+
+def _draw_behind(axes: Axes, curves: Mapping[str, Curve], end: float) -> dict[str, Curve]:
+    """Draws curves in grey up to `end`, between two of their points too; returns what is seen of them."""
+    seen = {}
+    for index, (name, curve) in enumerate(curves.items()):
+        x = np.asarray(curve.x, np.float64)
+        last = min(end, x[-1])
+        x = np.append(x[x < last], last)
+        seeds = np.array([np.interp(x, curve.x, seed) for seed in curve.seeds])
+        axes.fill_between(x, seeds.min(0), seeds.max(0), color=MUTED, alpha=0.12, linewidth=0, zorder=1)
+        axes.plot(x, seeds.mean(0), LINES[index % len(LINES)], color=MUTED, linewidth=1.3, zorder=1)
+        seen[name] = Curve(x, seeds)
+    return seen
 
 
 def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float) -> None:

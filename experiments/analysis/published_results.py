@@ -1,14 +1,17 @@
 """Numbers that the papers' authors published, to stand next to ours.
 
-The data are JSON files in `experiments/analysis/published/`; each names its source, its unit and what its spread is.
+The data are JSON files in `experiments/analysis/published/`; each names its source and units.
 """
 
 import functools
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "published"
+# Reward of a run of `online` -> label of the published method that has it.
+REWARDS = {"ail": "AIME-NoB (AIL)", "viper": "AIME-NoB (VIPER)", "ot": "AIME-NoB (OT)"}
 
 
 @dataclass(frozen=True)
@@ -35,30 +38,39 @@ class PublishedCell:
 
 
 @dataclass(frozen=True)
-class OnlineCell:
-    """One published number of AIME-NoB (AIME-v2's last version): learning with interaction, from images.
+class OnlineCurve:
+    """A published learning curve of AIME-NoB (AIME-v2's last version): with interaction, from images.
 
     Attributes:
-      suite: "dmc" (return, at most 1000) or "metaworld" (success rate, 0 to 1).
+      suite: "dmc" (return, at most 1000) or "metaworld" (% of episodes with success).
       task: e.g. "walker-run", "hammer".
-      step: simulator steps of interaction.
-      method: e.g. "AIME", "BCO(alpha)", "PatchAIL", "OT", "AIME-NoB (AIL)".
+      method: e.g. "BCO(alpha)", "PatchAIL", "OT", "AIME-NoB (AIL)"; "AIME" is offline, one score a seed.
       model: "mt39" or "mt50", data of the pretrained world model of Meta-World; "" elsewhere.
-      mean, std: over seeds; sample standard deviation.
+      every: simulator steps between evaluations, the first of which is at 0.
+      scores: {seed: [P] scores, each the mean of some episodes}.
     """
 
     suite: str
     task: str
-    step: int
     method: str
-    mean: float
-    std: float
-    model: str = ""
+    model: str
+    every: int
+    scores: Mapping[str, Sequence[int]]
+
+    @property
+    def label(self) -> str:
+        """Name in figures."""
+        return ", ".join(filter(None, (self.method, self.model, "published")))
 
     @property
     def score(self) -> str:
-        """Name in evaluations of the figure that `mean` is the mean of."""
-        return "success_any" if self.suite == "metaworld" else "return"
+        """Name in evaluations of the figure that `scores` are means of."""
+        return _read("aime_nob")["suites"][self.suite]["score"]
+
+    @property
+    def steps(self) -> list[int]:
+        """Simulator steps [P]."""
+        return [self.every * index for index in range(len(next(iter(self.scores.values()))))]
 
 
 def caption() -> str:
@@ -81,10 +93,10 @@ def cells() -> tuple[PublishedCell, ...]:
     return tuple(PublishedCell(**values) for values in _read("aime_v1")["cells"])
 
 
-@functools.cache
-def online_cells() -> tuple[OnlineCell, ...]:
-    """Returns all of AIME-NoB: 9 tasks of DMC x 8 methods x 4 steps, 6 of Meta-World x 11 methods and models x 3."""
-    return tuple(OnlineCell(**values) for values in _read("aime_nob")["cells"])
+def online_curves(suite: str, task: str) -> list[OnlineCurve]:
+    """Returns the published curves of a task; none where nothing was published."""
+    curves = _read("aime_nob")["curves"]
+    return [OnlineCurve(**values) for values in curves if (values["suite"], values["task"]) == (suite, task)]
 
 
 def check_dataset(name: str) -> None:
@@ -104,18 +116,27 @@ def cells_of(env_name: str, dataset: str, setup: str) -> dict[str, PublishedCell
     return {c.method: c for c in cells() if (c.embodiment, c.task, c.dataset, c.setup) == wanted}
 
 
-def online_curve(env_name: str, method: str, model: str = "") -> dict[int, OnlineCell]:
-    """Returns {step: cell} of a method in an environment, by increasing steps; empty where nothing was published.
+def online_curve(env_name: str, method: str, reward: str = "", model: str = "") -> OnlineCurve | None:
+    """Returns the published curve of a method in an environment; None where nothing was published.
 
     Args:
       env_name: e.g. "walker-run", "metaworld-hammer".
       method: its label.
-      model: data of the world model, by which Meta-World's curves of methods with one differ.
+      reward: name of the reward of a run of `online`, which goes by it whatever the run is called.
+      model: data of the world model, by which Meta-World's curves of methods with one differ; else the first.
     """
     task = env_name.removeprefix("metaworld-")
-    wanted = ("dmc" if task == env_name else "metaworld", task, method)
-    found = [c for c in online_cells() if (c.suite, c.task, c.method) == wanted and c.model in ("", model)]
-    return {c.step: c for c in sorted(found, key=lambda c: c.step)}
+    suite = "dmc" if task == env_name else "metaworld"
+    name = REWARDS.get(reward) if reward else method
+    found = {curve.model: curve for curve in online_curves(suite, task) if curve.method == name}
+    return found.get(model) or next(iter(found.values()), None)
+
+
+def online_caption(curve: OnlineCurve) -> str:
+    """Returns a sentence about a published curve, for the foot of a figure: whose it is and how its setting differs."""
+    data = _read("aime_nob")
+    suite = data["suites"][curve.suite]
+    return f"Grey: {data['source']['short']}, {suite['setting']}; mean and range of {suite['seeds']} seeds."
 
 
 @functools.cache

@@ -296,7 +296,7 @@ def drawn_pairs(
 
 
 def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
-    """Draws the learning curves of a task with the published ones; returns {(clock, score): figure}."""
+    """Draws the learning curves of a task, published ones behind them; returns {(clock, score): figure}."""
     from experiments.analysis.figures import Curve
 
     drawn: dict[tuple[str, str], dict[str, Curve]] = {}
@@ -306,20 +306,12 @@ def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
             if (curve := _merged(cell, clock, score)) is None:
                 continue
             x, values = curve
-            own = drawn.setdefault((clock, score), {})
-            own[cell.name] = Curve(x, scale * values)
-            online = clock == "env_step"
-            theirs = published_results.online_curve(cell.env, cell.method, cell.dataset) if online else {}
-            means = {
-                step: scale * c.mean for step, c in theirs.items() if c.score == score and step <= max(x)
-            }
-            if means:
-                own[f"{cell.method}, published"] = Curve(list(means), [list(means.values())])
+            drawn.setdefault((clock, score), {})[cell.name] = Curve(x, scale * values)
     return {key: curve_figure(results, task, *key, of_methods) for key, of_methods in drawn.items()}
 
 
 def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping):
-    """Draws scores against a clock; methods that have no curve by it are level lines."""
+    """Draws scores against a clock; methods that have no curve by it are level lines, published curves stand behind."""
     from experiments.analysis import figures
 
     others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
@@ -329,17 +321,28 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
         levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
         finals = {cell.name: cell.returns for cell in others}
         note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
-        options = dict(y_label="Return", note=note)
+        options = dict(y_label="Return")
     else:
         levels = {}
         finals = {
             cell.name: rate and tables.in_percent(rate) for cell in others for rate in [cell.success("any")]
         }
-        options = dict(y_label="Episodes with success, %", note="Thin lines: seeds.", bands=False)
+        note = "Thin lines: seeds."
+        options = dict(y_label="Episodes with success, %", bands=False)
     levels |= {name: final and float(np.mean(seed_scores(final))) for name, final in finals.items()}
     levels = {name: level for name, level in levels.items() if level is not None}
+    online = [cell for cell in results.of_task(task) if cell.name in of_methods and clock == "env_step"]
+    found = [published_results.online_curve(c.env, c.method, c.reward, c.dataset) for c in online]
+    published = {curve.label: curve for curve in found if curve and curve.score == score}
+    notes = dict.fromkeys([note, *map(published_results.online_caption, published.values())])
     return figures.learning_curves(
-        of_methods, title=task, x_label=CLOCKS[clock], references=levels, **options
+        of_methods,
+        title=task,
+        x_label=CLOCKS[clock],
+        references=levels,
+        behind={name: figures.Curve(c.steps, list(c.scores.values())) for name, c in published.items()},
+        note="\n".join(notes),
+        **options,
     )
 
 

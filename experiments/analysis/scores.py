@@ -31,6 +31,7 @@ class RunScores(Scores):
       labels: suite, task, method, variant, setup, dataset, seed, env, demonstrations, as far as they are known.
       curve: {"update", "env_step"?, "return": [P, N], "success_any"?: [P, N]} of evaluations during training.
       diverged: seeds that stopped early because something was not finite.
+      reward: name of the one that an online run is after; "" of other runs.
     """
 
     path: pathlib.Path
@@ -38,6 +39,7 @@ class RunScores(Scores):
     labels: Mapping[str, str]
     curve: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     diverged: Sequence[int] = ()
+    reward: str = ""
 
     @property
     def task(self) -> str:
@@ -74,6 +76,7 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
         labels=labels,
         curve=_curve(read_rows(path / "eval.jsonl"), num_seeds),
         diverged=_diverged(result, num_seeds),
+        reward=_reward(read_json(path / "config.json")),
     )
 
 
@@ -85,6 +88,12 @@ def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> 
         if method in (trained, str(trained).replace(":", ".")):  # directories have no colon
             return recorded
     return label(method)
+
+
+def _reward(config: Mapping) -> str:
+    """Returns the name of the reward of `online`; other commands name none, or by a word."""
+    reward = config.get("reward")
+    return reward["name"] if isinstance(reward, Mapping) else ""
 
 
 def _diverged(result: Mapping, num_seeds: int) -> list[int]:
@@ -132,6 +141,12 @@ class Cell:
         """Demonstrations that the runs saw, where they all say the same."""
         counts = {run.labels.get("demonstrations", "") for run in self.runs}
         return int(count) if len(counts) == 1 and (count := counts.pop()).isdigit() else None
+
+    @property
+    def reward(self) -> str:
+        """Name of the reward that all runs are after, if they are online runs after the same."""
+        names = {run.reward for run in self.runs}
+        return names.pop() if len(names) == 1 else ""
 
     @property
     def num_env_steps(self) -> int | None:

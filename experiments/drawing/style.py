@@ -29,7 +29,7 @@ DASHED = (0, (4, 3))
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is too light for lines on white.
 _CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a5195")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_LINES = ("-", "--", ":", "-.")
+LINES = ("-", "--", ":", "-.")
 # The same method looks the same in every figure; a longer name belongs to the longest prefix in this list.
 _METHODS = {
     "AIME": 0,
@@ -107,7 +107,7 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     for index, (method, name) in enumerate(names.items()):
         chosen = _METHODS[name] if name else next(left)
         colour = _CYCLE[chosen] if isinstance(chosen, int) else chosen
-        line = _LINES[uses[colour] % len(_LINES)]
+        line = LINES[uses[colour] % len(LINES)]
         styles[method] = MethodStyle(colour, _MARKERS[index % len(_MARKERS)], line)
         uses[colour] += 1
     return styles
