@@ -12,7 +12,8 @@ __getattr__, __dir__, __all__ = lazy.names(
         "imagination": ["ImaginationOptions", "imagine"],
         "loop": ["collect_episodes", "evaluate"],
         "noise": ["ColouredActor", "UniformActor"],
-        "planning": ["PlanSettings", "Planner", "planning_actor"],
+        "plan_search": ["PlanSettings"],
+        "planning": ["Planner", "planning_actor"],
         "values": ["lambda_returns"],
     },
 )

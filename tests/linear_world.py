@@ -1,12 +1,26 @@
 """A world in which everything is known: x' = x + STEP a, and a demonstrator a = tanh(x @ W)."""
 
+import jax.numpy as jnp
 import numpy as np
 
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode
+from worldmodels.sequences import scan_time
+from worldmodels.structures import LatentState
 
 STEP = 0.5
 WEIGHTS = np.array([[0.8, -0.4], [0.3, 0.6]], np.float32)
+
+
+class LinearDynamics:
+    """The world as a model: x is `deter`, `stoch` is idle."""
+
+    def rollout(self, state, actions, key=None):
+        def step(x, a):
+            return x + STEP * a, x + STEP * a
+
+        _, xs = scan_time(step, state.deter, actions)
+        return LatentState(xs, jnp.zeros((*xs.shape[:-1], state.stoch.shape[-1])))
 
 
 def episode(rng, length, demonstrated):

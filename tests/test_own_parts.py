@@ -36,7 +36,7 @@ class Memory(RSSM):
         super().__init__(embed_size, action_size, deter_size=width, stoch_size=2, hidden_size=4, rngs=rngs)
 """
 PLANNER = """
-from agents.planning import cem
+from agents.planners import cem
 
 def short(reward, *, horizon=2):
     return cem(reward, horizon=horizon, num_iterations=1, num_candidates=8, num_elites=2)

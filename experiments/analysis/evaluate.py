@@ -4,24 +4,29 @@
     python -m experiments evaluate --run=DIR --config.episodes=100 --config.video=True
     python -m experiments evaluate --run=DIR --config.planner=cem
     python -m experiments evaluate --run=DIR --config.planner=guided --config.planner_reward=ail_reward
+    python -m experiments evaluate --run=DIR --config.planner=tracking --config.demonstrations=DIR
 
-Works on runs of `imitate`, `online`, `dreamer`, `baseline`, `surrogate`, and `collect` with SAC; planning
-on those with a world model that predicts a reward. Writes `DIR/evaluation.json` (with --workdir there instead), and
+Works on runs of `imitate`, `online`, `dreamer`, `baseline`, `surrogate`, and `collect` with SAC; planning on those with
+a world model, and on runs of `pretrain`. Writes `DIR/evaluation.json` (with --workdir there instead), and
 with `video` `videos/evaluation.mp4` of the first episode of every seed.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
 
-from agents.loop import Actor
-from agents.planning import PLANNERS
+from agents.planners import PLANNERS
+from agents.planning import Planner
 from experiments.analysis import tables
+from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation
+from experiments.methods.online_parts import whole_episodes
+from experiments.models import architectures
 from experiments.models.loading import LoadedRun, load_run
 from experiments.runs.settings import write_json
+from worldmodels.structures import SequenceBatch
 
 
 def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict:
@@ -32,7 +37,10 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     """
     if not run:
         raise ValueError("Which run? Pass its directory: --run=DIR.")
-    loaded = load_run(run)
+    loaded, demonstrations = load_run(run), None
+    planner = make_planner(config)
+    if planner and (config.demonstrations or getattr(planner, "uses_demonstrations", False)):
+        loaded, demonstrations = with_demonstrations(loaded, config)
     folder = pathlib.Path(workdir or run).expanduser()
     if not loaded.arena:
         raise ValueError(
@@ -40,7 +48,11 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         )
     evaluation = Evaluation(loaded.arena, loaded.num_seeds, loaded.expert, workers=config.workers)
     video = folder / "videos" / "evaluation.mp4" if config.video else None
-    scores = evaluation.play(actor_factory(loaded, config), config.episodes, config.seed, video=video)
+    make_actor = functools.partial(loaded.make_actor, sample_action=config.sample_action)
+    if planner:
+        make_actor = functools.partial(loaded.make_planner, planner, demonstrations=demonstrations)
+    make_actor = functools.partial(make_actor, key_seed=config.seed)
+    scores = evaluation.play(make_actor, config.episodes, config.seed, video=video)
     folder.mkdir(parents=True, exist_ok=True)
     write_json(folder / "evaluation.json", scores.row() | {"config": config.to_dict()})
     method = tables.MethodScores(pathlib.Path(run).name, scores.returns)
@@ -48,10 +60,32 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     return scores.row()
 
 
-def actor_factory(loaded: LoadedRun, config) -> Callable[[int], Actor]:
-    """Returns (number of environments -> actor): the policies of the run, or planners in its world models."""
+def make_planner(config) -> Planner | None:
+    """Makes the planner that a config names, or none."""
     if not config.planner:
-        return functools.partial(loaded.make_actor, sample_action=config.sample_action, key_seed=config.seed)
+        return None
     PLANNERS.choose(config.planner)
-    planner = PLANNERS.make(config.planner_reward, name=config.planner, **config.options)
-    return functools.partial(loaded.make_planner, planner, key_seed=config.seed)
+    return PLANNERS.make(config.planner_reward, name=config.planner, **config.options)
+
+
+def with_demonstrations(loaded: LoadedRun, config) -> tuple[LoadedRun, SequenceBatch]:
+    """Reads what a planner follows, of the config or of the run; returns the run where that was played, and the batch.
+
+    Raises:
+      ValueError: there are none, there is no world model, or it is one of another body.
+    """
+    source, limit = config.demonstrations, config.num_demonstrations
+    if not source:
+        source = loaded.config.get("demonstrations")
+        limit = loaded.config.get("num_demonstrations") if limit is None else limit
+    if not source:
+        raise ValueError(
+            f"{config.planner} follows demonstrations; pass --config.demonstrations=DIR (their actions are not used)."
+        )
+    inputs = loaded.world_model().inputs
+    shown = Demonstrations.read(source, limit, inputs=inputs)
+    architectures.check_body(loaded.models.arguments["world_model"], shown.episodes, "demonstrations")
+    batch, _ = whole_episodes(shown.episodes, inputs)
+    if not config.demonstrations:
+        return loaded, batch
+    return dataclasses.replace(loaded, arena=shown.arena or loaded.arena, expert=shown.expert), batch

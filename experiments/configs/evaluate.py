@@ -1,6 +1,7 @@
 """Evaluation of a finished run."""
 
 import ml_collections
+from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets
 
@@ -9,7 +10,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Plays episodes with every policy of a run.
 
     Run:      python -m experiments evaluate --run=DIR
-    Planning: ... --config.planner=cem, or guided    where the run's world model predicts a reward
+    Planning: ... --config.planner=cem, icem, mppi or guided    where the run's world model predicts a reward
+              ... --config.planner=tracking --config.demonstrations=DIR    any world model, also of `pretrain`
     """
     config = ml_collections.ConfigDict()
     config.episodes = 10  # per policy
@@ -17,12 +19,16 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.sample_action = False  # False: the policy's mode
     config.workers = 0  # processes that step environments; 0 is this one
     config.video = False
-    # "": the run's policy; cem (PlaNet), guided (TD-MPC) or my.module:Planner: planning in its world model, by the
-    # reward that it predicts
+    # "": the run's policy; cem (PlaNet), guided (TD-MPC), mppi (TD-MPC2), icem or my.module:Planner: planning in its
+    # world model, by the reward that it predicts; tracking: planning that follows demonstrations
     config.planner = ""
     # Name of the reward head; `online` learns viper_reward, ail_reward or ot_reward.
     config.planner_reward = "reward"
-    config.options = dict()  # of the planner, as of agents.planning.PlanSettings
+    config.demonstrations = ""  # that `tracking` follows, which are also played like; "": those of the run
+    config.num_demonstrations = placeholder(int)  # of them, the first; None: all
+    config.options = (
+        dict()
+    )  # of the planner, as of agents.plan_search.PlanSettings and agents.tracking.Tracking
     return _presets.apply(preset, PRESETS, config)
 
 

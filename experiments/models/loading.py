@@ -25,18 +25,21 @@ from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations
 from experiments.envs import registry
 from experiments.models import files
+from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
+from worldmodels.data.episodes import read_episode, some_episode_paths
 from worldmodels.export import Models
+from worldmodels.structures import SequenceBatch
 
 DEFAULT_SEED = 0
 
 
 @dataclasses.dataclass(frozen=True)
 class LoadedRun:
-    """A run that can act.
+    """A run that can act, by its policies or by planning in its world models.
 
     Attributes:
-      path: its directory. kind: "aime", "dreamer", "baseline", "sac" or "own".
+      path: its directory. kind: "aime", "dreamer", "baseline", "sac" or "own"; "pretraining" has no policies.
       config: its configuration.
       models: its networks, leaves [num_seeds, ...].
       arena: where it was evaluated.
@@ -63,7 +66,7 @@ class LoadedRun:
 
     @property
     def policies(self):
-        """Policies of all seeds."""
+        """Policies of all seeds, or None."""
         return self.models.policy
 
     @property
@@ -73,7 +76,8 @@ class LoadedRun:
         return None if pairs is None else {reward: target for reward, (_, target) in pairs.items()}
 
     def __repr__(self) -> str:
-        parts = "policies" if self.world_models is None else "world models and policies"
+        names = {"world models": self.world_models, "policies": self.policies}
+        parts = " and ".join(name for name, part in names.items() if part is not None)
         return f"LoadedRun({self.path}: {self.kind} in {self.arena.name}; {parts} of {self.num_seeds} seeds)"
 
     def world_model(self, seed: int = DEFAULT_SEED):
@@ -85,16 +89,28 @@ class LoadedRun:
         """Returns the policy of one seed; those of an ensemble are counted one by one."""
         return self.models.seed(seed).policy
 
-    def make_planner(self, planner: Planner, num_envs: int, key_seed: int = 0) -> Actor:
-        """Makes an actor of all seeds, as `make_actor`, that plans in the world model."""
+    def make_planner(
+        self,
+        planner: Planner,
+        num_envs: int,
+        key_seed: int = 0,
+        demonstrations: SequenceBatch | None = None,
+    ) -> Actor:
+        """Makes an actor of all seeds, as `make_actor`, that plans in the world model; see `planning_actor`."""
         self._check_world_model(" to plan in")
         if self.models.ensemble > 1:
             raise ValueError(f"{self.path} is a run of ensembles, and plans are made in one world model.")
         modules = (self.world_models, self.policies, self.critics)
-        return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), num_seeds=self.num_seeds)
+        options = dict(demonstrations=demonstrations, num_seeds=self.num_seeds)
+        return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), **options)
 
     def make_actor(self, num_envs: int, sample_action: bool = False, key_seed: int = 0) -> Actor:
-        """Makes an actor of all seeds, a block of environments each."""
+        """Makes an actor of all seeds, a block of environments each; a ValueError of a run without policies."""
+        if self.policies is None:
+            raise ValueError(
+                f"{self.path} is a pretraining run and has no policy; imitate with it, or plan in it: `evaluate` with "
+                "--config.planner=tracking --config.demonstrations=DIR. load_world_model loads its models."
+            )
         if self.kind == "sac":
             return make_sac_actor(self.models.seed(DEFAULT_SEED))
         if self.kind == "baseline":
@@ -118,9 +134,9 @@ class LoadedRun:
 
 
 def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
-    """Loads a finished run of a main that trains policies: imitate, dreamer, baseline, surrogate, or collect with SAC.
+    """Loads a finished run of imitate, online, dreamer, baseline, surrogate, collect with SAC, or pretrain.
 
-    Of the last two it is the best policy.
+    Of surrogate and SAC it is the best policy; a run of `pretrain` has none, and acts by planning alone.
 
     Args:
       path: its directory.
@@ -134,9 +150,9 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     if config.get("env") != env:
         registry.trusted(config.get("env") or "", f"The files of {path} name")
     if models.policy is None:
-        raise ValueError(
-            f"{path} is a pretraining run and has no policy; load its models with load_world_model."
-        )
+        first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
+        arena = Arena.of_episodes([first], config["env"], models.world_model.inputs)
+        return LoadedRun(path, "pretraining", config, models, arena)
     kind = models.arguments["policy"].get("kind")
     if kind == "sac":
         best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))

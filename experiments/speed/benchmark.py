@@ -25,7 +25,7 @@ from pathlib import Path
 import jax
 from jax import lax
 
-from agents.planning import PlanSettings
+from agents.plan_search import PlanSettings
 from experiments.drawing.table import Table
 from experiments.runs.session import describe_session
 from experiments.runs.settings import plain_config, write_json

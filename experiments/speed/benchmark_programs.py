@@ -14,7 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from agents.actors import FilterActor, act, initial_actor_state
-from agents.planning import Planner, PlanSettings, planning_actor
+from agents.plan_search import PlanSettings
+from agents.planning import Planner, planning_actor
 from aime.losses import AIMEOptions
 from aime.offline import make_imitation_update
 from experiments.models import architectures

@@ -8,36 +8,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from models import ACTION_SIZE, make_model
+from linear_world import LinearDynamics
+from models import ACTION_SIZE, make_batch, make_model
 
 from agents.imagination import value_networks
-from agents.planning import (
-    PLANNERS,
-    Planner,
-    PlanSettings,
-    cross_entropy_method,
-    head_reward,
-    planning_actor,
-    score_actions,
-)
+from agents.plan_search import PlanSettings, noise_matrix, search
+from agents.planners import ICEM, PLANNERS
+from agents.planning import Modules, Planner, head_reward, planning_actor, score_actions
 from worldmodels.action_head import TanhGaussianHead
 from worldmodels.distributions import TanhNormal
 from worldmodels.dynamics import ImagineOutput
-from worldmodels.sequences import scan_time
 from worldmodels.structures import LatentState
 
-GOAL, GAIN = 0.8, 0.5
+GOAL = 0.8
 
 
-class LinearRSSM:
-    """x' = x + 0.5 a, in `deter`; `stoch` is idle."""
-
-    def rollout(self, state, actions, key=None):
-        def step(x, a):
-            return x + GAIN * a, x + GAIN * a
-
-        _, xs = scan_time(step, state.deter, actions)
-        return LatentState(xs, jnp.zeros_like(xs))
+class LinearRSSM(LinearDynamics):
+    """And a policy that always does the same."""
 
     def imagine(self, state, policy, horizon, key=None):
         actions = jnp.broadcast_to(policy.mode, (state.deter.shape[0], horizon, 1))
@@ -54,49 +41,102 @@ START = LatentState(jnp.zeros(1), jnp.zeros(1))
 BEST = np.array([[1.0], [0.6], [0.0]])  # as fast as possible to the goal, and stay there
 
 
-def test_the_search_finds_the_maximum_of_a_concave_function():
-    target = jnp.array([[0.3, -0.7], [0.9, 0.1]])
-    mean, std = cross_entropy_method(
+def found(score, mean, **settings):
+    settings = PlanSettings(horizon=mean.shape[0], **settings)
+    return search(score, mean, jax.random.key(0), settings)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        dict(num_candidates=500, num_elites=50),
+        dict(num_candidates=500, num_elites=50, init_std=2.0, min_std=0.05, max_std=2.0, temperature=50.0),
+        {**ICEM, "horizon": 2, "num_candidates": 200, "num_iterations": 8},
+    ],
+    ids=["cem", "mppi", "icem"],
+)
+def test_every_search_finds_the_maximum_of_a_concave_function(settings):
+    target = jnp.array([[0.3, -0.7], [0.5, 0.1]])
+    settings.pop("horizon", None)
+    result = found(
         lambda actions, key: -jnp.sum((actions - target[None]) ** 2, axis=(1, 2)),
         jnp.zeros((2, 2)),
-        jnp.ones((2, 2)),
-        jax.random.key(0),
-        num_iterations=10,
-        num_candidates=500,
-        num_elites=50,
+        **settings,
     )
-    np.testing.assert_allclose(mean, target, atol=0.02)
-    assert jnp.all(std < 0.05)
+    np.testing.assert_allclose(result.actions, target, atol=0.05)
+    assert jnp.all(result.std < 0.15)
 
 
 def test_actions_stay_within_their_bounds_where_the_optimum_lies_outside():
-    mean, _ = cross_entropy_method(
+    best = found(
         lambda actions, key: actions.sum(axis=(1, 2)),
         jnp.zeros((2, 1)),
-        jnp.ones((2, 1)),
-        jax.random.key(0),
         num_iterations=8,
         num_candidates=200,
         num_elites=20,
     )
-    np.testing.assert_allclose(mean, 1.0, atol=1e-3)
+    np.testing.assert_allclose(best.mean, 1.0, atol=1e-3)
+
+
+def needle(actions, key):
+    """Nothing but 0.95 everywhere is worth anything; samples hardly find it."""
+    return -1e3 * jnp.sum(jnp.abs(actions - 0.95) > 0.01, axis=(1, 2))
+
+
+FEW = dict(horizon=4, num_iterations=2, num_candidates=50, num_elites=5)
 
 
 def test_a_good_proposal_wins_where_samples_hardly_find_it():
-    proposal = jnp.full((1, 4, 2), 0.95)
-    needle = lambda actions, key: -1e3 * jnp.sum(jnp.abs(actions - 0.95) > 0.01, axis=(1, 2))  # noqa: E731
-    mean, _ = cross_entropy_method(
-        needle,
+    settings = PlanSettings(**FEW, temperature=1.0)
+    best = search(needle, jnp.zeros((4, 2)), jax.random.key(0), settings, proposals=jnp.full((1, 4, 2), 0.95))
+    np.testing.assert_allclose(best.mean, 0.95, atol=0.011)
+
+
+def test_elites_of_the_step_before_compete_and_the_best_of_all_is_kept():
+    """Their last action is drawn, so that the score here does not look at it."""
+    settings = PlanSettings(**FEW, keep_elites=0.2, returned="best")
+    kept = jnp.full((1, 4, 2), 0.95)
+    best = search(
+        lambda actions, key: needle(actions[:, :-1], key),
         jnp.zeros((4, 2)),
-        jnp.ones((4, 2)),
         jax.random.key(0),
-        num_iterations=2,
-        num_candidates=50,
-        num_elites=5,
-        temperature=1.0,
-        proposals=proposal,
+        settings,
+        kept=kept,
     )
-    np.testing.assert_allclose(mean, 0.95, atol=0.011)
+    np.testing.assert_allclose(best.actions[:-1], 0.95, atol=1e-6)
+    np.testing.assert_array_equal(best.kept[0], best.actions)
+
+
+def test_the_mean_is_tried_in_the_last_iteration():
+    settings = PlanSettings(**FEW | dict(num_iterations=1, num_elites=1), try_mean=True)
+    best = search(needle, jnp.full((4, 2), 0.95), jax.random.key(0), settings)
+    np.testing.assert_allclose(best.mean, 0.95, atol=1e-6)
+
+
+def test_an_elite_is_drawn_by_its_weight():
+    """Two actions are worth something, one exp(1) times as much as the other."""
+    score = lambda actions, key: jnp.where(actions[:, 0, 0] > 0, 1.0, 0.0)  # noqa: E731
+    settings = PlanSettings(
+        horizon=1, num_iterations=1, num_candidates=200, num_elites=200, temperature=1.0, returned="drawn"
+    )
+    draw = jax.jit(jax.vmap(lambda key: search(score, jnp.zeros((1, 1)), key, settings).actions))
+    share = float(jnp.mean(draw(jax.random.split(jax.random.key(0), 400)) > 0))
+    assert abs(share - np.e / (1 + np.e)) < 0.06
+
+
+def test_populations_decay_to_twice_the_elites():
+    settings = PlanSettings(num_candidates=40, num_elites=10, decay=1.25, num_iterations=5)
+    assert settings.populations == [40, 32, 25, 20, 20]
+
+
+@pytest.mark.parametrize("beta", [0.0, 1.0, 3.0])
+def test_coloured_noise_has_its_spectrum_and_unit_variance(beta):
+    horizon, rng = 32, np.random.default_rng(0)
+    noise = rng.standard_normal((4000, horizon)) @ noise_matrix(horizon, beta).T
+    assert abs(noise.var() - 1) < 0.1
+    power = (np.abs(np.fft.rfft(noise, axis=1)) ** 2).mean(axis=0)[1:-1]
+    slope = np.polyfit(np.log(np.fft.rfftfreq(horizon)[1:-1]), np.log(power), 1)[0]
+    assert abs(slope + beta) < 0.05
 
 
 def test_the_score_is_the_discounted_sum_of_rewards_on_arrival():
@@ -127,9 +167,9 @@ def test_nothing_is_scored_after_a_termination():
 
 def test_planning_finds_the_optimum_of_a_linear_model():
     plan = jax.jit(
-        lambda key: Planner(PlanSettings(horizon=3)).plan((linear_model(), None, None), START, 0 * BEST, key)
+        lambda key: Planner(PlanSettings(horizon=3)).plan(Modules(linear_model()), START, 0 * BEST, key)
     )
-    np.testing.assert_allclose(plan(jax.random.key(0)), BEST, atol=0.03)
+    np.testing.assert_allclose(plan(jax.random.key(0)).mean, BEST, atol=0.03)
 
 
 def test_guided_planning_looks_beyond_its_horizon():
@@ -140,9 +180,9 @@ def test_guided_planning_looks_beyond_its_horizon():
         horizon=1, num_iterations=6, num_candidates=300, num_elites=30, use_value=True, policy_share=0.05
     )
     plan = Planner(settings).plan(
-        (linear_model(), policy, critics), START, jnp.zeros((1, 1)), jax.random.key(0)
+        Modules(linear_model(), policy, critics), START, jnp.zeros((1, 1)), jax.random.key(0)
     )
-    np.testing.assert_allclose(plan, [[-0.5]], atol=0.03)
+    np.testing.assert_allclose(plan.mean, [[-0.5]], atol=0.03)
 
 
 # As an actor -----------------------------------------------------------------------------------------------------
@@ -151,7 +191,7 @@ SMALL = dict(horizon=3, num_iterations=2, num_candidates=20, num_elites=4)
 
 
 SHORT = """
-from agents.planning import cem
+from agents.planners import cem
 
 def short(reward, *, horizon):
     return cem(reward, horizon=horizon, num_iterations=1, num_candidates=4, num_elites=2)
@@ -186,8 +226,11 @@ def test_a_planning_actor_acts_and_begins_episodes_anew():
 
 @pytest.mark.parametrize("name", PLANNERS.names())
 def test_every_planner_acts_and_names_its_options(name):
-    planner = PLANNERS.make("reward", name=name, **SMALL)
-    assert planning_actor(planner, *modules(), 2, jax.random.key(0))(records(2)).shape == (2, ACTION_SIZE)
+    planner, shown = PLANNERS.make("reward", name=name, **SMALL), make_batch(actions=False)
+    actor = planning_actor(planner, *modules(), 2, jax.random.key(0), demonstrations=shown)
+    for first in (True, False):
+        actions = actor(records(2, first))
+        assert actions.shape == (2, ACTION_SIZE) and np.abs(actions).max() <= 1
     with pytest.raises(
         ValueError, match="The planner has no option 'horizn'. It has horizon, num_iterations, "
     ):

@@ -193,6 +193,19 @@ def test_evaluate_needs_only_the_run(policy):
     assert kept["return"] == result["return"] and kept["environment"] == result["environment"]
 
 
+def test_tracking_needs_no_policy(policy, model, data, folder):
+    """Of a run of `imitate` it follows the demonstrations; a pretraining run is told which."""
+    config = config_of(evaluate_config, planner="tracking", episodes=1)
+    assert np.shape(evaluate.run(config, folder / "tracking", run=str(policy))["return"]) == (2, 1)
+    with pytest.raises(ValueError, match="pass --config.demonstrations=DIR"):
+        evaluate.run(config, folder / "no", run=str(model))
+    config.update(demonstrations=data, num_demonstrations=2)
+    result = evaluate.run(config, folder / "tracking-model", run=str(model))
+    assert np.shape(result["return"]) == (2, 1) and result["expert_return"]
+    with pytest.raises(ValueError, match="is a pretraining run and has no policy"):
+        evaluate.run(config_of(evaluate_config), folder / "no", run=str(model))
+
+
 def test_a_run_with_relative_paths_works_from_every_directory_and_after_a_move(
     folder, model, tmp_path, monkeypatch
 ):
