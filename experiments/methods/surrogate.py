@@ -27,7 +27,7 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation, Scores
 from experiments.data.rounds import Rounds
 from experiments.envs.sensors import observation_setup
-from experiments.methods.surrogate_features import encoder_features
+from experiments.methods.surrogate_features import encoder_features, motion_features
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.method import Method
@@ -69,7 +69,7 @@ class Data:
       evaluation: where it plays, and how it is scored.
       sensors, num_frames, moments: arguments of its `Observer`.
       demonstrations: observations [T, O] of each.
-      features: observations [T, O] -> [T, F], between which optimal transport measures; None: the observations.
+      features: observations [T, O] -> [T, F], between which costs are measured.
     """
 
     evaluation: Evaluation
@@ -77,7 +77,7 @@ class Data:
     num_frames: int
     moments: dict
     demonstrations: list[np.ndarray]
-    features: Callable[[np.ndarray], np.ndarray] | None
+    features: Callable[[np.ndarray], np.ndarray]
 
     def observer(self) -> Observer:
         """Returns a fresh observer."""
@@ -111,13 +111,17 @@ def load_data(config: dict) -> Data:
     moments = statistics(body, sensors) if config["standardize"] else {}
     num_frames = config["stack"] or (1 if config["setup"] == "mdp" else 3)
     observer = Observer(sensors, num_frames, moments)
+    observations = [observer.of_episode(episode.records) for episode in episodes]
+    encoder = config.get("encoder")
     return Data(
         evaluation=shown.evaluation(config["evaluation"]),
         sensors=sensors,
         num_frames=num_frames,
         moments=moments,
-        demonstrations=[observer.of_episode(episode.records) for episode in episodes],
-        features=encoder_features(config["encoder"], observer, episodes) if config.get("encoder") else None,
+        demonstrations=observations,
+        features=encoder_features(encoder, observer, episodes)
+        if encoder
+        else motion_features(observer, episodes, observations),
     )
 
 

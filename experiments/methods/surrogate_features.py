@@ -1,4 +1,4 @@
-"""What the encoder of a pretrained world model makes of a model-free agent's observations."""
+"""Features of a model-free agent's observations, between which costs are measured: embeddings, or poses and motions."""
 
 from __future__ import annotations
 
@@ -42,3 +42,32 @@ def encoder_features(
         return np.asarray(embedding).reshape(len(observations), -1)
 
     return features
+
+
+def motion_features(
+    observer: Observer, episodes: list[Episode], shown: list[np.ndarray]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Features of observations: the newest frame and how the frames differ, [T, F * O] -> [T, F * O].
+
+    Both have mean 0 and standard deviation 1 in the demonstrations. In a stack of frames a motion is a small difference
+    between large poses, so that who takes the poses slowly, or backwards, would earn nearly what the expert earns.
+
+    Args:
+      episodes: the demonstrations, at least one, for the sizes of the sensors.
+      shown: observations [T, F * O] of each.
+    """
+    sizes = {name: episodes[0].records[name].shape[-1] for name in observer.sensors}
+
+    def split(observations: np.ndarray) -> np.ndarray:
+        frames = observer.sensors_of(observations, sizes).values()  # each [T, F, d]
+        moved = (np.diff(values, axis=1).reshape(len(values), -1) for values in frames)
+        return np.concatenate([*(values[:, -1] for values in frames), *moved], axis=-1)
+
+    mean, std = moments(np.concatenate([split(observations) for observations in shown]))
+    return lambda observations: ((split(observations) - mean) / std).astype(np.float32)
+
+
+def moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and standard deviation [D] of [N, D], the latter 1 where nothing varies."""
+    std = values.std(axis=0)
+    return values.mean(axis=0), np.where(std > 1e-4, std, 1.0)

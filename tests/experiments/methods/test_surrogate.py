@@ -1,21 +1,25 @@
 """GAIfO and optimal transport as a user runs them: tiny runs, refusals, stop and resume, loading."""
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from clocks import assert_clocks
 from imitation_data import make_config, write_data
 from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
 
+from agents.observer import Observer
+from agents.progress import Transport, best_rewards
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
 from experiments.data import rounds
 from experiments.envs.groups import episode_seed
 from experiments.methods import collect, pretrain, surrogate
+from experiments.methods.surrogate_features import motion_features
 from experiments.models.loading import load_run
 from experiments.runs.metrics import Diverged, read_rows
 from worldmodels.checkpoints import Checkpoints
-from worldmodels.data.episodes import load_episodes
+from worldmodels.data.episodes import Episode, load_episodes
 
 
 @pytest.fixture(scope="module")
@@ -179,3 +183,22 @@ def test_what_is_missing_is_named(data, tmp_path):
         surrogate.run(make_config(get_config("ot-tiny"), data, setup="visual"), tmp_path / "b")
     with pytest.raises(ValueError, match="Unknown method 'patchail'. Known: gaifo, ot, temporal_ot, orca."):
         surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
+
+
+def test_the_right_poses_at_the_wrong_speed_do_not_earn_what_the_expert_earns():
+    """A gait of four joints, at a quarter of its speed and backwards, has its poses and not its motions."""
+
+    def gait(speed):
+        turns = speed * np.arange(101)[:, None] / 20 + np.array([0.0, 0.2, 0.5, 0.9])
+        return observer.of_episode({"position": np.sin(2 * np.pi * turns)})
+
+    def cost(own):
+        own, shown = (jnp.asarray(features(observations)) for observations in (own, gait(1)))
+        return -float(best_rewards(own, shown[None], Transport(), cost="euclidean")[0].sum())
+
+    observer = Observer(("position",), 3)
+    features = motion_features(observer, [Episode({"position": np.zeros((1, 4))})], [gait(1)])
+    steps = np.random.default_rng(0).uniform(-0.3, 0.3, (101, 4))
+    flailing = cost(observer.of_episode({"position": np.cumsum(steps, axis=0)}))
+    assert cost(gait(1)) < 0.01 * flailing
+    assert cost(gait(0.25)) > 0.3 * flailing and cost(gait(-1)) > 0.5 * flailing
