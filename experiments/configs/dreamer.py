@@ -39,6 +39,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.updates_per_dispatch = 50
     config.sample_action = False  # False: episodes are played with the policy's mode, as published
     config.epsilon = 0.0  # std of noise on the played actions
+    config.planning = dict(name="", options=dict())  # a planner that collects; "": the policy
     config.batch_size = 50
     config.length = 50  # records per window
     config.first_fraction = 0.0  # share of windows that start at the first record of an episode; published: 0
@@ -61,10 +62,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.world_model = world_model("")
     config.evaluation = dict(
         every=10,  # episodes
-        episodes=10,
-        final_episodes=100,
-        sample_action=False,
-        workers=0,
+        **dict(episodes=10, final_episodes=100, sample_action=False, workers=0),
     )
     return _presets.apply(preset, PRESETS, config)
 

@@ -58,6 +58,7 @@ def _data_and_updates(config):
     )
     config.offline = False  # True: nothing is collected after the prefill
     config.epsilon = 0.0  # std of noise on the played actions
+    config.planning = dict(name="", options=dict())  # a planner that collects; "": the policy
     config.policy_reset_every = placeholder(int)  # episodes; None: never
     config.batch_size = 50
     config.length = 50  # records per window

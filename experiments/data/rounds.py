@@ -8,7 +8,7 @@ stopped.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,6 +18,8 @@ import numpy as np
 from agents.actors import FilterActor
 from agents.loop import Actor, collect_episodes, episode_summary
 from agents.noise import UniformActor
+from agents.planners import PLANNERS
+from agents.planning import planning_actor
 from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs.vector import VectorEnvironment
 from experiments.runs.directory import RunDirectory, RunError
@@ -26,6 +28,19 @@ from experiments.runs.progress import Clocks, Every, Progress, Stopwatch
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, read_episode
 from worldmodels.training import Metrics
+
+
+def check_planner(config: Mapping) -> None:
+    """Raises a ValueError if the planner of a config or its options are not known, or it needs demonstrations."""
+    if not config["planning"]["name"]:
+        return
+    PLANNERS.choose(config["planning"]["name"])
+    planner = PLANNERS.make("reward", name=config["planning"]["name"], **config["planning"]["options"])
+    if getattr(planner, "uses_demonstrations", False):
+        raise ValueError(
+            f"--config.planning.name={config['planning']['name']} follows demonstrations and seeks no reward; use it "
+            "in `evaluate`, and here guided, mppi, icem or cem."
+        )
 
 
 class Learner(Protocol):
@@ -158,6 +173,32 @@ class Rounds:
         """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given."""
         networks = self.learner.model, self.learner.policy if policy is None else policy
         return FilterActor(*networks, num_envs, key, **options)
+
+    def player(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> Actor:
+        """Returns what plays the episodes that are learnt from: the `actor`, or the planner that the config names.
+
+        It plans for the learner's reward in the learner's model, with policy and critic where it is guided. Of the
+        options `epsilon` counts, the std of noise on its actions.
+        """
+        if not self.config["planning"]["name"]:
+            return self.actor(num_envs, key, policy, **options)
+        critic = self.learner.state.critic
+        critics = {} if critic is None else self.learner.placement.fetch(critic).target
+        planner = PLANNERS.make(
+            next(iter(critics), "reward"),
+            name=self.config["planning"]["name"],
+            **self.config["planning"]["options"],
+        )
+        policy = self.learner.policy if policy is None else policy
+        actor = planning_actor(planner, self.learner.model, policy, critics, num_envs, key)
+        noise = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+        def play(records):
+            actions = actor(records)
+            disturbed = actions + options["epsilon"] * noise.standard_normal(actions.shape)
+            return np.clip(disturbed, -1, 1).astype(np.float32)
+
+        return play
 
     def prefill(self, envs: VectorEnvironment, num_rounds: int) -> Iterator[list[Episode]]:
         """Yields rounds of uniform actions; those that an interrupted prefill has left are read from the disk."""

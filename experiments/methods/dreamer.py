@@ -17,7 +17,7 @@ import jax
 from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation, Scores
 from experiments.data.members import Member, run_members
-from experiments.data.rounds import read_round, summary
+from experiments.data.rounds import check_planner, read_round, summary
 from experiments.methods.dreamer_learner import Learner, joint_updates
 from experiments.models import files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
@@ -57,6 +57,7 @@ class DreamerRun(Member):
         config = directory.config
         if config["prefill"] < 1:
             raise ValueError("The model learns from a prefill of episodes first; set prefill to at least 1.")
+        check_planner(config)
         self._arena = Arena.of_setup(config)
         self._evaluation = Evaluation(self._arena, workers=config["evaluation"]["workers"])
         self._prefill_rounds = -(-config["prefill"] // config["num_envs"])
@@ -129,7 +130,7 @@ class DreamerRun(Member):
         config, key = self.config, jax.random.key(self.config["seed"] + self.clocks.episode)
         options = dict(sample_action=config["sample_action"], epsilon=config["epsilon"])
         self._envs.rewind(number)
-        episodes = self.collect(self._envs, self.actor(self._envs.num_envs, key, **options))
+        episodes = self.collect(self._envs, self.player(self._envs.num_envs, key, **options))
         self.learner.remember(episodes)
         return episodes
 

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import jax
 import numpy as np
 
-from agents.actors import FilterActor
+from agents.loop import Actor
 from experiments.data.arena import check_specs
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Scores
@@ -197,7 +197,7 @@ class OnlineRun(Member):
         )
         self.clocks = self.clocks.at(self.num_updates)
 
-    def _actor(self, purpose: str, number: int) -> FilterActor:
+    def _actor(self, purpose: str, number: int) -> Actor:
         """Returns the present policy at the start of a round, for "play" or "evaluation"; or its running average."""
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(self.config["seed"]), 7), number)
         play = dict(sample_action=True, epsilon=self.config["epsilon"])
@@ -206,7 +206,8 @@ class OnlineRun(Member):
         )
         averaged = purpose == "evaluation" or self.config["average_plays"]
         policy = self.learner.evaluated_policy if averaged else self.learner.policy
-        return self.actor(self._envs.num_envs, key, policy, **options)
+        make = self.player if purpose == "play" else self.actor
+        return make(self._envs.num_envs, key, policy, **options)
 
     def _play(self, num_episodes: int, first: int, video=None) -> Scores:
         """Evaluates on the environments' episodes from number `first` on."""

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aime.regularizer import check_mixing
 from aime.rewards import SurrogateReward
+from experiments.data.rounds import check_planner
 from experiments.runs import inputs
 from experiments.runs.settings import read_config
 
@@ -34,6 +35,7 @@ def check_settings(config: Mapping) -> None:
         check_label(config)
     check_steadiness(config)
     check_belongs(config)
+    check_planner(config)
     if config["offline"] and config["epsilon"]:
         raise ValueError(
             f"epsilon is {config['epsilon']}, noise on played actions, and an offline run plays none; leave out "

@@ -200,6 +200,7 @@ def test_latent_surprise_is_sought_as_disagreement_is(tmp_path):
         (dict(reward="fame"), "Unknown reward 'fame'. Known: true, disagreement"),
         (dict(freeze_pretrained_parameters=True), "nothing to freeze without a pretrained model"),
         (dict(prefill=0), "prefill to at least 1"),
+        (dict(planning__name="tracking"), "follows demonstrations .* use it in `evaluate`"),
     ],
 )
 def test_mistakes_are_one_sentence(changes, message, tmp_path):

@@ -362,8 +362,10 @@ def test_a_reset_gives_a_fresh_policy_and_optimizer_and_leaves_the_rest_alone(pa
 
 
 def test_a_run_starts_from_policy_and_critic_of_another(folder, finished, paths):
+    """And its episode is played by planning with both."""
     earlier = str(finished[0])
-    changes = {**paths, "num_episodes": 1, "policy_pretraining": 0}
+    changes = {**paths, "num_episodes": 1, "policy_pretraining": 0, "epsilon": 0.1}
+    changes["planning"] = dict(name="guided", options=config_of(evaluate_config).options.to_dict())
     config = config_of(
         online_config, policy_from=earlier, critic_from=earlier, updates_per_episode=0, **changes
     )
