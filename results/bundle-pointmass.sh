@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The runs of the robot of the package that sees images; `results/bundle.sh pointmass` puts them into it.
+# The runs of the robot of the package that sees images; `results/bundle.sh PYTHON pointmass` puts them into it.
 #   bash results/bundle-pointmass.sh [PYTHON [OUT]]
 # Some minutes on one core, without a simulator. Finished runs are skipped; the same command continues.
 set -eu

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes a robot that is part of the package, experiments/data/bundled/ROBOT, of finished runs:
-#   bash results/bundle.sh cheetah [PYTHON [RUNS [SEED]]]     of `make demo`, seen in positions
-#   bash results/bundle.sh pointmass [PYTHON [RUNS [SEED]]]   of results/bundle-pointmass.sh, seen in images
+#   bash results/bundle.sh [PYTHON [cheetah [RUNS [SEED]]]]   of a demo of single policies, seen in positions
+#   bash results/bundle.sh PYTHON pointmass [RUNS [SEED]]     of results/bundle-pointmass.sh, seen in images
 # World model and policy of one seed, ten demonstrations without actions, a few episodes of its body, one of the expert.
 set -eu
 cd "$(dirname "$0")/.."
-robot=$1
-python=${2:-.venv/bin/python}
+python=${1:-.venv/bin/python}
+robot=${2:-cheetah}
 seed=${4:-0}
 home=experiments/data/bundled/$robot
 case $robot in

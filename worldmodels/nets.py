@@ -51,7 +51,9 @@ def uniform_init(bound: float) -> Callable:
 
     def init(key, shape, dtype=jnp.float32, out_sharding=None):
         size = math.prod(shape)
-        length = 4 ** -(-(size - 1).bit_length() // 2) if size < 2**18 else size
+        if not isinstance(size, int) or size >= 2**18:  # what is no shape is explained there
+            return jax.random.uniform(key, shape, dtype, -bound, bound)
+        length = 4 ** -(-(size - 1).bit_length() // 2)
         return jax.random.uniform(key, (length,), dtype, -bound, bound)[:size].reshape(shape)
 
     return init

@@ -76,7 +76,7 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
         labels=labels,
         curve=_curve(read_rows(path / "eval.jsonl"), num_seeds),
         diverged=_diverged(result, num_seeds),
-        reward=_reward(read_json(path / "config.json")),
+        reward=_reward(path / "config.json"),
     )
 
 
@@ -90,9 +90,9 @@ def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> 
     return label(method)
 
 
-def _reward(config: Mapping) -> str:
-    """Returns the name of the reward of `online`; other commands name none, or by a word."""
-    reward = config.get("reward")
+def _reward(path: pathlib.Path) -> str:
+    """Returns the name of the reward of a run of `online`; other commands name none, or by a word."""
+    reward = read_json(path).get("reward") if path.is_file() else None
     return reward["name"] if isinstance(reward, Mapping) else ""
 
 

@@ -63,30 +63,30 @@ def gaifo(config: ml_collections.ConfigDict) -> None:
 
 def ot(config: ml_collections.ConfigDict) -> None:
     """Transport of episodes, and automatic discount scheduling."""
-    _matched(config, "ot", "Transport")
+    _matched(config, "ot", defaults("agents.progress:Transport"))
     config.use_schedule = True
 
 
 def temporal_ot(config: ml_collections.ConfigDict) -> None:
     """Transport in order; the published discount."""
-    _matched(config, "temporal_ot", "TemporalOT")
+    _matched(config, "temporal_ot", defaults("agents.progress:TemporalOT"))
     config.transport.cost = "cosine"
     config.rounds.discount = 0.9
 
 
 def orca(config: ml_collections.ConfigDict) -> None:
     """Coverage in order; the published discount."""
-    _matched(config, "orca", "ORCA")
+    _matched(config, "orca", defaults("agents.progress:ORCA"))
     config.transport.cost = "cosine"
     config.rounds.discount = 0.9
 
 
-def _matched(config: ml_collections.ConfigDict, method: str, matching: str) -> None:
+def _matched(config: ml_collections.ConfigDict, method: str, matching: dict) -> None:
     config.method = method
     # --workdir of a world model: costs between its embeddings; "": between poses and motions of what SAC reads.
     config.encoder = ""
     config.transport = defaults("agents.ot:OTSettings", "cost", "scale_target")
-    config.transport.update(defaults(f"agents.progress:{matching}"))
+    config.transport.update(matching)
     config.use_schedule = False  # True: ADS
     config.schedule = defaults("agents.discount_schedule:ScheduleSettings")
 

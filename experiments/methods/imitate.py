@@ -104,7 +104,7 @@ def imitate(directory: RunDirectory) -> dict:
 def say_what_the_model_knows(shown: Mapping[str, list], body: Mapping) -> None:
     """Prints the evidence of the demonstrations beside that of what the world model was trained on.
 
-    The wider apart they are, the less the model knows of what is shown (results/cheetah-demo.md).
+    The wider apart they are, the less the model knows of what is shown. Scores it does not rank (results/cheetah-demo).
     """
     pair = [[x for x in of.get("elbo_per_record") or () if x is not None] for of in (shown, body)]
     if all(pair):
