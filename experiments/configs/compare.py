@@ -46,7 +46,12 @@ def _parts(config: ml_collections.ConfigDict, size: str) -> None:
     config.suffix = suffix = f"-{size}" if size else ""  # of the presets; those of methods of your own too
     for method in baseline.METHODS:
         config[method] = baseline.get_config(f"{method}{suffix}")
-    for method in ("gaifo", "ot", "temporal_ot", "orca"):  # `surrogate.METHODS`, by name for --help, which reads this
+    for method in (
+        "gaifo",
+        "ot",
+        "temporal_ot",
+        "orca",
+    ):  # `surrogate.METHODS`, by name for --help, which reads this
         config[method] = surrogate.get_config(f"{method}{suffix}")
     config.orca.transport.temperature = 100.0  # demonstrations may have hundreds of records
 
