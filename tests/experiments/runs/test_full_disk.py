@@ -5,7 +5,7 @@ import os
 import subprocess
 
 import pytest
-from interruption import assert_same_run, start
+from interruption import SIGTERM, assert_same_run, start, stop_after_rows
 
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
@@ -15,7 +15,7 @@ from worldmodels.data.episodes import load_episodes
 
 @contextlib.contextmanager
 def small_disk(folder, size):
-    """A disk of so many bytes, mounted on a folder; yields a function that makes it larger."""
+    """A disk of so many bytes, mounted on a folder; yields a function that gives it another size."""
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
     try:
         result = subprocess.run(mount, capture_output=True, text=True, check=False)
@@ -62,12 +62,16 @@ def test_a_training_keeps_its_last_checkpoint_and_goes_on(tmp_path):
     collect.run(collect_config.get_config("uniform-tiny"), tmp_path / "data")
     disk, data = tmp_path / "disk", str(tmp_path / "data" / "episodes")
     disk.mkdir()
-    with small_disk(disk, 200_000) as enlarge:
-        flags = ("--config=pretrain:tiny", f"--config.embodiment={data}")
-        code, lines = told(start("pretrain", *flags, f"--workdir={disk / 'run'}"))
+    with small_disk(disk, 5_000_000) as resize:
+        flags = ("--config=pretrain:tiny", f"--config.embodiment={data}", f"--workdir={disk / 'run'}")
+        metrics = disk / "run" / "metrics.jsonl"
+        assert stop_after_rows(start("pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
+        kept, space = os.listdir(disk / "run" / "checkpoints"), os.statvfs(disk)
+        resize((space.f_blocks - space.f_bfree) * space.f_frsize + 40_000)  # less than a checkpoint takes
+        code, lines = told(start("pretrain", *flags))
         assert code == 2 and len(lines) == 1 and "No space left on device" in lines[0]
-        assert os.listdir(disk / "run" / "checkpoints") == ["0000000002"]
-        enlarge(5_000_000)
+        assert os.listdir(disk / "run" / "checkpoints") == kept
+        resize(5_000_000)
         config = pretrain_config.get_config("tiny")
         config.embodiment = data
         pretrain.run(config, disk / "run")
