@@ -1,17 +1,17 @@
-"""`online` that kills itself: python online_sabotaged.py PLACE NUMBER FLAGS...
+"""`online` that sends itself a signal: python online_sabotaged.py PLACE NUMBER SIGNAL FLAGS...
 
-Places: "update", when the updates of a round are made and nothing of them is kept;
+Places: "episode", in the middle of one; "update", when the updates of a round are made and nothing of them is kept;
 "checkpoint", when one is written but not yet in its place. NUMBER counts those of this process from 1.
 """
 
 import os
-import signal
 import sys
 from collections.abc import Callable
 
 import jax
 
 from experiments.__main__ import main as command_line
+from experiments.data import rounds
 from experiments.methods import online
 from worldmodels import checkpoints
 
@@ -48,12 +48,23 @@ def sabotage(place: str, number: int, act: Callable) -> None:
             return observed if stage == "online" else loop
 
         online.OnlineLearner.make_loop = make_observed
+    elif place == "episode":
+        play, played = rounds.collect_episodes, 0
+
+        def collect(envs, actor, num_episodes, **options):
+            nonlocal played
+            played += 1
+            return play(
+                envs, before_call(10, actor, act) if played == number else actor, num_episodes, **options
+            )
+
+        rounds.collect_episodes = collect
 
 
 def main() -> None:
-    place, number = sys.argv[1], int(sys.argv[2])
-    sys.argv[1:3] = ["online"]
-    sabotage(place, number, lambda: os.kill(os.getpid(), signal.SIGKILL))
+    place, number, signal_number = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    sys.argv[1:4] = ["online"]
+    sabotage(place, number, lambda: os.kill(os.getpid(), signal_number))
     sys.exit(command_line())
 
 

@@ -31,20 +31,23 @@ def finished(folder, config):
     return folder / "run", online.run(config, folder / "run")
 
 
-def test_a_member_is_the_run_of_its_seed_alone(finished, config, folder):
+def test_each_member_is_the_run_of_its_seed_alone(finished, config, folder):
     """Up to rounding: matrices of all members are multiplied at once."""
-    alone = config.copy_and_resolve_references()
-    alone.update(num_seeds=1, seed=1)
-    online.run(alone, folder / "alone")
-    folders = finished[0] / "seeds" / "1", folder / "alone"
-    ours, theirs = (load_episodes(path / "episodes") for path in folders)
-    assert [episode.metadata["seed"] for episode in ours] == [episode.metadata["seed"] for episode in theirs]
-    for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one.records["position"], other.records["position"], atol=1e-4)
-    (_, ours, _), (_, theirs, _) = (Checkpoints(path / "checkpoints").read() for path in folders)
-    assert ours.keys() == theirs.keys()
-    for name, value in theirs.items():
-        np.testing.assert_allclose(ours[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
+    for index in (0, 1):
+        alone = config.copy_and_resolve_references()
+        alone.update(num_seeds=1, seed=index)
+        online.run(alone, folder / f"alone-{index}")
+        folders = finished[0] / "seeds" / str(index), folder / f"alone-{index}"
+        ours, theirs = (load_episodes(path / "episodes") for path in folders)
+        assert [episode.metadata["seed"] for episode in ours] == [
+            episode.metadata["seed"] for episode in theirs
+        ]
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(one.records["position"], other.records["position"], atol=1e-4)
+        (_, ours, _), (_, theirs, _) = (Checkpoints(path / "checkpoints").read() for path in folders)
+        assert ours.keys() == theirs.keys()
+        for name, value in theirs.items():
+            np.testing.assert_allclose(ours[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
 def test_members_have_their_own_episodes_and_networks(finished):
