@@ -39,6 +39,7 @@ def test_a_world_model_of_the_bundle_foresees_more_than_that_nothing_moves(bundl
     )
     error, still = (np.square(truth[:, 10:] - guess).mean() for guess in (prediction[:, 10:], truth[:, 9:10]))
     assert error < 0.75 * still
+    assert np.square(truth - prediction).mean() < 0.5 * np.var(truth)
 
 
 def test_the_first_demo_learns_from_the_bundle_alone(tmp_path):
