@@ -320,7 +320,7 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
         names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
         levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
         finals = {cell.name: cell.returns for cell in others}
-        note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t)."
+        note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t), of three seeds or more."
         options = dict(y_label="Return")
     else:
         levels = {}
