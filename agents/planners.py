@@ -82,9 +82,14 @@ ICEM = dict(
 )
 # ZILOT's iCEM.
 TRACKING: dict[str, Any] = ICEM | dict(
-    horizon=16, num_iterations=4, num_candidates=512, num_elites=6, decay=1.0, noise_beta=2.0
+    horizon=16,
+    num_iterations=4,
+    num_candidates=512,
+    num_elites=6,
+    decay=1.0,
+    noise_beta=2.0,
+    keep_elites=1.0,
 )
-TRACKING |= dict(keep_elites=1.0)
 
 
 def tracking(
