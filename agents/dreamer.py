@@ -53,19 +53,27 @@ class Optimizers:
     critic: optax.GradientTransformation
 
 
-def create_dreamer(model, policy, networks: dict, optimizers: Optimizers, key: Array) -> DreamerState:
+def create_dreamer(
+    model,
+    policy,
+    networks: dict,
+    optimizers: Optimizers,
+    key: Array,
+    options: ImaginationOptions = imagination.PUBLISHED,
+) -> DreamerState:
     """Returns the state before the first update.
 
     Args:
       model: WorldModel. policy: features -> action distribution.
       networks: {reward: value network}, see `imagination.value_networks`.
       key: PRNG key, consumed.
+      options: of the imagination.
     """
     keys = jax.random.split(key, 3)
     return DreamerState(
         model=TrainState.create(model, optimizers.model, keys[0]),
         policy=TrainState.create(policy, optimizers.policy, keys[1]),
-        critic=Critic.create(networks, optimizers.critic, keys[2]),
+        critic=Critic.create(networks, optimizers.critic, keys[2], options),
     )
 
 
@@ -89,16 +97,17 @@ def make_dreamer_update(
     def update(state: DreamerState, batch: SequenceBatch) -> tuple[DreamerState, Metrics]:
         groups = {}
         model, groups["model"], inferred = gradient_step(loss, optimizers.model, state.model, batch)
+        of_ranges = functools.partial(policy_loss, ranges=state.critic.ranges)
         policy, groups["policy"], imagined = gradient_step(
-            policy_loss,
+            of_ranges,
             optimizers.policy,
             state.policy,
             model.model,
-            state.critic.target,
+            state.critic.judges(imagination_options),
             imagination.starts(inferred.states),
         )
         critic, groups["value"] = imagination.update_critic(
-            state.critic, imagined, optimizers.critic, target_rate
+            state.critic, imagined, optimizers.critic, target_rate, imagination_options
         )
         return DreamerState(model, policy, critic), grouped(groups)
 

@@ -10,6 +10,16 @@ termination probabilities read off s_0 .. s_H and values V of a target critic,
 
 The gradient of the policy goes through actions, dynamics, rewards, terminations and the target critic; the policy
 itself reads stopped features. Several rewards have a critic each, and their policy losses are added up.
+
+DreamerV3 (arXiv 2301.04104) has another actor-critic, each part of which is an option here (`DREAMER_V3` has all):
+returns are divided by S = max(1, p95 - p5) of their running percentiles; values are those of the learning critic, whose
+target only holds it back; with two-hot critics (`worldmodels/two_hot.py`) the distance is a cross-entropy CE:
+
+    policy loss = -mean( w_t * log pi(sg(a_t) | s_t) * sg((R_t - V(s_t)) / S) ) - entropy_scale * mean( entropy )
+    value loss  = mean( w_t * [ CE(V(s_t), sg(R_t)) + slow_scale * CE(V(s_t), sg(V_target(s_t))) ] )
+
+What stays ours: V(s_t) counts the reward of s_t, which DreamerV3's leaves out, so that planners may use any critic; the
+policy is a tanh-Gaussian, as AIME needs; there is no loss on replayed rewards; the optimizers are Adam.
 """
 
 from __future__ import annotations
@@ -23,10 +33,12 @@ import optax
 from flax import nnx, struct
 
 from agents import values
+from agents.values import ReturnRange
 from worldmodels.dynamics import ImagineOutput
 from worldmodels.nets import MLP
 from worldmodels.structures import Array, LatentState
-from worldmodels.training import Metrics, TrainState, gradient_step
+from worldmodels.training import Metrics, TrainState, apply_gradient, gradient_step
+from worldmodels.two_hot import VALUE_NETWORKS
 from worldmodels.world_model import WorldModel
 
 Reward = Callable[[WorldModel, ImagineOutput], Array]  # rewards [N, H + 1] of the imagined states s_0 .. s_H
@@ -40,15 +52,31 @@ class ImaginationOptions:
       horizon: H, number of actions.
       discount, lambda_: of the returns.
       entropy_scale: weight of the policy's entropy, per step and summed over action dimensions.
+      gradient: of the policy, "dynamics" (through the model) or "reinforce" (of the actions' log-density).
+      normalise_returns: whether the policy's returns are divided by their range.
+      bootstrap: whose values the returns have, "target" or "critic".
+      slow_scale: weight of the critic's distance to its target.
     """
 
     horizon: int = 15
     discount: float = 0.99
     lambda_: float = 0.95
     entropy_scale: float = 1e-4
+    gradient: str = "dynamics"
+    normalise_returns: bool = False
+    bootstrap: str = "target"
+    slow_scale: float = 0.0
+
+    def __post_init__(self):
+        for name, known in (("gradient", ("dynamics", "reinforce")), ("bootstrap", ("target", "critic"))):
+            if getattr(self, name) not in known:
+                raise ValueError(f"Unknown {name} {getattr(self, name)!r}. Known: {', '.join(known)}.")
 
 
 PUBLISHED = ImaginationOptions()
+DREAMER_V3 = ImaginationOptions(
+    entropy_scale=3e-4, gradient="reinforce", normalise_returns=True, bootstrap="critic", slow_scale=1.0
+)
 
 
 class Imagination(struct.PyTreeNode):
@@ -62,6 +90,8 @@ class Imagination(struct.PyTreeNode):
       weight: [N, H + 1] w_t, product of the discounts before.
       reward, value: {reward: [N, H + 1]}; the value is the target critic's.
       returns: {reward: [N, H]} lambda-returns of s_0 .. s_{H-1}.
+      log_prob: [N, H] of the actions, held fixed; None where the gradient is not "reinforce".
+      ranges: {reward: ReturnRange} with these returns; None where they are not normalised.
     """
 
     features: Array
@@ -72,6 +102,8 @@ class Imagination(struct.PyTreeNode):
     reward: dict[str, Array]
     value: dict[str, Array]
     returns: dict[str, Array]
+    log_prob: Array | None = None
+    ranges: dict[str, ReturnRange] | None = None
 
 
 def starts(states: LatentState) -> LatentState:
@@ -109,14 +141,16 @@ def imagine(
     *,
     rewards: Mapping[str, Reward],
     options: ImaginationOptions = PUBLISHED,
+    ranges: Mapping[str, ReturnRange] | None = None,
 ) -> Imagination:
     """Lets the policy act in the model and computes what it is worth.
 
     Args:
-      target_critic: {reward: value network [..., F] -> [..., 1]}.
+      target_critic: {reward: value network [..., F] -> [..., 1]}, see `Critic.judges`.
       start: leaves [N, ...], see `starts`.
       key: PRNG key, consumed; None takes modes of actions and priors.
       rewards: {name: what gives the rewards}, e.g. {"reward": head_reward("reward")}.
+      ranges: of earlier returns, where they are normalised.
     """
     if set(rewards) != set(target_critic):
         raise ValueError(
@@ -134,6 +168,13 @@ def imagine(
         )
         for name in rewards
     }
+    log_prob = None
+    if options.gradient == "reinforce":
+        log_prob = imagined.policy.log_prob(jax.lax.stop_gradient(imagined.actions)).sum(axis=-1)
+    if options.normalise_returns:
+        ranges = {
+            name: (ranges or {}).get(name, ReturnRange.create()).after(returns[name]) for name in rewards
+        }
     return Imagination(
         features=features,
         actions=imagined.actions,
@@ -143,6 +184,8 @@ def imagine(
         reward=reward,
         value=value,
         returns=returns,
+        log_prob=log_prob,
+        ranges=dict(ranges) if ranges and options.normalise_returns else None,
     )
 
 
@@ -155,6 +198,7 @@ def policy_loss(
     *,
     rewards: Mapping[str, Reward],
     options: ImaginationOptions = PUBLISHED,
+    ranges: Mapping[str, ReturnRange] | None = None,
 ) -> tuple[Array, tuple[Metrics, Imagination]]:
     """Minus the imagined returns, minus the entropy; to be differentiated with respect to the policy.
 
@@ -163,11 +207,9 @@ def policy_loss(
     Returns:
       The loss; metrics, and what was imagined, for `value_loss`.
     """
-    imagined = imagine(model, policy, target_critic, start, key, rewards=rewards, options=options)
-    losses = {
-        name: values.value_gradient_loss(returns, imagined.weight)
-        for name, returns in imagined.returns.items()
-    }
+    options_of = dict(rewards=rewards, options=options, ranges=ranges)
+    imagined = imagine(model, policy, target_critic, start, key, **options_of)
+    losses = {name: _objective(imagined, name) for name in imagined.returns}
     entropy = imagined.entropy.sum(axis=-1).mean()
     loss = sum(losses.values()) - options.entropy_scale * entropy
     metrics = {
@@ -179,19 +221,41 @@ def policy_loss(
         metrics[f"{name}_value_gradient_loss"] = losses[name]
         metrics[f"{name}_imagined"] = imagined.reward[name].mean()
         metrics[f"{name}_return"] = imagined.returns[name].mean()
+        if imagined.ranges is not None:
+            metrics[f"{name}_return_scale"] = imagined.ranges[name].scale
     return loss, (metrics, imagined)
 
 
+def _objective(imagined: Imagination, name: str) -> Array:
+    """[] minus what the policy gains of one reward; see the module."""
+    returns, weight = imagined.returns[name], imagined.weight
+    scale = 1.0 if imagined.ranges is None else imagined.ranges[name].scale
+    if imagined.log_prob is None:
+        loss = values.value_gradient_loss(returns, weight)
+        return loss if imagined.ranges is None else loss / scale
+    advantage = (returns - imagined.value[name][:, :-1]) / scale
+    return values.reinforce_loss(imagined.log_prob, advantage, weight[:, :-1])
+
+
 def value_loss(critic: Mapping[str, Callable], imagined: Imagination, key=None) -> tuple[Array, Metrics]:
-    """Squared distance of every critic to the imagined returns; to be differentiated with respect to the critic."""
+    """Distance of every critic to the imagined returns; to be differentiated with respect to the critic."""
     features = jax.lax.stop_gradient(imagined.features[:, :-1])
     losses: list[Array] = []
     metrics: Metrics = {}
     for name, network in critic.items():
-        value = network(features)[..., 0]
-        losses.append(values.value_loss(value, imagined.returns[name], imagined.weight[:, :-1]))
-        metrics |= {f"{name}_value_loss": losses[-1], f"{name}_value": value.mean()}
+        parts = (features, imagined.returns[name], imagined.weight[:, :-1])
+        losses.append(values.regression_loss(network, *parts))
+        metrics |= {f"{name}_value_loss": losses[-1], f"{name}_value": network(features).mean()}
     return jnp.asarray(sum(losses)), metrics
+
+
+def slow_loss(critic: Mapping[str, Callable], target: Mapping[str, Callable], imagined: Imagination) -> Array:
+    """[] distance of every critic to its target at the imagined states, weighted as `value_loss`."""
+    features = jax.lax.stop_gradient(imagined.features[:, :-1])
+    slow = {name: jax.lax.stop_gradient(target[name](features)[..., 0]) for name in critic}
+    weight = imagined.weight[:, :-1]
+    losses = [values.regression_loss(critic[name], features, slow[name], weight) for name in critic]
+    return jnp.asarray(sum(losses))
 
 
 class Critic(struct.PyTreeNode):
@@ -200,32 +264,75 @@ class Critic(struct.PyTreeNode):
     Attributes:
       train: TrainState whose `model` is {reward: value network}, features [..., F] -> [..., 1].
       target: {reward: value network}.
+      ranges: {reward: ReturnRange}; None where returns are not normalised.
     """
 
     train: TrainState
     target: dict[str, MLP]
+    ranges: dict[str, ReturnRange] | None = None
 
     @classmethod
-    def create(cls, networks: dict[str, MLP], optimizer: optax.GradientTransformation, key: Array) -> Critic:
+    def create(
+        cls,
+        networks: dict[str, MLP],
+        optimizer: optax.GradientTransformation,
+        key: Array,
+        options: ImaginationOptions = PUBLISHED,
+    ) -> Critic:
         """Returns a critic before its first update; the targets begin as copies of the networks."""
-        return cls(TrainState.create(networks, optimizer, key), jax.tree.map(jnp.copy, networks))
+        ranges = {name: ReturnRange.create() for name in networks} if options.normalise_returns else None
+        return cls(TrainState.create(networks, optimizer, key), jax.tree.map(jnp.copy, networks), ranges)
+
+    def judges(self, options: ImaginationOptions) -> dict[str, MLP]:
+        """Returns the networks whose values the returns have."""
+        return self.target if options.bootstrap == "target" else self.train.model
 
 
 def value_networks(
-    rewards: Sequence[str], feature_size: int, key: Array, *, hidden_size: int = 128, hidden_layers: int = 2
+    rewards: Sequence[str],
+    feature_size: int,
+    key: Array,
+    *,
+    name: str = "mlp",
+    hidden_size: int = 128,
+    hidden_layers: int = 2,
 ) -> dict[str, MLP]:
-    """{reward: fresh value network [..., feature_size] -> [..., 1]}."""
+    """{reward: fresh value network [..., feature_size] -> [..., 1]}, `name` one of `VALUE_NETWORKS`."""
+    options = dict(name=name, hidden_size=hidden_size, hidden_layers=hidden_layers)
     return {
-        name: MLP(
-            feature_size, 1, hidden_size=hidden_size, hidden_layers=hidden_layers, rngs=nnx.Rngs(reward_key)
-        )
-        for name, reward_key in zip(rewards, jax.random.split(key, len(rewards)), strict=True)
+        reward: VALUE_NETWORKS.make(feature_size, 1, rngs=nnx.Rngs(reward_key), **options)
+        for reward, reward_key in zip(rewards, jax.random.split(key, len(rewards)), strict=True)
     }
 
 
 def update_critic(
-    critic: Critic, imagined: Imagination, optimizer: optax.GradientTransformation, target_rate: float = 0.01
+    critic: Critic,
+    imagined: Imagination,
+    optimizer: optax.GradientTransformation,
+    target_rate: float = 0.01,
+    options: ImaginationOptions = PUBLISHED,
 ) -> tuple[Critic, Metrics]:
-    """One step on `value_loss`, after which the targets follow: target <- rate * online + (1 - rate) * target."""
-    train, metrics, _ = gradient_step(value_loss, optimizer, critic.train, imagined)
-    return Critic(train, optax.incremental_update(train.model, critic.target, target_rate)), metrics
+    """One step on `value_loss`, after which the targets follow: target <- rate * online + (1 - rate) * target.
+
+    With `slow_scale` the step is along the sum of two gradients, whose norms are `return_grad_norm` and
+    `slow_grad_norm`.
+    """
+    if options.slow_scale:
+        train, metrics = _held_back_step(critic, imagined, optimizer, options.slow_scale)
+    else:
+        train, metrics, _ = gradient_step(value_loss, optimizer, critic.train, imagined)
+    target = optax.incremental_update(train.model, critic.target, target_rate)
+    return Critic(train, target, imagined.ranges), metrics
+
+
+def _held_back_step(
+    critic: Critic, imagined: Imagination, optimizer: optax.GradientTransformation, slow_scale: float
+) -> tuple[TrainState, Metrics]:
+    """One step on `value_loss` + slow_scale * `slow_loss`."""
+    returned, metrics = jax.grad(value_loss, has_aux=True)(critic.train.model, imagined)
+    loss, slow = jax.value_and_grad(slow_loss)(critic.train.model, critic.target, imagined)
+    slow = jax.tree.map(lambda x: slow_scale * x, slow)
+    grads = jax.tree.map(jnp.add, returned, slow)
+    norms = {"return_grad_norm": returned, "slow_grad_norm": slow, "grad_norm": grads}
+    metrics |= {"slow_loss": loss} | {name: optax.global_norm(part) for name, part in norms.items()}
+    return apply_gradient(optimizer, critic.train, grads), metrics

@@ -1,12 +1,16 @@
-"""Value functions over latent features: lambda-returns, discounts, losses and target networks."""
+"""Value functions over latent features: lambda-returns, discounts, losses, and the range of returns."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from worldmodels.sequences import scan_time
 from worldmodels.structures import Array
+from worldmodels.two_hot import TwoHotMLP
+
+RANGE_RATE = 0.01  # at which a range follows the returns (DreamerV3)
 
 
 def lambda_returns(reward: Array, value: Array, discount: Array, bootstrap: Array, lambda_: float) -> Array:
@@ -52,3 +56,50 @@ def value_loss(value: Array, returns: Array, weight: Array) -> Array:
     """0.5 * mean( w_t * (sg(R_t) - V(s_t))² ), all [B, H]."""
     sg = jax.lax.stop_gradient
     return 0.5 * jnp.mean(sg(weight) * (sg(returns) - value) ** 2)
+
+
+def regression_loss(network, features: Array, target: Array, weight: Array) -> Array:
+    """Distance of a value network to targets: the cross-entropy of two-hot ones (DreamerV3), else `value_loss`.
+
+    Args:
+      network: [..., F] -> [..., 1]. features: [B, H, F], stopped.
+      target, weight: [B, H].
+    """
+    if not isinstance(network, TwoHotMLP):
+        return value_loss(network(features)[..., 0], target, weight)
+    log_prob = network.distribution(features).log_prob(target[..., None])[..., 0]
+    return -jnp.mean(jax.lax.stop_gradient(weight) * log_prob)
+
+
+def reinforce_loss(log_prob: Array, advantage: Array, weight: Array) -> Array:
+    """-mean( w_t * log p(a_t | s_t) * sg(advantage_t) ), all [B, H] (DreamerV3)."""
+    sg = jax.lax.stop_gradient
+    return -jnp.mean(sg(weight) * log_prob * sg(advantage))
+
+
+class ReturnRange(struct.PyTreeNode):
+    """Running averages of the 5th and the 95th percentile of returns (DreamerV3); they begin at 0, without debiasing.
+
+    Attributes:
+      low, high: [] float32.
+    """
+
+    low: Array
+    high: Array
+
+    @classmethod
+    def create(cls) -> ReturnRange:
+        """Returns the range before the first returns."""
+        return cls(jnp.zeros(()), jnp.zeros(()))
+
+    def after(self, returns: Array) -> ReturnRange:
+        """Returns the range after returns [...]; no gradient flows."""
+        low, high = jnp.percentile(jax.lax.stop_gradient(returns), jnp.array([5.0, 95.0]))
+        return ReturnRange(
+            self.low + RANGE_RATE * (low - self.low), self.high + RANGE_RATE * (high - self.high)
+        )
+
+    @property
+    def scale(self) -> Array:
+        """[] what returns are divided by: their range, but at least 1, so that small ones are not blown up."""
+        return jnp.maximum(1.0, self.high - self.low)

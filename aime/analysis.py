@@ -15,6 +15,7 @@ import optax
 
 from agents import imagination
 from agents.imagination import Reward
+from agents.values import ReturnRange
 from aime.inference import Policy, infer_actions
 from aime.online import OnlineSettings, cosine, drawn_starts, evidence_loss, value_loss
 from worldmodels.distributions import balanced_kl
@@ -70,6 +71,7 @@ def gradient_balance(
     *,
     rewards: Mapping[str, Reward],
     settings: OnlineSettings,
+    ranges: Mapping[str, ReturnRange] | None = None,
 ) -> Metrics:
     """Computes the parts of the policy's gradient alone, each with its weight: evidence, value, entropy.
 
@@ -78,6 +80,7 @@ def gradient_balance(
       demonstration: [B, T].
       states: of a batch, leaves [B, T, ...], from which the policy imagines.
       key: PRNG key, consumed.
+      ranges: of the critic, where returns are normalised.
 
     Returns:
       `evidence_grad_norm`, `value_grad_norm`, `entropy_grad_norm`: [] before any clipping; `evidence_value_cosine`.
@@ -94,7 +97,7 @@ def gradient_balance(
         return evidence_loss(policy, model, demonstration, aime_key, pure)
 
     def value(policy):
-        return value_loss(policy, model, target_critic or {}, start, imagination_key, pure, rewards)
+        return value_loss(policy, model, target_critic or {}, start, imagination_key, pure, rewards, ranges)
 
     def entropy(policy):
         bonus = (

@@ -12,6 +12,7 @@ evidence of the demonstrations. One update:
     critic   minimise  0.5 * mean( w_t (sg(R_t) - V(s_t))^2 ),    target <- rate * critic + (1 - rate) * target
 
 AIME-v2: value_scale 0.1, target_rate 0.01; AIME-NoB: 1.0, 0.05. Without a surrogate reward there is no critic.
+DreamerV3's policy and critic losses are options of the imagination, as in `agents/imagination.py`.
 
 The policy's gradient has two parts, of the evidence and of the value. Published is their sum, clipped by its norm; an
 evidence in hundreds of nats then leaves the value a few per cent of the step. `part_clip` clips each part before.
@@ -31,6 +32,7 @@ from flax import struct
 from agents import imagination
 from agents.dreamer import Optimizers, grouped
 from agents.imagination import Critic, Imagination, ImaginationOptions, Reward, head_reward
+from agents.values import ReturnRange
 from aime.losses import AIMEOptions, action_inference_loss
 from aime.rewards import SurrogateReward
 from worldmodels.losses import LossOptions, elbo_loss
@@ -110,6 +112,7 @@ def create_online(
     key: Array,
     *,
     average: bool = False,
+    options: ImaginationOptions = imagination.PUBLISHED,
 ) -> OnlineState:
     """Returns the state before the first update.
 
@@ -119,12 +122,13 @@ def create_online(
       reward: the surrogate reward, or None.
       key: PRNG key, consumed.
       average: whether the policy has a running average; it begins as a copy.
+      options: of the imagination.
     """
     keys = jax.random.split(key, 5)
     return OnlineState(
         model=TrainState.create(model, optimizers.model, keys[0]),
         policy=TrainState.create(policy, optimizers.policy, keys[1]),
-        critic=Critic.create(networks, optimizers.critic, keys[2]) if networks else None,
+        critic=Critic.create(networks, optimizers.critic, keys[2], options) if networks else None,
         reward=reward.initial_state(keys[3]) if reward is not None else (),
         key=keys[4],
         step=jnp.zeros((), jnp.int32),
@@ -152,14 +156,13 @@ def make_online_update(
                 state.reward, state.model.model, windows, batch.shown
             )
         model, groups["model"], inferred = gradient_step(model_loss, optimizers.model, state.model, windows)
-        target = None if state.critic is None else state.critic.target
-        policy, groups["policy"], imagined = update_policy(
-            state.policy, model.model, target, batch.demonstration, inferred.states
-        )
         critic = state.critic
+        policy, groups["policy"], imagined = update_policy(
+            state.policy, model.model, critic, batch.demonstration, inferred.states
+        )
         if critic is not None:
             critic, groups["value"] = imagination.update_critic(
-                critic, imagined, optimizers.critic, settings.target_rate
+                critic, imagined, optimizers.critic, settings.target_rate, settings.imagination
             )
         state = state.replace(model=model, policy=policy, critic=critic, reward=reward_state)
         return _after_update(state, settings), grouped(groups)
@@ -212,6 +215,7 @@ def value_loss(
     key: Array | None,
     settings: OnlineSettings,
     rewards: Mapping[str, Reward],
+    ranges: Mapping[str, ReturnRange] | None = None,
 ) -> tuple[Array, tuple[Metrics, Imagination]]:
     """Returns minus the value of what the policy imagines and its entropy bonus, weighted; metrics, what was imagined.
 
@@ -219,10 +223,10 @@ def value_loss(
       policy, model, key: as of `evidence_loss`.
       target_critic: {reward: value network}.
       start: where imagination starts, leaves [N, ...].
+      ranges: of earlier returns, where they are normalised.
     """
-    loss, aux = imagination.policy_loss(
-        policy, model, target_critic, start, key, rewards=rewards, options=settings.imagination
-    )
+    options = dict(rewards=rewards, options=settings.imagination, ranges=ranges)
+    loss, aux = imagination.policy_loss(policy, model, target_critic, start, key, **options)
     return settings.value_scale * loss, aux
 
 
@@ -264,19 +268,20 @@ def cosine(one, other) -> Array:
 def _make_policy_update(
     optimizers: Optimizers, settings: OnlineSettings, rewards: Mapping[str, Reward]
 ) -> Callable:
-    """Returns (state, model, target critic or None, demonstration, states) -> (state, metrics, what was imagined)."""
+    """Returns (state, model, Critic or None, demonstration, states) -> (state, metrics, what was imagined)."""
 
-    def update(state: TrainState, model, target_critic, demonstration, states):
+    def update(state: TrainState, model, critic: Critic | None, demonstration, states):
         start_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
         aime_key, imagination_key = jax.random.split(loss_key)
         parts, imagined = {}, None
         gradient = jax.grad(evidence_loss, has_aux=True)
         parts["evidence"], metrics = gradient(state.model, model, demonstration, aime_key, settings)
-        if target_critic is not None:
+        if critic is not None:
             start = drawn_starts(states, settings.num_starts, start_key)
             gradient = jax.grad(value_loss, has_aux=True)
-            inputs = (state.model, model, target_critic, start, imagination_key)
-            parts["value"], (value_metrics, imagined) = gradient(*inputs, settings, rewards)
+            judges = critic.judges(settings.imagination)
+            inputs = (state.model, model, judges, start, imagination_key, settings, rewards, critic.ranges)
+            parts["value"], (value_metrics, imagined) = gradient(*inputs)
             metrics |= value_metrics
         grads, of_gradient = joined(parts, settings)
         return apply_gradient(optimizers.policy, state, grads), metrics | of_gradient, imagined

@@ -1,7 +1,8 @@
 """From features to predictive distributions of targets: one class per published decoder, and a registry.
 
 Names are the published ones: `dmlp` fixed std, `smlp` learned std, `ssmlp` one global std, `binary` Bernoulli,
-`cnn_ha` and `dreamer_resnet` images. With `constant` a Gaussian's log-density keeps 0.5 log(2 pi), as in AIME v1.
+`two_hot` DreamerV3's bins, `cnn_ha` and `dreamer_resnet` images. With `constant` a Gaussian's log-density keeps
+0.5 log(2 pi), as in AIME v1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from worldmodels.distributions import Bernoulli, Distribution, normal
 from worldmodels.nets import MLP, ResidualBlock, conv_transpose, instance_norm, linear, num_stages
 from worldmodels.registry import Registry
 from worldmodels.structures import Array
+from worldmodels.two_hot import TwoHot, TwoHotMLP
 
 MIN_STD = 1e-6
 
@@ -104,6 +106,16 @@ class BinaryDecoder(VectorDecoder):
 
     def __call__(self, features: Array) -> Distribution:
         return Bernoulli(logits=self.net(features).astype(jnp.float32))
+
+
+class TwoHotDecoder(VectorDecoder):
+    """`two_hot`: each number over DreamerV3's bins, for rewards; begins at exactly 0."""
+
+    def _make_networks(self, in_size, out_size, options):
+        self.net = TwoHotMLP(in_size, out_size, **options)
+
+    def __call__(self, features: Array) -> TwoHot:
+        return self.net.distribution(features)
 
 
 class ImageDecoder(nnx.Module):
@@ -212,6 +224,7 @@ DECODERS = Registry(
         "smlp": LearnedStdDecoder,
         "ssmlp": GlobalStdDecoder,
         "binary": BinaryDecoder,
+        "two_hot": TwoHotDecoder,
         "cnn_ha": CNNDecoder,
         "dreamer_resnet": ResNetDecoder,
     },

@@ -36,6 +36,7 @@ from worldmodels.files import written
 from worldmodels.nets import MLP
 from worldmodels.registry import Registry, check_loaded, named
 from worldmodels.training import select_seed
+from worldmodels.two_hot import VALUE_NETWORKS
 from worldmodels.world_model import WorldModel
 
 FORMAT = 3  # 2 had weights.npz, 1 no `num_seeds`
@@ -142,9 +143,9 @@ def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
 
 def build_critic(arguments: Mapping, key: jax.Array) -> dict[str, tuple[MLP, MLP]]:
     """Makes a pair of networks for each of `rewards`, from the constructor arguments of one."""
-    arguments = dict(arguments)
+    arguments = {"name": "mlp", **arguments}  # folders of earlier releases lack it
     rewards = arguments.pop("rewards")
-    network = MLP(rngs=nnx.Rngs(key), **arguments)
+    network = VALUE_NETWORKS.make(rngs=nnx.Rngs(key), **arguments)
     return {reward: (network, network) for reward in rewards}
 
 

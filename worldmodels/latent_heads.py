@@ -74,16 +74,21 @@ class SigmoidGaussianHead(JointHead):
 
 
 class CategoricalHead(JointHead):
-    """N categoricals of C classes."""
+    """N categoricals of C classes, of which a share `unimix` has even odds."""
 
-    def __init__(self, in_size, stoch_size, *, num_classes, estimator, hidden_size, norm, rngs: nnx.Rngs):
+    def __init__(
+        self, in_size, stoch_size, *, num_classes, estimator, unimix, hidden_size, norm, rngs: nnx.Rngs
+    ):
         super().__init__(in_size, stoch_size, hidden_size=hidden_size, norm=norm, rngs=rngs)
-        self.num_classes, self.estimator = num_classes, estimator
+        self.num_classes, self.estimator, self.unimix = num_classes, estimator, unimix
 
     def finish(self, hidden: Array) -> Categorical:
         """Returns the distribution from the summed shares, [..., hidden]."""
         logits = self._output(hidden)
         logits = logits.reshape(*logits.shape[:-1], -1, self.num_classes)
+        if self.unimix:
+            odds = (1.0 - self.unimix) * jax.nn.softmax(logits) + self.unimix / self.num_classes
+            logits = jnp.log(odds)
         return Categorical(logits, estimator=self.estimator)
 
 
@@ -93,6 +98,7 @@ def rssmo_head(
     *,
     num_classes: int | None,
     estimator: str,
+    unimix: float,
     hidden_size: int,
     norm: str | None,
     min_std: float,
@@ -102,7 +108,7 @@ def rssmo_head(
     options: dict[str, Any] = dict(hidden_size=hidden_size, norm=norm, rngs=rngs)
     if num_classes is None:
         return SigmoidGaussianHead(in_size, stoch_size, min_std=min_std, **options)
-    options |= dict(num_classes=num_classes, estimator=estimator)
+    options |= dict(num_classes=num_classes, estimator=estimator, unimix=unimix)
     return CategoricalHead(in_size, stoch_size * num_classes, **options)
 
 

@@ -39,6 +39,7 @@ class MinGRU(MemoryDynamics):
       deter_size: D. stoch_size: S, or the number of categoricals if `num_classes` is given.
       num_classes: None for a Gaussian latent, else classes per categorical.
       estimator: of the gradient of a categorical sample, see `Categorical`.
+      unimix: share of even odds in every categorical; DreamerV3: 0.01.
       hidden_size: width of the input layer and of the heads.
       norm: "ln", "rms" or None, in the hidden layers.
       min_std: floor of both latent stds.
@@ -53,6 +54,7 @@ class MinGRU(MemoryDynamics):
         stoch_size: int = 30,
         num_classes: int | None = None,
         estimator: str = "straight_through",
+        unimix: float = 0.0,
         hidden_size: int = 512,
         norm: str | None = "ln",
         min_std: float = 0.1,
@@ -69,7 +71,7 @@ class MinGRU(MemoryDynamics):
         records = jnp.geomspace(1.0, LONGEST_MEMORY, deter_size)
         self.gate_layer.bias[...] = -jnp.log(jnp.expm1(1.0 / records))
         heads: dict[str, Any] = dict(
-            num_classes=num_classes, estimator=estimator, hidden_size=hidden_size, norm=norm
+            num_classes=num_classes, estimator=estimator, unimix=unimix, hidden_size=hidden_size, norm=norm
         )
         heads |= dict(min_std=min_std, rngs=rngs)
         self.prior_head = rssmo_head(deter_size, stoch_size, **heads)

@@ -33,6 +33,7 @@ class RSSM(MemoryDynamics):
       num_classes: None for a Gaussian latent, else classes per categorical (`rssmo-discrete`).
       hidden_size: width of the heads; hidden_layers: their depth (`rssm` only, `rssmo` has one).
       estimator: of the gradient of a categorical sample, see `Categorical`.
+      unimix: share of even odds in every categorical; DreamerV3: 0.01.
       norm: "ln", "rms" or None, in the hidden layers of input layer and heads.
       min_std: floor of both latent stds.
     """
@@ -47,6 +48,7 @@ class RSSM(MemoryDynamics):
         stoch_size: int = 30,
         num_classes: int | None = None,
         estimator: str = "straight_through",
+        unimix: float = 0.0,
         hidden_size: int = 512,
         hidden_layers: int = 2,
         norm: str | None = "ln",
@@ -71,7 +73,8 @@ class RSSM(MemoryDynamics):
         def make_head(in_size: int) -> LatentHead:
             if family == "rssm":
                 return SeparateGaussianHead(in_size, stoch_size, hidden_layers=hidden_layers, **heads)
-            return rssmo_head(in_size, stoch_size, num_classes=num_classes, estimator=estimator, **heads)
+            categorical = dict(num_classes=num_classes, estimator=estimator, unimix=unimix)
+            return rssmo_head(in_size, stoch_size, **categorical, **heads)
 
         self.prior_head = make_head(deter_size)
         self.posterior_head = make_head(deter_size + embed_size)

@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from experiments.configs import _presets, pretrain
+from experiments.configs import _dreamer_v3, _presets, pretrain
 from experiments.configs._presets import defaults
 
 
@@ -15,6 +15,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     On a CPU:   --config=dreamer:small      a simple expert from state in minutes; p2e-small explores as long
                 --config=dreamer:visual-small    the same from images of 32x32; p2e-visual-small
     For a test: --config=dreamer:tiny       and p2e-tiny
+    DreamerV3:  --config=dreamer:v3, small-v3, ...    any of them with its critic and normalised returns
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
@@ -58,7 +59,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.policy = defaults(
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
-    config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
+    config.critic = defaults("agents.imagination:value_networks")  # name: mlp, or two_hot of DreamerV3
     config.world_model = world_model("")
     config.evaluation = dict(
         every=10,  # episodes
@@ -76,14 +77,19 @@ def world_model(preset: str) -> ml_collections.ConfigDict:
 
 
 def explore(config: ml_collections.ConfigDict) -> None:
-    """Plan2Explore: the policy goes where the members of an ensemble disagree, twice as long as an expert learns."""
+    """Plan2Explore: the policy goes where the members of an ensemble disagree, twice as long as an expert learns.
+
+    As AIME-v2, whose environments repeat every action twice; the experts of Dreamer are those of AIME v1.
+    """
     config.reward = "disagreement"
     config.num_episodes = 2005
+    config.reward_version = "v2"
 
 
 def small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU: small networks, higher learning rates, four environments that are played with noise."""
     config.env = "cartpole-swingup"
+    config.reward_version = "v1"  # repeats every action eight times: a quarter of the agent steps of v2
     config.num_episodes = 80
     config.num_envs = 4
     config.prefill = 8
@@ -148,4 +154,4 @@ def tiny(config: ml_collections.ConfigDict) -> None:
 
 REWARDS = {"": (), "p2e": (explore,)}
 SIZES = {"": (), "small": (small,), "visual-small": (visual_small,), "tiny": (tiny,)}
-PRESETS = _presets.combined(REWARDS, SIZES)
+PRESETS = _dreamer_v3.added(_presets.combined(REWARDS, SIZES), _dreamer_v3.of_dreamer)

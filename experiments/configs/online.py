@@ -3,7 +3,7 @@
 import ml_collections
 from ml_collections.config_dict import placeholder
 
-from experiments.configs import _presets
+from experiments.configs import _dreamer_v3, _presets
 from experiments.configs._presets import defaults
 
 
@@ -16,6 +16,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Meta-World: --config=online:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
     On a CPU:   --config=online:small       after pretraining with the presets small, and viper-small for the reward
     For a test: --config=online:tiny
+    DreamerV3:  --config=online:small-v3, ...   any of them with its critic and normalised returns
 
     Ablations: embodiment="" (no regulariser), reward.name=none (no surrogate reward, hence no value gradient),
     regularizer.fraction, num_demonstrations, value_scale, aime_scale=0, freeze_pretrained_parameters=True.
@@ -108,7 +109,8 @@ def _method(config):
         )
     )
     config.update(defaults("agents.imagination:ImaginationOptions", "entropy_scale"))
-    config.imagination = defaults("agents.imagination:ImaginationOptions", "horizon", "discount", "lambda_")
+    config.imagination = defaults("agents.imagination:ImaginationOptions")
+    del config.imagination.entropy_scale
     config.loss = defaults(
         "aime.losses:AIMEOptions",
         "kl_scale",
@@ -120,7 +122,7 @@ def _method(config):
     config.policy = defaults(
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
-    config.critic = defaults("worldmodels.nets:MLP", "hidden_size", "hidden_layers", hidden_size=128)
+    config.critic = defaults("agents.imagination:value_networks")  # name: mlp, or two_hot of DreamerV3
     # --workdir of an imitation or online run on `model`, whose policy to start from with a fresh optimizer.
     config.policy_from = ""
     config.critic_from = ""  # and whose critic, of the same reward
@@ -207,7 +209,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.analysis.balance = False
 
 
-PRESETS = {
+PUBLISHED_AND_SMALL = {
     "": (),
     "aime-v2": (),
     "aime-nob": (nob,),
@@ -216,3 +218,4 @@ PRESETS = {
     "small": (small,),
     "tiny": (tiny,),
 }
+PRESETS = _dreamer_v3.added(PUBLISHED_AND_SMALL, _dreamer_v3.of_online)

@@ -155,7 +155,9 @@ def first_version(config: ml_collections.ConfigDict) -> None:
 def discrete(config: ml_collections.ConfigDict) -> None:
     """32 categoricals of 32 classes in the place of the Gaussian."""
     config.world_model.rssm.update(stoch_size=32)
-    config.world_model.rssm = dict(config.world_model.rssm, num_classes=32, estimator="straight_through")
+    config.world_model.rssm = dict(
+        config.world_model.rssm, num_classes=32, estimator="straight_through", unimix=0.0
+    )
 
 
 def larger(config: ml_collections.ConfigDict, size: tuple[int, int, int, int]) -> None:

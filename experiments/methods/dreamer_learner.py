@@ -223,7 +223,8 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
     if config["critic_from"]:
         networks, targets = files.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
     optimizers = Optimizers(**optimizers)
-    state = create_dreamer(model, policy, networks, optimizers, keys[3])
+    options = ImaginationOptions(**config["imagination"])
+    state = create_dreamer(model, policy, networks, optimizers, keys[3], options)
     if targets is not None:
         state = state.replace(critic=state.critic.replace(target=targets))
     return state, optimizers

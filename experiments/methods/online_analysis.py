@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.imagination import head_reward
+from agents.imagination import Critic, head_reward
 from aime.analysis import gradient_balance, imagined_and_realised
 from aime.inference import infer_actions
 from aime.online import rewards_sought
@@ -106,12 +106,15 @@ class Balance:
         draw = make_draws(learner.config, learner.reward)["online"]
 
         @jax.jit
-        def gradients(model, policy, target_critic, data: OnlineData, key):
+        def gradients(model, policy, critic: Critic | None, data: OnlineData, key):
             batch_key, filter_key, key = jax.random.split(key, 3)
             batch = draw(data, batch_key)
             states = model.filter(batch.model, filter_key).states
-            options = dict(rewards=self._rewards, settings=settings)
-            return gradient_balance(policy, model, target_critic, batch.demonstration, states, key, **options)
+            judges, ranges = None, None
+            if critic is not None:
+                judges, ranges = critic.judges(settings.imagination), critic.ranges
+            options = dict(rewards=self._rewards, settings=settings, ranges=ranges)
+            return gradient_balance(policy, model, judges, batch.demonstration, states, key, **options)
 
         self._gradients = gradients
         options = settings.imagination
@@ -158,13 +161,11 @@ class Balance:
 
     def _of_gradients(self) -> dict[str, float]:
         learner = self._learner
-        target = (
-            None if learner.state.critic is None else learner.placement.fetch(learner.state.critic.target)
-        )
+        critic = None if learner.state.critic is None else learner.placement.fetch(learner.state.critic)
         data = learner.placement.fetch(learner.data)
         parts = [
             jax.device_get(
-                self._gradients(learner.model, learner.policy, target, data, jax.random.key(number))
+                self._gradients(learner.model, learner.policy, critic, data, jax.random.key(number))
             )
             for number in range(_BATCHES)
         ]

@@ -12,7 +12,9 @@ from flax import nnx
 from models import compiled, make_model
 
 from agents import imagination
+from agents.values import ReturnRange
 from worldmodels.action_head import TanhGaussianHead
+from worldmodels.two_hot import two_hot
 
 HORIZON, GAMMA, LAMBDA = 3, 0.9, 0.8
 PLAIN = imagination.ImaginationOptions(HORIZON, discount=GAMMA, lambda_=LAMBDA, entropy_scale=0.0)
@@ -179,6 +181,105 @@ def test_the_target_follows_the_critic_after_its_step():
         np.testing.assert_allclose(new, 0.75 * old + 0.25 * online, rtol=1e-5, atol=1e-7)
     loss, _ = imagination.value_loss(critics, imagined())
     assert imagination.value_loss(after.train.model, imagined())[0] < loss
+
+
+# DreamerV3 ---------------------------------------------------------------------------------------------------------
+
+V3 = dataclasses.replace(imagination.DREAMER_V3, horizon=HORIZON, discount=GAMMA, lambda_=LAMBDA)
+
+
+@functools.cache
+def two_hot_critic():
+    """A two-hot critic whose network and target differ, as after some updates."""
+    networks, targets = (
+        imagination.value_networks(
+            ["reward"], parts()[0].feature_size, jax.random.key(seed), name="two_hot", hidden_size=8
+        )
+        for seed in (5, 6)
+    )
+    for shift, pair in ((0.5, networks), (-0.5, targets)):
+        bias = pair["reward"].head.bias
+        bias[...] = shift * jnp.linspace(-1.0, 1.0, 255)
+    critic = imagination.Critic.create(networks, optax.sgd(0.1), jax.random.key(0), V3)
+    return critic.replace(
+        target=targets, ranges={"reward": ReturnRange(jnp.float32(-300.0), jnp.float32(500.0))}
+    )
+
+
+@functools.cache
+def v3_loss():
+    """(critic, loss of the policy, its metrics, what was imagined)."""
+    model, policy, _, start = parts()
+    critic = two_hot_critic()
+    options = dict(rewards=OPTIONS["rewards"], options=V3, ranges=critic.ranges)
+    judges = critic.judges(V3)
+    loss, (metrics, result) = imagination.policy_loss(
+        policy, model, judges, start, jax.random.key(4), **options
+    )
+    return critic, loss, metrics, result
+
+
+def test_dreamer_v3s_policy_follows_the_scaled_advantages_of_its_critic():
+    critic, loss, metrics, result = v3_loss()
+    returns, value = result.returns["reward"], result.value["reward"]
+    network = critic.train.model["reward"]
+    np.testing.assert_allclose(value, network(result.features)[..., 0], rtol=1e-4)
+    low, high = np.percentile(returns, [5, 95])
+    scale = (0.99 * 500 + 0.01 * high) - (0.99 * -300 + 0.01 * low)
+    np.testing.assert_allclose(metrics["reward_return_scale"], scale, rtol=1e-5)
+    log_prob = parts()[1](result.features[:, :-1]).log_prob(result.actions).sum(axis=-1)
+    gained = np.mean(result.weight[:, :-1] * log_prob * (returns - value[:, :-1]) / scale)
+    entropy = result.entropy.sum(axis=-1).mean()
+    np.testing.assert_allclose(loss, -gained - 3e-4 * entropy, rtol=1e-3, atol=1e-6)
+
+
+def test_dreamer_v3s_critic_learns_by_cross_entropy_and_is_held_back_by_its_target():
+    critic, _, _, result = v3_loss()
+    after, metrics = imagination.update_critic(critic, result, optax.sgd(0.1), 0.02, V3)
+    network, features, weight = critic.train.model["reward"], result.features[:, :-1], result.weight[:, :-1]
+    log_odds = jax.nn.log_softmax(network.distribution(features).logits[..., 0, :])
+
+    def cross_entropy(target):
+        return -np.mean(weight * (two_hot(target) * log_odds).sum(axis=-1))
+
+    np.testing.assert_allclose(
+        metrics["reward_value_loss"], cross_entropy(result.returns["reward"]), rtol=1e-4
+    )
+    slow = critic.target["reward"](features)[..., 0]
+    np.testing.assert_allclose(metrics["slow_loss"], cross_entropy(slow), rtol=1e-4)
+
+    def total(networks):
+        return imagination.value_loss(networks, result)[0] + imagination.slow_loss(
+            networks, critic.target, result
+        )
+
+    grads = jax.grad(total)(critic.train.model)
+    np.testing.assert_allclose(metrics["grad_norm"], optax.global_norm(grads), rtol=1e-3)
+    assert metrics["return_grad_norm"] > 0 and metrics["slow_grad_norm"] > 0
+    triples = zip(*map(jax.tree.leaves, (critic.train.model, grads, after.train.model)), strict=True)
+    for old, grad, new in triples:
+        np.testing.assert_allclose(new, old - 0.1 * grad, rtol=1e-3, atol=1e-5)
+    assert after.ranges == result.ranges
+
+
+def test_normalised_returns_only_rescale_the_gradient_through_the_model():
+    model, policy, critics, start = parts()
+    options = dict(OPTIONS, options=dataclasses.replace(PLAIN, normalise_returns=True))
+    ranges = {"reward": ReturnRange(jnp.float32(-100.0), jnp.float32(100.0))}
+    plain, _ = imagination.policy_loss(policy, model, critics, start, None, **OPTIONS)
+    scaled, (metrics, _) = imagination.policy_loss(
+        policy, model, critics, start, None, **options, ranges=ranges
+    )
+    np.testing.assert_allclose(scaled, plain / metrics["reward_return_scale"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("option", ["gradient", "bootstrap"])
+def test_an_unknown_choice_is_refused(option):
+    with pytest.raises(ValueError, match=f"Unknown {option} 'none'. Known: "):
+        imagination.ImaginationOptions(**{option: "none"})
+
+
+# Mistakes ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_reward_that_the_model_does_not_predict_is_named():

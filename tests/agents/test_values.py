@@ -1,9 +1,17 @@
 """Lambda-returns, discounts and losses against brute force on hand-made numbers."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.values import cumulative_discount, lambda_returns, value_gradient_loss, value_loss
+from agents.values import (
+    ReturnRange,
+    cumulative_discount,
+    lambda_returns,
+    reinforce_loss,
+    value_gradient_loss,
+    value_loss,
+)
 
 REWARD = jnp.array([[1.0, 2.0, 3.0]])
 VALUE = jnp.array([[10.0, 20.0, 30.0]])
@@ -39,3 +47,21 @@ def test_the_policy_is_trained_on_the_return_of_the_next_state():
 def test_value_loss_is_the_weighted_half_squared_error():
     loss = value_loss(jnp.array([[1.0, 2.0]]), jnp.array([[2.0, 4.0]]), jnp.array([[1.0, 0.5]]))
     np.testing.assert_allclose(loss, 0.5 * (1.0 * 1.0 + 0.5 * 4.0) / 2)
+
+
+def test_the_range_of_returns_is_a_running_average_of_two_percentiles():
+    """DreamerV3: rate 0.01, from 0, not debiased; returns are never divided by less than 1."""
+    returns = jnp.arange(101.0).reshape(1, 101) * 4.0  # 5th percentile 20, 95th 380
+    one = ReturnRange.create().after(returns)
+    np.testing.assert_allclose([one.low, one.high, one.scale], [0.2, 3.8, 3.6], rtol=1e-5)
+    two = one.after(-returns)
+    np.testing.assert_allclose([two.low, two.high], [0.99 * 0.2 - 3.8, 0.99 * 3.8 - 0.2], rtol=1e-5)
+    assert ReturnRange.create().after(returns / 100.0).scale == 1.0
+    assert not jnp.any(jax.grad(lambda x: ReturnRange.create().after(x).scale)(returns))
+
+
+def test_reinforce_weighs_log_densities_by_stopped_advantages():
+    log_prob, advantage = jnp.array([[-1.0, -2.0]]), jnp.array([[3.0, -4.0]])
+    weight = jnp.array([[1.0, 0.5]])
+    np.testing.assert_allclose(reinforce_loss(log_prob, advantage, weight), -(-3.0 + 4.0) / 2)
+    assert not jnp.any(jax.grad(reinforce_loss, argnums=1)(log_prob, advantage, weight))

@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from worldmodels.distributions import (
     HALF_LOG_2PI,
@@ -16,6 +17,7 @@ from worldmodels.distributions import (
     balanced_kl,
     with_free_nats,
 )
+from worldmodels.latent_heads import CategoricalHead
 
 
 def gaussian(mean, std=None):
@@ -128,3 +130,14 @@ def test_gradients_of_a_categorical_sample_are_those_of_the_estimators():
             return Categorical(logits[None], estimator=estimator).sample(None) @ jnp.asarray(weight)
 
         np.testing.assert_allclose(jax.grad(value)(jnp.asarray(logits)), gradient, rtol=1e-4, atol=1e-6)
+
+
+def test_unimix_gives_every_class_a_share_of_even_odds():
+    """DreamerV3: 1 % of each categorical."""
+    options = dict(num_classes=4, estimator="straight_through", hidden_size=8, norm=None, rngs=nnx.Rngs(0))
+    head = CategoricalHead(3, 8, unimix=0.01, **options)
+    hidden = 100.0 * jnp.arange(8.0).reshape(1, 8)
+    logits = head.net.finish(hidden).reshape(1, 2, 4)
+    mixed = jax.nn.softmax(head.finish(hidden).logits)
+    np.testing.assert_allclose(mixed, 0.99 * jax.nn.softmax(logits) + 0.01 / 4, rtol=1e-4)
+    assert mixed.min() >= 0.0025 * 0.999

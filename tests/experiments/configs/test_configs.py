@@ -21,7 +21,7 @@ CONFIGS = {
 
 # Group of a config -> the signature that it is passed to.
 POLICY, LOSS = "worldmodels.action_head:TanhGaussianHead", "worldmodels.losses:LossOptions"
-CRITIC, IMAGINATION = "worldmodels.nets:MLP", "agents.imagination:ImaginationOptions"
+CRITIC, IMAGINATION = "agents.imagination:value_networks", "agents.imagination:ImaginationOptions"
 DECODER, AIME = "worldmodels.decoders:CNNDecoder", "aime.losses:AIMEOptions"
 SIGNATURES = {
     "collect:sac sac": "agents.sac:SACSettings",

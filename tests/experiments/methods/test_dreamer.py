@@ -106,6 +106,29 @@ def test_members_of_one_program_are_the_runs_of_their_seeds_alone(expert, folder
             np.testing.assert_allclose(own[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
+def test_dreamer_v3_continues_to_the_bit_and_opens_again(folder, monkeypatch):
+    """The ranges of returns are state of the training; a two-hot critic is one that others can open."""
+    changes = dict(num_episodes=8, imagination__gradient="reinforce")
+    config = config_of(dreamer_config, "tiny-v3", **changes)
+    dreamer.run(config, folder / "v3")
+    play = dreamer.DreamerRun.play
+
+    def killed(self, number):
+        if number == 3:
+            raise KeyboardInterrupt
+        return play(self, number)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(dreamer.DreamerRun, "play", killed)
+        dreamer.run(config, folder / "v3-again")
+    dreamer.run(config, folder / "v3-again")
+    assert_same_run(folder / "v3-again", folder / "v3", ("checkpoints", "model"))
+    row = read_rows(folder / "v3" / "metrics.jsonl")[-1]
+    assert row["train/policy/reward_return_scale"] >= 1.0 and row["train/value/slow_grad_norm"] > 0
+    ((network, target),) = files.load(folder / "v3", "critic").seed(0).critic.values()
+    assert network.out_size == 1 and not np.array_equal(network.head.bias[...], target.head.bias[...])
+
+
 # What others can do with a run -------------------------------------------------------------------------------------
 
 
