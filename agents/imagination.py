@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -207,8 +208,9 @@ def policy_loss(
     Returns:
       The loss; metrics, and what was imagined, for `value_loss`.
     """
-    options_of = dict(rewards=rewards, options=options, ranges=ranges)
-    imagined = imagine(model, policy, target_critic, start, key, **options_of)
+    imagined = imagine(
+        model, policy, target_critic, start, key, rewards=rewards, options=options, ranges=ranges
+    )
     losses = {name: _objective(imagined, name) for name in imagined.returns}
     entropy = imagined.entropy.sum(axis=-1).mean()
     loss = sum(losses.values()) - options.entropy_scale * entropy
@@ -298,7 +300,7 @@ def value_networks(
     hidden_layers: int = 2,
 ) -> dict[str, MLP]:
     """{reward: fresh value network [..., feature_size] -> [..., 1]}, `name` one of `VALUE_NETWORKS`."""
-    options = dict(name=name, hidden_size=hidden_size, hidden_layers=hidden_layers)
+    options: dict[str, Any] = dict(name=name, hidden_size=hidden_size, hidden_layers=hidden_layers)
     return {
         reward: VALUE_NETWORKS.make(feature_size, 1, rngs=nnx.Rngs(reward_key), **options)
         for reward, reward_key in zip(rewards, jax.random.split(key, len(rewards)), strict=True)

@@ -23,6 +23,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -225,7 +226,7 @@ def value_loss(
       start: where imagination starts, leaves [N, ...].
       ranges: of earlier returns, where they are normalised.
     """
-    options = dict(rewards=rewards, options=settings.imagination, ranges=ranges)
+    options: dict[str, Any] = dict(rewards=rewards, options=settings.imagination, ranges=ranges)
     loss, aux = imagination.policy_loss(policy, model, target_critic, start, key, **options)
     return settings.value_scale * loss, aux
 

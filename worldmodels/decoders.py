@@ -111,6 +111,8 @@ class BinaryDecoder(VectorDecoder):
 class TwoHotDecoder(VectorDecoder):
     """`two_hot`: each number over DreamerV3's bins, for rewards; begins at exactly 0."""
 
+    net: TwoHotMLP
+
     def _make_networks(self, in_size, out_size, options):
         self.net = TwoHotMLP(in_size, out_size, **options)
 

@@ -73,7 +73,7 @@ class RSSM(MemoryDynamics):
         def make_head(in_size: int) -> LatentHead:
             if family == "rssm":
                 return SeparateGaussianHead(in_size, stoch_size, hidden_layers=hidden_layers, **heads)
-            categorical = dict(num_classes=num_classes, estimator=estimator, unimix=unimix)
+            categorical: dict[str, Any] = dict(num_classes=num_classes, estimator=estimator, unimix=unimix)
             return rssmo_head(in_size, stoch_size, **categorical, **heads)
 
         self.prior_head = make_head(deter_size)

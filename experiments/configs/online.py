@@ -209,7 +209,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.analysis.balance = False
 
 
-PUBLISHED_AND_SMALL = {
+PUBLISHED_AND_SMALL: dict[str, _presets.Changes] = {
     "": (),
     "aime-v2": (),
     "aime-nob": (nob,),
