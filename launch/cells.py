@@ -34,12 +34,14 @@ class Suite:
       text: what it is, in one line.
       tasks: {name: environment}.
       datasets: {name of embodiment data: how they come about}: the name of a stage that explores, of a task (the
-        replay of its expert), a tuple of names (a mixture), or a folder of the user ("data/NAME").
+        replay of its expert), a tuple of them (a mixture), {task: one of these}, or a folder of the user ("data/NAME").
       setups: what the robot senses.
-      methods: {name: stage that trains the policy}.
+      methods: {name: stage that trains the policy}; a baseline without a stage gets one of the size of BCO(0)'s.
       stages: {name: Stage}, among them "expert" and "model".
       seeds: of the table.
       demonstrations: shown per task.
+      repeats_data: every seed has an expert, demonstrations and embodiment data of its own, so that intervals are over
+        whole pipelines; False: only world models and policies differ, as in the papers.
       demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per environment.
     """
 
@@ -51,6 +53,7 @@ class Suite:
     stages: Mapping[str, Stage]
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     demonstrations: int = 100
+    repeats_data: bool = False
     demonstration_folder: str = ""
 
     def axes(self) -> dict[str, list[Any]]:
@@ -90,19 +93,20 @@ def runs_of_suite(name: str, suite: Suite, chosen: Mapping[str, Sequence[Any]] |
 
 
 def _with_baselines(suite: Suite, methods: Sequence[str]) -> Suite:
-    """Adds methods that a suite does not list, also `my.module:Name`, in the size of its BCO(0)."""
+    """Adds methods without a stage, also `my.module:Name`, in the size of the suite's BCO(0)."""
     stages, known = dict(suite.stages), dict(suite.methods)
     for method in methods:
-        if method in known or not (":" in method or method in (*baseline.METHODS, *surrogate.METHODS)):
+        if ":" in method or method in (*baseline.METHODS, *surrogate.METHODS):
+            known.setdefault(method, method)
+    for method, stage in known.items():
+        if stage in stages:
             continue
-        known[method] = method
-        if method not in stages:
-            main = own_parts.command_of(method) if ":" in method else "baseline"
-            main = "surrogate" if method in surrogate.METHODS else main
-            config = suite.stages["bco"].config.replace("baseline:bco", f"{main}:{method}")
-            keys = load_config(config)
-            settings = {key: None for key in _INPUTS[main] if key not in keys}
-            stages[method] = Stage(main, config, settings | ({"model": ...} if "model" in keys else {}))
+        main = own_parts.command_of(method) if ":" in method else "baseline"
+        main = "surrogate" if method in surrogate.METHODS else main
+        config = suite.stages["bco"].config.replace("baseline:bco", f"{main}:{method}")
+        keys = load_config(config)
+        settings = {key: None for key in _INPUTS[main] if key not in keys}
+        stages[method] = Stage(main, config, settings | ({"model": ...} if "model" in keys else {}))
     return dataclasses.replace(suite, stages=stages, methods=known)
 
 
@@ -139,9 +143,9 @@ class _Planner:
         suite, stage = self._suite, self._suite.methods[method]
         self._random_policy(task)
         values = {
-            "demonstrations": lambda: self._demonstrations(task),
+            "demonstrations": lambda: self._demonstrations(task, seed),
             "num_demonstrations": lambda: suite.demonstrations,
-            "embodiment": lambda: self._data(dataset, task),
+            "embodiment": lambda: self._data(dataset, task, seed),
             "model": lambda: Output(self._model(dataset, task, setup, seed)),
             "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
             "env": lambda: suite.tasks[task],
@@ -150,8 +154,11 @@ class _Planner:
         }
         wanted = {**_INPUTS[suite.stages[stage].main], **suite.stages[stage].settings}
         settings = {key: values[key]() for key, value in wanted.items() if value is ...}
+        if not {"embodiment", "model"} & settings.keys():
+            dataset = ""  # the same for all of them
         labels = {"task": task, "method": method, "setup": setup, "dataset": dataset, "seed": seed}
-        self._add(task, f"{method}-{dataset}-{setup}".replace(":", "."), seed, stage, settings, labels)
+        name = "-".join(filter(None, (method.replace(":", "."), dataset, setup)))
+        self._add(task, name, seed, stage, settings, labels)
 
     def _add(self, task: str, method: str, seed: int, stage: str, settings: dict, labels: dict) -> str:
         name = f"{self._name}-{task}/{method}/{seed_folder(seed)}"
@@ -163,29 +170,39 @@ class _Planner:
             self.runs[name] = Run(name, chosen.main, chosen.config, settings, labels)
         return name
 
-    def _expert(self, task: str) -> str:
-        settings = {"env": self._suite.tasks[task], "demonstrations.num_episodes": self._suite.demonstrations}
-        return self._add("data", task, 0, "expert", settings | self._images, {"stage": "expert"})
+    def _add_data(self, name: str, seed: int, stage: str, settings: dict, label: str) -> str:
+        """Plans data: one for all seeds of the table, unless it repeats them."""
+        if self._suite.repeats_data:
+            settings = settings | {"seed": seed}
+        return self._add(
+            "data", name, seed if self._suite.repeats_data else 0, stage, settings, {"stage": label}
+        )
 
-    def _demonstrations(self, task: str) -> Output | str:
+    def _expert(self, task: str, seed: int) -> str:
+        settings = {"env": self._suite.tasks[task], "demonstrations.num_episodes": self._suite.demonstrations}
+        return self._add_data(task, seed, "expert", settings | self._images, "expert")
+
+    def _demonstrations(self, task: str, seed: int) -> Output | str:
         if self._suite.demonstration_folder:
             return f"{self._suite.demonstration_folder}/{self._suite.tasks[task]}"
-        return Output(self._expert(task), "demonstrations")
+        return Output(self._expert(task, seed), "demonstrations")
 
-    def _data(self, dataset: str, task: str) -> Output | str:
+    def _data(self, dataset: str, task: str, seed: int) -> Output | str:
         """Plans embodiment data with the robot of a task."""
-        source = self._suite.datasets[dataset]
+        source = self._suite.datasets.get(dataset, dataset)
+        if isinstance(source, Mapping):
+            source = source[task]
         if isinstance(source, tuple):
-            settings: dict[str, Any] = {"sources": tuple(self._data(name, task) for name in source)}
-            name = self._add("data", self._with_robot(dataset, task), 0, "mix", settings, {"stage": "data"})
+            settings: dict[str, Any] = {"sources": tuple(self._data(name, task, seed) for name in source)}
+            name = self._add_data(self._with_robot(dataset, task), seed, "mix", settings, "data")
             return Output(name, "episodes")
         if source in self._suite.tasks:
-            return Output(self._expert(source), "episodes")
+            return Output(self._expert(source, seed), "episodes")
         if source in self._suite.stages:
             settings = {"env": next(self._with_the_robot_of(task))} | self._images
             if self._images and self._suite.stages[source].main == "dreamer":
                 settings["setup"] = "visual"  # it records the images that it sees, and no others
-            name = self._add("data", self._with_robot(dataset, task), 0, source, settings, {"stage": "data"})
+            name = self._add_data(self._with_robot(dataset, task), seed, source, settings, "data")
             return Output(name, "episodes")
         return source
 
@@ -200,12 +217,17 @@ class _Planner:
         return f"{dataset}-{self._suite.tasks[task].partition('-')[0]}" if len(robots) > 1 else dataset
 
     def _model(self, dataset: str, task: str, setup: str, seed: int) -> str:
-        settings = {"embodiment": self._data(dataset, task), "setup": setup, "seed": seed}
-        name = f"{self._with_robot(dataset, task)}-{setup}"
+        settings = {"embodiment": self._data(dataset, task, seed), "setup": setup, "seed": seed}
+        of = (
+            f"{dataset}-{task}"
+            if isinstance(self._suite.datasets.get(dataset), Mapping)
+            else self._with_robot(dataset, task)
+        )
+        name = f"{of}-{setup}"
         return self._add("model", name, seed, "model", settings, {"stage": "model"})
 
     def _likelihood_model(self, task: str, setup: str, seed: int) -> str:
-        settings = {"embodiment": self._demonstrations(task), "setup": setup, "seed": seed}
+        settings = {"embodiment": self._demonstrations(task, seed), "setup": setup, "seed": seed}
         return self._add("model", f"viper-{task}-{setup}", seed, "viper", settings, {"stage": "model"})
 
     def _random_policy(self, task: str) -> None:

@@ -10,6 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.configs import baseline, surrogate
 from experiments.envs import metaworld_tasks
 from launch.cells import Stage, Suite, runs_of_suite
 from launch.runs import Run
@@ -51,6 +52,7 @@ TINY_OFFLINE = {
     "expert": Stage("collect", "collect:sac-tiny"),
     "explore": Stage("dreamer", "dreamer:p2e-tiny"),
     "flail": Stage("collect", "collect:uniform-tiny"),
+    "coloured": Stage("collect", "collect:coloured-tiny"),
     "random_policy": Stage("collect", "collect:uniform-tiny"),
     "mix": Stage("collect", "collect:mix"),
     "model": Stage("pretrain", "pretrain:tiny"),
@@ -98,6 +100,21 @@ def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
     }
 
 
+STATE = OFFLINE | {
+    "explore": Stage("dreamer", "dreamer:p2e-small", {"num_episodes": 100, "updates_per_step": 0.1}),
+    "flail": Stage("collect", "collect:uniform"),
+    "coloured": Stage("collect", "collect:coloured"),
+    "model": Stage("pretrain", "pretrain:small"),
+    "aime": Stage("imitate", "imitate:small"),
+    "bco": Stage("baseline", "baseline:bco-small"),
+    "bc": Stage("baseline", "baseline:bc-small", {"embodiment": None}),
+    **{
+        name: Stage("surrogate", f"surrogate:{name}-small", {"embodiment": None})
+        for name in surrogate.METHODS
+    },
+}
+
+
 def metaworld(tasks: Sequence[str], text: str) -> Suite:
     """Returns Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
     larger = {"model": dataclasses.replace(ONLINE["model"], config="pretrain:rssmo-m")}
@@ -137,7 +154,7 @@ def tiny(stages: Mapping[str, Stage], methods: Mapping[str, str]) -> Suite:
 def trial(suite: Suite) -> Suite:
     """Returns the cells of a suite, with its simulators and data, with the presets `tiny` and episodes of 20 steps."""
     short = {"episode_length": 20, "render_quality": "fast"}
-    stages = {name: TINY_ONLINE[name] for name in suite.stages}
+    stages = {name: TINY_ONLINE[name] for name in suite.stages if name in TINY_ONLINE}
     for name, stage in stages.items():
         if stage.main == "dreamer" or (stage.main == "collect" and name != "mix"):
             stages[name] = dataclasses.replace(stage, settings={**stage.settings, **short})
@@ -183,6 +200,22 @@ SUITES: dict[str, Suite] = {
         "AIME-v2 / AIME-NoB, Meta-World: 6 tasks, 500,000 simulator steps.",
     ),
     "metaworld50": metaworld(sorted(metaworld_tasks.TASKS), "All 50 tasks of Meta-World, as metaworld6."),
+    "ilfo-state": Suite(
+        text="Every method on two robots from state: 3 embodiment data x 4 tasks, whole pipelines repeated, on a CPU.",
+        tasks={task: WALKER[task] for task in ("stand", "walk")}
+        | {task: CHEETAH[task] for task in ("run", "runbackward")},
+        datasets={
+            "flailing": ("flail", "coloured"),
+            "p2e": "explore",
+            "other": {"stand": "walk", "walk": "stand", "run": "runbackward", "runbackward": "run"},
+        },
+        setups=("lpomdp", "mdp"),
+        methods={method: method for method in ("aime", *baseline.METHODS, *surrogate.METHODS)},
+        stages=STATE,
+        seeds=(0, 1, 2),
+        demonstrations=20,
+        repeats_data=True,
+    ),
 }
 for _name in list(SUITES):
     SUITES[f"{_name}:trial"] = trial(SUITES[_name])

@@ -55,7 +55,10 @@ def test_any_baseline_is_a_method_of_a_table(method):
     check_settings(runs)
     own, needs = runs[-1], {need.partition("/")[0] for need in runs[-1].needs}
     main = "surrogate" if method in surrogate.METHODS else "baseline"
-    assert (own.name, own.main) == (f"walker18-run/{method}-walk-mdp/seed_001", main)
+    name = (
+        method if method == "bc" else f"{method}-walk"
+    )  # BC needs no embodiment data: one run for all of them
+    assert (own.name, own.main) == (f"walker18-run/{name}-mdp/seed_001", main)
     assert ("walker18-model" in needs) == (method == "mbbc")
 
 
@@ -115,6 +118,26 @@ def test_robots_of_a_suite_have_data_of_their_own():
     names = [run.name for run in runs_of("dmc9", {"seed": [0]})]
     assert {"dmc9-data/p2e-walker/seed_000", "dmc9-data/p2e-hopper/seed_000"} <= set(names)
     assert sum(name.startswith("dmc9-data/p2e-") for name in names) == 6
+
+
+def test_a_comparison_of_whole_pipelines_repeats_data_with_the_seed():
+    chosen = {"task": ["runbackward"], "setup": ["mdp"], "method": ["aime", "bc"], "seed": [0, 2]}
+    runs = {run.name: run for run in runs_of("ilfo-state", chosen)}
+    for seed in (0, 2):
+        for data in ("runbackward", "run", "flail-cheetah", "p2e-cheetah"):
+            assert runs[f"ilfo-state-data/{data}/seed_00{seed}"].settings["seed"] == seed
+        own = runs[f"ilfo-state-runbackward/aime-other-mdp/seed_00{seed}"]
+        assert own.needs == (
+            f"ilfo-state-model/other-runbackward-mdp/seed_00{seed}",
+            f"ilfo-state-data/runbackward/seed_00{seed}",
+        )
+        assert runs[own.needs[0]].needs == (f"ilfo-state-data/run/seed_00{seed}",)
+    assert len([name for name in runs if "/bc-" in name]) == 2
+
+
+def test_a_comparison_of_whole_pipelines_has_every_method():
+    assert set(SUITES["ilfo-state"].methods) == {"aime", *baseline.METHODS, *surrogate.METHODS}
+    assert len(cells("ilfo-state", task=["walk"], setup=["mdp"], method=["aime"], seed=[0])) == 3
 
 
 def test_settings_of_a_stage_can_be_changed():
