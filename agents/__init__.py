@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy.names(
         "frame_stack_actor": ["FrameStackActor"],
         "imagination": ["ImaginationOptions", "imagine"],
         "loop": ["collect_episodes", "evaluate"],
-        "noise": ["ColouredActor", "UniformActor"],
+        "noise": ["ColouredActor", "RhythmicActor", "UniformActor"],
         "plan_search": ["PlanSettings"],
         "planning": ["Planner", "planning_actor"],
         "values": ["lambda_returns"],

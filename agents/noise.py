@@ -119,6 +119,68 @@ class ColouredActor:
         self._noise[env] = rng.standard_normal(size)
 
 
+class RhythmicActor:
+    """Gaits by chance: all joints swing with one period, and a new rhythm begins from time to time.
+
+    Animals move by central pattern generators; noise that gives every joint a period of its own hardly ever makes
+    a gait. A rhythm lasts a random number of steps and draws one period for all joints and, for each joint, an
+    amplitude, a phase and an offset; coloured noise of a random scale lies on top:
+
+        action_t = clip(offset + amplitude sin(2 pi t / period + phase) + scale * x_t, -1, 1),
+        x_t = rho x_{t-1} + sqrt(1 - rho^2) noise_t.
+
+    Args:
+      num_envs, action_size, seed, first_episode: as for `ColouredActor`.
+      periods: (shortest, longest) period in agent steps, drawn log-uniformly.
+      lengths: (shortest, longest) rhythm in agent steps.
+      scales: (least, greatest) scale of the noise.
+      correlation: rho.
+    """
+
+    def __init__(
+        self,
+        num_envs: int,
+        action_size: int,
+        *,
+        seed: int,
+        first_episode: int = 0,
+        periods: tuple[float, float] = (6.0, 30.0),
+        lengths: tuple[int, int] = (50, 250),
+        scales: tuple[float, float] = (0.0, 0.5),
+        correlation: float = 0.6,
+    ):
+        self._random = EpisodeRandom(num_envs, seed, first_episode)
+        self._periods, self._lengths, self._scales, self._rho = periods, lengths, scales, correlation
+        self._left = np.zeros(num_envs, int)  # agent steps of the rhythm that are to come
+        self._frequency, self._scale = np.zeros((2, num_envs, 1))
+        self._amplitude, self._phase, self._offset, self._noise = np.zeros((4, num_envs, action_size))
+
+    def __call__(self, records: Records) -> np.ndarray:
+        """Records {name: [N, ...]} -> actions [N, A] float32."""
+        size = self._noise.shape[1]
+        for env in self._random.started(records):
+            self._left[env] = 0
+            self._noise[env] = self._random.generators[env].standard_normal(size)
+        for env in np.flatnonzero(self._left == 0).tolist():
+            self._begin(env, self._random.generators[env])
+        actions = self._offset + self._amplitude * np.sin(self._phase) + self._scale * self._noise
+        fresh = np.stack([rng.standard_normal(size) for rng in self._random.generators])
+        self._noise = self._rho * self._noise + np.sqrt(1 - self._rho**2) * fresh
+        self._phase += self._frequency
+        self._left -= 1
+        return np.clip(actions, -1, 1).astype(np.float32)
+
+    def _begin(self, env: int, rng: np.random.Generator):
+        """Draws a rhythm."""
+        size = self._noise.shape[1]
+        self._left[env] = rng.integers(*self._lengths, endpoint=True)
+        self._frequency[env] = 2 * np.pi / np.exp(rng.uniform(*np.log(self._periods)))
+        self._scale[env] = rng.uniform(*self._scales)
+        self._amplitude[env] = rng.uniform(0, 1.5, size)
+        self._phase[env] = rng.uniform(0, 2 * np.pi, size)
+        self._offset[env] = rng.uniform(-0.4, 0.4, size)
+
+
 class Disturbance:
     """Coloured noise on top of a policy, in a share of the episodes: a more diverse replay.
 

@@ -15,7 +15,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Run:  python -m experiments collect --config=collect:sac --config.env=walker-walk --workdir=runs/walker-walk
     Tiny: python -m experiments collect --config=collect:tiny --workdir=runs/tiny
     Presets: sac (the default: all its training episodes, and demonstrations by the final policy), uniform,
-    coloured, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
+    coloured, rhythmic, demonstrations (of the policy of `source`), mix (of the folders `sources`); each with "-tiny".
     From standing to walking (results/walker-transfer.md): sac-walk is the expert, sac-stand the embodiment data.
     Meta-World: scripted (--config.tasks=mt39: experts with graded noise), scripted-demonstrations (successful
     episodes without actions).
@@ -132,6 +132,7 @@ METHODS: dict[str, _presets.Changes] = {
     "sac": (_sac,),
     "uniform": (functools.partial(_noise, method="uniform"),),
     "coloured": (functools.partial(_noise, method="coloured"),),
+    "rhythmic": (functools.partial(_noise, method="rhythmic"),),
     "demonstrations": (_demonstrations,),
     "mix": (_mix,),
     "scripted": (_scripted,),

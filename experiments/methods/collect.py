@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from agents.loop import Actor
-from agents.noise import ColouredActor, UniformActor
+from agents.noise import ColouredActor, RhythmicActor, UniformActor
 from experiments.data.arena import Arena
 from experiments.data.folders import (
     num_complete,
@@ -28,6 +28,7 @@ from experiments.runs.progress import Clocks, Progress
 from worldmodels.data.episode_folders import mix_folders, summarise_folder
 
 _DEMONSTRATION_SEED = 2_000_000  # added to the seed, so that demonstrations start where nothing was trained
+_NOISES = {"uniform": UniformActor, "coloured": ColouredActor, "rhythmic": RhythmicActor}
 _MAY_GROW = ("num_episodes", "*.num_episodes", "agent_steps", "num_agents")
 
 
@@ -60,7 +61,7 @@ def _collect_sac(config, directory: RunDirectory) -> dict:
 
 def _collect_noise(config, directory: RunDirectory) -> dict:
     """Actions without any policy."""
-    make_noise = {"uniform": UniformActor, "coloured": ColouredActor}[config.method]
+    make_noise = _NOISES[config.method]
     arena = Arena.of(config)
     with arena.make(1, seed=config.seed) as probe:
         action_size = probe.action_spec.shape[0]
@@ -170,8 +171,7 @@ def _fill(
 
 _METHODS = {
     "sac": _collect_sac,
-    "uniform": _collect_noise,
-    "coloured": _collect_noise,
+    **dict.fromkeys(_NOISES, _collect_noise),
     "demonstrations": _collect_demonstrations,
     "mix": _collect_mix,
     "scripted": _collect_scripted,

@@ -33,6 +33,7 @@ METHODS = ("aime", "bco", "bc")
 BODIES = {
     "uniform": "uniform noise",
     "coloured": "noise that is correlated in time",
+    "rhythmic": "rhythms by chance: all joints swing with one period, and a new rhythm begins from time to time",
     "sac": "all that agents did while they learnt another task",
 }
 

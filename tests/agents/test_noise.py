@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agents.noise import ColouredActor, Disturbance, UniformActor
+from agents.noise import ColouredActor, Disturbance, RhythmicActor, UniformActor
 
 
 def _records(is_first, num_envs=3):
@@ -15,7 +15,7 @@ def _play(actor, length=200, num_envs=3):
     return np.stack([actor(_records(t == 0, num_envs)) for t in range(length)])
 
 
-@pytest.fixture(params=[UniformActor, ColouredActor])
+@pytest.fixture(params=[UniformActor, ColouredActor, RhythmicActor])
 def noise(request):
     return request.param
 
@@ -71,6 +71,20 @@ def test_a_wave_has_a_period_within_bounds():
 def test_a_correlation_of_one_is_refused():
     with pytest.raises(ValueError, match=r"\[0, 1\)"):
         ColouredActor(1, 1, seed=0, correlations=(1.0,))
+
+
+def test_a_rhythm_has_one_period_for_all_joints_and_its_length():
+    actor = RhythmicActor(1, 3, seed=0, periods=(20.0, 20.0), lengths=(80, 80), scales=(0.0, 0.0))
+    actions = _play(actor, length=160, num_envs=1)[:, 0]
+    for rhythm in (actions[:80], actions[80:]):
+        np.testing.assert_allclose(rhythm[20:], rhythm[:-20], atol=1e-5)
+    assert np.abs(actions[80:] - actions[:80]).max() > 0.1
+
+
+def test_a_rhythm_begins_anew_with_an_episode():
+    actor = RhythmicActor(1, 2, seed=0, lengths=(1000, 1000), scales=(0.0, 0.0))
+    first, second = _play(actor, length=50, num_envs=1), _play(actor, length=50, num_envs=1)
+    assert np.abs(first - second).max() > 0.1
 
 
 def test_a_disturbance_leaves_the_other_episodes_alone():

@@ -101,7 +101,7 @@ def test_demonstrations_without_actions_hold_observations_only(sac, tmp_path):
         np.testing.assert_array_equal(hidden.records["position"], shown.records["position"])
 
 
-@pytest.mark.parametrize("method", ["uniform", "coloured"])
+@pytest.mark.parametrize("method", ["uniform", "coloured", "rhythmic"])
 def test_flailing_continues_where_it_stopped(method, tmp_path):
     run(tiny(method), tmp_path / "whole")
     run(tiny(method, num_episodes=3), tmp_path / "grown")
