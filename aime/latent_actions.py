@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from aime.inference import infer_actions
 from worldmodels.distributions import balanced_kl, with_free_nats
 from worldmodels.latent_actions import LatentActions
-from worldmodels.losses import PUBLISHED, LossOptions, elbo_loss, evidence_terms
+from worldmodels.losses import PUBLISHED, LossOptions, elbo_loss, evidence_terms, state_loss
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.training import Metrics
@@ -96,11 +96,12 @@ def unlabelled_bound(
     )
     output = inference.output
     kl = with_free_nats(balanced_kl(output.posterior, output.prior, options.kl_balance), options.free_nats)
-    terms = evidence_terms(model, batch, output.states.features, kl, nll_reweight=options.nll_reweight)
+    features, embed = output.states.features, model.encode(batch.observation)
+    terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight, embed=embed)
     known = (1.0 - batch.is_first) * terms.mask
     assert inference.idm is not None
     latent_kl = sum_time_mean_batch(inference.idm.kl(inference.policy).sum(axis=-1) * known)
-    reconstruction = sum_time_mean_batch(terms.reconstruction)
+    reconstruction, _ = state_loss(model, terms, features, embed, key)
     state_kl = sum_time_mean_batch(terms.masked_kl)
     loss = reconstruction + options.kl_scale * state_kl + latent.kl_scale * latent_kl
     metrics = {"loss": loss, "reconstruction_loss": reconstruction, "kl_loss": state_kl}

@@ -107,6 +107,8 @@ class Architecture(Heads, Curiosity):
       momentum: rate at which the encoder of the target "emb" follows the encoder (published: 0.01); None: no copy.
       idm_mode: "none", "end2end" or "detach": the inverse dynamics model, and whether its loss shapes the model.
       idm: options of the inverse dynamics model.
+      representation: `name` and options of what teaches the state in the place of decoders of its `targets`, see
+        `worldmodels.representation`; None: reconstruction.
       latent_actions: options of `LatentActions`, to learn from observations whose actions are unknown, too; None: none.
       compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
     """
@@ -121,6 +123,7 @@ class Architecture(Heads, Curiosity):
     momentum: float | None = None
     idm_mode: str = "detach"
     idm: Mapping | None = None
+    representation: Mapping | None = None
     latent_actions: Mapping | None = None
     compute_dtype: str = "float32"
 
@@ -130,6 +133,10 @@ class Architecture(Heads, Curiosity):
             object.__setattr__(self, name, tuple(self.sizes if value is None else value))
         if self.idm_mode not in IDM_MODES:
             raise ValueError(f"Unknown idm_mode {self.idm_mode!r}. Known: {', '.join(IDM_MODES)}.")
+        if self.representation is not None and EMBEDDING in self.targets:
+            raise ValueError(
+                "A representation scores the embedding itself; leave predict_emb and the target 'emb' out."
+            )
         known = (*self.sizes, EMBEDDING, "reward")
         unknown = [name for name in (*self.inputs, *self.probes) if name not in known]
         if unknown:

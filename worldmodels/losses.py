@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from worldmodels.architecture import EMBEDDING
 from worldmodels.distributions import balanced_kl, with_free_nats
 from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
@@ -50,7 +51,7 @@ class EvidenceTerms(struct.PyTreeNode):
       kl: [B, T] nats, reweighted if asked.
       log_prob: {target: [B, T]} log-likelihood without reweighting, for reports.
       raw_kl: [B, T] nats without reweighting.
-      squared_error: {target: []} mean squared error of the predicted mean.
+      squared_error: {target: []} mean squared error of the predicted mean; a representation has none.
       mask: [B, T] 0 in the padding after a termination.
     """
 
@@ -78,7 +79,8 @@ class EvidenceTerms(struct.PyTreeNode):
         kl_term = -mean(self.raw_kl)
         metrics = {"rec_term": rec_term, "kl_term": kl_term, "elbo": rec_term + kl_term}
         for name in self.nll:
-            metrics[f"{name}_mse"] = self.squared_error[name]
+            if name in self.squared_error:
+                metrics[f"{name}_mse"] = self.squared_error[name]
             metrics[f"{name}_rec_term"] = mean(self.log_prob[name])
             metrics[f"{name}_reconstruction_loss"] = mean(self.nll[name])
         return metrics
@@ -92,8 +94,11 @@ def evidence_terms(
     *,
     nll_reweight: str = "none",
     extra_kl: Array | None = None,
+    embed: Array | None = None,
 ) -> EvidenceTerms:
     """Scores a batch under the decoders, given states and their divergence from the prior.
+
+    Of a model without decoders of its sensors the term "emb" is the evidence of its representation.
 
     Targets that the batch lacks are skipped (a reward head on demonstrations; the embedding, unless it was put there).
 
@@ -104,11 +109,13 @@ def evidence_terms(
         the KL by the mean std over all dimensions (Seitzer et al. 2022, applied to the whole ELBO as in AIME);
         "modality_wise": the KL by the average over modalities of their mean std.
       extra_kl: [B, T, A] further divergence that is treated as part of the KL (actions from an IDM), not of the ELBO.
+      embed: [B, T, E] of the observations, where it is known; only a representation reads it.
     """
     if nll_reweight not in NLL_REWEIGHT:
         raise ValueError(f"Unknown nll_reweight {nll_reweight!r}. Known: {', '.join(NLL_REWEIGHT)}.")
     sg = jax.lax.stop_gradient
     nll, log_prob, squared_error, stds = {}, {}, {}, []
+    mask = termination_mask(batch.is_terminal)
     for name, dist in model.decode(features).items():
         target = model.target(batch, name)
         if target is None:
@@ -123,6 +130,14 @@ def evidence_terms(
         else:
             stds.append(sg(flatten_dims(dist.stddev())))
             nll[name] = -(log_probs * stds[-1]).sum(axis=-1)
+    if model.representation is not None:
+        if nll_reweight != "none":
+            raise ValueError(
+                "Reweighting is by stds of decoders; with a representation set loss.nll_reweight=none."
+            )
+        embed = model.encode(batch.observation) if embed is None else embed
+        log_prob[EMBEDDING] = model.representation.log_prob(features, embed, mask)
+        nll[EMBEDDING] = -log_prob[EMBEDDING]
     raw_kl = kl.sum(axis=-1)
     total_kl = raw_kl if extra_kl is None else raw_kl + extra_kl.sum(axis=-1)
     if nll_reweight == "dim_wise":
@@ -135,7 +150,7 @@ def evidence_terms(
         log_prob=log_prob,
         raw_kl=raw_kl,
         squared_error=squared_error,
-        mask=termination_mask(batch.is_terminal),
+        mask=mask,
     )
 
 
@@ -166,16 +181,32 @@ def elbo_loss(
     features = output.states.features
     kl = balanced_kl(output.posterior, output.prior, options.kl_balance)
     kl = with_free_nats(kl, options.free_nats)
-    terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight)
-    reconstruction_loss = sum_time_mean_batch(terms.reconstruction)
+    terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight, embed=embed)
+    reconstruction_loss, state_metrics = state_loss(model, terms, features, embed, key)
     kl_loss = sum_time_mean_batch(terms.masked_kl)
     probe_loss, probe_metrics = probe_losses(model, batch, features, embed)
     idm_loss, idm_metrics = inverse_dynamics_loss(model, batch, features, embed)
     side_loss, side_metrics = intrinsic_reward_losses(model, batch, features, embed, terms.raw_kl)
     loss = reconstruction_loss + probe_loss + options.kl_scale * kl_loss + idm_loss + side_loss
-    metrics = terms.metrics() | probe_metrics | idm_metrics | side_metrics
+    metrics = terms.metrics() | state_metrics | probe_metrics | idm_metrics | side_metrics
     metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
     return loss, (metrics, output)
+
+
+def state_loss(
+    model: WorldModel, terms: EvidenceTerms, features: Array, embed: Array, key: Array | None
+) -> tuple[Array, Metrics]:
+    """Computes what teaches the state about the observations: reconstruction, or what takes its place.
+
+    Args:
+      terms: of `features` [B, T, F] and `embed` [B, T, E].
+      key: of random projections; other streams than those of latents come from it.
+    """
+    if model.representation is None:
+        return sum_time_mean_batch(terms.reconstruction), {}
+    loss, metrics = model.representation.loss(features, embed, terms.mask, key)
+    heads = {name: nll for name, nll in terms.nll.items() if name != EMBEDDING}
+    return loss + sum_time_mean_batch(terms.replace(nll=heads).reconstruction), metrics
 
 
 def probe_losses(

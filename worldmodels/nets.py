@@ -65,7 +65,7 @@ class Linear(nnx.Linear):
     With several leading axes XLA transposes whole activations for each weight gradient: a sixth of an update.
     """
 
-    bias: nnx.Param  # ours all have one
+    bias: nnx.Param  # that of a projection for representations is None, and nobody reads it
 
     def __call__(self, x: Array) -> Array:  # type: ignore[override]  # no sharding of the output
         return super().__call__(as_rows(x)).reshape(*x.shape[:-1], self.out_features)

@@ -20,6 +20,7 @@ from worldmodels.latent_actions import LatentActions
 from worldmodels.min_gru import MinGRU
 from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
 from worldmodels.registry import Registry
+from worldmodels.representation import REPRESENTATIONS
 from worldmodels.rssm import RSSM
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 
@@ -75,6 +76,8 @@ class WorldModel(nnx.Module):
         self.momentum_encoder = jax.tree.map(jnp.copy, self.encoder) if follows else None
         latent = functools.partial(LatentActions, self.feature_size, embed_size, action_size, rngs=rngs)
         self.latent_actions = None if arch.latent_actions is None else latent(**arch.latent_actions)
+        taught = functools.partial(REPRESENTATIONS.make, self.feature_size, embed_size, rngs=rngs)
+        self.representation = None if arch.representation is None else taught(**arch.representation)
         set_compute_dtype(self, arch.compute_dtype)
 
     def __repr__(self) -> str:

@@ -87,6 +87,7 @@ def world_model() -> dict:
             "baseline_probes",
         ),
         use_probes=False,
+        representation=representation(),
         predict_emb=False,  # True: the decoder predicts the embedding of a momentum encoder instead of the sensors
         momentum=0.01,
         idm=defaults("worldmodels.action_head:TanhGaussianHead", *sizes, hidden_size=512),
@@ -99,6 +100,16 @@ def world_model() -> dict:
         **defaults("worldmodels.architecture:Curiosity", "intrinsic_scale"),
         **defaults("worldmodels.architecture:Architecture", "idm_mode", "compute_dtype"),
         standardize=False,  # published: raw observations
+    )
+
+
+def representation() -> dict:
+    """What teaches the state: decoders of the sensors, or a loss without any, with its options."""
+    return dict(
+        name="reconstruction",  # barlow, infonce, sigreg, or my.module:Name; vectors become probes then
+        barlow=defaults("worldmodels.representation:Barlow"),
+        infonce=defaults("worldmodels.representation:InfoNCE"),
+        sigreg=defaults("worldmodels.representation:SIGReg"),
     )
 
 

@@ -16,6 +16,7 @@ from worldmodels import export
 from worldmodels.architecture import EMBEDDING
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
+from worldmodels.representation import REPRESENTATIONS
 from worldmodels.world_model import WorldModel
 
 # World models --------------------------------------------------------------------------------------------------------
@@ -26,7 +27,8 @@ def world_model(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
 
     Args:
       config: section `world_model` of a config: options of `WorldModel`, and `standardize`, `use_probes`,
-        `predict_emb` (the embedding takes the place of all sensors as target, which become probes).
+        `predict_emb` (the embedding takes the place of all sensors as target, which become probes), `representation`
+        (nothing does; vectors become probes, but not images, whose decoder is what is saved).
       env_name, setup: decide which sensors are inputs, targets and probes; see `chosen_setup`.
       episodes: embodiment data; decide the sizes.
 
@@ -41,6 +43,12 @@ def world_model(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
         targets, probes = [EMBEDDING], probes + targets
     else:
         options["momentum"] = None
+    representation = _representation(options.pop("representation", {}))
+    if representation:
+        options["representation"] = representation
+        records = episodes[0].records
+        vectors = [name for name in targets if name in records and records[name].ndim == 2]
+        targets, probes = [name for name in targets if name == EMBEDDING], probes + vectors
     probes = probes if use_probes else []
     names = list(dict.fromkeys((*roles.inputs, *roles.targets, *probes)))
     return dict(
@@ -51,6 +59,19 @@ def world_model(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
         environment=env_name,
         **_sizes(names, standardize, env_name, setup, episodes),
     )
+
+
+def _representation(section: Mapping) -> dict:
+    """Returns `name` and options of what teaches the state in the place of decoders; {}: they do.
+
+    Args:
+      section: `name`, and {name: options} of the project's representations, or the options of one's own.
+    """
+    name = section.get("name", "reconstruction")
+    if name == "reconstruction":
+        return {}
+    known = REPRESENTATIONS.choose(name) and name in REPRESENTATIONS
+    return {"name": name, **section[name]} if known else dict(section)
 
 
 def build_world_model(arch: Mapping, key: jax.Array, episodes: Sequence[Episode] | None = None) -> WorldModel:

@@ -208,6 +208,8 @@ def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) 
 
 def rendered_films(view: View, context: int, env_name: str, options: Mapping) -> dict[str, np.ndarray]:
     """Draws predicted vectors with the simulator, or raises a ValueError or an ImportError."""
+    if not view.open_loop[0]:
+        raise ValueError("The model predicts no sensors that could be drawn; pretrain with use_probes=True.")
     truth, prediction = ({name: part[name][:SAMPLES] for name in part} for part in view.open_loop)
     states = [
         physics_states(env_name, options, {name: values[i] for name, values in part.items()})
