@@ -93,7 +93,7 @@ class Barlow(Representation):
     def loss(self, features, embed, mask, key):
         del key
         x, y = self.projection(features), jax.lax.stop_gradient(embed)
-        correlation = cross_correlation(*(rows(values) for values in (x, y)), mask.reshape(-1))
+        correlation = cross_correlation(rows(x), rows(y), mask.reshape(-1))
         invariance, redundancy = barlow_terms(correlation)
         loss = self.scale * sum_time_mean_batch(mask) * (invariance + self.redundancy * redundancy)
         nll = -self._embedding(jax.lax.stop_gradient(x)).log_prob(y).sum(axis=-1)
