@@ -1,4 +1,7 @@
-"""The loss of AIME: the negative evidence of a demonstration, with the policy as inference model of its actions."""
+"""The loss of AIME: the negative evidence of a demonstration, with the policy as inference model of its actions.
+
+Of a model without decoders, log p(o_t | s_t) is what `worldmodels.representation` derives.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +65,6 @@ def action_inference_loss(
 
         J(psi) = E_{s ~ q, a ~ pi_psi} sum_t [ log p(o_t | s_t)
                                                - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) ) ]
-
-    Of a model without decoders, log p(o_t | s_t) is the evidence that `worldmodels.representation` derives.
 
     `model` is frozen because it is not the argument we differentiate; nothing is stopped, the gradient reaches the
     policy through the model. No free nats and no KL balance here, as published.

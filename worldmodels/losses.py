@@ -96,9 +96,7 @@ def evidence_terms(
     extra_kl: Array | None = None,
     embed: Array | None = None,
 ) -> EvidenceTerms:
-    """Scores a batch under the decoders, given states and their divergence from the prior.
-
-    Of a model without decoders of its sensors the term "emb" is the evidence of its representation.
+    """Scores a batch under decoders or ("emb") a representation, given states and their divergence from the prior.
 
     Targets that the batch lacks are skipped (a reward head on demonstrations; the embedding, unless it was put there).
 
@@ -132,9 +130,7 @@ def evidence_terms(
             nll[name] = -(log_probs * stds[-1]).sum(axis=-1)
     if model.representation is not None:
         if nll_reweight != "none":
-            raise ValueError(
-                "Reweighting is by stds of decoders; with a representation set loss.nll_reweight=none."
-            )
+            raise ValueError("Stds of decoders reweight; with a representation set loss.nll_reweight=none.")
         embed = model.encode(batch.observation) if embed is None else embed
         log_prob[EMBEDDING] = model.representation.log_prob(features, embed, mask)
         nll[EMBEDDING] = -log_prob[EMBEDDING]
@@ -144,14 +140,8 @@ def evidence_terms(
         total_kl = total_kl * jnp.concatenate(stds, axis=-1).mean(axis=-1)
     elif nll_reweight == "modality_wise":
         total_kl = total_kl * sum(std.mean(axis=-1) for std in stds) / len(model.targets)
-    return EvidenceTerms(
-        nll=nll,
-        kl=total_kl,
-        log_prob=log_prob,
-        raw_kl=raw_kl,
-        squared_error=squared_error,
-        mask=mask,
-    )
+    of_targets = dict(nll=nll, log_prob=log_prob, squared_error=squared_error)
+    return EvidenceTerms(kl=total_kl, raw_kl=raw_kl, mask=mask, **of_targets)
 
 
 def flatten_dims(x: Array) -> Array:
