@@ -104,7 +104,7 @@ def world_model() -> dict:
 
 
 def representation() -> dict:
-    """What teaches the state: decoders of the sensors, or a loss without any, with its options."""
+    """Options of what teaches the state: decoders of the sensors, or a loss without any."""
     return dict(
         name="reconstruction",  # barlow, infonce, sigreg, or my.module:Name; vectors become probes then
         barlow=defaults("worldmodels.representation:Barlow"),
