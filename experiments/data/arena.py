@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from experiments.envs import registry
+from experiments.envs import registry, variation
 from experiments.envs.interface import ArraySpec
 from experiments.envs.sensors import observation_setup
 from experiments.envs.vector import VectorEnvironment
@@ -75,7 +75,8 @@ class Arena:
         name = name or registry.trusted(recorded, "The data name")
         if name in ("", NOWHERE):
             return cls("")
-        options = {key: metadata[key] for key in RECORDED if recorded == name and key in metadata}
+        same = variation.base_name(recorded) == variation.base_name(name)
+        options = {key: metadata[key] for key in RECORDED if same and key in metadata}
         drawn = episodes[0].records.get("image") if "image" in inputs else None  # others it gives of itself
         return cls(name, options | (_rendering_of(metadata, drawn.shape[1:3]) if drawn is not None else {}))
 

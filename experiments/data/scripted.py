@@ -87,13 +87,14 @@ def collect_scripted(config, directory: RunDirectory) -> None:
 def environments_of(tasks: str) -> list[str]:
     """Names of the environments that tasks and sets of tasks, separated by commas, stand for, each once.
 
-    `mt39`, `push,reach` and `metaworld-push,fake-pointmass` are examples.
+    `mt39`, `push,reach`, `metaworld-push,fake-pointmass` and `mt39?mass=0.2` are examples.
     """
     names: list[str] = []
-    for task in filter(None, (task.strip() for task in tasks.split(","))):
+    for given in filter(None, (task.strip() for task in tasks.split(","))):
+        task, mark, varied = given.partition("?")
         is_meta_world = task.startswith(META_WORLD) or task in SETS or task in TASKS
         found = [META_WORLD + name for name in tasks_of(task)] if is_meta_world else [task]
-        names += [name for name in found if name not in names]
+        names += [name + mark + varied for name in found if name + mark + varied not in names]
     if not names:
         raise ValueError(f"Which tasks? --config.tasks=NAME or a set: {', '.join(SETS)}.")
     for name in names:

@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from experiments.drawing.video import VideoError, write_mp4
-from experiments.envs import registry, rendering
+from experiments.envs import registry, rendering, variation
 from worldmodels.data.episodes import Episode
 
 STALL_SECONDS = 150.0  # without a sign of life; longer than both OpenGL backends may take to be tried.
@@ -56,6 +56,11 @@ class Clip:
         if self.states is not None:
             return len(self.states) > 0
         return self.seed is not None and self.actions is not None and self.actions.size > 0
+
+    def seed_to_draw(self, env_name: str) -> int | None:
+        """Returns the seed that is needed: to play again, or because states do not say what varies."""
+        needed = self.states is None or variation.split(env_name)[1]
+        return int(self.seed) if needed and self.seed is not None else None
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ def render_clips(
     request = {
         "env_name": env_name,
         "options": dict(env_options or {}) | (registry.drawing_options(env_name) if again else {}),
-        "seeds": [None if clip.states is not None else int(clip.seed) for clip in clips],
+        "seeds": [clip.seed_to_draw(env_name) for clip in clips],
         "size": [height, width],
         "camera": camera,
         "seconds": seconds,
@@ -326,7 +331,7 @@ def _serve(folder: Path) -> None:
     """Draws what `request.json` asks for; every printed line is a sign of life."""
     request = json.loads((folder / "request.json").read_text())
     if request["entry_point"]:
-        registry.register(request["env_name"], request["entry_point"])
+        registry.register(variation.base_name(request["env_name"]), request["entry_point"])
     environment = registry.make(request["env_name"], **request["options"])
     print("made", flush=True)
     step = float(environment.control_seconds)
@@ -335,8 +340,10 @@ def _serve(folder: Path) -> None:
     environment.reset(seed=0)
     how = (*request["size"], request["camera"])
     for index, seed in enumerate(request["seeds"]):
-        if seed is None:
+        if (folder / f"states{index}.npy").exists():
             states = np.load(folder / f"states{index}.npy")[:limit:stride]
+            if seed is not None:
+                environment.reset(seed)
             pictures = (rendering.render_states(environment, [state], *how)[0] for state in states)
         else:
             with np.load(folder / f"actions{index}.npz") as file:

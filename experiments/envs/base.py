@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.envs import rendering
+from experiments.envs import rendering, variation
 from experiments.envs.interface import (
     ArraySpec,
     Record,
@@ -15,6 +15,7 @@ from experiments.envs.interface import (
     checked_seed,
     image_size,
 )
+from experiments.envs.model_variation import ModelVariation
 
 
 class Outcome(NamedTuple):
@@ -51,6 +52,7 @@ class BaseEnvironment:
     suite = ""
     draws = False  # whether it can render
     packages: tuple[str, ...] = ()  # whose versions the metadata record
+    factors: tuple[str, ...] = ()  # of `variation` that it knows; `_factors` has those of the episode
     observation_spec: dict[str, ArraySpec]
     action_spec: ArraySpec
     control_seconds: float
@@ -84,6 +86,8 @@ class BaseEnvironment:
         self._seed: int | None = checked_seed(seed)
         self._action_bounds: tuple[Any, Any] = (-1.0, 1.0)
         self._begun, self._running, self._steps = False, False, 0
+        self._factors: dict[str, Any] = {}
+        self._factor_seed = self._seed
 
     def reset(self, seed: int | None = None) -> Record:
         """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
@@ -92,6 +96,7 @@ class BaseEnvironment:
         elif self._begun:
             self._seed = None
         self._begun, self._running, self._steps = True, True, 0
+        self._draw_factors()
         success = self._begin(self._seed)
         return self._record(np.zeros(self.action_spec.shape, np.float32), 0.0, success)
 
@@ -135,12 +140,21 @@ class BaseEnvironment:
             "seed": self._seed,
             "action_repeat": self.action_repeat,
             **self._cut,
+            **({"factors": self._factors} if self._factors else {}),
             "control_seconds": self.control_seconds,
             "versions": {name: importlib.metadata.version(name) for name in self.packages},
         }
 
     def close(self) -> None:
         """Frees what the simulator and the renderer hold."""
+
+    def _draw_factors(self) -> None:
+        """Draws what varies from the seed of the episode; without one, from a stream that follows the last seed."""
+        if self._seed is None:
+            self._factor_seed = int(np.random.SeedSequence([self._factor_seed]).generate_state(1)[0])
+        else:
+            self._factor_seed = self._seed
+        self._factors = variation.drawn(self.name, self._factor_seed)
 
     def _begin(self, seed: int | None) -> bool | None:
         """Starts an episode, from the stream of seeds if `seed` is None; returns whether it starts in success."""
@@ -212,13 +226,19 @@ class MujocoEnvironment(BaseEnvironment):
         if self._image_size is not None:
             rendering.require_rendering()
         self._renderers: dict[tuple[int, int], rendering.Renderer] = {}
+        self._variation: ModelVariation | None = None
 
     def render(self, height: int = 64, width: int = 64, camera: int | str | None = None) -> np.ndarray:
         """Returns the present state as uint8 [height, width, 3], by default from the published camera."""
         size: Any = image_size((height, width))
         if size not in self._renderers:
             self._renderers[size] = rendering.Renderer(self._model, *size, quality=self._render_quality)
-        return self._renderers[size].render(self._data, self._camera if camera is None else camera)
+        renderer = self._renderers[size]
+        if self._variation is not None:
+            texture = self._variation.draw_background(self._steps)
+            if texture is not None:
+                renderer.upload_texture(texture)
+        return renderer.render(self._data, self._camera if camera is None else camera)
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
@@ -232,6 +252,15 @@ class MujocoEnvironment(BaseEnvironment):
         for renderer in self._renderers.values():
             renderer.close()
         self._renderers.clear()
+
+    def _vary(self) -> None:
+        """Gives the model the factors of the episode; to be called before the data are reset."""
+        if not self._factors:
+            return
+        if self._variation is None:
+            amounts = variation.split(self.name)[1]
+            self._variation = ModelVariation(self.name, self._model, self._data, amounts)
+        self._variation.apply(self._factors)
 
     def _restore(self, values: np.ndarray) -> None:
         """Copies the values of `_arrays` [P] into the simulator and derives the rest from them."""

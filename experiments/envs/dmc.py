@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.envs import dmc_tasks, rendering
+from experiments.envs import dmc_tasks, rendering, variation
 from experiments.envs.base import MujocoEnvironment, Outcome
 from experiments.envs.interface import ArraySpec, EnvironmentFailure, MissingPackageError, Record
 
@@ -38,12 +38,13 @@ class DMCEnvironment(MujocoEnvironment):
     activations, controls, warm start, what the task drew at random in the model, and the time.
     """
 
-    suite, packages = "dmc", ("dm_control", "mujoco")
+    suite, packages, factors = "dmc", ("dm_control", "mujoco"), variation.FACTORS
 
     def __init__(
         self, name: str, *, camera: int | str | None = None, reward_version: str = "v1", **options: Any
     ):
-        domain, task = name.split("-", 1)
+        base = variation.base_name(name)
+        domain, task = base.split("-", 1)
         super().__init__(
             name,
             camera=_CAMERAS.get(domain, 0) if camera is None else camera,
@@ -63,7 +64,7 @@ class DMCEnvironment(MujocoEnvironment):
         bounds = environment.action_spec()
         self._action_bounds = (bounds.minimum.astype(np.float32), bounds.maximum.astype(np.float32))
         self.action_spec = ArraySpec(tuple(bounds.shape), "float32", -1.0, 1.0)
-        self._arrays = _state_arrays(self._model, self._data, name, domain)
+        self._arrays = _state_arrays(self._model, self._data, base, domain)
         self._state_size = sum(array.size for array in self._arrays.values()) + 1
         sizes = {key: int(np.prod(spec.shape)) for key, spec in environment.observation_spec().items()}
         self._vectors = {key: ArraySpec((size,), "float32") for key, size in sizes.items() if size}
@@ -105,6 +106,7 @@ class DMCEnvironment(MujocoEnvironment):
     def _begin(self, seed: int | None) -> None:
         if seed is not None:
             self._task.random.seed(seed)
+        self._vary()
         if self._custom is not None and self._custom.start is not None:
             self._custom.start(self._physics, self._task.random)
         with self._physics.reset_context():

@@ -20,10 +20,11 @@ class FakePointMass(BaseEnvironment):
 
     State: position and velocity, [2] each, position in [-1, 1]^2. Start: anywhere, at rest. Reward per
     simulator step: 1 minus the distance to the origin, over the half diagonal. Success: within 0.15 of the
-    origin. No termination, 25 agent steps. Fully determined by the seed of the episode.
+    origin. No termination, 25 agent steps. Fully determined by the seed of the episode. A mass
+    divides the push, a friction is an exponent of the share of the velocity that is kept.
     """
 
-    suite, draws = "fake", True
+    suite, draws, factors = "fake", True, ("mass", "friction")
 
     def __init__(
         self,
@@ -80,7 +81,8 @@ class FakePointMass(BaseEnvironment):
         return self._at_the_origin()
 
     def _advance(self, action: np.ndarray) -> Outcome:
-        self._velocity = _DAMPING * self._velocity + _ACCELERATION * action
+        mass, friction = (self._factors.get(name, 1.0) for name in self.factors)
+        self._velocity = _DAMPING**friction * self._velocity + _ACCELERATION / mass * action
         self._position = np.clip(self._position + self._velocity, -1.0, 1.0)
         reward = 1.0 - float(np.linalg.norm(self._position)) / _DIAGONAL
         return Outcome(reward, self._at_the_origin())

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.envs import registry, rendering
+from experiments.envs import registry, rendering, variation
 from experiments.envs.interface import Environment, EnvironmentFailure, Record
 
 CONTINUE, SKIP = -1, -2
@@ -25,7 +25,7 @@ def episode_seed(seed: int, env_index: int, episode: int) -> int:
 
 def setup_of(name: str, env_indices: list[int], seed: int, options: dict[str, Any]) -> dict[str, Any]:
     """Returns what a group is made of, in any process: also where a name registered at run time leads."""
-    entry_points = {} if ":" in name else {name: registry.entry_point(name)}
+    entry_points = {} if ":" in name else {variation.base_name(name): registry.entry_point(name)}
     facts = {"name": name, "env_indices": env_indices, "seed": seed}
     return facts | {"options": options, "entry_points": entry_points}
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from experiments.envs import metaworld_starts, rendering
+from experiments.envs import metaworld_starts, rendering, variation
 from experiments.envs.base import MujocoEnvironment, Outcome
 from experiments.envs.interface import ArraySpec, MissingPackageError, Record, checked_seed
 from experiments.envs.metaworld_tasks import PREFIX, TASKS
@@ -43,6 +43,7 @@ class MetaWorldEnvironment(MujocoEnvironment):
     """
 
     suite, packages = "metaworld", ("metaworld", "mujoco")
+    factors = tuple(factor for factor in variation.FACTORS if factor != "length")  # an arm of meshes
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class MetaWorldEnvironment(MujocoEnvironment):
             max_steps=EPISODE_STEPS,
             **options,
         )
-        self._task = name.removeprefix(PREFIX)
+        self._task = variation.base_name(name).removeprefix(PREFIX)
         self._task_id = TASKS.index(self._task)
         self._goal_seed = None if goal_seed is None else checked_seed(goal_seed)
         self._goal_visible, self._mirrored = goal_visible, mirrored
@@ -147,6 +148,7 @@ class MetaWorldEnvironment(MujocoEnvironment):
             env.seed(seed)
         for key, values in self._built.items():
             getattr(self._model, key)[...] = values
+        self._vary()
         _mujoco().mj_resetData(self._model, self._data)
         _mujoco().mj_forward(self._model, self._data)
         env.curr_path_length, env._freeze_rand_vec = 0, False
@@ -174,7 +176,7 @@ def scripted_policy(name: str) -> Any:
     """Meta-World's scripted expert for a task: an object with `get_action(state [39]) -> [4]`."""
     with rendering.imported_without_gl():
         from metaworld.policies import ENV_POLICY_MAP
-    policy: Any = ENV_POLICY_MAP[f"{name.removeprefix(PREFIX)}-v3"]
+    policy: Any = ENV_POLICY_MAP[f"{variation.base_name(name).removeprefix(PREFIX)}-v3"]
     return policy()
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from experiments.envs import dmc_tasks, metaworld_tasks
+from experiments.envs import dmc_tasks, metaworld_tasks, variation
 from experiments.envs.interface import Environment
 from worldmodels.registry import Registry, find, is_loaded, load
 
@@ -39,14 +39,15 @@ def entry_point(name: str) -> str:
     """Returns "module:function" of the factory for a name; raises ValueError if the name is unknown."""
     if not name:
         raise ValueError("The data do not say which environment they come from; pass --config.env=NAME.")
-    if name in ENVIRONMENTS:
-        return ENVIRONMENTS.get(name)
+    base = variation.base_name(name)
+    if base in ENVIRONMENTS:
+        return ENVIRONMENTS.get(base)
     prefix, colon, rest = name.partition(":")
     if colon and prefix in _ADAPTERS and rest:
         return _ADAPTERS[prefix]
     if colon and prefix and rest.isidentifier():
         return _FUNCTION_ADAPTER
-    raise ValueError(_unknown(name))
+    raise ValueError(_unknown(base))
 
 
 def imports_code(name: str) -> bool:
@@ -94,7 +95,8 @@ def make(
     """Makes an environment.
 
     Args:
-      name: one of `known()`, "gymnasium:Id", or "my.module:make_env".
+      name: one of `known()`, "gymnasium:Id", or "my.module:make_env"; of `known()` perhaps with what varies between
+        episodes, "walker-walk?mass=0.2", see `variation`.
       seed: of the first episode when `reset` is called without a seed.
       render_size: pixels, an integer or (height, width): adds the sensor `image`; None means no rendering.
       camera: of the image sensor; None means the published one.
@@ -106,7 +108,9 @@ def make(
     """
     if reward_version not in ("v1", "v2"):
         raise ValueError(f"Unknown reward_version {reward_version!r}. Known: v1, v2.")
-    return find(entry_point(name))(
+    factory = find(entry_point(name))
+    variation.check(name, getattr(factory, "factors", ()))
+    return factory(
         name,
         seed=seed,
         render_size=render_size,

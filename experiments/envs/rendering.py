@@ -208,6 +208,11 @@ class Renderer:
         mujoco.mjr_readPixels(image, None, self._rectangle, self._context)
         return np.ascontiguousarray(image[::-1])
 
+    def upload_texture(self, index: int) -> None:
+        """Tells OpenGL about a texture of the model that has changed."""
+        self._gl.make_current()
+        self._mujoco.mjr_uploadTexture(self._model, self._context, index)
+
     def close(self) -> None:
         """Frees the OpenGL context."""
         self._close()

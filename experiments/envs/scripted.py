@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from experiments.envs.metaworld_tasks import PREFIX, TASKS
+from experiments.envs.variation import base_name
 
 Expert = Callable[[Mapping[str, np.ndarray]], np.ndarray]  # a record -> an action [A] in [-1, 1]
 
@@ -18,10 +19,11 @@ def expert(env_name: str) -> Expert:
     Raises:
       ValueError: it has none.
     """
-    if env_name.removeprefix(PREFIX) in TASKS and env_name.startswith(PREFIX):
+    base = base_name(env_name)
+    if base.removeprefix(PREFIX) in TASKS and base.startswith(PREFIX):
         return _meta_world(env_name)
-    if env_name in _EXPERTS:
-        return _EXPERTS[env_name]
+    if base in _EXPERTS:
+        return _EXPERTS[base]
     known = ", ".join([f"{PREFIX}<task>", *_EXPERTS])
     raise ValueError(f"{env_name!r} has no scripted expert. Known: {known}; train one with SAC instead.")
 

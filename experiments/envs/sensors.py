@@ -6,7 +6,7 @@ Names, order of derivative and type are those of the published configurations; s
 import dataclasses
 from collections.abc import Mapping
 
-from experiments.envs import registry
+from experiments.envs import registry, variation
 from experiments.envs.interface import Environment
 
 
@@ -100,16 +100,17 @@ def sensor_layout(env_name: str) -> list[Sensor]:
     For names outside the tables (`gymnasium:Id`, `my.module:make_env`) the environment is made once; see `layout_of`.
     """
     registry.entry_point(env_name)  # raises for unknown names
-    domain = env_name.split("-", 1)[0]
+    base = variation.base_name(env_name)
+    domain = base.split("-", 1)[0]
     if ":" in env_name or domain not in LAYOUTS:
         environment = registry.make(env_name)
         try:
             return layout_of(environment)
         finally:
             environment.close()
-    absent = ABSENT_SENSORS.get(env_name, ())
+    absent = ABSENT_SENSORS.get(base, ())
     tabular = [sensor for sensor in LAYOUTS[domain] if sensor.name not in absent]
-    tabular += TASK_SENSORS.get(env_name, ())
+    tabular += TASK_SENSORS.get(base, ())
     return sorted(tabular, key=lambda sensor: sensor.order) + [IMAGE]
 
 

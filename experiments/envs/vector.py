@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from experiments.envs import rendering
+from experiments.envs import rendering, variation
 from experiments.envs.groups import (
     CONTINUE,
     SKIP,
@@ -133,9 +133,12 @@ class VectorEnvironment:
         if env_index is None:
             return {**common, "seed": self._seed}
         episode = int(self._episodes[env_index])
+        seed = episode_seed(self._seed, env_index, max(episode, 0))
+        factors = variation.drawn(self.name, seed)
         return {
             **common,
-            "seed": episode_seed(self._seed, env_index, max(episode, 0)),
+            **({"factors": factors} if factors else {}),
+            "seed": seed,
             "vector_seed": self._seed,
             "env_index": int(env_index),
             "episode": episode,
