@@ -43,7 +43,7 @@ class ModelVariation:
         self._headlight = [part.copy() for part in self._headlights()]
         self._moving = model.body_weldid > 0
         self._sky = _sky(model) if "background" in amounts else None
-        self._noise = np.zeros(0)
+        self._noise: np.ndarray = np.zeros((0, 0, 0))
         if "length" in amounts and _has_meshes(model, self._moving):
             raise ValueError(f"The length of {name!r} cannot vary: its body is made of meshes.")
         if "background" in amounts and self._sky is None:
