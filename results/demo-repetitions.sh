@@ -16,7 +16,7 @@ for expert in $experts; do
     # Every stage has seeds of its own, so that no two repetitions share a number.
     XLA_FLAGS="--xla_cpu_max_isa=$isa" $python -m experiments demo --config=demo --config.video=False \
       --config.expert.seed="$expert" --config.random.seed=$((100 + expert)) \
-      --config.body.coloured.seed=$((200 + expert)) --config.pretrain.seed=$((6 * expert)) \
+      --config.body.rhythmic.seed=$((200 + expert)) --config.pretrain.seed=$((6 * expert)) \
       --config.imitate.seed=$((6 * expert)) --config.bco.seed=$((2 * expert)) --config.bc.seed=$((2 * expert)) \
       --workdir="$workdir" > "$workdir.log" 2>&1 || { tail -n 3 "$workdir.log"; exit 1; }
     $python - "$workdir" "$expert" "$isa" results/demo/repetitions.csv << 'PYTHON'

@@ -10,9 +10,11 @@ what is done already is not done again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
+import ml_collections
 import numpy as np
 
 from experiments.analysis import published_results, report
@@ -83,17 +85,40 @@ def run_stages(config, stages: Stages) -> dict[str, dict]:
     if config.relevance:
         results["pretrain"] = learn_body(config, stages, body, demonstrations=observed)
 
+    runs = imitators(config, stages, body, observed, oracle, random_return)
+    few = f"aime-{config.few_demonstrations}"
+    # The two that take minutes train beside one another, on two cores.
+    with stages.beside(few, *runs.pop(few)) if few in runs else contextlib.nullcontext() as wait_for_few:
+        for name, (main, of_stage) in runs.items():
+            results[name] = stages.run(name, main, of_stage)
+        if wait_for_few:
+            results[few] = wait_for_few()
+    return results
+
+
+def imitators(
+    config, stages: Stages, body: Path, observed: str, oracle: str, random_return: float
+) -> dict[str, tuple[Callable, ml_collections.ConfigDict]]:
+    """Returns {stage: (main, config)} of all methods, with all demonstrations and with few.
+
+    Args:
+      body: folder of the embodiment data. observed, oracle: of the demonstrations, without and with actions.
+      random_return: mean return of the random policy.
+    """
+    runs: dict[str, tuple[Callable, ml_collections.ConfigDict]] = {}
     for suffix, number in demonstration_counts(config).items():
         counts = dict(num_seeds=config.num_seeds, num_demonstrations=number)
         aime = changed(config.imitate, model=str(stages.path("pretrain")), demonstrations=observed, **counts)
         bco = changed(config.bco, setup=config.setup, embodiment=str(body), demonstrations=observed, **counts)
         bc = changed(config.bc, setup=config.setup, demonstrations=oracle, **counts)
-        for method in (aime, bco, bc):
+        for name, main, method in (
+            ("aime", imitate.run, aime),
+            ("bco", baseline.run, bco),
+            ("bc", baseline.run, bc),
+        ):
             method.evaluation.random_return = random_return
-        results[f"aime{suffix}"] = stages.run(f"aime{suffix}", imitate.run, aime)
-        results[f"bco{suffix}"] = stages.run(f"bco{suffix}", baseline.run, bco)
-        results[f"bc{suffix}"] = stages.run(f"bc{suffix}", baseline.run, bc)
-    return results
+            runs[name + suffix] = (main, method)
+    return runs
 
 
 def demonstrations(config, stages: Stages, with_actions: bool):
