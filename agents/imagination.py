@@ -38,7 +38,7 @@ from agents.values import ReturnRange
 from worldmodels.dynamics import ImagineOutput
 from worldmodels.nets import MLP
 from worldmodels.structures import Array, LatentState
-from worldmodels.training import Metrics, TrainState, apply_gradient, gradient_step
+from worldmodels.training import Metrics, TrainState, apply_gradient, gradient_of_parts, gradient_step
 from worldmodels.two_hot import VALUE_NETWORKS
 from worldmodels.world_model import WorldModel
 
@@ -331,10 +331,10 @@ def _held_back_step(
     critic: Critic, imagined: Imagination, optimizer: optax.GradientTransformation, slow_scale: float
 ) -> tuple[TrainState, Metrics]:
     """One step on `value_loss` + slow_scale * `slow_loss`."""
-    returned, metrics = jax.grad(value_loss, has_aux=True)(critic.train.model, imagined)
-    loss, slow = jax.value_and_grad(slow_loss)(critic.train.model, critic.target, imagined)
-    slow = jax.tree.map(lambda x: slow_scale * x, slow)
-    grads = jax.tree.map(jnp.add, returned, slow)
-    norms = {"return_grad_norm": returned, "slow_grad_norm": slow, "grad_norm": grads}
-    metrics |= {"slow_loss": loss} | {name: optax.global_norm(part) for name, part in norms.items()}
+    parts = {
+        "return": lambda networks: value_loss(networks, imagined)[0],
+        "slow": lambda networks: slow_scale * slow_loss(networks, critic.target, imagined),
+    }
+    grads, of_parts = gradient_of_parts(parts, critic.train.model)
+    metrics = value_loss(critic.train.model, imagined)[1] | of_parts
     return apply_gradient(optimizer, critic.train, grads), metrics

@@ -9,90 +9,26 @@ prev_action[t] produced, as a true reward does.
     temporal_ot  the same, between frames at about the same time                        Fu et al. 2024
     orca         how far a demonstration has been followed in order                     Huey et al. 2025
     ail          logit of a discriminator that learns with the policy                   Ho & Ermon 2016; AIME-NoB
+    difo         how much better a diffusion model of the demonstrations denoises a step    Huang et al. 2024
     true         the environment's own reward: an oracle to compare with
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from flax import nnx, struct
+from flax import struct
 
 from agents import progress
-from agents.discriminator import Discriminator, adversarial_reward, discriminator_loss
+from aime.adversarial import DIFO, Adversarial
+from aime.surrogate_reward import RewardInputs, SurrogateReward
 from worldmodels.losses import per_step_evidence
 from worldmodels.registry import Registry, check_options
 from worldmodels.structures import Array, SequenceBatch
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
 from worldmodels.world_model import WorldModel
-
-
-@dataclasses.dataclass(frozen=True)
-class RewardInputs:
-    """Data and models that a reward may use.
-
-    Attributes:
-      demonstrations: whole episodes, [K, M]; short ones are padded with their last record.
-      demonstration_weights: [K, M] float32, 1 / length within an episode, 0 in its padding.
-      embed_size: E, of the world model's embedding.
-      likelihood_model: action-free world model of the demonstrations, or None.
-      sizes: {sensor: d, or (y, x) of images} of the episodes that are scored.
-      likelihood_sizes: {sensor: d, or (y, x)} that the likelihood model reads and predicts.
-    """
-
-    demonstrations: SequenceBatch
-    demonstration_weights: Array
-    embed_size: int
-    likelihood_model: WorldModel | None = None
-    sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
-    likelihood_sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
-
-
-class SurrogateReward:
-    """The interface of a reward; the constructor takes `RewardInputs`, and options as keywords.
-
-    Attributes:
-      head: name of the decoder that learns it, and of the record that keeps it with the sensors.
-      stored: True: `score` computes it once, when an episode ends, and it is kept with the episode; pretraining data
-        have none and are masked. False: `relabel` computes it anew for the whole batch of every online update.
-      sensors: sensors that `score` reads and the world model does not.
-    """
-
-    head: str
-    stored: bool = True
-    sensors: tuple[str, ...] = ()
-
-    def __init__(self, inputs: RewardInputs):
-        del inputs
-
-    def initial_state(self, key: Array):
-        """Returns what the reward remembers or learns; a pytree, part of the checkpoint."""
-        del key
-        return ()
-
-    def score(self, state, model: WorldModel, episode: SequenceBatch) -> tuple[Array, object]:
-        """Returns the rewards [T] of a whole episode, [1, T], and the next state."""
-        raise NotImplementedError
-
-    def relabel(
-        self, state, model: WorldModel, batch: SequenceBatch, demonstration: SequenceBatch
-    ) -> tuple[object, SequenceBatch, Metrics]:
-        """Returns the next state, the batch with its rewards before it trains the model, and metrics; inside jit.
-
-        Called unless rewards are `stored`.
-
-        Args:
-          batch: [B, T] of pretraining data and own episodes.
-          demonstration: [B, T] without actions; windows of its own, drawn uniformly as those of `batch` are.
-        """
-        raise NotImplementedError
-
 
 # VIPER --------------------------------------------------------------------------------------------------------------
 
@@ -273,60 +209,6 @@ def principal_components(own: Array, shown: Array, number: int) -> tuple[Array, 
     return project(own), project(shown)
 
 
-# Adversarial --------------------------------------------------------------------------------------------------------
-
-
-class Adversarial(SurrogateReward):
-    """Logit of a discriminator between embeddings of demonstrations and of the model's batches.
-
-    The discriminator is updated before every model update and then rewards the whole batch, pretraining data included.
-    It reads stopped embeddings, so that it does not shape the model.
-
-    Args:
-      hidden_size, hidden_layers: of the discriminator.
-      learning_rate, grad_clip: of its Adam.
-      penalty_scale: weight of the gradient penalty.
-    """
-
-    head = "ail_reward"
-    stored = False
-
-    def __init__(
-        self,
-        inputs: RewardInputs,
-        *,
-        hidden_size: int = 1024,
-        hidden_layers: int = 3,
-        learning_rate: float = 1e-4,
-        grad_clip: float = 100.0,
-        penalty_scale: float = 10.0,
-    ):
-        self._sizes: dict[str, Any] = dict(in_size=inputs.embed_size)
-        self._sizes |= dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
-        self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
-
-        def loss(discriminator, demonstrated, own, key):
-            return discriminator_loss(discriminator, demonstrated, own, key, penalty_scale=penalty_scale)
-
-        self._update = make_update(loss, self._optimizer)
-
-    def initial_state(self, key):
-        """Returns the TrainState of a fresh discriminator."""
-        init_key, key = jax.random.split(key)
-        return TrainState.create(Discriminator(**self._sizes, rngs=nnx.Rngs(init_key)), self._optimizer, key)
-
-    def score(self, state, model, episode):
-        """Returns the present discriminator's rewards, for reports."""
-        return adversarial_reward(state.model(model.encode(episode.observation)[0])), state
-
-    def relabel(self, state, model, batch, demonstration):
-        """Updates the discriminator, then rewards the batch with it."""
-        own, shown = (jax.lax.stop_gradient(model.encode(x.observation)) for x in (batch, demonstration))
-        state, metrics = self._update(state, *(x.reshape(-1, x.shape[-1]) for x in (shown, own)))
-        reward = adversarial_reward(state.model(own))
-        return state, batch.replace(observation=batch.observation | {self.head: reward[..., None]}), metrics
-
-
 # The true one -------------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +231,7 @@ REWARDS = Registry(
         "temporal_ot": TemporalOT,
         "orca": ORCA,
         "ail": Adversarial,
+        "difo": DIFO,
         "true": TrueReward,
     },
     base=SurrogateReward,

@@ -9,7 +9,7 @@ skipped (`only_finite`): a diverged seed stays frozen while the others continue.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -85,6 +85,23 @@ def apply_gradient(optimizer: optax.GradientTransformation, state: TrainState, g
     updates, opt_state = optimizer.update(grads, state.opt_state, state.model)
     model = optax.apply_updates(state.model, updates)
     return state.replace(model=model, opt_state=opt_state, step=state.step + 1)
+
+
+def gradient_of_parts(parts: Mapping[str, Callable], model) -> tuple[Any, Metrics]:
+    """Differentiates a loss that is a sum, part by part.
+
+    Args:
+      parts: {name: model -> scalar}.
+
+    Returns:
+      The gradient of the sum; metrics: the `loss`, `NAME_loss` and `NAME_grad_norm` of each part, and `grad_norm`.
+    """
+    found = {name: jax.value_and_grad(part)(model) for name, part in parts.items()}
+    metrics = {f"{name}_loss": loss for name, (loss, _) in found.items()}
+    metrics |= {f"{name}_grad_norm": optax.global_norm(grads) for name, (_, grads) in found.items()}
+    total = jax.tree.map(lambda *leaves: sum(leaves), *(grads for _, grads in found.values()))
+    loss = jnp.asarray(sum(loss for loss, _ in found.values()))
+    return total, {"loss": loss, **metrics, "grad_norm": optax.global_norm(total)}
 
 
 def make_update(loss_fn: Callable, optimizer: optax.GradientTransformation) -> Callable:

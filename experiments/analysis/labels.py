@@ -21,7 +21,7 @@ LABELS = {
     "aime-nob-viper": "AIME-NoB (VIPER)",
     "aime-nob-ail": "AIME-NoB (AIL)",
     "aime-nob-ot": "AIME-NoB (OT)",
-    **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm")},
+    **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm", "smodice", "lobsdice", "fb")},
     **{name.replace("_", "-"): method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},
 } | _BASELINES

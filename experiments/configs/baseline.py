@@ -1,4 +1,4 @@
-"""Baselines of imitation that are fitted: bco (BCO(0)), bco_alpha, iidm; the oracles bc and mbbc."""
+"""Baselines of imitation: bco (BCO(0)), bco_alpha, iidm, smodice, lobsdice, fb; the oracles bc and mbbc."""
 
 import functools
 
@@ -19,6 +19,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Forward:    --config=baseline:iidm        the gradient goes through a forward model
     Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
                 --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
+    Offline RL: --config=baseline:smodice     or lobsdice: clones the steps that lead where the demonstrations go
+    Zero-shot:  --config=baseline:fb          policies of data that cover much; demonstrations choose one
     Your own:   --config=baseline:my.module:Name    with the values of the preset that it names
     On a CPU:   --config=baseline:bco-small, ...    6000 updates per network
     For a test: --config=baseline:bco-tiny, ...
@@ -78,6 +80,69 @@ def bco_alpha(config: ml_collections.ConfigDict) -> None:
     config.evaluation.episodes = 10
 
 
+def _offline(config: ml_collections.ConfigDict, method: str, num_updates: int) -> None:
+    """Networks that learn together for a number of updates, and see vectors alone."""
+    bco(config, method)
+    del config.fit, config.init_with_idm_encoder
+    config.num_updates = num_updates
+    config.updates_per_dispatch = 100
+    config.batch_size = 512
+    config.learning_rate = 3e-4
+    config.save_every = 10_000
+    config.evaluation.update(every=50_000)  # updates
+
+
+def smodice(config: ml_collections.ConfigDict) -> None:
+    """By states."""
+    _offline(config, "smodice", 1_000_000)
+    config.dice = defaults("agents.dice:DiceSettings")
+
+
+def lobsdice(config: ml_collections.ConfigDict) -> None:
+    """By transitions, with a softer divergence, a weak penalty, and the value's gradient held down."""
+    _offline(config, "lobsdice", 2_000_000)
+    config.dice = defaults("agents.dice:DiceSettings", transitions=True, alpha=0.1, penalty_scale=0.1)
+    config.dice.update(value_penalty=1e-4, weight_decay=0.0)
+
+
+def fb(config: ml_collections.ConfigDict) -> None:
+    """Forward-backward representations; the demonstrations choose among its policies."""
+    _offline(config, "fb", 1_000_000)
+    config.batch_size = 1024
+    config.learning_rate = 1e-4
+    config.network.update(hidden_size=1024)
+    config.representation = defaults("agents.forward_backward:ForwardBackwardSettings")
+
+
+def offline_small(config: ml_collections.ConfigDict) -> None:
+    """Minutes on a CPU."""
+    config.num_updates = 10_000
+    config.batch_size = 256
+    config.save_every = 2500
+    config.standardize = True
+    config.evaluation.update(every=0, final_episodes=10)
+    if config.method == "fb":
+        config.learning_rate = 3e-4
+        config.network.update(hidden_size=256)
+        config.representation.update(hidden_size=256, dimension=32)
+    else:
+        config.dice.update(hidden_size=128)
+
+
+def offline_tiny(config: ml_collections.ConfigDict) -> None:
+    """For tests."""
+    offline_small(config)
+    config.num_updates, config.updates_per_dispatch, config.save_every = 6, 2, 2
+    config.batch_size = 8
+    config.stack = 2
+    config.network.update(hidden_size=8, hidden_layers=1)
+    config.evaluation.update(every=4, episodes=1, final_episodes=2)
+    if config.method == "fb":
+        config.representation.update(hidden_size=8, hidden_layers=1, dimension=4)
+    else:
+        config.dice.update(hidden_size=8)
+
+
 def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
     config.method = "mbbc"
@@ -95,6 +160,9 @@ def small(config: ml_collections.ConfigDict) -> None:
     On cheetah-runbackward (lpomdp, from noise), standardising lifts BCO(0) from 67 to 71% of the expert and
     BC from 94 to 100% (means of 4 seeds).
     """
+    if "fit" not in config:
+        offline_small(config)
+        return
     config.fit.update(training_fraction=0.9, updates_per_epoch=500, max_updates=6000)
     config.fit.update(patience=None, min_epochs=0, min_updates=0)
     config.save_every = 2000
@@ -112,6 +180,9 @@ def small(config: ml_collections.ConfigDict) -> None:
 
 def tiny(config: ml_collections.ConfigDict) -> None:
     """For tests, on any data."""
+    if "fit" not in config:
+        offline_tiny(config)
+        return
     small(config)
     config.save_every = 40
     config.evaluation.update(every=2, episodes=1, final_episodes=2)
@@ -140,6 +211,9 @@ METHODS: dict[str, _presets.Changes] = {
     "iidm": (functools.partial(bco, method="iidm"),),
     "mbbc": (mbbc,),
     "bco_alpha": (bco_alpha,),
+    "smodice": (smodice,),
+    "lobsdice": (lobsdice,),
+    "fb": (fb,),
 }
 SIZES = {"": (_rounds,), "small": (small, _rounds), "tiny": (tiny, _rounds)}
 PRESETS = {"": (bco,), "tiny": (bco, tiny)} | _presets.combined(METHODS, SIZES)

@@ -74,14 +74,15 @@ def _data_and_updates(config):
 def _rewards(config):
     """The surrogate reward, and options of each."""
     config.reward = dict(
-        name="viper",  # viper, ail, ot, temporal_ot, orca, true (an oracle), none, or my.module:Reward
+        name="viper",  # viper, ail, difo, ot, temporal_ot, orca, true (an oracle), none, or my.module:Reward
         model="",  # viper: --workdir of `pretrain` with a preset viper
         head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
         viper=defaults("aime.rewards:Viper"),
         ot=defaults("aime.rewards:Matched") | defaults("agents.progress:Transport"),
         temporal_ot=defaults("aime.rewards:Matched") | defaults("agents.progress:TemporalOT"),
         orca=defaults("aime.rewards:Matched") | defaults("agents.progress:ORCA"),
-        ail=defaults("aime.rewards:Adversarial"),
+        ail=defaults("aime.adversarial:Adversarial"),
+        difo=defaults("aime.adversarial:DIFO"),
         options=dict(),  # of a reward of your own
     )
 
@@ -174,7 +175,8 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.reward.head = dict(
         name="dmlp", hidden_size=64, hidden_layers=2, activation="elu", norm=None, std=1.0
     )
-    config.reward.ail.update(hidden_size=64, hidden_layers=2, learning_rate=3e-4)
+    for name in ("ail", "difo"):
+        config.reward[name].update(hidden_size=64, hidden_layers=2, learning_rate=3e-4)
     config.ensemble.update(hidden_size=64)
     config.policy.update(hidden_size=64)
     config.critic.update(hidden_size=64)
@@ -201,7 +203,8 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.reward.head = dict(
         name="dmlp", hidden_size=8, hidden_layers=1, activation="elu", norm=None, std=1.0
     )
-    config.reward.ail.update(hidden_size=8, hidden_layers=1)
+    for name in ("ail", "difo"):
+        config.reward[name].update(hidden_size=8, hidden_layers=1)
     config.ensemble.update(num_members=3, hidden_size=8, hidden_layers=1)
     config.policy.update(hidden_size=8, hidden_layers=1)
     config.critic.update(hidden_size=8, hidden_layers=1)

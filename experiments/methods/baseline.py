@@ -3,7 +3,8 @@
     python -m experiments baseline --config=baseline:bco --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
-From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm. Oracles, with the true actions: bc, mbbc.
+From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm; by weighted steps of the embodiment data
+smodice, lobsdice; zero-shot fb. Oracles, with the true actions: bc, mbbc.
 One of your own: --config.method=my.module:Name, a `Baseline` of experiments/methods/baseline_recipes.py.
 """
 
@@ -18,6 +19,7 @@ import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
+from experiments.methods.baseline_offline import SMODICE, ForwardBackward, LobsDICE
 from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models import files
@@ -32,7 +34,18 @@ from worldmodels.export import Models
 from worldmodels.registry import Registry
 
 BASELINES = Registry(
-    "baseline", {"bc": BC, "bco": BCO, "iidm": IIDM, "mbbc": MBBC, "bco_alpha": BCOAlpha}, base=Baseline
+    "baseline",
+    {
+        "bc": BC,
+        "bco": BCO,
+        "iidm": IIDM,
+        "mbbc": MBBC,
+        "bco_alpha": BCOAlpha,
+        "smodice": SMODICE,
+        "lobsdice": LobsDICE,
+        "fb": ForwardBackward,
+    },
+    base=Baseline,
 )
 
 

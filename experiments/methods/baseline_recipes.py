@@ -115,7 +115,7 @@ class FrameStackBaseline(Baseline):
         super().__init__(config)
         self.data = load_data(config, type(self))
         self.arguments, self.shown = self.data.arch, self.data.shown
-        self._share_encoder = config["init_with_idm_encoder"]
+        self._share_encoder = config.get("init_with_idm_encoder", False)
         self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
 
     def create(self, network, key):

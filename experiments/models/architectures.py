@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import jax
@@ -9,6 +10,7 @@ import numpy as np
 from flax import nnx
 
 from agents import sac
+from agents.forward_backward import PromptedPolicy
 from agents.frame_stack import FrameStackNet
 from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import LAYOUTS, Setup, observation_setup, setup_of
@@ -150,6 +152,9 @@ def build_frame_stack(
     else:
         moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
     return network(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
+
+
+build_prompted = functools.partial(build_frame_stack, network=PromptedPolicy)
 
 
 def sac_actor(actor: sac.Actor, observer: Mapping) -> dict:

@@ -28,6 +28,7 @@ BUILDERS = Registry(
     {
         **dict(export.BUILDERS.items()),
         "frame_stack": architectures.build_frame_stack,
+        "prompted": architectures.build_prompted,
         "sac": architectures.build_sac_actor,
     },
 )

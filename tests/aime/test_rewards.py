@@ -234,11 +234,33 @@ def test_a_discriminator_learns_to_reward_what_is_demonstrated(model):
     assert rewards[0] > rewards[1] + 0.5
 
 
+def test_a_diffusion_model_learns_to_reward_steps_that_are_demonstrated(model):
+    """The first record of a window has no step, and its reward is not learnt."""
+    options = dict(hidden_size=32, hidden_layers=1, learning_rate=1e-2, bce_scale=1.0)
+    reward = REWARDS.make(inputs(model), name="difo", **options)
+    state, batch = reward.initial_state(jax.random.key(0)), make_batch(4, 3, seed=0)
+    shown = make_batch(4, 3, seed=4, actions=False)
+    shown = shown.replace(observation={name: value + 2.0 for name, value in shown.observation.items()})
+
+    def step(state, _):
+        state, rewarded, metrics = reward.relabel(state, model, batch, shown)
+        return state, (rewarded.observation[reward.head], rewarded.masks[reward.head], metrics)
+
+    scan = jax.jit(lambda s: jax.lax.scan(step, s, None, length=300), compiler_options=COMPILER_OPTIONS)
+    state, (rewards, masks, metrics) = scan(state)
+    assert rewards.shape[1:] == (4, 3, 1)
+    np.testing.assert_array_equal(rewards[:, :, 0], 0.0)
+    np.testing.assert_array_equal(masks[0], [[0, 1, 1]] * 4)
+    assert metrics.keys() >= {"bce_grad_norm", "denoising_grad_norm", "reward"}
+    seen, own = (reward.score(state, model, x)[0][1:].mean() for x in (shown, batch))
+    assert seen > own + 0.5
+
+
 # Mistakes -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_unknown_reward_lists_the_known_ones(model):
-    known = "Unknown surrogate reward .gail.. Known: viper, ot, temporal_ot, orca, ail, true"
+    known = "Unknown surrogate reward .gail.. Known: viper, ot, temporal_ot, orca, ail, difo, true"
     with pytest.raises(ValueError, match=known):
         REWARDS.make(inputs(model), name="gail")
 

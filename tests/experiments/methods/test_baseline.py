@@ -143,7 +143,8 @@ def test_a_missing_folder_is_named(data, tmp_path):
 
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
     with pytest.raises(
-        ValueError, match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha; or"
+        ValueError,
+        match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha, smodice, lobsdice, fb; or",
     ):
         baseline.run(make_config(get_config("bco-tiny"), data, method="gail"), tmp_path)
 

@@ -39,9 +39,9 @@ def far_away(episode: Episode) -> Episode:
     return Episode(episode.records | {"position": episode.records["position"] + 100}, episode.metadata)
 
 
-def learner_with(paths, reward: str, **changes) -> OnlineLearner:
+def learner_with(paths, reward: str, preset: str = "tiny", **changes) -> OnlineLearner:
     """A learner that remembers one episode, far away."""
-    config = plain_config(config_of(online_config, **{**paths, "reward__name": reward, **changes}))
+    config = plain_config(config_of(online_config, preset, **{**paths, "reward__name": reward, **changes}))
     registry.load_named(config)
     shown = load_episodes(config["demonstrations"])
     learner = OnlineLearner(config, shown)
@@ -80,3 +80,13 @@ def test_only_a_reward_that_relabels_is_shown_demonstrations_again(paths):
         batch = make_draws(learner.config, learner.reward)["online"](learner.data, jax.random.key(0))
         assert (batch.shown is not None) == shown
         assert batch.demonstration.prev_action is None and batch.demonstration.reward is None
+
+
+def test_a_diffusion_reward_is_sought_with_dreamer_v3s_critic(paths):
+    """Both parts of each loss are logged; the range of the returns is part of the state."""
+    learner = learner_with(paths, "difo", "tiny-v3")
+    metrics = learner.learn()
+    assert metrics["finite"] == 1.0 and metrics["policy/difo_reward_return_scale"] >= 1.0
+    assert metrics["value/slow_grad_norm"] > 0 and metrics["reward/denoising_grad_norm"] > 0
+    assert float(learner.state.critic.ranges["difo_reward"].high) != 0.0
+    assert learner.architecture["heads"]["difo_reward"]["name"] == "two_hot"
