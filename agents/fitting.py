@@ -18,16 +18,27 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import struct
 
-from worldmodels.data.dataset import SequenceDataset, windows
+from worldmodels.data.dataset import SequenceDataset, sample, windows
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.structures import Array
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, only_finite, where
+from worldmodels.training import (
+    Metrics,
+    TrainState,
+    make_optimizer,
+    make_update,
+    only_finite,
+    sample_key,
+    where,
+)
 
 VALIDATION_CHUNK = 1024  # windows at a time
 IMAGE_CHUNK = 64  # the same where there are images, whose features are large
 _SPLIT, _SHUFFLE = 1, 2  # streams of random numbers besides the updates' own
+
+Datasets = SequenceDataset | tuple[SequenceDataset, SequenceDataset]  # windows, or those and labelled ones
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +54,7 @@ class FitSettings:
         no limit.
       updates_per_epoch: None for a pass over the training windows; a number makes an epoch of so many
         updates, of windows drawn with replacement.
+      grad_clip: clips the global norm of the gradient; None: not at all.
     """
 
     learning_rate: float = 1e-3
@@ -53,6 +65,7 @@ class FitSettings:
     min_updates: int = 0
     max_updates: int | None = None
     updates_per_epoch: int | None = None
+    grad_clip: float | None = None
 
     def __post_init__(self):
         if self.patience is None and self.max_updates is None:
@@ -61,6 +74,11 @@ class FitSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; give at least 1.")
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Adam."""
+        return make_optimizer(self.learning_rate, self.grad_clip)
 
 
 class FitState(struct.PyTreeNode):
@@ -90,7 +108,7 @@ class FitState(struct.PyTreeNode):
     def create(cls, model, settings: FitSettings, key: Array) -> FitState:
         """State before the first epoch; `key` decides the split, the order of the windows and the updates."""
         return cls(
-            train=TrainState.create(model, make_optimizer(settings.learning_rate), key),
+            train=TrainState.create(model, settings.optimizer, key),
             best_model=jax.tree.map(jnp.copy, model),
             best_loss=jnp.full((), jnp.inf, jnp.float32),
             stale_epochs=jnp.zeros((), jnp.int32),
@@ -193,13 +211,17 @@ def continued(state: FitState) -> FitState:
 
 
 def make_mean_loss(loss_fn: Callable) -> Callable:
-    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over windows."""
+    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over windows.
 
-    def mean_loss(model, dataset: SequenceDataset, indices: Array, *frozen) -> Array:
+    Of a pair of datasets (see `make_epoch`) it is the mean over the first, without windows of the second.
+    """
+
+    def mean_loss(model, dataset: Datasets, indices: Array, *frozen) -> Array:
         key = jax.random.key(0)  # where a loss draws, always the same
+        dataset, more = (dataset[0], (None,)) if isinstance(dataset, tuple) else (dataset, ())
 
         def of_window(index):
-            return loss_fn(model, windows(dataset, index[None]), *frozen, key)[0]
+            return loss_fn(model, windows(dataset, index[None]), *more, *frozen, key)[0]
 
         has_images = any(value.ndim == 4 for value in dataset.observation.values())
         chunk = IMAGE_CHUNK if has_images else VALIDATION_CHUNK
@@ -250,7 +272,9 @@ def make_epoch(
     """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`, one dispatch.
 
     Args:
-      loss_fn: (model, batch, *frozen, key) -> (scalar loss, metrics), a mean over the batch.
+      loss_fn: (model, batch, *frozen, key) -> (scalar loss, metrics), a mean over the batch. Where `dataset` is a
+        pair, it gets a batch of the second behind that of the first: as many windows, drawn with replacement; None
+        in validation.
       settings: the same as of `FitState.create`.
       num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis
         [N], `dataset` is shared, metrics are [N].
@@ -261,15 +285,19 @@ def make_epoch(
       `best_validation_loss`, `epoch`, `stopped`. Those of a run that had stopped are of an epoch that was
       discarded, but for the last three.
     """
-    update = only_finite(make_update(loss_fn, make_optimizer(settings.learning_rate)))
+    update = only_finite(make_update(loss_fn, settings.optimizer))
     mean_loss = make_mean_loss(loss_fn)
 
-    def epoch(state: FitState, split: Split, dataset: SequenceDataset, frozen) -> tuple[FitState, Metrics]:
+    def epoch(state: FitState, split: Split, dataset: Datasets, frozen) -> tuple[FitState, Metrics]:
         shuffle_key = jax.random.fold_in(jax.random.fold_in(state.train.key, _SHUFFLE), state.epoch)
         batches = epoch_batches(split.training, settings, shuffle_key)
+        first, *others = dataset if isinstance(dataset, tuple) else (dataset,)
 
         def one_update(train, indices):
-            return update(train, placement.share_batch(windows(dataset, indices)), *frozen)
+            key = sample_key(train.key, train.step)
+            drawn = [sample(other, key, settings.batch_size) for other in others]
+            batch, *more = placement.share_batch([windows(first, indices), *drawn])
+            return update(train, batch, *more, *frozen)
 
         train, metrics = jax.lax.scan(one_update, state.train, batches)
         validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
@@ -294,7 +322,7 @@ def make_epoch(
 
 def fit(
     state: FitState,
-    dataset: SequenceDataset,
+    dataset: Datasets,
     loss_fn: Callable,
     settings: FitSettings,
     *frozen,
@@ -313,7 +341,8 @@ def fit(
     """
     num_seeds = None if state.stopped.ndim == 0 else state.stopped.shape[0]
     run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds, placement=placement)
-    split = split_of(state, dataset, settings) if split is None else split
+    if split is None:
+        split = split_of(state, dataset[0] if isinstance(dataset, tuple) else dataset, settings)
     state, (dataset, split, *frozen) = placement.put(state, (dataset, split, *frozen))
     while not bool(state.stopped.all()):
         state, metrics = run_epoch(state, split, dataset, *frozen)

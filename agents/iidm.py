@@ -64,7 +64,12 @@ def prediction_error(model: ForwardNet, batch: SequenceBatch, action: Array) -> 
     """[] sum over sensors of the mean squared error of record F, predicted from F frames and [B, A]."""
     predicted = model(policy_frames(batch.observation, model.num_frames), action)
     following = model.target({name: batch.observation[name][:, model.num_frames] for name in model.names})
-    errors = (((predicted[name] - following[name]) ** 2).mean() for name in model.names)
+    return squared_error(predicted, following)
+
+
+def squared_error(predicted: Mapping[str, Array], following: Mapping[str, Array]) -> Array:
+    """[] sum over names of the mean squared error."""
+    errors = (((value - following[name]) ** 2).mean() for name, value in predicted.items())
     return jnp.asarray(sum(errors))
 
 

@@ -1,4 +1,4 @@
-"""Baselines of imitation: bco (BCO(0)), bco_alpha, iidm, smodice, lobsdice, fb; the oracles bc and mbbc."""
+"""Baselines of imitation: BCO and its relatives, latent-action and offline methods; the oracles bc and mbbc."""
 
 import functools
 
@@ -17,6 +17,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     From images: ... --config.setup=visual
     Rounds:     --config=baseline:bco_alpha   plays 20 episodes per round, after which it evaluates and saves
     Forward:    --config=baseline:iidm        the gradient goes through a forward model
+    Foresight:  --config=baseline:pidm        what is seen --config.horizon=3 steps ahead is inverted
+    Few labels: --config=baseline:clam        or lapo, laom; --config.unlabelled=DIR: further video of the body
     Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
                 --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
     Offline RL: --config=baseline:smodice     or lobsdice: clones the steps that lead where the demonstrations go
@@ -143,6 +145,56 @@ def offline_tiny(config: ml_collections.ConfigDict) -> None:
         config.dice.update(hidden_size=8)
 
 
+def pidm(config: ml_collections.ConfigDict) -> None:
+    """Foresight and an inverse model; fitted as BCO(0)."""
+    bco(config, "pidm")
+    config.update(defaults("agents.pidm:PredictivePolicy", "horizon"))
+
+
+def _latent(config: ml_collections.ConfigDict, method: str, size: int, **decoder: int) -> None:
+    """Networks of latent actions, all fitted with one setting."""
+    bco(config, method)
+    config.init_with_idm_encoder = False
+    config.unlabelled = ""  # folder of further episodes, whose actions are not looked at; "": none
+    config.num_unlabelled = placeholder(int)  # episodes of it; None: all
+    config.latent = dict(
+        size=size,
+        decoder=decoder,
+        decoder_after=True,  # False: the decoder of the model is that of the policy
+        **defaults("agents.latent_action_model:latent_action_loss"),
+        **defaults("agents.latent_action_model:LatentActionModel", "space", "target_rate"),
+    )
+    config.fit.update(batch_size=128, patience=None, min_epochs=0, min_updates=0, training_fraction=0.9)
+
+
+def clam(config: ml_collections.ConfigDict) -> None:
+    """Continuous latent actions whose decoder is learnt with the model."""
+    _latent(config, "clam", 8, hidden_size=1024, hidden_layers=3)
+    config.latent.update(decoder_after=False, decoder_weight=0.5)
+    config.stack = 2
+    config.network.update(hidden_size=1024, hidden_layers=2)
+    config.fit.update(learning_rate=3e-4, grad_clip=1.0, max_updates=500_000)
+
+
+def lapo(config: ml_collections.ConfigDict) -> None:
+    """Latent actions of codes."""
+    _latent(config, "lapo", 128, hidden_size=128, hidden_layers=2)
+    # codes=0: continuous
+    config.latent.quantizer = defaults("agents.latent_action_model:Quantizer")
+    config.stack = 2
+    config.network.update(hidden_size=1024, hidden_layers=2)
+    config.fit.update(learning_rate=3e-4, grad_clip=2.0, max_updates=50_000)
+
+
+def laom(config: ml_collections.ConfigDict) -> None:
+    """Large latent actions over up to ten steps, between embeddings, with little supervision."""
+    _latent(config, "laom", 8192, hidden_size=256, hidden_layers=2)
+    config.latent.update(space="embedding", max_offset=10, decoder_weight=0.001)
+    config.stack = 3
+    config.network.update(hidden_size=1024, hidden_layers=3)
+    config.fit.update(learning_rate=1e-4, batch_size=512, max_updates=100_000)
+
+
 def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
     config.method = "mbbc"
@@ -172,6 +224,12 @@ def small(config: ml_collections.ConfigDict) -> None:
         config.policy.hidden_size = 64
         return
     config.standardize = True
+    if "latent" in config:  # frames as of the other baselines
+        config.stack = None
+        config.network.update(hidden_size=128, hidden_layers=2)
+        config.latent.decoder.update(hidden_size=128, hidden_layers=2)
+        config.latent.size = min(config.latent.size, 128)
+        config.fit.update(batch_size=50, learning_rate=1e-3)
     if config.method == "bco_alpha":  # its rounds end by themselves
         config.fit.update(batch_size=50, patience=3, max_updates=None, min_updates=3000)
         config.num_rounds, config.episodes_per_round = 5, 10
@@ -194,6 +252,9 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.stack = 2
     config.network.update(hidden_size=16, hidden_layers=1, image_encoder=dict(name="cnn_ha", width=2))
     config.fit.update(batch_size=16, updates_per_epoch=20, max_updates=80)
+    if "latent" in config:
+        config.latent.decoder.update(hidden_size=16, hidden_layers=1)
+        config.latent.update(size=8, max_offset=min(config.latent.max_offset, 3))
     if config.method == "bco_alpha":
         config.fit.update(patience=1, max_updates=60, min_updates=0, training_fraction=0.7)
         config.num_rounds, config.episodes_per_round, config.num_envs = 2, 3, 2
@@ -214,6 +275,10 @@ METHODS: dict[str, _presets.Changes] = {
     "smodice": (smodice,),
     "lobsdice": (lobsdice,),
     "fb": (fb,),
+    "pidm": (pidm,),
+    "clam": (clam,),
+    "lapo": (lapo,),
+    "laom": (laom,),
 }
 SIZES = {"": (_rounds,), "small": (small, _rounds), "tiny": (tiny, _rounds)}
 PRESETS = {"": (bco,), "tiny": (bco, tiny)} | _presets.combined(METHODS, SIZES)

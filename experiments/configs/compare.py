@@ -7,7 +7,11 @@ from ml_collections.config_dict import placeholder
 
 from experiments.configs import _presets, baseline, imitate, pretrain, surrogate
 
-METHODS = ("aime", "bco", "bco_alpha", "iidm", "smodice", "lobsdice", "fb", *surrogate.METHODS, "mbbc", "bc")
+METHODS = (
+    *("aime", "bco", "bco_alpha", "iidm", "pidm", "clam", "lapo", "laom", "smodice", "lobsdice", "fb"),
+    *surrogate.METHODS,
+    *("mbbc", "bc"),
+)
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:

@@ -3,8 +3,9 @@
     python -m experiments baseline --config=baseline:bco --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
-From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm; by weighted steps of the embodiment data
-smodice, lobsdice; zero-shot fb. Oracles, with the true actions: bc, mbbc.
+From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm; with latent actions clam, lapo, laom;
+with foresight pidm; by weighted steps of the embodiment data smodice, lobsdice; zero-shot fb. Oracles, with the true
+actions: bc, mbbc.
 One of your own: --config.method=my.module:Name, a `Baseline` of experiments/methods/baseline_recipes.py.
 """
 
@@ -19,7 +20,9 @@ import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
+from experiments.methods.baseline_latent import CLAM, LAOM, LAPO
 from experiments.methods.baseline_offline import SMODICE, ForwardBackward, LobsDICE
+from experiments.methods.baseline_pidm import PIDM
 from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models import files
@@ -44,6 +47,10 @@ BASELINES = Registry(
         "smodice": SMODICE,
         "lobsdice": LobsDICE,
         "fb": ForwardBackward,
+        "clam": CLAM,
+        "lapo": LAPO,
+        "laom": LAOM,
+        "pidm": PIDM,
     },
     base=Baseline,
 )
@@ -157,7 +164,8 @@ class FittedBaseline:
             total, f"{self._config['method']} {name} ({unit}){self._placement.described}", initial=initial
         ) as progress:
             options = dict(on_epoch=on_epoch, placement=self._placement)
-            fit(self._state[name], part.dataset, part.loss_fn, settings, *frozen, **options)
+            data = part.dataset if part.labelled is None else (part.dataset, part.labelled)
+            fit(self._state[name], data, part.loss_fn, settings, *frozen, **options)
 
     def _log(self, name: str, metrics: dict, epoch: int) -> None:
         """Writes the metrics of an epoch; evaluates and saves if it is time to."""
@@ -185,7 +193,8 @@ class FittedBaseline:
             errors = to_numbers(self._baseline.errors(best, final=True))
             fitted = self._state.values()
             diverged = np.any([network.diverged for network in fitted], axis=0)
-            self._result = result | errors | {"num_updates": self._updates}
+            counts = {"num_updates": self._updates, **self._baseline.counts}
+            self._result = result | errors | counts
             self._result |= diverged_result(diverged, sum(network.train.step for network in fitted))
             self._writer.write_eval({"update": self._updates, "final": True, **self._result})
         elif evaluation["every"] and epoch % evaluation["every"] == 0:

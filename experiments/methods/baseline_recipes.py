@@ -46,6 +46,7 @@ class Fit:
       loss_fn: (network, batch, *frozen, key) -> (loss, metrics).
       teacher: the network, fitted before, that is frozen in the loss; None for none.
       frozen: a model of all seeds that is frozen in the loss; None for none.
+      labelled: further windows, with actions, of which the loss gets a batch behind that of `dataset`; None for none.
     """
 
     network: str
@@ -53,6 +54,7 @@ class Fit:
     loss_fn: Callable
     teacher: str | None = None
     frozen: object = None
+    labelled: SequenceDataset | None = None
 
 
 class Baseline(Method):
@@ -66,6 +68,7 @@ class Baseline(Method):
       world_model: models of all seeds that its policies see through, or None.
       build: (arguments, key) -> the policy of one seed, where it is a network of its own; None: one of the project's.
       train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
+      counts: {name: number} of what it learns from, for the result.
     """
 
     command = "baseline"
@@ -76,6 +79,7 @@ class Baseline(Method):
     world_model: object = None
     build: Callable[[dict, jax.Array], object] | None = None
     train: Callable[[RunDirectory], dict] | None = None
+    counts: Mapping[str, int] = {}
 
     def __init__(self, config: Mapping):
         super().__init__(config)
@@ -107,16 +111,21 @@ class FrameStackBaseline(Baseline):
     Attributes:
       networks: {name: options of `build_frame_stack`} of networks other than the policy.
       data: what they learn from.
+      error_losses: {network: (name, loss)} of errors to true actions.
     """
 
     networks: Mapping[str, Mapping] = {}
+    error_losses: Mapping[str, tuple[str, Callable]] = {
+        "policy": ("action_mse", bc_loss),
+        "idm": ("idm_action_mse", inverse_dynamics_loss),
+    }
 
     def __init__(self, config: Mapping):
         super().__init__(config)
         self.data = load_data(config, type(self))
         self.arguments, self.shown = self.data.arch, self.data.shown
         self._share_encoder = config.get("init_with_idm_encoder", False)
-        self._errors = {"policy": vmapped_mean(bc_loss), "idm": vmapped_mean(inverse_dynamics_loss)}
+        self._errors: dict[str, Callable] = {}
 
     def create(self, network, key):
         """Creates a network; see `Baseline`."""
@@ -137,9 +146,12 @@ class FrameStackBaseline(Baseline):
         data = self.data.true_actions
         if data is None:
             return {}
-        names = {"policy": "action_mse", "idm": "idm_action_mse"}
-        known = [name for name in names if name in models]
-        return {names[name]: self._errors[name](models[name], data, all_windows(data)) for name in known}
+        errors = {}
+        for network, (name, loss) in self.error_losses.items():
+            if network in models:
+                error = self._errors.setdefault(network, vmapped_mean(loss))
+                errors[name] = error(models[network], data, all_windows(data))
+        return errors
 
 
 class BC(FrameStackBaseline):
@@ -264,34 +276,42 @@ class Data:
       body: episodes of the embodiment, with actions; [] for a baseline that needs none.
       shown: the demonstrations; only oracles look at their actions.
       true_actions: windows of the demonstrations with their actions, for analysis; None where they have none.
+      unlabelled: further episodes of the body, without actions.
     """
 
     arch: dict
     body: list[Episode]
     shown: Demonstrations
     true_actions: SequenceDataset | None = None
+    unlabelled: list[Episode] = dataclasses.field(default_factory=list)
 
     @property
     def episodes(self) -> list[Episode]:
         """Episodes that the networks standardise by."""
-        return self.body or self.shown.episodes
+        return [*self.body, *self.unlabelled] or self.shown.episodes
 
     @property
     def window_length(self) -> int:
         """Records per window: one more than the policy's stack."""
         return self.arch["num_frames"] + 1
 
-    def windows(self, episodes: list[Episode], with_actions: bool) -> SequenceDataset:
-        """Returns the windows of episodes; raises a ValueError if they do not all fit into memory at once."""
-        sensors = list(self.arch["sizes"])
-        need, free = estimate_bytes(episodes, sensors, self.window_length), free_memory()
+    def windows(
+        self, episodes: list[Episode], with_actions: bool, length: int | None = None
+    ) -> SequenceDataset:
+        """Returns the windows of episodes, of `window_length` records if `length` names no other.
+
+        Raises:
+          ValueError: they do not all fit into memory at once.
+        """
+        sensors, length = list(self.arch["sizes"]), length or self.window_length
+        need, free = estimate_bytes(episodes, sensors, length), free_memory()
         if need > free:
             raise ValueError(
                 f"Baselines hold all their data at once, and these {len(episodes)} episodes need "
                 f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "
                 "(config.num_embodiment, config.num_demonstrations) or smaller images."
             )
-        options = dict(length=self.window_length, sensors=sensors, with_reward=False)
+        options = dict(length=length, sensors=sensors, with_reward=False)
         return SequenceDataset.create(episodes, with_actions=with_actions, **options)
 
     def shown_windows(self, *, with_actions: bool) -> SequenceDataset:

@@ -230,18 +230,19 @@ def sensor_size(name: str, values: np.ndarray) -> int | list[int]:
     return shape[:2]
 
 
-def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
+def check_body(arch: Mapping, episodes: Sequence[Episode], what: str, *, reader: str = "world model") -> None:
     """Raises a ValueError if episodes are of another body than the model: other sensors, sizes or actions.
 
     Args:
       arch: arguments of `export.build_world_model`.
       what: the episodes, as in "demonstrations".
+      reader: who reads them.
     """
     records = episodes[0].records
     missing = [name for name in arch["inputs"] if name not in records]
     if missing:
         raise ValueError(
-            f"The {what} lack {', '.join(missing)}, which the world model reads; they have "
+            f"The {what} lack {', '.join(missing)}, which the {reader} reads; they have "
             f"{', '.join(sorted(records))}. Use {what} with the sensors of the embodiment data."
         )
     known = [name for name in arch["sizes"] if name in records]
@@ -252,18 +253,18 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
             continue
         if isinstance(found, int):
             raise ValueError(
-                f"{name} has size {found} in the {what}, the world model was built for {expected}. "
+                f"{name} has size {found} in the {what}, the {reader} was built for {expected}. "
                 f"Use {what} of the same body."
             )
         found, expected = ("x".join(map(str, size)) for size in (found, expected))
         raise ValueError(
-            f"The images {name!r} of the {what} have {found} pixels, the world model knows {expected}; render the "
+            f"The images {name!r} of the {what} have {found} pixels, the {reader} knows {expected}; render the "
             f"{what} with {expected}, or pretrain on images of {found}."
         )
     size = records["pre_action"].shape[-1] if "pre_action" in records else 0
     if size and arch["action_size"] and size != arch["action_size"]:
         raise ValueError(
-            f"Actions have size {size} in the {what}, the world model was built for {arch['action_size']}. "
+            f"Actions have size {size} in the {what}, the {reader} was built for {arch['action_size']}. "
             f"Use {what} of the same body."
         )
     # Images look alike for any body, and several bodies have as many actions.
@@ -271,7 +272,7 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str) -> None:
     ours, theirs = (str(name).partition("-")[0] for name in names)
     if ours != theirs and {ours, theirs} <= set(LAYOUTS):
         raise ValueError(
-            f"The {what} are of {names[1]}, the world model was trained on {names[0]}. Use {what} of the same body."
+            f"The {what} are of {names[1]}, the {reader} was trained on {names[0]}. Use {what} of the same body."
         )
 
 

@@ -7,12 +7,15 @@ the world model stays as it was; `load_complete` adds the world model that its c
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
 
+from agents.latent_action_model import LatentPolicy
+from agents.pidm import PredictivePolicy
 from experiments.models import architectures, former
 from experiments.runs.settings import read_config
 from worldmodels import export, hub
@@ -29,6 +32,8 @@ BUILDERS = Registry(
         **dict(export.BUILDERS.items()),
         "frame_stack": architectures.build_frame_stack,
         "prompted": architectures.build_prompted,
+        "latent_policy": functools.partial(architectures.build_frame_stack, network=LatentPolicy),
+        "pidm": functools.partial(architectures.build_frame_stack, network=PredictivePolicy),
         "sac": architectures.build_sac_actor,
     },
 )

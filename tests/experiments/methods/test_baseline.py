@@ -144,7 +144,8 @@ def test_a_missing_folder_is_named(data, tmp_path):
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
     with pytest.raises(
         ValueError,
-        match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha, smodice, lobsdice, fb; or",
+        match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha, smodice, lobsdice, fb, clam, "
+        "lapo, laom, pidm; or",
     ):
         baseline.run(make_config(get_config("bco-tiny"), data, method="gail"), tmp_path)
 
@@ -153,7 +154,7 @@ def test_the_published_settings_are_the_default():
     config = get_config("bco")
     assert config.fit.to_dict() == dict(
         learning_rate=1e-3, batch_size=50, training_fraction=0.7, patience=3, min_epochs=50, min_updates=5000,
-        max_updates=None, updates_per_epoch=None,
+        max_updates=None, updates_per_epoch=None, grad_clip=None,
     )  # fmt: skip
     assert get_config("bc").fit.min_updates == 0
     assert not config.standardize
