@@ -26,6 +26,7 @@ for name in reconstruction barlow infonce sigreg; do
   main "$name/model" pretrain pretrain:small --config.embodiment="$runs/random/episodes,$runs/coloured/episodes" \
     --config.num_seeds="$seeds" --config.world_model.representation.name=$name --config.loss.kl_scale=$kl "${weights[@]}"
   main "$name/aime" imitate imitate:small --config.model="$runs/$name/model" --config.demonstrations=$shown \
-    --config.num_seeds="$seeds" --config.loss.kl_scale=$kl
+    --config.num_seeds="$seeds" --config.loss.kl_scale=$kl --config.evaluation.every=0
 done
-$python results/decoder_free_times.py
+$python results/decoder_free_times.py state
+$python results/decoder_free_times.py images

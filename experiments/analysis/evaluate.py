@@ -2,6 +2,7 @@
 
     python -m experiments evaluate --run=DIR
     python -m experiments evaluate --run=DIR --config.episodes=100 --config.video=True
+    python -m experiments evaluate --run=DIR '--config.env=cheetah-run?mass=0.5'
     python -m experiments evaluate --run=DIR --config.planner=cem
     python -m experiments evaluate --run=DIR --config.planner=guided --config.planner_reward=ail_reward
     python -m experiments evaluate --run=DIR --config.planner=tracking --config.demonstrations=DIR
@@ -22,6 +23,7 @@ from agents.planning import Planner
 from experiments.analysis import tables
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation
+from experiments.envs import registry
 from experiments.methods.online_parts import whole_episodes
 from experiments.models import architectures
 from experiments.models.loading import LoadedRun, load_run
@@ -37,10 +39,13 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     """
     if not run:
         raise ValueError("Which run? Pass its directory: --run=DIR.")
-    loaded, demonstrations = load_run(run), None
+    registry.trust(config.env)
+    loaded, demonstrations = load_run(run, config.env), None
     planner = make_planner(config)
     if planner and (config.demonstrations or getattr(planner, "uses_demonstrations", False)):
         loaded, demonstrations = with_demonstrations(loaded, config)
+    if config.env:
+        loaded = dataclasses.replace(loaded, arena=dataclasses.replace(loaded.arena, name=config.env))
     folder = pathlib.Path(workdir or run).expanduser()
     if not loaded.arena:
         raise ValueError(

@@ -10,10 +10,12 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Plays episodes with every policy of a run.
 
     Run:      python -m experiments evaluate --run=DIR
+    Elsewhere: ... '--config.env=cheetah-run?mass=0.5'    another task or variation of the same body
     Planning: ... --config.planner=cem, icem, mppi or guided    where the run's world model predicts a reward
               ... --config.planner=tracking --config.demonstrations=DIR    any world model, also of `pretrain`
     """
     config = ml_collections.ConfigDict()
+    config.env = ""  # where to play; "": where the run was evaluated
     config.episodes = 10  # per policy
     config.seed = 1000  # of the environments
     config.sample_action = False  # False: the policy's mode

@@ -29,6 +29,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.model = ""  # --workdir of a pretraining run, a folder of `export`, or a published folder
     config.demonstrations = ""  # folder of episodes; their actions are not used
     config.num_demonstrations = placeholder(int)  # None: all
+    config.common_parts = dict(max_gap=placeholder(int))  # EIL, see docs/concepts/aime.md; None: all
     # Where data are kept: device, memory, disk (images only); auto: the first with room for them.
     config.storage = "auto"
     # "": the model is frozen (published); a folder: it continues to train on these data.
@@ -37,8 +38,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.policy = defaults(
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
-    # "": random policy (published); an imitation run or a folder with a policy: start from that.
-    config.policy_from = ""
+    config.policy_from = ""  # a run or a folder with a policy to start from; "": random (published)
     config.num_updates = 50_000
     config.batch_size = 50
     config.length = 50

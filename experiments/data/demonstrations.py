@@ -11,6 +11,7 @@ import numpy as np
 from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation
 from experiments.runs.paths import folders_of
+from worldmodels.data.alignment import aligned, common_parts
 from worldmodels.data.episodes import Episode, read_episode, read_episodes, some_episode_paths, subsample
 
 
@@ -60,6 +61,34 @@ class Demonstrations:
         arena = Arena.of_episodes(episodes, env, tuple(episodes[0].records) if inputs is None else inputs)
         returns = [(shown.get(path) or read_episode(path, ())).return_ for path in paths]
         return cls(arena, episodes, float(np.mean(returns)) if any(returns) else None)
+
+    def common(self, encode: Callable[[Episode], np.ndarray], *, max_gap: int, min_length: int) -> Self:
+        """Returns what the demonstrations have in common, each part as an episode; see `worldmodels.data.alignment`.
+
+        Args:
+          encode: embeddings [T, E] of an episode.
+          max_gap, min_length: as of `common_parts`.
+
+        Raises:
+          ValueError: nothing is left, or there is only one demonstration.
+        """
+        frames = aligned([encode(episode) for episode in self.episodes])
+        options = dict(max_gap=max_gap, min_length=min_length)
+        parts = [
+            Episode({name: values[part] for name, values in episode.records.items()}, episode.metadata)
+            for episode, matched in zip(self.episodes, frames, strict=True)
+            for part in common_parts(matched, **options)
+        ]
+        before, after = (sum(each.num_records for each in episodes) for episodes in (self.episodes, parts))
+        if not parts:
+            raise ValueError(
+                f"No part of {min_length} records is common to the demonstrations; raise common_parts.max_gap, or "
+                "leave it empty to show everything."
+            )
+        print(
+            f"Common to the demonstrations: {after} of {before} records, in {len(parts)} parts.", flush=True
+        )
+        return dataclasses.replace(self, episodes=parts)
 
     def evaluation(self, options: Mapping, num_seeds: int = 1) -> Evaluation:
         """Returns what scores imitators, by the `random_return` and `workers` of the config's `evaluation`."""

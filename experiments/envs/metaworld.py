@@ -136,6 +136,11 @@ class MetaWorldEnvironment(MujocoEnvironment):
             "goal_seed": self._goal_seed,
         }
 
+    def _draw_factors(self) -> None:
+        """Draws what varies; who chooses the start of an episode stays in the body of the last one."""
+        if self._chosen is None:
+            super()._draw_factors()
+
     def _begin(self, seed: int | None) -> bool:
         """Starts from the chosen start vector, or from one drawn by the seeded generator of the simulator.
 

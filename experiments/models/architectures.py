@@ -19,6 +19,7 @@ from worldmodels.architecture import EMBEDDING
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
 from worldmodels.representation import REPRESENTATIONS
+from worldmodels.training import select_seed
 from worldmodels.world_model import WorldModel
 
 # World models --------------------------------------------------------------------------------------------------------
@@ -305,4 +306,15 @@ def demonstrations(config: Mapping, models, arch: Mapping) -> Demonstrations:
     shown = Demonstrations.read(config["demonstrations"], config["num_demonstrations"], **options)
     sizes = {name: arch["sizes"][name] for name in models.inputs}
     shown.arena.check(sizes, models.action_size, config["evaluation"]["workers"])
-    return shown
+    max_gap = (config.get("common_parts") or {}).get("max_gap")
+    if max_gap is None:
+        return shown
+    model = select_seed(models, 0)
+    encode = jax.jit(model.encode)
+    return shown.common(
+        lambda episode: np.asarray(
+            encode({name: np.asarray(episode.records[name]) for name in model.inputs})
+        ),
+        max_gap=max_gap,
+        min_length=config["length"],
+    )

@@ -165,6 +165,8 @@ def test_meta_world_varies_and_ends_where_it_began():
     first = environment.step(action)["state"]
     environment.set_physics_state(state)
     np.testing.assert_array_equal(environment.step(action)["state"], first)
+    environment.reset_to(state[:6])  # who chooses a start stays in the same body
+    assert environment.metadata()["factors"]["mass"] == scale
     with pytest.raises(ValueError, match="Unknown factor 'length' of 'metaworld-reach'"):
         registry.make("metaworld-reach?length=0.1")
 

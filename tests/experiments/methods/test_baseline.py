@@ -7,8 +7,10 @@ from imitation_data import make_config, write_data
 from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
 from agents.frame_stack_actor import FrameStackActor
+from experiments.analysis import evaluate
 from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
+from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.envs.vector import VectorEnvironment
 from experiments.methods import baseline, baseline_recipes, collect
 from experiments.models import architectures, files
@@ -40,6 +42,18 @@ def test_its_first_policy_demonstrates(bco_run, tmp_path):
         config.sample = True
     with pytest.raises(ValueError, match="no noise to sample"):
         collect.run(config, tmp_path / "sampled")
+
+
+def test_a_finished_run_is_evaluated_under_another_variation(bco_run, tmp_path):
+    config = evaluate_config("tiny")
+    plain = evaluate.run(config, tmp_path / "plain", run=str(bco_run[0]))
+    config.env = "fake-pointmass?mass=3"
+    varied = evaluate.run(config, tmp_path / "varied", run=str(bco_run[0]))
+    assert (
+        varied["environment"]["environment"] == config.env
+        and varied["expert_return"] == plain["expert_return"]
+    )
+    assert varied["return"] != plain["return"]
 
 
 def test_the_result_has_a_list_per_seed_with_an_entry_per_episode(bco_run):

@@ -47,6 +47,16 @@ def policy(folder, data, model):
     return folder / "policy"
 
 
+def test_imitation_learns_from_what_demonstrations_have_in_common(data, model, folder, capsys):
+    options = dict(model=str(model), demonstrations=data, num_seeds=2, num_updates=2)
+    config = config_of(imitate_config, common_parts__max_gap=1000, **options)
+    assert np.isfinite(imitate.run(config, folder / "common")["return_mean"])
+    assert "Common to the demonstrations: 130 of 130 records, in 5 parts." in capsys.readouterr().out
+    config.common_parts.max_gap = 0  # no two records are that close
+    with pytest.raises(ValueError, match="No part of 8 records is common to the demonstrations; raise"):
+        imitate.run(config, folder / "nothing")
+
+
 def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, folder):
     flags = (
         "--config=pretrain:tiny",
