@@ -7,7 +7,7 @@ records.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -51,6 +51,27 @@ class UniformActor:
         self._random.started(records)
         actions = [rng.uniform(-1, 1, self._action_size) for rng in self._random.generators]
         return np.stack(actions).astype(np.float32)
+
+
+class GaussianNoise:
+    """A policy with independent Gaussian noise on its actions, clipped to [-1, 1].
+
+    Args:
+      actor: the policy, records {name: [N, ...]} -> actions [N, A].
+      std: of the noise.
+      num_envs, seed, first_episode: as for `EpisodeRandom`.
+    """
+
+    def __init__(self, actor: Callable, std: float, num_envs: int, *, seed: int, first_episode: int = 0):
+        self._actor, self._std = actor, std
+        self._random = EpisodeRandom(num_envs, seed, first_episode)
+
+    def __call__(self, records: Records) -> np.ndarray:
+        """Records {name: [N, ...]} -> actions [N, A] float32."""
+        self._random.started(records)
+        actions = self._actor(records)
+        noise = [rng.standard_normal(actions.shape[-1]) for rng in self._random.generators]
+        return np.clip(actions + self._std * np.stack(noise), -1, 1).astype(np.float32)
 
 
 class ColouredActor:

@@ -8,6 +8,8 @@ from ml_collections.config_dict import placeholder
 from experiments.configs import _presets
 from experiments.configs._presets import defaults
 
+ROUNDS = ("bco_alpha", "bcv_lr")  # methods that learn in rounds
+
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
     """Trains policies on demonstrations.
@@ -19,6 +21,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Forward:    --config=baseline:iidm        the gradient goes through a forward model
     Foresight:  --config=baseline:pidm        what is seen --config.horizon=3 steps ahead is inverted
     Few labels: --config=baseline:clam        or lapo, laom; --config.unlabelled=DIR: further video of the body
+                --config=baseline:bcv_lr      in rounds, too
     Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
                 --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
     Offline RL: --config=baseline:smodice     or lobsdice: clones the steps that lead where the demonstrations go
@@ -195,6 +198,29 @@ def laom(config: ml_collections.ConfigDict) -> None:
     config.fit.update(learning_rate=1e-4, batch_size=512, max_updates=100_000)
 
 
+def bcv_lr(config: ml_collections.ConfigDict) -> None:
+    """Rounds of about 1000 steps; latent actions of codes, between features of frames."""
+    bco_alpha(config)
+    config.method = "bcv_lr"
+    del config.init_with_idm_encoder
+    config.unlabelled = ""  # folder of further episodes, whose actions are not looked at; "": none
+    config.num_unlabelled = placeholder(int)  # episodes of it; None: all
+    config.latent = dict(size=128, decoder=dict(hidden_size=128, hidden_layers=2))
+    config.latent.quantizer = defaults("agents.latent_action_model:Quantizer")
+    # Of sensors that are encoded.
+    names = ("size", "prototypes", "rate", "temperature", "iterations")
+    config.features = defaults("agents.prototypes:Prototypes", *names)
+    config.video = defaults("agents.fitting:FitSettings")  # of the features and the model of video
+    config.video.update(learning_rate=3e-4, batch_size=128, grad_clip=2.0, max_updates=50_000)
+    config.video.update(patience=None, min_epochs=0, training_fraction=0.9)
+    config.update(defaults("agents.bcv_lr:alignment_loss", "forward_weight"))
+    config.noise = 0.5  # std, of the actions that are played
+    config.stack = 3
+    config.network.update(hidden_size=1024, hidden_layers=2, merger="concat")
+    config.fit.update(learning_rate=1e-3, batch_size=512)
+    config.num_rounds, config.episodes_per_round, config.num_envs = 50, 2, 2
+
+
 def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
     config.method = "mbbc"
@@ -230,7 +256,9 @@ def small(config: ml_collections.ConfigDict) -> None:
         config.latent.decoder.update(hidden_size=128, hidden_layers=2)
         config.latent.size = min(config.latent.size, 128)
         config.fit.update(batch_size=50, learning_rate=1e-3)
-    if config.method == "bco_alpha":  # its rounds end by themselves
+    if "video" in config:
+        config.video.update(batch_size=50, learning_rate=1e-3, updates_per_epoch=500, max_updates=3000)
+    if config.method in ROUNDS:  # its rounds end by themselves
         config.fit.update(batch_size=50, patience=3, max_updates=None, min_updates=3000)
         config.num_rounds, config.episodes_per_round = 5, 10
         config.evaluation.episodes = 4
@@ -254,15 +282,20 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.fit.update(batch_size=16, updates_per_epoch=20, max_updates=80)
     if "latent" in config:
         config.latent.decoder.update(hidden_size=16, hidden_layers=1)
-        config.latent.update(size=8, max_offset=min(config.latent.max_offset, 3))
-    if config.method == "bco_alpha":
+        config.latent.size = 8
+    if "max_offset" in config.get("latent", {}):
+        config.latent.max_offset = min(config.latent.max_offset, 3)
+    if "video" in config:
+        config.video.update(batch_size=16, updates_per_epoch=20, max_updates=40)
+        config.features.update(size=8, prototypes=8)
+    if config.method in ROUNDS:
         config.fit.update(patience=1, max_updates=60, min_updates=0, training_fraction=0.7)
         config.num_rounds, config.episodes_per_round, config.num_envs = 2, 3, 2
 
 
 def _rounds(config: ml_collections.ConfigDict) -> None:
-    """BCO(alpha) evaluates and saves after every round."""
-    if config.method == "bco_alpha":
+    """Methods that learn in rounds evaluate and save after every one."""
+    if config.method in ROUNDS:
         del config.save_every, config.evaluation.every
 
 
@@ -276,6 +309,7 @@ METHODS: dict[str, _presets.Changes] = {
     "lobsdice": (lobsdice,),
     "fb": (fb,),
     "pidm": (pidm,),
+    "bcv_lr": (bcv_lr,),
     "clam": (clam,),
     "lapo": (lapo,),
     "laom": (laom,),

@@ -8,7 +8,20 @@ from ml_collections.config_dict import placeholder
 from experiments.configs import _presets, baseline, imitate, pretrain, surrogate
 
 METHODS = (
-    *("aime", "bco", "bco_alpha", "iidm", "pidm", "clam", "lapo", "laom", "smodice", "lobsdice", "fb"),
+    *(
+        "aime",
+        "bco",
+        "bco_alpha",
+        "bcv_lr",
+        "iidm",
+        "pidm",
+        "clam",
+        "lapo",
+        "laom",
+        "smodice",
+        "lobsdice",
+        "fb",
+    ),
     *surrogate.METHODS,
     *("mbbc", "bc"),
 )

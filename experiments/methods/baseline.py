@@ -3,9 +3,9 @@
     python -m experiments baseline --config=baseline:bco --config.embodiment=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 
-From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm; with latent actions clam, lapo, laom;
-with foresight pidm; by weighted steps of the embodiment data smodice, lobsdice; zero-shot fb. Oracles, with the true
-actions: bc, mbbc.
+From observations alone: bco (BCO(0)), bco_alpha (BCO with interaction), iidm; with latent actions clam, lapo, laom
+and, in rounds, bcv_lr; with foresight pidm; by weighted steps of the embodiment data smodice, lobsdice; zero-shot fb.
+Oracles, with the true actions: bc, mbbc.
 One of your own: --config.method=my.module:Name, a `Baseline` of experiments/methods/baseline_recipes.py.
 """
 
@@ -20,6 +20,7 @@ import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
+from experiments.methods.baseline_bcv_lr import BCVLR
 from experiments.methods.baseline_latent import CLAM, LAOM, LAPO
 from experiments.methods.baseline_offline import SMODICE, ForwardBackward, LobsDICE
 from experiments.methods.baseline_pidm import PIDM
@@ -47,6 +48,7 @@ BASELINES = Registry(
         "smodice": SMODICE,
         "lobsdice": LobsDICE,
         "fb": ForwardBackward,
+        "bcv_lr": BCVLR,
         "clam": CLAM,
         "lapo": LAPO,
         "laom": LAOM,

@@ -9,6 +9,8 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 
+import jax
+
 from agents.bc import bc_loss
 from agents.latent_action_model import (
     LatentActionModel,
@@ -18,10 +20,44 @@ from agents.latent_action_model import (
     latent_cloning_loss,
     with_parts_of,
 )
+from agents.prototypes import Prototypes
 from experiments.methods.baseline_recipes import Data, Fit, FrameStackBaseline
 from experiments.models import architectures
 from experiments.runs.paths import folders_of
-from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.data.episodes import load_episodes
+
+
+class LatentNetworks:
+    """The networks of latent actions, before training.
+
+    Args:
+      latent: `size` of a latent action, `decoder`, and options of `LatentActionModel`.
+      data: decide the sizes; what they are standardised by.
+
+    Attributes:
+      arguments: of the policy, as `experiments.models.files` opens it again.
+    """
+
+    def __init__(self, latent: Mapping, data: Data):
+        latent = dict(latent)
+        shared = {"latent_size": latent.pop("size"), "decoder": latent.pop("decoder")}
+        self.arguments = data.arch | shared | {"kind": "latent_policy"}
+        self._kind, self._episodes = functools.partial(LatentActionModel, **latent), data.episodes
+
+    def model(self, key: jax.Array, **changes) -> LatentActionModel:
+        """Makes a model; `changes` are of its arguments."""
+        arguments = self.arguments | changes
+        return architectures.build_frame_stack(arguments, key, self._episodes, network=self._kind)
+
+    def features(self, key: jax.Array, **options) -> Prototypes:
+        """Makes what learns the features of a frame."""
+        names = ("sizes", "standardized", "num_frames", "encoder", "image_encoder")
+        arguments = {name: self.arguments[name] for name in names} | options
+        return architectures.build_frame_stack(arguments, key, self._episodes, network=Prototypes)
+
+    def policy(self, key: jax.Array) -> LatentPolicy:
+        """Makes a policy of latent actions."""
+        return architectures.build_frame_stack(self.arguments, key, self._episodes, network=LatentPolicy)
 
 
 class LatentActionBaseline(FrameStackBaseline):
@@ -31,49 +67,35 @@ class LatentActionBaseline(FrameStackBaseline):
 
     def __init__(self, config: Mapping):
         super().__init__(config)
+        self.data = with_unlabelled(config, self.data)
         latent = dict(config["latent"])
-        self._max_offset, self._decoder_weight = latent.pop("max_offset"), latent.pop("decoder_weight")
         self._decoder_after = latent.pop("decoder_after")
-        shared = {"latent_size": latent.pop("size"), "decoder": latent.pop("decoder")}
-        self.arguments = self.data.arch | shared | {"kind": "latent_policy"}
-        self._model = functools.partial(LatentActionModel, **latent)
-        video = load_unlabelled(config, self.data)
-        self.data = dataclasses.replace(self.data, unlabelled=video)
-        self.error_losses = {
-            "policy": ("action_mse", bc_loss),
-            self._last: ("idm_action_mse", decoder_loss),
-        }
-        num_actions = sum(episode.length for episode in self.data.body)
-        self.counts = {"num_actions": num_actions, "num_unlabelled": len(video)}
-
-    @property
-    def _last(self) -> str:
-        """The network that knows latent actions and their decoder."""
-        return "decoder" if self._decoder_after else "model"
+        self._weights = {name: latent.pop(name) for name in ("max_offset", "decoder_weight")}
+        self._networks = LatentNetworks(latent, self.data)
+        self.arguments = self._networks.arguments
+        self._last = "decoder" if self._decoder_after else "model"  # it knows latent actions and decoder
+        self.error_losses = {"policy": ("action_mse", bc_loss), self._last: ("idm_action_mse", decoder_loss)}
+        self.counts = label_counts(self.data)
 
     @functools.cached_property
     def fits(self):
         """The model, the decoder if it is learnt afterwards, the policy."""
-        data, options = self.data, dict(length=self.data.arch["num_frames"] + self._max_offset)
+        data, loss = self.data, functools.partial(latent_action_loss, **self._weights)
+        options = dict(length=data.arch["num_frames"] + self._weights["max_offset"])
         video = data.windows([*data.episodes, *data.shown.episodes], with_actions=False, **options)
         labelled = data.windows(data.body, with_actions=True, **options)
-        weights = dict(max_offset=self._max_offset, decoder_weight=self._decoder_weight)
-        loss = functools.partial(latent_action_loss, **weights)
         fits = [Fit("model", video, loss, labelled=labelled)]
         if self._decoder_after:
             fits.append(Fit("decoder", labelled, _later_decoder_loss, "model"))
-        return (
-            *fits,
-            Fit("policy", data.shown_windows(with_actions=False), latent_cloning_loss, self._last),
-        )
+        shown = data.shown_windows(with_actions=False)
+        return (*fits, Fit("policy", shown, latent_cloning_loss, self._last))
 
     def create(self, network, key):
         """Creates a network; a model whose decoder is learnt afterwards is supervised by a linear one."""
-        arch = self.arguments
-        if network == "model" and self._decoder_after:
-            arch = arch | {"decoder": {"hidden_layers": 0}}
-        kind = LatentPolicy if network == "policy" else self._model
-        return architectures.build_frame_stack(arch, key, self.data.episodes, network=kind)
+        if network == "policy":
+            return self._networks.policy(key)
+        supervises = network == "model" and self._decoder_after
+        return self._networks.model(key, **({"decoder": {"hidden_layers": 0}} if supervises else {}))
 
     def begin(self, policy, teacher):
         """Gives the decoder's network the model, and the policy the decoder."""
@@ -112,13 +134,19 @@ def _later_decoder_loss(model, batch, teacher, key):
     return decoder_loss(model, batch, key)
 
 
-def load_unlabelled(config: Mapping, data: Data) -> list[Episode]:
-    """Reads the sensors of `config["unlabelled"]`; raises a ValueError if they are of another body."""
+def with_unlabelled(config: Mapping, data: Data) -> Data:
+    """Adds the sensors of `config["unlabelled"]`; raises a ValueError if they are of another body."""
     folders, arch = folders_of(config["unlabelled"]), data.arch
     if not folders:
-        return []
+        return data
     first = load_episodes(folders, limit=1, images_on_disk=True)
     body = arch | {"inputs": list(arch["sizes"]), "environment": data.shown.arena.name, "action_size": 0}
     architectures.check_body(body, first, "unlabelled data", reader="method")
-    limit = config["num_unlabelled"]
-    return load_episodes(folders, limit=limit, keys=list(arch["sizes"]), images_on_disk=True)
+    options = dict(limit=config["num_unlabelled"], keys=list(arch["sizes"]), images_on_disk=True)
+    return dataclasses.replace(data, unlabelled=load_episodes(folders, **options))
+
+
+def label_counts(data: Data) -> dict[str, int]:
+    """Returns {"num_actions", "num_unlabelled"}: actions that are known, and episodes whose actions are not."""
+    num_actions = sum(episode.length for episode in data.body)
+    return {"num_actions": num_actions, "num_unlabelled": len(data.unlabelled)}

@@ -1,23 +1,23 @@
 """BCO(alpha): BCO that continues in rounds of interaction (Torabi et al. 2018; settings of AIME-v2).
 
-A round plays some episodes with the deterministic policy, adds them to the embodiment data, 70% of them to train on
-and the rest to validate, and continues with the inverse model and the policy: the best weights, and the optimizers'
-states. An interrupted round is repeated and ends the same.
+A round plays some episodes with the deterministic policy (a learner may add noise), adds them to the embodiment data,
+70% of them to train on and the rest to validate, and continues with the inverse model and the policy: the best weights,
+and the optimizers' states. An interrupted round is repeated and ends the same.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.bco import bco_loss, inverse_dynamics_loss, later_rounds
-from agents.fitting import FitSettings, FitState, continued, draw_training, fit, split_episodes
+from agents.fitting import FitSettings, FitState, Split, continued, draw_training, fit, split_episodes
 from agents.frame_stack import with_encoder_of
 from agents.frame_stack_actor import FrameStackActor
+from agents.loop import Actor
 from experiments.data.evaluation import Scores
 from experiments.data.rounds import Rounds, read_round
 from experiments.methods.baseline_recipes import BCO, Data, load_data
@@ -25,6 +25,7 @@ from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_among
 from experiments.runs.stages import run_seeds, seed_path
+from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode
 from worldmodels.devices.sharding import place
 from worldmodels.export import Models
@@ -33,10 +34,9 @@ from worldmodels.training import Metrics
 _COLLECTION_SEED = 3_000_000  # added to the seed, so that episodes start where nothing was evaluated
 
 
-def run_rounds(directory: RunDirectory) -> dict:
+def run_rounds(directory: RunDirectory, data: Data, learner: type[AlphaLearner]) -> dict:
     """Trains all seeds, one after the other; returns their scores."""
-    data = load_data(directory.config, BCOAlpha)
-    results = run_seeds(directory, lambda run: AlphaRun(run, data).finish())
+    results = run_seeds(directory, lambda run: AlphaRun(run, data, learner(run, data)).finish())
     models = files.merge([seed_path(directory, i) for i in range(len(results))])
     files.save(directory.path, directory.config, models)
     scores = Scores.joined(Scores.of_row(result) for result in results)
@@ -50,19 +50,30 @@ class BCOAlpha(BCO):
     label = "BCO(alpha)"
     needs = ("embodiment", "two episodes")
     preset = "bco_alpha"
-    train = staticmethod(run_rounds)
+
+    @staticmethod
+    def train(directory):
+        """Trains in rounds; see `run_rounds`."""
+        return run_rounds(directory, load_data(directory.config, BCOAlpha), AlphaLearner)
 
 
 class AlphaLearner:
     """Inverse model and policy of one seed: {"idm": FitState, "policy": FitState}.
 
     Round 0 learns from the embodiment data alone. The episodes are read from the disk in every round.
+
+    Attributes:
+      networks: in the order in which they are created.
+      arguments: of the policy, as `experiments.models.files` opens it again.
     """
 
     learns = "after"
+    networks: Sequence[str] = ("idm", "policy")
 
     def __init__(self, run: RunDirectory, data: Data):
         self._run, self._data, self._config = run, data, run.config
+        self.arguments = self._arguments()
+        self._metrics: Metrics = {}
         self._settings = FitSettings(**run.config["fit"])
         self._placement = place(run.config["devices"], batch_sizes=[self._settings.batch_size])
         self._key = jax.random.key(run.config["seed"])
@@ -77,7 +88,7 @@ class AlphaLearner:
 
     @property
     def num_updates(self) -> int:
-        """Updates of both networks."""
+        """Updates of all networks."""
         return sum(int(state.train.step) for state in self.state.values())
 
     @property
@@ -89,49 +100,76 @@ class AlphaLearner:
         """Returns the mode of the best policy."""
         return FrameStackActor(self.state["policy"].best_model)
 
+    def player(self, num_envs: int, seed: int) -> Actor:
+        """Returns who plays the episodes of a round: the best policy, without noise."""
+        del num_envs, seed
+        return self.actor()
+
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Counts what to read."""
         self._num_played += len(episodes)
 
     def learn(self) -> Metrics:
-        """Fits both networks; returns the metrics of their last epochs."""
-        number = self.position["rounds"]
-        if number > 0:
-            self.state = {name: continued(state) for name, state in self.state.items()}
-        settings = self._settings if number == 0 else later_rounds(self._settings)
-        metrics = {}
-
-        def learn(name, dataset, split, loss_fn, *frozen):
-            def on_epoch(state, epoch_metrics):
-                metrics.update({f"{name}/{key}": value for key, value in epoch_metrics.items()})
-                self._run.stop_if_interrupted()  # the round is repeated from the last checkpoint
-
-            options = dict(split=split, on_epoch=on_epoch, placement=self._placement)
-            self.state[name] = fit(self.state[name], dataset, loss_fn, settings, *frozen, **options)
-
+        """Fits the networks; returns the metrics of their last epochs."""
+        number, self._metrics = self.position["rounds"], {}
         body, split = self._body(number)
-        learn("idm", body, split, inverse_dynamics_loss)
+        self._learn(number, body, split)
+        self.position = {"rounds": number + 1}
+        return self._metrics | {"num_windows": body.num_windows, "num_episodes": self._num_played}
+
+    def _learn(self, number: int, body: SequenceDataset, split: Split) -> None:
+        """Fits the networks in a round, on embodiment data and what has been played, and demonstrations."""
+        settings = self._continue(number, "idm", "policy")
+        self._fit("idm", body, split, inverse_dynamics_loss, settings)
         idm = self.state["idm"].best_model
         if number == 0 and self._config["init_with_idm_encoder"]:
-            policy = self.state["policy"]
-            model = with_encoder_of(policy.train.model, idm)
-            best = jax.tree.map(jnp.copy, model)
-            self.state["policy"] = policy.replace(train=policy.train.replace(model=model), best_model=best)
-        learn("policy", self._demonstrations, self._demonstration_split, bco_loss, idm)
-        self.position = {"rounds": number + 1}
-        return metrics | {"num_windows": body.num_windows, "num_episodes": self._num_played}
+            self._set("policy", lambda policy: with_encoder_of(policy, idm))
+        self._fit("policy", self._demonstrations, self._demonstration_split, bco_loss, settings, idm)
+
+    def _continue(self, number: int, *names: str) -> FitSettings:
+        """Lets networks continue from the round before, if there is one; returns the settings of this round."""
+        if number == 0:
+            return self._settings
+        self.state |= {name: continued(self.state[name]) for name in names}
+        return later_rounds(self._settings)
+
+    def _fit(self, name, dataset, split, loss_fn, settings, *frozen) -> None:
+        """Fits one network, and keeps the metrics of its last epoch."""
+
+        def on_epoch(state, epoch_metrics):
+            self._metrics |= {f"{name}/{key}": value for key, value in epoch_metrics.items()}
+            self._run.stop_if_interrupted()  # the round is repeated from the last checkpoint
+
+        options = dict(split=split, on_epoch=on_epoch, placement=self._placement)
+        self.state[name] = fit(self.state[name], dataset, loss_fn, settings, *frozen, **options)
+
+    def _set(self, name: str, change: Callable) -> None:
+        """Changes the weights of a network, those being trained and the best ones."""
+        state = self.state[name]
+        model, best = change(state.train.model), change(state.best_model)
+        self.state[name] = state.replace(train=state.train.replace(model=model), best_model=best)
+
+    def _arguments(self) -> dict:
+        return self._data.arch
+
+    def _make(self, name: str, key: jax.Array):
+        """Returns a network before training."""
+        more_frames = int(name == "idm")
+        arch, episodes = self._data.arch, self._data.episodes
+        return architectures.build_frame_stack(arch, key, episodes, more_frames=more_frames)
 
     def _create(self, key: jax.Array) -> dict[str, FitState]:
         """Returns the state before the first round."""
         state = {}
-        for name, network_key in zip(("idm", "policy"), jax.random.split(key), strict=True):
+        for name, network_key in zip(self.networks, jax.random.split(key, len(self.networks)), strict=True):
             model_key, fit_key = jax.random.split(network_key)
-            more_frames = int(name == "idm")
-            model = architectures.build_frame_stack(
-                self._data.arch, model_key, self._data.episodes, more_frames=more_frames
-            )
-            state[name] = FitState.create(model, self._settings, fit_key)
+            state[name] = FitState.create(self._make(name, model_key), self._settings_of(name), fit_key)
         return state
+
+    def _settings_of(self, name: str) -> FitSettings:
+        """Returns the settings of a network's first fit."""
+        del name
+        return self._settings
 
     def _body(self, number: int):
         """Windows of the embodiment data and of all episodes played so far, and their split, which only grows."""
@@ -154,9 +192,9 @@ class AlphaRun(Rounds):
     learner: AlphaLearner
     records = ()
 
-    def __init__(self, directory: RunDirectory, data: Data):
+    def __init__(self, directory: RunDirectory, data: Data, learner: AlphaLearner):
         config = directory.config
-        self.learner, self._arch = AlphaLearner(directory, data), data.arch
+        self.learner = learner
         self._evaluation = data.shown.evaluation(config["evaluation"])
         super().__init__(
             directory,
@@ -164,7 +202,7 @@ class AlphaRun(Rounds):
             evaluate_every=1,
             save_every=1,
             episodes_per_round=config["episodes_per_round"],
-            description="bco_alpha (rounds)",
+            description=f"{config['method']} (rounds)",
         )
 
     def finish(self) -> dict:
@@ -172,7 +210,8 @@ class AlphaRun(Rounds):
         self.restore()
         self.run()
         policy = self.learner.state["policy"].best_model
-        files.save(self.directory.path, self.config, Models({"policy": self._arch}, policy=policy))
+        models = Models({"policy": self.learner.arguments}, policy=policy)
+        files.save(self.directory.path, self.config, models)
         return self.facts["result"]
 
     @property
@@ -182,10 +221,10 @@ class AlphaRun(Rounds):
 
     def metadata(self) -> dict:
         """Names the policy that plays."""
-        return {"policy": "bco_alpha"}
+        return {"policy": self.config["method"]}
 
     def play(self, number: int) -> list[Episode]:
-        """Plays the episodes of a round with the mode of the best policy; none in round 0."""
+        """Plays the episodes of a round; none in round 0."""
         if number == 0:
             return []
         config = self.config
@@ -195,7 +234,8 @@ class AlphaRun(Rounds):
         )
         num_envs = min(config["episodes_per_round"], config["num_envs"])
         with self._evaluation.arena.make(num_envs, **options) as envs:
-            episodes = self.collect(envs, self.learner.actor(), config["episodes_per_round"])
+            player = self.learner.player(num_envs, options["seed"])
+            episodes = self.collect(envs, player, config["episodes_per_round"])
         self.learner.remember(episodes)
         return episodes
 

@@ -158,8 +158,8 @@ def test_a_missing_folder_is_named(data, tmp_path):
 def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
     with pytest.raises(
         ValueError,
-        match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha, smodice, lobsdice, fb, clam, "
-        "lapo, laom, pidm; or",
+        match="Unknown baseline 'gail'. Known: bc, bco, iidm, mbbc, bco_alpha, smodice, lobsdice, fb, bcv_lr, "
+        "clam, lapo, laom, pidm; or",
     ):
         baseline.run(make_config(get_config("bco-tiny"), data, method="gail"), tmp_path)
 

@@ -102,7 +102,8 @@ def test_oracles_are_left_out_without_actions_and_vectors_without_vectors(data):
     ]
     config.setup = "visual"
     _, left_out = compare.applicable(config, "fake-pointmass", with_images, body)
-    assert set(left_out) == {*surrogate.METHODS, "mbbc", "bc"}
+    blind = {"smodice", "lobsdice", "fb", "pidm", *surrogate.METHODS}
+    assert set(left_out) == {*blind, "mbbc", "bc"}
 
 
 def test_the_world_model_is_told_of_no_demonstrations_but_those_that_the_methods_see(data):
@@ -116,7 +117,7 @@ def test_bco_alpha_is_left_out_where_there_is_no_episode_to_validate_on(data, nu
     episodes = load_episodes(data / "demonstrations", num_demonstrations)
     body = load_episodes(data / "embodiment", num_body)
     _, left_out = compare.applicable(get_config("tiny"), "fake-pointmass", episodes, body)
-    assert set(left_out) == {"bco_alpha"} and "needs two demonstrations" in left_out["bco_alpha"]
+    assert set(left_out) == {"bco_alpha", "bcv_lr"} and "needs two demonstrations" in left_out["bco_alpha"]
 
 
 def test_what_learns_from_embodiment_data_is_left_out_where_they_have_no_actions(data):

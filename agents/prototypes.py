@@ -1,0 +1,100 @@
+"""Features of single frames by prototypes: a frame is assigned to the prototypes of the next one.
+
+BCV-LR's first stage (arXiv 2512.21586), after ProtoRL (Yarats et al. 2021): a slow copy encodes the next frame and
+assigns it to prototypes, all of them about equally often (Sinkhorn); the frame's own assignment is to be the same.
+Images are not shifted at random, as nowhere in the baselines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import nnx
+
+from agents.frame_stack import FrameStack
+from worldmodels.nets import linear
+from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import Metrics
+
+
+class Prototypes(FrameStack):
+    """Encoder of a frame, projector and prototypes, and a slow copy of encoder and projector.
+
+    Args:
+      sizes: as of `FrameStack`.
+      num_frames: of who uses the features; here each frame is encoded alone.
+      size: of the projections.
+      prototypes: how many.
+      rate: of the copy, per update.
+      temperature: of the assignments.
+      iterations: of Sinkhorn.
+      rngs: initialisation.
+      **frames: the other arguments of `FrameStack`.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping,
+        *,
+        num_frames: int = 1,
+        size: int = 128,
+        prototypes: int = 512,
+        rate: float = 0.05,
+        temperature: float = 0.1,
+        iterations: int = 3,
+        rngs: nnx.Rngs,
+        **frames,
+    ):
+        super().__init__(sizes, num_frames=num_frames, rngs=rngs, **frames)
+        self.projector = linear(self.encoder.out_size, size, rngs=rngs)
+        self.prototypes = nnx.Param(jax.random.normal(rngs.params(), (prototypes, size)))
+        self.slow_encoder = jax.tree.map(jnp.copy, self.encoder)
+        self.slow_projector = jax.tree.map(jnp.copy, self.projector)
+        self.rate, self.temperature, self.iterations = rate, temperature, iterations
+
+    def before_update(self) -> Prototypes:
+        """Returns the network that the next loss is taken of: the copy has moved."""
+        moved = nnx.merge(*nnx.split(self))
+        moved.slow_encoder = optax.incremental_update(self.encoder, self.slow_encoder, self.rate)
+        moved.slow_projector = optax.incremental_update(self.projector, self.slow_projector, self.rate)
+        return moved
+
+
+def sinkhorn_assignments(scores: Array, iterations: int) -> Array:
+    """[N, K] scores -> assignments whose rows sum to 1 and whose columns are about equally large."""
+    for _ in range(iterations):
+        scores = scores - jax.nn.logsumexp(scores, axis=0, keepdims=True)
+        scores = scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
+    return jnp.exp(scores)
+
+
+def prototype_loss(net: Prototypes, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:
+    """Cross-entropy of a frame's assignment to that of the next frame by the slow copy, nats.
+
+    Args:
+      net: of single frames.
+      batch: windows [B, T, ...] of two records and more; their actions, if any, are not looked at.
+      key: unused; a loss takes one.
+
+    Returns:
+      The loss; metrics, among them `prototypes`, the exponential of the entropy of the mean assignment: how many are
+      in use.
+    """
+
+    def scores(record: int, encoder, projector) -> Array:
+        frame = {name: net.standardizer(name, batch.observation[name][:, record]) for name in net.names}
+        return unit(projector(encoder(frame))) @ unit(net.prototypes[...]).T / net.temperature
+
+    target = sinkhorn_assignments(scores(1, net.slow_encoder, net.slow_projector), net.iterations)
+    target = jax.lax.stop_gradient(target)
+    loss = -(target * jax.nn.log_softmax(scores(0, net.encoder, net.projector))).sum(axis=-1).mean()
+    share = target.mean(axis=0)
+    return loss, {"loss": loss, "prototypes": jnp.exp(-(share * jnp.log(share + 1e-9)).sum())}
+
+
+def unit(vectors: Array) -> Array:
+    """[..., d] of length 1."""
+    return vectors / (jnp.linalg.norm(vectors, axis=-1, keepdims=True) + 1e-9)
