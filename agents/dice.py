@@ -108,19 +108,14 @@ def states_of(view: FrameStack, batch: SequenceBatch) -> tuple[Array, Array]:
     return before, view.merged({name: value[:, 1:] for name, value in batch.observation.items()})
 
 
-def first_states(view: FrameStack, batch: SequenceBatch) -> Array:
-    """Windows [B, F + 1, ...] that start an episode -> [B, S], the state in which a policy begins it."""
-    repeated = {
-        name: jnp.broadcast_to(value[:, :1], (value.shape[0], view.num_frames, *value.shape[2:]))
-        for name, value in batch.observation.items()
-    }
-    return view.merged(repeated)
-
-
 def dice_batch(
     view: FrameStack, body: SequenceBatch, shown: SequenceBatch, first: SequenceBatch, *, transitions: bool
 ) -> DiceBatch:
-    """Reads windows [B, F + 1, ...] of embodiment data and demonstrations, and first ones, through `view`."""
+    """Reads windows [B, F + 1, ...] of embodiment data and demonstrations, and first ones, through `view`.
+
+    First states are those of the data, not ones with their frame repeated, as actors begin: no step of the data leaves
+    these, so that nothing would hold their value, which the loss lowers.
+    """
     state, next_state = states_of(view, body)
     seen = [
         jnp.concatenate(pair, axis=-1) if transitions else pair[0]
@@ -130,7 +125,7 @@ def dice_batch(
         state,
         next_state,
         body.is_terminal[:, -1],
-        first_states(view, first),
+        states_of(view, first)[0],
         own=seen[0],
         demonstrated=seen[1],
     )

@@ -19,7 +19,8 @@ target only holds it back; with two-hot critics (`worldmodels/two_hot.py`) the d
     value loss  = mean( w_t * [ CE(V(s_t), sg(R_t)) + slow_scale * CE(V(s_t), sg(V_target(s_t))) ] )
 
 What stays ours: V(s_t) counts the reward of s_t, which DreamerV3's leaves out, so that planners may use any critic; the
-policy is a tanh-Gaussian, as AIME needs; there is no loss on replayed rewards; the optimizers are Adam.
+policy is a tanh-Gaussian, as AIME needs, whose log-density clips actions to 0.999, so that "reinforce" learns little
+where it saturates; there is no loss on replayed rewards; the optimizers are Adam.
 """
 
 from __future__ import annotations

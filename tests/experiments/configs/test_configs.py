@@ -161,3 +161,21 @@ def test_every_key_is_read_somewhere(name):
     known = words_of_the_code() | {f"{part}_optimizer" for part in ("model", "policy", "critic")}
     keys = {key for preset in CONFIGS[name].PRESETS for key in CONFIGS[name].get_config(preset)}
     assert keys <= known
+
+
+def test_plan2explores_environments_are_aime_v2s_but_for_the_small_presets():
+    """Those of Dreamer's experts are AIME v1's."""
+    versions = {
+        preset: CONFIGS["dreamer"].get_config(preset).reward_version for preset in ("", "p2e", "p2e-small")
+    }
+    assert versions == {"": "v1", "p2e": "v2", "p2e-small": "v1"}
+
+
+@pytest.mark.parametrize(("name", "preset"), [("dreamer", "small"), ("online", "aime-nob")])
+def test_dreamer_v3_is_a_suffix_that_changes_the_actor_critic_alone(name, preset):
+    plain, changed = (CONFIGS[name].get_config(p).to_dict() for p in (preset, f"{preset}-v3"))
+    assert changed["critic"] == plain["critic"] | {"name": "two_hot"}
+    v3 = {"normalise_returns": True, "bootstrap": "critic", "slow_scale": 1.0}
+    assert {key: changed["imagination"][key] for key in v3} == v3
+    different = {key for key in plain if plain[key] != changed[key]}
+    assert different <= {"critic", "imagination", "target_rate", "reward", "world_model"}
