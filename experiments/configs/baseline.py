@@ -121,13 +121,13 @@ def fb(config: ml_collections.ConfigDict) -> None:
 
 def offline_small(config: ml_collections.ConfigDict) -> None:
     """Minutes on a CPU."""
-    config.num_updates = 10_000
+    config.num_updates = 6000
+    config.learning_rate = 1e-3
     config.batch_size = 256
     config.save_every = 2500
     config.standardize = True
     config.evaluation.update(every=0, final_episodes=10)
     if config.method == "fb":
-        config.learning_rate = 3e-4
         config.network.update(hidden_size=256)
         config.representation.update(hidden_size=256, dimension=32)
     else:
