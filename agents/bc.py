@@ -1,7 +1,7 @@
 """Behaviour cloning (BC): regress the true actions of demonstrations; the oracle of the imitation baselines.
 
 A window has one record more than the policy's stack of F frames: the policy sees records 0..F-1 and predicts
-the action that led to record F.
+the action that led to record F. With H records more it predicts the H actions that led to them (`agents.chunks`).
 """
 
 from __future__ import annotations
@@ -12,17 +12,18 @@ from worldmodels.training import Metrics
 
 
 def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:
-    """Mean squared error of the policy's action to the true one.
+    """Mean squared error of the policy's actions to the true ones.
 
     Args:
-      policy: of F frames.
-      batch: windows [B, F + 1, ...] with actions.
+      policy: of F frames, with outputs [B, H * A].
+      batch: windows [B, F + H, ...] with actions.
       key: unused; a loss takes one.
 
     Raises:
       ValueError: the demonstrations have no actions.
     """
-    target = last_action(batch, "Behaviour cloning")
+    target = true_actions(batch, "Behaviour cloning")[:, policy.num_frames :]
+    target = target.reshape(len(target), -1)
     loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
     return loss, {"loss": loss}
 

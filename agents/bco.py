@@ -11,8 +11,9 @@ from __future__ import annotations
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 
-from agents.bc import last_action
+from agents.bc import true_actions
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
 from worldmodels.structures import Array, SequenceBatch
@@ -31,25 +32,29 @@ def inverse_dynamics_loss(
 
     Args:
       idm: of F + 1 frames.
-      batch: windows [B, F + 1, ...] with actions.
+      batch: windows [B, T >= F + 1, ...] with actions, of which the first F + 1 records count.
       key: unused; a loss takes one.
     """
-    target = last_action(batch, "An inverse dynamics model")
-    loss = ((idm(batch.observation) - target) ** 2).mean()
+    target = true_actions(batch, "An inverse dynamics model")[:, idm.num_frames - 1]
+    loss = ((idm(policy_frames(batch.observation, idm.num_frames)) - target) ** 2).mean()
     return loss, {"loss": loss}
 
 
 def bco_loss(
     policy: FrameStackNet, batch: SequenceBatch, idm: FrameStackNet, key: Array | None = None
 ) -> tuple[Array, Metrics]:
-    """Mean squared error of the policy's action to the one that the frozen IDM infers, on demonstrations.
+    """Mean squared error of the policy's actions to those that the frozen IDM infers, on demonstrations.
 
     Args:
-      policy: of F frames.
-      batch: windows [B, F + 1, ...]; their actions, if any, are not looked at.
+      policy: of F frames, with outputs [B, H * A].
+      batch: windows [B, F + H, ...]; their actions, if any, are not looked at.
       idm: of F + 1 frames, frozen.
       key: unused; a loss takes one.
     """
-    target = jax.lax.stop_gradient(idm(batch.observation))
+    inferred = [
+        idm({name: value[:, first : first + idm.num_frames] for name, value in batch.observation.items()})
+        for first in range(batch.is_first.shape[1] - policy.num_frames)
+    ]
+    target = jax.lax.stop_gradient(jnp.concatenate(inferred, axis=-1))
     loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
     return loss, {"loss": loss}

@@ -70,6 +70,8 @@ def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
         **defaults("agents.frame_stack:FrameStack", "merger"),
         **defaults("agents.frame_stack:FrameStackNet"),
     )
+    if method in ("bc", "bco"):
+        config.chunk = 1  # actions that are decided on at once; of more the last decisions act together
     if method != "bc":
         config.fit.min_updates = 5000
 

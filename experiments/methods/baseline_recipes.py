@@ -17,9 +17,9 @@ import numpy as np
 from agents.actors import FilterActor
 from agents.bc import bc_loss
 from agents.bco import bco_loss, inverse_dynamics_loss
+from agents.chunks import frame_stack_actor
 from agents.fitting import make_mean_loss
 from agents.frame_stack import with_encoder_of
-from agents.frame_stack_actor import FrameStackActor
 from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from agents.mbbc import mbbc_loss
@@ -139,7 +139,8 @@ class FrameStackBaseline(Baseline):
     @staticmethod
     def make_actor(models, num_envs, seed):
         """Makes an actor; see `Baseline`."""
-        return FrameStackActor(models.policy, num_seeds=models.num_seeds)
+        chunk = models.arguments["policy"].get("chunk", 1)
+        return frame_stack_actor(models.policy, chunk, num_seeds=models.num_seeds)
 
     def errors(self, models, *, final):
         """Returns "action_mse" of the policy and "idm_action_mse" of the inverse model."""
@@ -185,7 +186,8 @@ class BCO(FrameStackBaseline):
     def fits(self):
         """The teacher, then the policy."""
         name, teacher_loss = self.teacher
-        body = self.data.windows(self.data.body, with_actions=True)
+        length = self.data.arch["num_frames"] + 1
+        body = self.data.windows(self.data.body, with_actions=True, length=length)
         return (
             Fit(name, body, teacher_loss),
             Fit("policy", self.data.shown_windows(with_actions=False), self.loss, name),
@@ -292,8 +294,8 @@ class Data:
 
     @property
     def window_length(self) -> int:
-        """Records per window: one more than the policy's stack."""
-        return self.arch["num_frames"] + 1
+        """Records per window: the policy's stack, and one for each action that it decides on."""
+        return self.arch["num_frames"] + self.arch.get("chunk", 1)
 
     def windows(
         self, episodes: list[Episode], with_actions: bool, length: int | None = None

@@ -109,10 +109,16 @@ def frame_stack(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
     """Returns the arguments of a baseline's networks, for `build_frame_stack`.
 
     Args:
-      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`.
+      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`, for some `chunk`.
       env_name, setup: decide which sensors are read.
       episodes: with actions; decide the sizes.
+
+    Raises:
+      ValueError: a chunk without actions.
     """
+    chunk = config.get("chunk", 1)
+    if chunk < 1:
+        raise ValueError(f"A chunk of {chunk} actions decides on nothing; give at least 1.")
     names = (setup if isinstance(setup, Setup) else observation_setup(env_name, setup)).inputs
     return dict(
         config["network"],
@@ -120,6 +126,7 @@ def frame_stack(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
         num_frames=config["stack"]
         or published_stack(config["setup"] if isinstance(setup, Setup) else setup, config["method"]),
         **_sizes(names, config["standardize"], env_name, setup, episodes),
+        **({"chunk": chunk} if chunk > 1 else {}),
     )
 
 
@@ -141,12 +148,15 @@ def build_frame_stack(
     """Makes a fresh policy, or with `more_frames=1` an inverse model, or a forward model.
 
     Args:
-      arch: of `frame_stack`.
+      arch: of `frame_stack`; with `chunk` a policy has the outputs of so many actions.
       key: of the initial weights.
       episodes: data to standardise by; None leaves placeholders, to be restored.
       network: class that takes the arguments of `FrameStackNet`.
     """
     arch = {name: value for name, value in arch.items() if name != "kind"}
+    chunk = arch.pop("chunk", 1)
+    if not more_frames:
+        arch["action_size"] *= chunk
     sizes, standardized, num_frames = arch["sizes"], arch.pop("standardized"), arch.pop("num_frames")
     if episodes is not None:
         moments = statistics(episodes, standardized)

@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from agents.actors import FilterActor
-from agents.frame_stack_actor import FrameStackActor
+from agents.chunks import frame_stack_actor
 from agents.loop import Actor
 from agents.observer import Observer
 from agents.planning import Planner, planning_actor
@@ -114,7 +114,8 @@ class LoadedRun:
         if self.kind == "sac":
             return make_sac_actor(self.models.seed(DEFAULT_SEED))
         if self.kind == "baseline":
-            return FrameStackActor(self.policies, num_seeds=self.num_seeds)
+            chunk = self.models.arguments["policy"].get("chunk", 1)
+            return frame_stack_actor(self.policies, chunk, num_seeds=self.num_seeds)
         if self.kind == "own":
             own = files.BUILDERS.get(self.models.arguments["policy"]["kind"])
             return own.make_actor(self.models, num_envs, key_seed)
