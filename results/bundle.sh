@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes a robot that is part of the package, experiments/data/bundled/ROBOT, of finished runs:
-#   bash results/bundle.sh [PYTHON [cheetah [RUNS [SEED]]]]   of a demo of single policies, seen in positions
+#   bash results/bundle.sh [PYTHON [cheetah [RUNS [SEED]]]]   of `demo:noise` with single policies, seen in positions
 #   bash results/bundle.sh PYTHON pointmass [RUNS [SEED]]     of results/bundle-pointmass.sh, seen in images
 # World model and policy of one seed, ten demonstrations without actions, a few episodes of its body, one of the expert.
 set -eu
@@ -10,7 +10,7 @@ robot=${2:-cheetah}
 seed=${4:-0}
 home=experiments/data/bundled/$robot
 case $robot in
-  cheetah) runs=${3:-runs/demo} body="0, 1, 150, 151" # uniform noise, and coloured
+  cheetah) runs=${3:-runs/demo-noise} body="0, 1, 150, 151" # uniform noise, and coloured
     title="A cheetah that has flailed"
     text="World model of 200 episodes of noise; policy of AIME from 20 demonstrations of running backwards." ;;
   pointmass) runs=${3:-runs/pointmass} body="0, 1, 60, 61" # uniform noise, and coloured
