@@ -74,6 +74,7 @@ def rhythmic(config: ml_collections.ConfigDict) -> None:
     config.body.rhythmic.seed = 1
     config.pretrain.num_updates, config.pretrain.length = 3000, 25
     config.imitate.num_updates, config.imitate.length = 2400, 25
+    config.imitate.optimizer.learning_rate = 3e-3
     config.imitate.evaluation.every = 600
 
 
