@@ -19,7 +19,8 @@ from worldmodels.data.episodes import EpisodeError, episode_paths, read_episode
 from worldmodels.data.setups import check_together
 
 FILE = "inputs.json"
-_OUTPUTS_OF_RUNS = ("model", "policy", "checkpoints")  # of which the first that is there is read by others
+_OUTPUTS_OF_RUNS = ("model", "policy", "checkpoints", "episodes")  # the first that is there is read by others
+_OUTPUTS_FOR_A_MIX = ("episodes",)
 _BLOCK, _BLOCKS = 2**16, 16  # of a file with more bytes than these, so many are read
 _RECORDED = ("environment", "action_repeat", "control_seconds")
 
@@ -90,7 +91,8 @@ def _described(key: str, names: Sequence[Path]) -> dict:
     digest, number, setups = hashlib.blake2b(digest_size=16), 0, []
     is_data = key.rpartition(".")[2] in paths.FOLDERS
     for index, name in enumerate(names):
-        files = episode_paths(name) if is_data else sorted(_files(name))
+        outputs = _OUTPUTS_FOR_A_MIX if key.rpartition(".")[2] == "sources" else _OUTPUTS_OF_RUNS
+        files = episode_paths(name) if is_data else sorted(_files(name, outputs))
         for path in files:
             place = path.relative_to(name).as_posix() if path != name else ""
             digest.update(f"{index}:{place}:{path.stat().st_size}\n".encode())
@@ -105,12 +107,12 @@ def _described(key: str, names: Sequence[Path]) -> dict:
     return {"files": number, "fingerprint": digest.hexdigest(), "setups": _distinct(setups)}
 
 
-def _files(name: Path) -> list[Path]:
-    """Returns the files of a model or of a source: of a run those that it leaves for others."""
+def _files(name: Path, outputs: Sequence[str]) -> list[Path]:
+    """Returns the files of a model or of a source: of a run the first of its `outputs` that is there."""
     if name.is_file():
         return [name]
     if (name / "config.json").is_file():
-        name = next((name / part for part in _OUTPUTS_OF_RUNS if (name / part).is_dir()), name)
+        name = next((name / part for part in outputs if (name / part).is_dir()), name)
     return [path for path in name.rglob("*") if path.is_file() and ".lock" not in path.name]
 
 

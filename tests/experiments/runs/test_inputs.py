@@ -120,6 +120,21 @@ def test_of_a_model_counts_what_others_read(tmp_path, data):
         RunDirectory(tmp_path / "run", {"model": str(model)})
 
 
+def test_of_what_a_mix_is_made_of_the_episodes_count(tmp_path):
+    with RunDirectory(tmp_path / "noise", {"num_episodes": 3}) as noise:
+        for value in (0.0, 1.0, 2.0):
+            add_episode(noise / "episodes", value)
+    (tmp_path / "noise" / "model").mkdir()
+    config = {"sources": (str(tmp_path / "noise"),)}
+    RunDirectory(tmp_path / "mix", config).close()
+    for name in ("metadata.json", "DONE", "model/weights"):  # opened again by another release, trained on
+        (tmp_path / "noise" / name).write_text("{}")
+    RunDirectory(tmp_path / "mix", config).close()
+    change(tmp_path / "noise" / "episodes", "one less")
+    with pytest.raises(RunError, match="other inputs: sources"):
+        RunDirectory(tmp_path / "mix", config)
+
+
 def test_large_files_are_compared_by_samples(tmp_path):
     source = tmp_path / "chunk.pt"
     content = bytearray(np.random.default_rng(0).bytes(3 * 2**20))
