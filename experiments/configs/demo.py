@@ -68,11 +68,15 @@ def noise(config: ml_collections.ConfigDict) -> None:
 
 def rhythmic(config: ml_collections.ConfigDict) -> None:
     """What holds with every expert (results/cheetah-demo.md): rhythms, among which there are gaits, and more of all."""
+    config.num_seeds = 1  # of three policies
     config.num_demonstrations = 100  # as published
     config.body = ml_collections.ConfigDict({"rhythmic": collect.get_config("rhythmic")})
     config.body.rhythmic.num_episodes = 300
     config.body.rhythmic.seed = 1
     config.pretrain.num_updates, config.pretrain.length = 3000, 25
+    config.pretrain.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    for name in ("encoder", "decoder", "probe", "idm"):
+        config.pretrain.world_model[name].hidden_size = 128
     config.imitate.num_updates, config.imitate.length = 2400, 25
     config.imitate.optimizer.learning_rate = 3e-3
     config.imitate.evaluation.every = 600
