@@ -67,7 +67,7 @@ def noise(config: ml_collections.ConfigDict) -> None:
 
 
 def rhythmic(config: ml_collections.ConfigDict) -> None:
-    """What holds with every expert (results/cheetah-demo.md): rhythms, among which there are gaits, and more of all."""
+    """Rhythms, among which there are gaits, and more of all: what holds with every expert (results/cheetah-demo.md)."""
     config.num_seeds = 1  # of three policies
     config.num_demonstrations = 100  # as published
     config.body = ml_collections.ConfigDict({"rhythmic": collect.get_config("rhythmic")})

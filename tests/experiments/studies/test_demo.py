@@ -70,7 +70,9 @@ def test_few_demonstrations_are_refused_where_the_world_model_is_told_of_all(tmp
 
 
 def test_unknown_preset_names_the_known_ones():
-    with pytest.raises(ValueError, match="Unknown preset 'walkr'. Known: '', first, noise, walker, visual, tiny"):
+    with pytest.raises(
+        ValueError, match="Unknown preset 'walkr'. Known: '', first, noise, walker, visual, tiny"
+    ):
         demo_config.get_config("walkr")
 
 
