@@ -9,17 +9,13 @@ robot=experiments/data/bundled/cheetah
 # What the episode of the expert is worth alone.
 $python -m experiments baseline --config=baseline:bc-small --config.num_seeds=2 \
   --config.demonstrations=$robot/oracle --workdir="$runs/bc-expert"
-for method in smodice lobsdice bco; do
-  case $method in
-    bco) updates=() ;; # 6000 of each network
-    *) updates=(--config.num_updates=2000) ;;
-  esac
+for method in smodice lobsdice; do
   for data in expert flailing; do
     case $data in
       expert) body=$robot/body,$robot/oracle ;;
       flailing) body=$robot/body ;;
     esac
-    $python -m experiments baseline --config=baseline:$method-small "${updates[@]}" --config.num_seeds=2 \
+    $python -m experiments baseline --config=baseline:$method-small --config.num_updates=3000 --config.num_seeds=2 \
       --config.embodiment=$body --config.demonstrations=$robot/demonstrations --workdir="$runs/$method-$data"
   done
 done
