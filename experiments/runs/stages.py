@@ -9,6 +9,7 @@ import contextlib
 import json
 import multiprocessing
 import time
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -98,7 +99,11 @@ def run_logged(main: Callable, config, workdir: Path, log: Path) -> dict:
         contextlib.redirect_stdout(file),
         contextlib.redirect_stderr(file),
     ):
-        return main(config, workdir)
+        try:
+            return main(config, workdir)
+        except Exception:
+            traceback.print_exc()  # while stderr is the file, which is where the user is sent
+            raise
 
 
 def changed(config, **changes):
