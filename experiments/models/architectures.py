@@ -155,7 +155,7 @@ def build_frame_stack(
     """
     arch = {name: value for name, value in arch.items() if name != "kind"}
     chunk = arch.pop("chunk", 1)
-    if not more_frames:
+    if chunk > 1 and not more_frames:
         arch["action_size"] *= chunk
     sizes, standardized, num_frames = arch["sizes"], arch.pop("standardized"), arch.pop("num_frames")
     if episodes is not None:
