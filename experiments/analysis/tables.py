@@ -275,7 +275,7 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
 
 
 def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, object]]:
-    """Returns {method: its interquartile mean, and how often AIME is better} (Agarwal et al. 2021).
+    """Returns {method: its interquartile mean, and how often AIME is better} (Agarwal et al. 2021), of several seeds.
 
     Args:
       scores: {method: `[N][E]` in % of the expert}.
@@ -285,7 +285,7 @@ def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, o
         interval = intervals.stratified_bootstrap_interval([of_method], "iqm")
         iqm = float(intervals.interquartile_mean(intervals.seed_scores(of_method)))
         found[method] = {"iqm": iqm, "iqm_interval": (interval.low, interval.high), "improvement": None}
-        if AIME in scores and method != AIME:
+        if AIME in scores and method != AIME and min(len(scores[AIME]), len(of_method)) > 1:
             better = intervals.probability_of_improvement([scores[AIME]], [of_method])
             bounds = (better.interval.low, better.interval.high)
             found[method]["improvement"] = (better.probability, *bounds)
@@ -295,7 +295,7 @@ def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, o
 def _comparison_caption(scores: Mapping[str, intervals.Scores]) -> str:
     """Explains what `_comparison` adds."""
     text = ""
-    if AIME in scores:
+    if len(scores.get(AIME, ())) > 1:
         text = f"P({AIME} better): probability that a seed of {AIME} scores higher than one of the method."
     if any(len(of_method) == 1 for of_method in scores.values()):
         text += " With one seed intervals are over its episodes and say nothing about other seeds."

@@ -194,6 +194,7 @@ def lead(config) -> str:
         f"{name} ({BODIES[body.method]})" for name, body in {"random": config.random, **config.body}.items()
     )
     members, together = config.imitate.ensemble, ""
+    seeds = f" {config.num_seeds} seeds, trained in one program." if config.num_seeds > 1 else ""
     if members > 1:
         together = (
             f" Each {label('aime')} agent is an ensemble: {members} policies, each with a world model of its own, that "
@@ -203,7 +204,7 @@ def lead(config) -> str:
         f"{config.env}: {label('aime')} and {label('bco')} have watched {config.num_demonstrations} demonstrations "
         f"without actions, and know the body from other data, {' and '.join(bodies)}. {label('bc')} is behaviour "
         f"cloning with the expert's true actions, which nobody else is shown. Set-up {config.setup}: "
-        f"{SETUPS[config.setup]}. {config.num_seeds} seeds, trained in one program.{together}"
+        f"{SETUPS[config.setup]}.{seeds}{together}"
     )
 
 

@@ -301,13 +301,13 @@ def one_task(tmp_path):
     return tmp_path
 
 
-def test_on_one_task_methods_stand_in_rows_and_are_compared(one_task):
+def test_on_one_task_methods_stand_in_rows_and_single_seeds_are_not_compared(one_task):
     result = report_on(one_task)
     assert result["tables"] == ["results", "success"] and "comparison" in result["figures"]
     rows = list(csv.DictReader(open(one_task / "report" / "tables" / "results.csv")))
     assert [(row["method"], row["by_expert"]) for row in rows] == [("AIME", "70"), ("AIME-v2 (AIL)", "90")]
     assert [row["num_env_steps"] for row in rows] == ["", "500"]
-    assert rows[1]["improvement"].split()[0] == "0"
+    assert [row["num_seeds"] for row in rows] == ["1", "1"] and rows[1]["improvement"] == ""
 
 
 def test_methods_without_a_curve_are_level_lines_beside_those_that_have_one(one_task):
