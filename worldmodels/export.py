@@ -144,8 +144,8 @@ def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
 def build_critic(arguments: Mapping, key: jax.Array) -> dict[str, tuple[MLP, MLP]]:
     """Makes a pair of networks for each of `rewards`, from the constructor arguments of one."""
     arguments = {"name": "mlp", **arguments}  # folders of earlier releases lack it
-    rewards = arguments.pop("rewards")
-    network = VALUE_NETWORKS.make(rngs=nnx.Rngs(key), **arguments)
+    rewards, kind = arguments.pop("rewards"), VALUE_NETWORKS.get(arguments.pop("name"))
+    network = kind(rngs=nnx.Rngs(key), **arguments)
     return {reward: (network, network) for reward in rewards}
 
 
