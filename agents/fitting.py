@@ -217,10 +217,10 @@ def make_mean_loss(loss_fn: Callable) -> Callable:
     """
 
     def mean_loss(model, dataset: Datasets, indices: Array, *frozen) -> Array:
-        key = jax.random.key(0)  # where a loss draws, always the same
         dataset, more = (dataset[0], (None,)) if isinstance(dataset, tuple) else (dataset, ())
 
         def of_window(index):
+            key = jax.random.fold_in(jax.random.key(0), index)  # what a loss draws differs by window alone
             return loss_fn(model, windows(dataset, index[None]), *more, *frozen, key)[0]
 
         has_images = any(value.ndim == 4 for value in dataset.observation.values())

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 CORRELATIONS = (0.0, 0.6, 0.8, 0.9, 0.95)
+RHYTHM_CORRELATION = 0.6
 
 Records = dict[str, np.ndarray]
 
@@ -37,6 +38,12 @@ class EpisodeRandom:
             self.generators[env] = np.random.default_rng([self._seed, env, self._next_episode[env]])
         self._next_episode[starts] += 1
         return starts
+
+
+def _next_noise(noise: np.ndarray, rho: np.ndarray | float, random: EpisodeRandom) -> np.ndarray:
+    """Advances autoregressive noise [N, A] of unit variance by a step."""
+    fresh = np.stack([rng.standard_normal(noise.shape[1]) for rng in random.generators])
+    return rho * noise + np.sqrt(1 - rho**2) * fresh
 
 
 class UniformActor:
@@ -121,9 +128,7 @@ class ColouredActor:
             self._begin(env, self._random.generators[env])
         wave = self._amplitude * np.sin(self._frequency * self._time[:, None] + self._phase)
         actions = np.clip(self._scale * self._noise + wave, -1, 1).astype(np.float32)
-        size = self._noise.shape[1]
-        fresh = np.stack([rng.standard_normal(size) for rng in self._random.generators])
-        self._noise = self._rho * self._noise + np.sqrt(1 - self._rho**2) * fresh
+        self._noise = _next_noise(self._noise, self._rho, self._random)
         self._time += 1
         return actions
 
@@ -145,17 +150,17 @@ class RhythmicActor:
 
     Animals move by central pattern generators; noise that gives every joint a period of its own hardly ever makes
     a gait. A rhythm lasts a random number of steps and draws one period for all joints and, for each joint, an
-    amplitude, a phase and an offset; coloured noise of a random scale lies on top:
+    amplitude up to 1.5 (the limits cut it), a phase and an offset within 0.4; coloured noise of a random scale lies
+    on top:
 
         action_t = clip(offset + amplitude sin(2 pi t / period + phase) + scale * x_t, -1, 1),
-        x_t = rho x_{t-1} + sqrt(1 - rho^2) noise_t.
+        x_t = rho x_{t-1} + sqrt(1 - rho^2) noise_t,   rho = 0.6.
 
     Args:
       num_envs, action_size, seed, first_episode: as for `ColouredActor`.
       periods: (shortest, longest) period in agent steps, drawn log-uniformly.
       lengths: (shortest, longest) rhythm in agent steps.
       scales: (least, greatest) scale of the noise.
-      correlation: rho.
     """
 
     def __init__(
@@ -168,10 +173,9 @@ class RhythmicActor:
         periods: tuple[float, float] = (6.0, 30.0),
         lengths: tuple[int, int] = (50, 250),
         scales: tuple[float, float] = (0.0, 0.5),
-        correlation: float = 0.6,
     ):
         self._random = EpisodeRandom(num_envs, seed, first_episode)
-        self._periods, self._lengths, self._scales, self._rho = periods, lengths, scales, correlation
+        self._periods, self._lengths, self._scales = periods, lengths, scales
         self._left = np.zeros(num_envs, int)  # agent steps of the rhythm that are to come
         self._frequency, self._scale = np.zeros((2, num_envs, 1))
         self._amplitude, self._phase, self._offset, self._noise = np.zeros((4, num_envs, action_size))
@@ -185,8 +189,7 @@ class RhythmicActor:
         for env in np.flatnonzero(self._left == 0).tolist():
             self._begin(env, self._random.generators[env])
         actions = self._offset + self._amplitude * np.sin(self._phase) + self._scale * self._noise
-        fresh = np.stack([rng.standard_normal(size) for rng in self._random.generators])
-        self._noise = self._rho * self._noise + np.sqrt(1 - self._rho**2) * fresh
+        self._noise = _next_noise(self._noise, RHYTHM_CORRELATION, self._random)
         self._phase += self._frequency
         self._left -= 1
         return np.clip(actions, -1, 1).astype(np.float32)
