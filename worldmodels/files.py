@@ -61,8 +61,7 @@ def remove(path: Path) -> None:
         if not path.is_dir():
             break
         shutil.rmtree(path, ignore_errors=True)
-        if path.is_dir():  # someone is still writing into it, as the threads of Orbax do after an error
-            time.sleep(0.1)
+        time.sleep(0.1)  # the threads of Orbax go on after an error, and make the folder anew
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 
