@@ -212,18 +212,15 @@ class _Planner:
         return (env for env in self._suite.tasks.values() if env.partition("-")[0] == robot)
 
     def _with_robot(self, dataset: str, task: str) -> str:
-        """Returns "p2e", or "p2e-hopper" where the suite has several robots."""
+        """Returns "p2e"; "p2e-hopper" where the suite has several robots, "other-hop" where every task has its own."""
+        if isinstance(self._suite.datasets.get(dataset), Mapping):
+            return f"{dataset}-{task}"
         robots = {env.partition("-")[0] for env in self._suite.tasks.values()}
         return f"{dataset}-{self._suite.tasks[task].partition('-')[0]}" if len(robots) > 1 else dataset
 
     def _model(self, dataset: str, task: str, setup: str, seed: int) -> str:
         settings = {"embodiment": self._data(dataset, task, seed), "setup": setup, "seed": seed}
-        of = (
-            f"{dataset}-{task}"
-            if isinstance(self._suite.datasets.get(dataset), Mapping)
-            else self._with_robot(dataset, task)
-        )
-        name = f"{of}-{setup}"
+        name = f"{self._with_robot(dataset, task)}-{setup}"
         return self._add("model", name, seed, "model", settings, {"stage": "model"})
 
     def _likelihood_model(self, task: str, setup: str, seed: int) -> str:

@@ -52,7 +52,7 @@ TINY_OFFLINE = {
     "expert": Stage("collect", "collect:sac-tiny"),
     "explore": Stage("dreamer", "dreamer:p2e-tiny"),
     "flail": Stage("collect", "collect:uniform-tiny"),
-    "coloured": Stage("collect", "collect:coloured-tiny"),
+    "rhythmic": Stage("collect", "collect:rhythmic-tiny"),
     "random_policy": Stage("collect", "collect:uniform-tiny"),
     "mix": Stage("collect", "collect:mix"),
     "model": Stage("pretrain", "pretrain:tiny"),
@@ -103,9 +103,9 @@ def with_preset(stages: Mapping[str, Stage], ending: str) -> dict[str, Stage]:
 STATE = OFFLINE | {
     "explore": Stage("dreamer", "dreamer:p2e-small", {"num_episodes": 100, "updates_per_step": 0.1}),
     "flail": Stage("collect", "collect:uniform"),
-    "coloured": Stage("collect", "collect:coloured"),
-    "model": Stage("pretrain", "pretrain:small"),
-    "aime": Stage("imitate", "imitate:small"),
+    "rhythmic": Stage("collect", "collect:rhythmic", {"num_episodes": 300}),
+    "model": Stage("pretrain", "pretrain:medium"),
+    "aime": Stage("imitate", "imitate:medium"),
     "bco": Stage("baseline", "baseline:bco-small"),
     "bc": Stage("baseline", "baseline:bc-small", {"embodiment": None}),
     **{
@@ -205,7 +205,7 @@ SUITES: dict[str, Suite] = {
         tasks={task: WALKER[task] for task in ("stand", "walk")}
         | {task: CHEETAH[task] for task in ("run", "runbackward")},
         datasets={
-            "flailing": ("flail", "coloured"),
+            "flailing": ("flail", "rhythmic"),
             "p2e": "explore",
             "other": {"stand": "walk", "walk": "stand", "run": "runbackward", "runbackward": "run"},
         },
@@ -213,7 +213,7 @@ SUITES: dict[str, Suite] = {
         methods={method: method for method in ("aime", *baseline.METHODS, *surrogate.METHODS)},
         stages=STATE,
         seeds=(0, 1, 2),
-        demonstrations=20,
+        demonstrations=100,
         repeats_data=True,
     ),
 }

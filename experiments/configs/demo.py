@@ -73,13 +73,9 @@ def rhythmic(config: ml_collections.ConfigDict) -> None:
     config.body = ml_collections.ConfigDict({"rhythmic": collect.get_config("rhythmic")})
     config.body.rhythmic.num_episodes = 300
     config.body.rhythmic.seed = 1
-    config.pretrain.num_updates, config.pretrain.length = 3000, 25
-    config.pretrain.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
-    for name in ("encoder", "decoder", "probe", "idm"):
-        config.pretrain.world_model[name].hidden_size = 128
-    config.imitate.num_updates, config.imitate.length = 2400, 25
-    config.imitate.optimizer.learning_rate = 3e-3
-    config.imitate.evaluation.every = 600
+    config.pretrain = pretrain.get_config("medium")
+    config.imitate = imitate.get_config("medium")
+    config.imitate.ensemble = 3
 
 
 def first(config: ml_collections.ConfigDict) -> None:

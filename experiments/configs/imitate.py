@@ -12,7 +12,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
 
     Published:  python -m experiments imitate --config=imitate --config.model=DIR
                 --config.demonstrations=DIR --workdir=DIR
-    On a CPU:   --config=imitate:small
+    On a CPU:   --config=imitate:small, or medium after pretraining with the preset of that name
     Walker:     --config=imitate:walker     after pretraining with the preset of that name
     Images:     --config=imitate:visual-small    after pretraining with the preset of that name
     For a test: --config=imitate:tiny
@@ -81,6 +81,14 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.evaluation.update(every=150, final_episodes=10, video=False)
 
 
+def medium(config: ml_collections.ConfigDict) -> None:
+    """More and larger steps than `small`, on windows half as long; after pretraining with the preset of that name."""
+    small(config)
+    config.num_updates, config.length = 2400, 25
+    config.optimizer.learning_rate = 3e-3
+    config.evaluation.every = 600
+
+
 def walker(config: ml_collections.ConfigDict) -> None:
     """From standing to walking, from demonstrations with the noise of a stochastic expert."""
     small(config)
@@ -118,4 +126,11 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.evaluation.update(every=2, episodes=2, final_episodes=2)
 
 
-PRESETS = {"": (), "small": (small,), "walker": (walker,), "visual-small": (visual_small,), "tiny": (tiny,)}
+PRESETS = {
+    "": (),
+    "small": (small,),
+    "medium": (medium,),
+    "walker": (walker,),
+    "visual-small": (visual_small,),
+    "tiny": (tiny,),
+}

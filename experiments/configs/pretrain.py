@@ -21,6 +21,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config=pretrain:rssmo-v1  rssmo with a plain GRU; its cheetah models
     AIME-v2:    --config=pretrain:rssmo-discrete, and the larger rssmo-m (its Meta-World models), rssmo-l, rssmo-xl
     On a CPU:   --config=pretrain:small     64 units, standardised observations, fixed decoder std 0.1: minutes
+                --config=pretrain:medium    128 units: more minutes, for data of rhythms (collect:rhythmic)
     Walker:     --config=pretrain:walker    160 units, 20,000 updates: tens of minutes; see results/walker-transfer.md
     Few labels: --config.unlabelled=DIR    LAWM: the actions of some episodes are enough
     Images:     --config.setup=visual     published, on data with 64x64 images
@@ -207,6 +208,15 @@ def small(config: ml_collections.ConfigDict) -> None:
     )
 
 
+def medium(config: ml_collections.ConfigDict) -> None:
+    """Twice the units and updates of `small`, windows half as long: for data of rhythms (results/cheetah-demo.md)."""
+    small(config)
+    config.num_updates, config.length = 3000, 25
+    config.world_model.rssm.update(deter_size=128, stoch_size=32, hidden_size=128)
+    for name in ("encoder", "decoder", "probe", "idm"):
+        config.world_model[name].hidden_size = 128
+
+
 def walker(config: ml_collections.ConfigDict) -> None:
     """From standing to walking: a larger model, shorter windows, more updates. Set `relevance.demonstrations` too."""
     small(config)
@@ -274,6 +284,7 @@ PRESETS: dict[str, _presets.Changes] = {
     "rssmo-discrete": (discrete,),
     **{name: (functools.partial(larger, size=size),) for name, size in SIZES.items()},
     "small": (small,),
+    "medium": (medium,),
     "walker": (walker,),
     "visual-small": (visual_small,),
     "viper": (viper,),
