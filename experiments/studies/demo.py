@@ -172,7 +172,8 @@ def write_report(config, workdir: Path, stages: Stages, results: Mapping[str, di
     for stage in ("aime", "bco"):
         by_seed = results[stage]["return_by_seed"]
         median = int(np.argsort(by_seed)[len(by_seed) // 2])
-        imitators.append((f"{label(stage)} (median seed)", stages.path(stage), median))
+        which = " (median seed)" if len(by_seed) > 1 else ""
+        imitators.append((f"{label(stage)}{which}", stages.path(stage), median))
     report.write(
         scores(config, stages, [e.return_ for e in random], [e.return_ for e in expert]),
         workdir,
