@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -187,8 +187,8 @@ def filmed(episode: Episode) -> Episode:
 def clip(label: str, episode: Episode) -> Clip:
     """Returns an episode as a column of a video."""
     records, seed = episode.records, episode.metadata.get("seed")
-    again = dict(seed=seed, actions=records.get("pre_action"))
-    return Clip(label, records.get("physics_state"), np.ravel(records["reward"]), **again)
+    rewards = np.ravel(records["reward"])
+    return Clip(label, records.get("physics_state"), rewards, seed, records.get("pre_action"))
 
 
 def write(path: str | Path, env_name: str, env_options: Mapping, clips: Sequence[Clip], **options) -> Path:
@@ -227,7 +227,8 @@ def _render_in_process(
         for index, clip in enumerate(clips):
             if clip.states is None:
                 rewards = {} if clip.rewards is None else {"rewards": clip.rewards}
-                np.savez(Path(folder) / f"actions{index}.npz", actions=clip.actions, **rewards)
+                file = Path(folder) / f"actions{index}.npz"
+                np.savez(file, allow_pickle=False, actions=np.asarray(clip.actions), **rewards)
             else:
                 np.save(Path(folder) / f"states{index}.npy", np.asarray(clip.states, np.float64))
         _run_watched([sys.executable, "-m", __name__, folder], folder, stall_seconds, variables)
@@ -242,29 +243,28 @@ def _run_watched(
     """Runs a command that prints as it works; raises VideoError if it fails, crashes or falls silent."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), **variables}
     with open(Path(folder) / "stderr", "w+") as stderr:
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,  # so that the process and its children can be killed together
-        )
-        try:
-            silent = _falls_silent(process, stall_seconds)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            code = process.wait()
-            process.stdout.close()
+        ) as process:
+            try:
+                silent = _falls_silent(process, stall_seconds)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
         if silent:
             raise VideoError(f"the renderer hung for {stall_seconds:.0f} s and was stopped")
-        if code:
-            raise VideoError(_reason(code, Path(stderr.name).read_text(errors="replace")))
+        if process.returncode:
+            raise VideoError(_reason(process.returncode, Path(stderr.name).read_text(errors="replace")))
 
 
 def _falls_silent(process: subprocess.Popen, stall_seconds: float) -> bool:
-    """Waits until the process closes its output (False) or prints nothing for too long (True)."""
+    """Waits until the process closes its output, a pipe (False), or prints nothing for too long (True)."""
+    assert process.stdout is not None
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while selector.select(stall_seconds):
@@ -290,7 +290,7 @@ def _reason(code: int, stderr: str) -> str:
 def _labelled(frames: np.ndarray, clip: Clip, stride: int, length: int) -> np.ndarray:
     """Adds a strip with label and running return, and fades the last frame up to `length`."""
     returns = None if clip.rewards is None else np.cumsum(np.asarray(clip.rewards, np.float64))[::stride]
-    strips = []
+    strips: list[np.ndarray] = []
     for index in range(len(frames)):
         if returns is not None or not strips:
             text = "" if returns is None else f"return {returns[min(index, len(returns) - 1)]:.0f}"
@@ -344,7 +344,9 @@ def _serve(folder: Path) -> None:
             states = np.load(folder / f"states{index}.npy")[:limit:stride]
             if seed is not None:
                 environment.reset(seed)
-            pictures = (rendering.render_states(environment, [state], *how)[0] for state in states)
+            pictures: Iterator[np.ndarray] = (
+                rendering.render_states(environment, [state], *how)[0] for state in states
+            )
         else:
             with np.load(folder / f"actions{index}.npz") as file:
                 actions, rewards = file["actions"][:limit], file.get("rewards")

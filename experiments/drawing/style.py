@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import matplotlib
 import matplotlib.colors
@@ -19,6 +20,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from worldmodels.files import write_atomically
+
+Given = ParamSpec("Given")
+Drawn = TypeVar("Drawn")
 
 WIDTH = 6.75  # inches: a full text width.
 INK = "#222222"
@@ -31,7 +35,7 @@ _CYCLE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7a
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LINES = ("-", "--", ":", "-.")
 # The same method looks the same in every figure; a longer name belongs to the longest prefix in this list.
-_METHODS = {
+_METHODS: dict[str, int | str] = {
     "AIME": 0,
     "BCO": 1,
     "BC": 2,
@@ -103,7 +107,8 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
     names = {method: _known_name(method) for method in methods}
     taken = {_METHODS[name] for name in names.values() if name}
     left = itertools.cycle([c for index, c in enumerate(_CYCLE) if index not in taken] or _CYCLE)
-    styles, uses = {}, collections.Counter()
+    styles: dict[str, MethodStyle] = {}
+    uses: collections.Counter[str] = collections.Counter()
     for index, (method, name) in enumerate(names.items()):
         chosen = _METHODS[name] if name else next(left)
         colour = _CYCLE[chosen] if isinstance(chosen, int) else chosen
@@ -114,14 +119,16 @@ def method_styles(methods: Iterable[str]) -> dict[str, MethodStyle]:
 
 
 # `rc_context` does not put the backend back, and a notebook would show no more figures.
-_SETTINGS = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | _RC
+_SETTINGS = matplotlib.RcParams(
+    {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"} | _RC
+)
 
 
-def styled(draw: Callable) -> Callable:
+def styled(draw: Callable[Given, Drawn]) -> Callable[Given, Drawn]:
     """Decorates a function that draws, so that it uses this style whatever the caller's settings are."""
 
     @functools.wraps(draw)
-    def inside(*args, **kwargs):
+    def inside(*args: Given.args, **kwargs: Given.kwargs) -> Drawn:
         with matplotlib.rc_context(_SETTINGS):
             return draw(*args, **kwargs)
 
@@ -180,7 +187,8 @@ def label_lines(axes: Axes, labels: Sequence[tuple[float, str, str]], *, gap: fl
 
 def lighter(colour: str, share: float) -> tuple[float, float, float]:
     """Mixes a colour with white: an opaque fill through which no grid line shows."""
-    return tuple(1 - (1 - channel) * (1 - share) for channel in matplotlib.colors.to_rgb(colour))
+    red, green, blue = (1 - (1 - channel) * (1 - share) for channel in matplotlib.colors.to_rgb(colour))
+    return red, green, blue
 
 
 def describe(figure: Figure, title: str = "", note: str = "") -> None:
@@ -194,14 +202,14 @@ def describe(figure: Figure, title: str = "", note: str = "") -> None:
 def spread(positions: np.ndarray, gap: float) -> np.ndarray:
     """Moves positions [n] apart to distances of at least `gap`, in order and by as little as is simple."""
     order = np.argsort(positions, kind="stable")
-    groups = [[float(positions[index]), 1] for index in order]  # [centre, members]
+    groups = [(float(positions[index]), 1) for index in order]  # (centre, members)
     merged = True
     while merged:
         merged = False
         for index in range(len(groups) - 1):
             (first, m), (second, n) = groups[index], groups[index + 1]
             if second - first < gap * (m + n) / 2 - 1e-12:
-                groups[index : index + 2] = [[(first * m + second * n) / (m + n), m + n]]
+                groups[index : index + 2] = [((first * m + second * n) / (m + n), m + n)]
                 merged = True
                 break
     placed = [centre + gap * (i - (m - 1) / 2) for centre, m in groups for i in range(m)]

@@ -40,12 +40,12 @@ def open_loop(
       ValueError: shapes that do not match, or a context outside of the window.
     """
     truth, prediction = np.asarray(truth, np.float64), np.asarray(prediction, np.float64)
-    _check(truth, prediction, context, names)
+    _check(truth, prediction, context, len(names))
     shown = range(min(len(names), _MAX_PANELS))
     time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
     rows = math.ceil(len(shown) / 4)
     figure = Figure(figsize=(WIDTH, 1.15 * rows + 2.6), layout="constrained")
-    upper, lower = figure.subfigures(2, 1, height_ratios=[1.15 * rows + 0.3, 1.9])
+    upper, lower = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.15 * rows + 0.3, 1.9]).flat
     panels = upper.subplots(rows, min(4, len(shown)), sharex=True, squeeze=False)
     for axes, index in zip(panels.flat, shown, strict=False):
         _draw_dimension(axes, time, truth[0, :, index], prediction[0, :, index], context)
@@ -79,7 +79,7 @@ def error_growth(
     truth, prediction = (
         np.asarray(values, np.float32).reshape(*np.shape(values)[:2], -1) for values in (truth, prediction)
     )
-    _check(truth, prediction, context, range(truth.shape[-1]))
+    _check(truth, prediction, context, truth.shape[-1])
     scale = float(np.sqrt(truth.var(axis=(0, 1)).mean())) or 1.0
     time = (np.arange(truth.shape[1]) - (context - 1)) * (seconds_per_step or 1.0)
     figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
@@ -133,12 +133,14 @@ def evidence(
     return figure
 
 
-def horizon_error(truth: np.ndarray, prediction: np.ndarray, scale: float | None = None) -> np.ndarray:
+def horizon_error(
+    truth: np.ndarray, prediction: np.ndarray, scale: float | np.ndarray | None = None
+) -> np.ndarray:
     """Computes the root mean square error over dimensions, each divided by its scale.
 
     Args:
       truth, prediction: [N, T, D].
-      scale: of all; by default the std of `truth` per dimension, so that 1 is the error of a constant guess.
+      scale: of all, or [D]; by default the std of `truth` per dimension, so that 1 is the error of a constant guess.
 
     Returns:
       [N, T].
@@ -150,11 +152,11 @@ def horizon_error(truth: np.ndarray, prediction: np.ndarray, scale: float | None
     return np.sqrt(np.mean(((prediction - truth) / scale) ** 2, axis=-1))
 
 
-def _check(truth: np.ndarray, prediction: np.ndarray, context: int, names: Sequence[str]) -> None:
-    if truth.ndim != 3 or truth.shape != prediction.shape or len(names) != truth.shape[-1]:
+def _check(truth: np.ndarray, prediction: np.ndarray, context: int, num_names: int) -> None:
+    if truth.ndim != 3 or truth.shape != prediction.shape or num_names != truth.shape[-1]:
         raise ValueError(
             f"open_loop needs truth and prediction [N, T, D] and D names, got {list(truth.shape)}, "
-            f"{list(prediction.shape)} and {len(names)} names."
+            f"{list(prediction.shape)} and {num_names} names."
         )
     if not 1 <= context < truth.shape[1]:
         raise ValueError(f"open_loop needs a context from 1 to {truth.shape[1] - 1}, got {context}.")
