@@ -2,7 +2,7 @@
 
 NAME is one of the table's, or a module of yours, `my.module`, with `run(config, workdir, *, fresh=False)` or
 `main(argv)`. Without a name it prints the table of commands; `NAME --help` prints what a command does and every key
-of its config.
+of its config, and `--version` the version.
 `aime-jax NAME ...` is the same from any directory.
 """
 
@@ -12,7 +12,8 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
-from experiments.runs.command_line import Command, UsageError, complain, launch
+from experiments.runs.command_line import Command, UsageError, complain, launch, show
+from worldmodels import __version__
 
 _RUN = "Directory of the run to look at."
 COMMANDS = {
@@ -74,7 +75,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command that the first argument names; returns the exit code."""
     given = list(sys.argv[1:] if argv is None else argv)
     if not given or given[0] in ("--help", "-h", "help"):
-        print(table())
+        show(table())
+        return 0
+    if given[0] == "--version":
+        print(f"aime-jax {__version__}")
         return 0
     try:
         command = command_of(given[0])

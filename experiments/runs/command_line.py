@@ -160,7 +160,7 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
             raise UsageError(_flag_sentence(error, argv, command)) from error
     config = values["config"].value
     if wants_help:
-        print("\n".join(_help(argv[0], command, config, _given_config(argv))))
+        show("\n".join(_help(argv[0], command, config, _given_config(argv))))
         return None
     if config is None:
         raise UsageError("--config is required. --help lists the flags.")
@@ -216,6 +216,14 @@ def use_huge_pages(environment: Mapping[str, str] = os.environ) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, sys.orig_argv, {**environment, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"})
+
+
+def show(text: str) -> None:
+    """Prints a text; whoever closes the pipe before its end, as `--help | head` does, has seen enough."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def is_user_error(error: BaseException) -> bool:

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+import worldmodels
 from experiments.__main__ import COMMANDS, main
 from experiments.runs import command_line as module
 from experiments.runs import config_help
@@ -310,6 +311,21 @@ def test_help_and_mistakes_are_answered_before_jax_is_imported(tmp_path):
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert result.stderr.count("\n") == result.stderr.count("Error: ") == 7
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["imitate", "--help"]])
+def test_help_may_be_read_in_part(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)  # as `| head -1` does
+    command = [sys.executable, "-m", "experiments", *arguments]
+    result = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, cwd=module.PROJECT)
+    os.close(writer)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_the_version_is_printed(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"aime-jax {worldmodels.__version__}\n"
 
 
 def test_the_console_script_is_the_command_line(tmp_path):
