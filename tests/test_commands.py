@@ -107,6 +107,19 @@ def test_the_commands_of_docstrings_are_accepted():
     assert wrong(words for words in known if not {"PRESET", "FILE"} & set(re.split(r"\W", str(words)))) == []
 
 
+NEWCOMERS = [page for page in PAGES if page.parts[-2] != "results"]
+
+
+@pytest.mark.parametrize("page", NEWCOMERS, ids=name_of)
+def test_the_commands_of_a_page_mean_the_same_in_zsh(page):
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE):
+        if not START.search(block) or language == "python":
+            continue
+        bare = re.sub(r"'[^']*'|\"[^\"]*\"|\$\(.*?\)", "", block)
+        # zsh takes these for names of files, and # for a word where it is not in a script.
+        assert re.findall(r"\S*[\[\]*?()]\S*|#", bare) == [], block
+
+
 def recorded(script: pathlib.Path, folder: pathlib.Path) -> list[list[str]]:
     """What a script runs, by running it with a program in the place of Python that only keeps its arguments."""
     text = script.read_text()
