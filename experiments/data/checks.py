@@ -23,7 +23,7 @@ from experiments.envs.render_pool import RenderPool
 from experiments.envs.sensors import LAYOUTS, sensor_layout
 from worldmodels.data.episode_files import open_file
 from worldmodels.data.episodes import Episode, EpisodeError, read_arrays
-from worldmodels.data.records import FLAGS, REQUIRED, canonical_records
+from worldmodels.data.records import FLAGS, REQUIRED, ROUNDING, canonical_records
 from worldmodels.data.setups import differences
 
 ACCIDENTS = {
@@ -164,7 +164,7 @@ def alignment(records: Mapping[str, np.ndarray]) -> Iterator[str]:
         shifted = len(action) > 1 and not np.any(action[-1])
         hint = "; the last one is zero, so that actions may be one record early" if shifted else ""
         yield f"pre_action of record 0 is not zero, though nothing led to it{hint}"
-    if np.abs(action).max(initial=0) > 1 + 1e-6:
+    if np.abs(action).max(initial=0) > 1 + ROUNDING:
         yield f"pre_action reaches {np.abs(action).max():g}; expected at most 1 in size"
     if records["reward"][0] != 0:
         yield "the reward of record 0 is not zero, though no action earned it"

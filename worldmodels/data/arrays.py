@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from worldmodels.data.episodes import Episode, canonical_records
+from worldmodels.data.records import ROUNDING
 
 
 def from_arrays(
@@ -133,8 +134,9 @@ def _episode(
         raise ValueError(
             f"T actions and rewards go with T + 1 observations; the steps of an episode are {_listed(lengths)}."
         )
-    if actions.size and np.abs(actions).max() > 1:
-        raise ValueError(f"Actions are in [-1, 1]; there is one of {np.abs(actions).max():g}. Scale them.")
+    largest = np.abs(actions).max(initial=0)
+    if largest > 1 + ROUNDING:
+        raise ValueError(f"Actions are in [-1, 1]; there is one of {largest:g}. Scale them.")
     last = np.arange(num_steps + 1) == num_steps
     records = {
         **seen,

@@ -10,6 +10,7 @@ FLAGS = ("is_first", "is_last", "is_terminal")
 BOOLEANS = (*FLAGS, "success")
 SCALARS = ("reward", "task_id", *BOOLEANS)
 REQUIRED = ("pre_action", "reward", *FLAGS)
+ROUNDING = 1e-6  # by which an action may leave [-1, 1]
 NOT_SENSORS = (*SCALARS, "pre_action", "physics_state")
 
 
@@ -133,10 +134,11 @@ def large_actions(episodes: Sequence[Mapping[str, np.ndarray]]) -> str:
     """Returns a sentence about actions outside [-1, 1] in episodes {name: [T, ...]}; "" if there are none."""
     sizes = [np.abs(each["pre_action"]).max(initial=0) for each in episodes if "pre_action" in each]
     largest = max(sizes, default=0.0)
-    if largest <= 1 + 1e-6:
+    if largest <= 1 + ROUNDING:
         return ""
+    beyond = sum(size > 1 + ROUNDING for size in sizes)
     return (
-        f"{sum(size > 1 + 1e-6 for size in sizes)} of {len(episodes)} episodes have actions of up to {largest:g} in "
+        f"{beyond} of {len(episodes)} episodes have actions of up to {largest:g} in "
         "size, and policies act in [-1, 1]; `python -m experiments convert --config=convert:files --config.source=DIR "
         "--config.action_low=LOW --config.action_high=HIGH --workdir=DIR` scales them from the bounds of their space."
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from worldmodels.data.episodes import Episode, EpisodeError, read_arrays, some_episode_paths
-from worldmodels.data.records import FLAGS, canonical_records
+from worldmodels.data.records import FLAGS, ROUNDING, canonical_records
 
 
 def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
@@ -73,7 +73,7 @@ def scaled_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray, sourc
             "one number for all or one for each, the lower ones first."
         )
     scaled = 2 * (actions[1:] - low) / (high - low) - 1
-    if np.abs(scaled).max(initial=0) > 1 + 1e-6:
+    if np.abs(scaled).max(initial=0) > 1 + ROUNDING:
         raise EpisodeError(
             f"{source} has actions from {actions[1:].min():g} to {actions[1:].max():g}, outside of the bounds that "
             "action_low and action_high give; use those of their space."

@@ -39,6 +39,14 @@ def test_what_does_not_go_together_is_refused(seen, actions, message):
         from_arrays({"position": seen}, actions)
 
 
+def test_actions_may_leave_their_bounds_by_a_rounding():
+    scaled = np.float32([[1.0000001], [-1.0000001]])
+    (episode,) = from_arrays({"position": [np.zeros((3, 1))]}, [scaled])
+    np.testing.assert_array_equal(episode.records["pre_action"][1:], scaled)
+    with pytest.raises(ValueError, match="one of 1.00001"):
+        from_arrays({"position": [np.zeros((3, 1))]}, [np.float32([[1.00001], [0]])])
+
+
 STEPS = dict(
     observations={"position": np.arange(6.0)[:, None]},
     actions=np.arange(1, 7)[:, None] / 10,
