@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -26,6 +27,7 @@ from experiments.runs.startup import set_up_process
 PROJECT = pathlib.Path(__file__).resolve().parents[2]
 _OURS = ("worldmodels", "agents", "aime", "experiments", "launch")
 _USER_ERROR, _DONE = 2, 0
+_FORMAT = warnings.formatwarning
 # A list of names, without brackets or quotes.
 _LIST = re.compile(r"--?config\.([\w.]+)=([^\d\s()\[\]'\"-][^()\[\]'\"]*)")
 _ALONE = (
@@ -104,6 +106,7 @@ def launch(command: Command, argv: Sequence[str], *, owns_process: bool = True) 
         use_huge_pages()
         if not debug:
             threading.excepthook = sys.unraisablehook = _in_one_line
+            warnings.formatwarning = format_warning
             # What Orbax logs there of a full disk, our error says in a sentence.
             for name in ("absl", "asyncio"):
                 logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -360,6 +363,13 @@ def _flag_sentence(error: Exception, argv: Sequence[str], command: Command) -> s
     if type(error).__module__.startswith("absl."):
         return f"{' '.join(lines).rstrip('.')}. --help lists the flags."
     return f"The config {file} does not load: {type(error).__name__}: {' '.join(lines)}."
+
+
+def format_warning(message, category, filename, lineno, line=None) -> str:
+    """Writes what our code warns of as a sentence, and other warnings as Python does."""
+    if any(pathlib.Path(filename).is_relative_to(PROJECT / name) for name in _OURS):
+        return f"Warning: {message}\n"
+    return _FORMAT(message, category, filename, lineno, line)
 
 
 def _in_one_line(failure) -> None:

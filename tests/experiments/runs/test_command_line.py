@@ -288,6 +288,15 @@ def test_a_program_starts_again_once_with_huge_pages(tmp_path):
     assert lines[2] == "glibc.malloc.hugetlb=1"
 
 
+def test_what_our_code_warns_of_is_a_sentence_and_what_others_do_says_where():
+    ours, others = str(module.PROJECT / "worldmodels" / "data" / "episodes.py"), "/somewhere/robot.py"
+    message = UserWarning("Actions are large.")
+    assert module.format_warning(message, UserWarning, ours, 7) == "Warning: Actions are large.\n"
+    assert module.format_warning(message, UserWarning, others, 7).startswith(
+        "/somewhere/robot.py:7: UserWarning: "
+    )
+
+
 def test_missing_opengl_is_an_error_of_the_user():
     from experiments.envs.rendering import RenderingError
 
