@@ -179,3 +179,16 @@ def test_dreamer_v3_is_a_suffix_that_changes_the_actor_critic_alone(name, preset
     assert {key: changed["imagination"][key] for key in v3} == v3
     different = {key for key in plain if plain[key] != changed[key]}
     assert different <= {"critic", "imagination", "target_rate", "reward", "world_model"}
+
+
+TABLE = (FOLDER.parents[1] / "docs" / "how-to" / "commands.md").read_text()
+ROWS = dict(re.findall(r"^\| `(\w+)` \|(.*)$", TABLE, re.MULTILINE))
+
+
+@pytest.mark.parametrize("name", sorted(CONFIGS.keys() & ROWS.keys()))
+def test_the_table_of_commands_names_every_preset_but_for_variants_of_size(name):
+    variant = re.compile(r"(-?\b(visual-small|visual-tiny|small|tiny|v3|metaworld))+$")
+    presets = {variant.sub("", preset) for preset in CONFIGS[name].PRESETS}
+    assert ROWS[name].startswith(" as ") or {
+        preset for preset in presets if f"`{preset}`" not in ROWS[name]
+    } <= {""}
