@@ -68,7 +68,7 @@ def check_file(path: Path, env_name: str = "", start: np.ndarray | None = None) 
         notes = [*ignored_entries(path), *unusual_arrays(arrays)]
         missing = [name for name in REQUIRED if name not in arrays]
         if missing:
-            lacks = f"lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}"
+            lacks = f"lacks {', '.join(missing)}; it has {', '.join(sorted(arrays)) or 'no other array'}"
             return Checked(problems=[lacks], notes=notes)
         episode = Episode(canonical_records(arrays, path), metadata)
     except EpisodeError as error:

@@ -117,6 +117,14 @@ def test_every_bad_file_is_named_with_the_reason(tmp_path, capsys):
     assert "2.hdf5: 'velocity' has NaN or infinite values" in output
 
 
+def test_a_file_with_nothing_but_groups_has_no_other_array(tmp_path, capsys):
+    with h5py.File(tmp_path / "0.hdf5", "w") as file:
+        file["observations/position"] = np.zeros(3)
+    with pytest.raises(EpisodeError, match="1 of 1 files"):
+        run(config_of("check", tmp_path, draw=False))
+    assert "is_last, is_terminal; it has no other array." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
