@@ -61,7 +61,8 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         render_options=arena.options if config.render and arena else None,
     )
     print(json.dumps(result | extra, indent=2))
-    print(f"Written: {folder}/inspection.json, {folder}/figures, {folder}/videos")
+    written = ["inspection.json", "figures", *(["videos"] if result["videos"] else [])]
+    print("Written: " + ", ".join(f"{folder}/{name}" for name in written))
     return result | extra
 
 

@@ -51,10 +51,10 @@ class Program:
         """True if the data are on the host."""
         return isinstance(self.args[0][0], StreamedDataset)
 
-    def compile(self) -> Program:
-        """Compiles, from the persistent cache if it is there; streamed loops do so in their first call."""
+    def compile(self, options: Mapping | None = None) -> Program:
+        """Compiles with options of XLA, from the cache if it is there; streamed loops do so in their first call."""
         if not self.streams:
-            self._compiled = self.loop.lower(self.state, *self.args).compile()
+            self._compiled = self.loop.lower(self.state, *self.args).compile(options)
         return self
 
     @property

@@ -78,12 +78,15 @@ def test_imitation_says_that_nothing_is_evaluated_and_its_policy_infers_actions(
     assert aime.infer_actions(models.world_model, models.policy, batch).actions.shape == (3, 8, 2)
 
 
-def test_a_run_on_data_alone_acts_and_is_looked_at_but_not_played(data, imitated):
+def test_a_run_on_data_alone_acts_and_is_looked_at_but_not_played(data, imitated, capsys):
     actor = load_run(imitated).actor()
     records = {"eef_pos": np.zeros((1, 2)), "gripper": np.zeros((1, 1)), "is_first": np.ones(1, bool)}
     assert actor(records).shape == (1, 2)
     found = inspect_run.run(inspect_config.get_config(), "", run=str(imitated))
     assert set(found["open_loop_mse"]) == {"eef_pos", "gripper"}
+    assert (
+        f"Written: {imitated}/inspection.json, {imitated}/figures\n" in capsys.readouterr().out
+    )  # no videos
     with pytest.raises(ValueError, match="learnt from data of no known environment"):
         evaluate.run(evaluate_config.get_config(), "", run=str(imitated))
 
