@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from worldmodels.data.episodes import Episode, canonical_records
-from worldmodels.data.records import ROUNDING
+from worldmodels.data.records import REQUIRED, ROUNDING
 
 
 def from_arrays(
@@ -29,8 +29,10 @@ def from_arrays(
       metadata: kept with each episode, for example {"environment": "walker-walk"}.
 
     Raises:
-      ValueError: numbers of episodes or steps that do not go together, or actions outside [-1, 1].
+      ValueError: numbers of episodes or steps that do not go together, actions outside [-1, 1], or sensors without
+        names of their own.
     """
+    _check_names(observations)
     counts = {name: len(arrays) for name, arrays in observations.items()}
     counts |= {name: len(of) for name, of in (("actions", actions), ("rewards", rewards)) if of is not None}
     if len(set(counts.values())) != 1:
@@ -75,10 +77,12 @@ def from_transitions(
       metadata: kept with each episode.
 
     Raises:
-      ValueError: arrays of unequal length, an episode of which nothing is left, or actions outside [-1, 1].
+      ValueError: arrays of unequal length, an episode of which nothing is left, actions outside [-1, 1], or sensors
+        without names of their own.
     """
+    _check_names(observations)
     given = {"actions": actions, "rewards": rewards, "terminals": terminals, "timeouts": timeouts}
-    given |= {"successes": successes} | dict(observations)
+    given |= {"successes": successes} | {f"sensor {name}": value for name, value in observations.items()}
     given |= {f"next {name}": value for name, value in (next_observations or {}).items()}
     flat = {name: np.asarray(value) for name, value in given.items() if value is not None}
     counts = {name: len(value) for name, value in flat.items()}
@@ -96,15 +100,24 @@ def from_transitions(
         part = {name: value[start:end] for name, value in flat.items()}
         if next_observations is None:
             part = _without_last_action(part)
-            seen = {name: part[name] for name in observations}
+            seen = {name: part[f"sensor {name}"] for name in observations}
         else:
-            seen = {name: np.append(part[name], part[f"next {name}"][-1:], axis=0) for name in observations}
+            last = {name: part[f"next {name}"][-1:] for name in observations}
+            seen = {name: np.append(part[f"sensor {name}"], last[name], axis=0) for name in observations}
         ended = bool(is_terminal[end - 1]) and next_observations is not None
         episode = _episode(seen, part["actions"], part.get("rewards"), ended, dict(metadata or {}))
         if successes is not None:
             episode.records["success"] = np.append(False, part["successes"].reshape(-1).astype(bool))
         episodes.append(episode)
     return episodes
+
+
+def _check_names(observations: Mapping) -> None:
+    if not isinstance(observations, Mapping) or not observations:
+        raise ValueError("Observations have names; pass them as {sensor: arrays}.")
+    if reserved := [name for name in observations if name in REQUIRED]:
+        names = " and ".join(map(repr, reserved))
+        raise ValueError(f"Every episode has a part called {names}; give the sensor another name.")
 
 
 def _without_last_action(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

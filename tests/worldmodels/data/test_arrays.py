@@ -39,6 +39,31 @@ def test_what_does_not_go_together_is_refused(seen, actions, message):
         from_arrays({"position": seen}, actions)
 
 
+@pytest.mark.parametrize("name", ["reward", "pre_action", "is_first", "is_last", "is_terminal"])
+def test_a_sensor_named_like_a_part_of_the_records_is_refused_and_not_lost(name):
+    seen = {"position": np.zeros((1, 3, 1)), name: np.ones((1, 3, 1))}
+    with pytest.raises(ValueError, match=f"a part called '{name}'; give the sensor another name"):
+        from_arrays(seen)
+    with pytest.raises(ValueError, match=f"a part called '{name}'; give the sensor another name"):
+        from_transitions({sensor: arrays[0] for sensor, arrays in seen.items()}, np.zeros((3, 1)))
+
+
+def test_a_sensor_may_be_named_like_an_argument():
+    seen = {"actions": np.array([[5.0], [6.0], [7.0]]), "next actions": np.array([[8.0], [9.0], [10.0]])}
+    following = {name: values + 1 for name, values in seen.items()}
+    (episode,) = from_transitions(seen, np.array([[0.1], [0.2], [0.3]]), next_observations=following)
+    np.testing.assert_allclose(episode.records["actions"][:, 0], [5, 6, 7, 8])
+    np.testing.assert_allclose(episode.records["next actions"][:, 0], [8, 9, 10, 11])
+    np.testing.assert_allclose(episode.records["pre_action"][:, 0], [0, 0.1, 0.2, 0.3])
+
+
+@pytest.mark.parametrize("seen", [{}, np.zeros((1, 3, 2))])
+def test_observations_without_names_are_refused(seen):
+    for make in (from_arrays, from_transitions):
+        with pytest.raises(ValueError, match=r"have names; pass them as \{sensor: arrays\}"):
+            make(seen, np.zeros((1, 2, 1)))
+
+
 def test_actions_may_leave_their_bounds_by_a_rounding():
     scaled = np.float32([[1.0000001], [-1.0000001]])
     (episode,) = from_arrays({"position": [np.zeros((3, 1))]}, [scaled])
@@ -78,7 +103,7 @@ def test_without_next_observations_the_last_action_is_dropped_and_the_return_kep
 
 
 def test_steps_that_do_not_go_together_are_refused():
-    with pytest.raises(ValueError, match="there are 5 of actions, .* 6 of position"):
+    with pytest.raises(ValueError, match="there are 5 of actions, .* 6 of sensor position"):
         from_transitions(**STEPS | {"actions": np.zeros((5, 1))})
     with pytest.raises(ValueError, match="one step shows nothing"):
         from_transitions(**STEPS | {"timeouts": [1, 0, 0, 0, 0, 0]})
