@@ -44,7 +44,7 @@ def python_blocks(page: str) -> list[str]:
 @pytest.fixture
 def module(own_code):
     """The page's environment as the file that its first line names."""
-    (code,) = python_blocks("environment")
+    _, code = python_blocks("environment")
     own_code("my.module", code)
     assert code.startswith("# my/module.py\n")
     return "my.module"
@@ -146,18 +146,13 @@ def test_its_own_physics_is_seeded(module):
     np.testing.assert_array_equal(first, second)
 
 
-def run_data_page(**arrays):
-    """Runs the page's code on 200 steps of zeros, but for the given arrays."""
-    (code,) = python_blocks("data")
-    zeros = dict(positions=np.zeros((1, 201, 8)), actions=np.zeros((1, 200, 6)), rewards=np.zeros((1, 200)))
-    exec(code, zeros | arrays)
-
-
 def test_data_of_ones_own_are_written_and_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run_data_page(actions=np.linspace(0, 1, 200)[None, :, None])
-    (episode,) = load_episodes(tmp_path / "data" / "mine")
-    assert episode.length == 200 and episode.metadata["environment"] == "cheetah-run"
+    code, _ = python_blocks("data")
+    seen, actions = {"eef_pos": np.zeros((1, 201, 3))}, np.linspace(0, 1, 200)[None, :, None]
+    exec(code, dict(body=seen, actions=actions, rewards=None, shown=seen))
+    (episode,), (shown,) = (load_episodes(tmp_path / "data" / name) for name in ("body", "shown"))
+    assert episode.length == shown.length == 200 and shown.records["pre_action"].shape == (201, 0)
     np.testing.assert_allclose(episode.records["pre_action"][:2, 0], [0, 0], atol=1e-6)
     np.testing.assert_allclose(episode.records["pre_action"][-1, 0], 1)
 
