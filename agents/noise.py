@@ -227,3 +227,6 @@ class Disturbance:
             self._disturbed[env] = self._random.generators[env].uniform() < self._share
         noise = self._noise(records)
         return np.where(self._disturbed, np.clip(actions + noise, -1, 1), actions).astype(np.float32)
+
+
+NOISES = {"uniform": UniformActor, "coloured": ColouredActor, "rhythmic": RhythmicActor}

@@ -1,7 +1,7 @@
 """From a table of a paper to runs: tasks x embodiment data x set-ups x methods x seeds, and their stages."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from experiments.configs import baseline, surrogate
@@ -19,11 +19,13 @@ class Stage:
       main: command. config: file and preset.
       settings: config keys, the same for all its runs; `...` is filled in by the cell, None leaves a key out that the
         main gets otherwise.
+      model: stage that trains its world model, where it has one.
     """
 
     main: str
     config: str
     settings: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    model: str = "model"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +34,7 @@ class Suite:
 
     Attributes:
       text: what it is, in one line.
-      tasks: {name: environment}.
+      tasks: {name: environment}; several may have the same, and be `shown` differently.
       datasets: {name of embodiment data: how they come about}: the name of a stage that explores, of a task (the
         replay of its expert), a tuple of them (a mixture), {task: one of these}, or a folder of the user ("data/NAME").
       setups: what the robot senses.
@@ -40,6 +42,8 @@ class Suite:
       stages: {name: Stage}, among them "expert" and "model".
       seeds: of the table.
       demonstrations: shown per task.
+      shown: {task: stage that collects its demonstrations}, where the expert is that of the first task, or needs no
+        training; other tasks are shown by experts of their own.
       repeats_data: every seed has an expert, demonstrations and embodiment data of its own, so that intervals are over
         whole pipelines; False: only world models and policies differ, as in the papers.
       demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per environment.
@@ -53,6 +57,7 @@ class Suite:
     stages: Mapping[str, Stage]
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     demonstrations: int = 100
+    shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
     repeats_data: bool = False
     demonstration_folder: str = ""
 
@@ -141,12 +146,14 @@ class _Planner:
     def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> None:
         """Adds the run of a cell, and all that it needs."""
         suite, stage = self._suite, self._suite.methods[method]
+        model = suite.stages[stage].model
         self._random_policy(task)
         values = {
             "demonstrations": lambda: self._demonstrations(task, seed),
             "num_demonstrations": lambda: suite.demonstrations,
             "embodiment": lambda: self._data(dataset, task, seed),
-            "model": lambda: Output(self._model(dataset, task, setup, seed)),
+            "unlabelled": lambda: self._data(dataset, task, seed),
+            "model": lambda: Output(self._model(model, dataset, task, setup, seed)),
             "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
             "env": lambda: suite.tasks[task],
             "setup": lambda: setup,
@@ -183,9 +190,20 @@ class _Planner:
         return self._add_data(task, seed, "expert", settings | self._images, "expert")
 
     def _demonstrations(self, task: str, seed: int) -> Output | str:
-        if self._suite.demonstration_folder:
-            return f"{self._suite.demonstration_folder}/{self._suite.tasks[task]}"
-        return Output(self._expert(task, seed), "demonstrations")
+        suite = self._suite
+        if suite.demonstration_folder:
+            return f"{suite.demonstration_folder}/{suite.tasks[task]}"
+        if task not in suite.shown:
+            return Output(self._expert(task, seed), "demonstrations")
+        values: dict[str, Callable[[], Any]] = {
+            "source": lambda: Output(self._expert(next(iter(suite.tasks)), seed)),
+            "num_episodes": lambda: suite.demonstrations,
+            **dict.fromkeys(("env", "tasks"), lambda: suite.tasks[task]),
+        }
+        wanted = suite.stages[suite.shown[task]].settings
+        settings = {key: values[key]() for key, value in wanted.items() if value is ...} | self._images
+        name = self._add_data(f"shown-{task}", seed, suite.shown[task], settings, "demonstrations")
+        return Output(name, "episodes")
 
     def _data(self, dataset: str, task: str, seed: int) -> Output | str:
         """Plans embodiment data with the robot of a task."""
@@ -199,7 +217,8 @@ class _Planner:
         if source in self._suite.tasks:
             return Output(self._expert(source, seed), "episodes")
         if source in self._suite.stages:
-            settings = {"env": next(self._with_the_robot_of(task))} | self._images
+            key = "tasks" if "tasks" in self._suite.stages[source].settings else "env"
+            settings = {key: next(self._with_the_robot_of(task))} | self._images
             if self._images and self._suite.stages[source].main == "dreamer":
                 settings["setup"] = "visual"  # it records the images that it sees, and no others
             name = self._add_data(self._with_robot(dataset, task), seed, source, settings, "data")
@@ -207,21 +226,25 @@ class _Planner:
         return source
 
     def _with_the_robot_of(self, task: str) -> Iterator[str]:
-        """Yields the environments with the robot of a task, which is the first part of their names."""
-        robot = self._suite.tasks[task].partition("-")[0]
-        return (env for env in self._suite.tasks.values() if env.partition("-")[0] == robot)
+        """Yields the environments with the robot of a task."""
+        robot = _robot(self._suite.tasks[task])
+        return (env for env in self._suite.tasks.values() if _robot(env) == robot)
 
     def _with_robot(self, dataset: str, task: str) -> str:
         """Returns "p2e"; "p2e-hopper" where the suite has several robots, "other-hop" where every task has its own."""
         if isinstance(self._suite.datasets.get(dataset), Mapping):
             return f"{dataset}-{task}"
-        robots = {env.partition("-")[0] for env in self._suite.tasks.values()}
-        return f"{dataset}-{self._suite.tasks[task].partition('-')[0]}" if len(robots) > 1 else dataset
+        robots = set(map(_robot, self._suite.tasks.values()))
+        return f"{dataset}-{_robot(self._suite.tasks[task])}" if len(robots) > 1 else dataset
 
-    def _model(self, dataset: str, task: str, setup: str, seed: int) -> str:
-        settings = {"embodiment": self._data(dataset, task, seed), "setup": setup, "seed": seed}
+    def _model(self, stage: str, dataset: str, task: str, setup: str, seed: int) -> str:
+        data = self._data(dataset, task, seed)
+        settings = {"embodiment": data, "setup": setup, "seed": seed}
+        if "unlabelled" in self._suite.stages[stage].settings:
+            settings["unlabelled"] = data
         name = f"{self._with_robot(dataset, task)}-{setup}"
-        return self._add("model", name, seed, "model", settings, {"stage": "model"})
+        name = name if stage == "model" else f"{name}-{stage}"
+        return self._add("model", name, seed, stage, settings, {"stage": "model"})
 
     def _likelihood_model(self, task: str, setup: str, seed: int) -> str:
         settings = {"embodiment": self._demonstrations(task, seed), "setup": setup, "seed": seed}
@@ -232,6 +255,12 @@ class _Planner:
         if "random_policy" in self._suite.stages:
             labels = {"task": task, "method": "random", "seed": 0}
             self._add(task, "random", 0, "random_policy", {"env": self._suite.tasks[task]}, labels)
+
+
+def _robot(env: str) -> str:
+    """Returns the first part of an environment's name, with its variation: another variation has data of its own."""
+    base, _, variation = env.partition("?")
+    return "-".join(filter(None, (base.partition("-")[0], variation.replace("&", "-"))))
 
 
 # What the mains of the methods get of a cell. In the settings of a stage `...` asks for more of it, None for less.

@@ -114,6 +114,65 @@ STATE = OFFLINE | {
     },
 }
 
+LABELLED = 10  # episodes whose actions are known to the methods that learn from video
+FROM_VIDEO = {"num_embodiment": LABELLED, "unlabelled": ...}
+STATE_FROM_VIDEO = STATE | {
+    "lawm_model": Stage(
+        "pretrain",
+        "pretrain:medium",
+        {"num_episodes": LABELLED, "unlabelled": ..., "latent_actions.kl_scale": 0.1},
+    ),
+    "lawm": dataclasses.replace(STATE["aime"], model="lawm_model"),
+    **{name: Stage("baseline", f"baseline:{name}-small", FROM_VIDEO) for name in ("lapo", "clam")},
+}
+VIDEO_METHODS = ("aime", "bco", "lawm", "lapo", "clam")
+
+EXOGENOUS = STATE_FROM_VIDEO | {
+    "same_expert": Stage(
+        "collect", "collect:demonstrations", {"source": ..., "env": ..., "num_episodes": ...}
+    ),
+}
+
+
+def with_points(env: str, number: int) -> str:
+    """Returns the name of an environment in which so many points move by themselves."""
+    return f"{env}?exogenous={number}" if number else env
+
+
+def scripted(share: float, length: int) -> Stage:
+    """Returns demonstrations of a scripted expert that does something else for a share of the steps."""
+    extraneous = {"extraneous.share": share, "extraneous.length": length}
+    settings = {"tasks": ..., "num_episodes": ..., "with_actions": True, **extraneous}
+    return Stage("collect", "collect:scripted-demonstrations", settings)
+
+
+def raw(stage: Stage) -> Stage:
+    """Returns a pretraining stage on sensors as they are: many of Meta-World's are constant."""
+    settings = {"world_model.standardize": False, "world_model.decoder.std": 0.03}
+    return dataclasses.replace(stage, settings={**stage.settings, **settings})
+
+
+def with_filter(stages: Mapping[str, Stage], max_gap: int) -> dict[str, Stage]:
+    """Adds stages NAME-eil, which learn from what the demonstrations have in common."""
+    return dict(stages) | {
+        f"{name}-eil": dataclasses.replace(
+            stages[name], settings={**stages[name].settings, "common_parts.max_gap": max_gap}
+        )
+        for name in VIDEO_METHODS
+    }
+
+
+NOISY = {"tasks": ..., "shares.expert": 0.0, "shares.noisy": 0.7, "shares.random": 0.3}
+AWAY = (0, 25, 50)  # % of the steps
+EXTRANEOUS = STATE_FROM_VIDEO | {
+    "noisy": Stage("collect", "collect:scripted", {**NOISY, "num_episodes": 200}),
+    "aime": Stage("imitate", "imitate:medium", {"length": 16}),
+    "lawm": Stage("imitate", "imitate:medium", {"length": 16}, model="lawm_model"),
+    **{name: raw(STATE_FROM_VIDEO[name]) for name in ("model", "lawm_model")},
+    **{f"away{percent}": scripted(percent / 100, 15) for percent in AWAY},
+}
+EXTRANEOUS = with_filter(EXTRANEOUS, max_gap=6)
+
 
 def metaworld(tasks: Sequence[str], text: str) -> Suite:
     """Returns Meta-World from data of the user: data/metaworld/{demonstrations/metaworld-TASK, mt39, mt50}."""
@@ -149,6 +208,23 @@ def tiny(stages: Mapping[str, Stage], methods: Mapping[str, str]) -> Suite:
         seeds=(0,),
         demonstrations=3,
     )
+
+
+def at_tiny_size(suite: Suite, **changes: Any) -> Suite:
+    """Returns a suite whose stages have the tiny presets of their kind, and their settings; `changes` are of fields."""
+    fewer = {"num_episodes": 6, "num_embodiment": 3, "length": 8, "extraneous.length": 5}
+    stages = {}
+    for name, stage in suite.stages.items():
+        preset = stage.config.replace(":small", ":tiny").replace(":medium", ":tiny").removesuffix("-small")
+        preset = preset if preset.endswith(":tiny") else f"{preset}-tiny"
+        settings = {
+            key: value if value is ... else fewer.get(key, value) for key, value in stage.settings.items()
+        }
+        if preset in ("collect:sac-tiny", "collect:uniform-tiny", "collect:rhythmic-tiny"):
+            settings["episode_length"] = 20
+        stages[name] = dataclasses.replace(stage, config=preset, settings=settings)
+    text = "The same cells with tiny networks and short episodes, in minutes; nothing is learnt."
+    return dataclasses.replace(suite, text=text, stages=stages, seeds=(0,), demonstrations=3, **changes)
 
 
 def trial(suite: Suite) -> Suite:
@@ -219,6 +295,41 @@ SUITES: dict[str, Suite] = {
 }
 for _name in list(SUITES):
     SUITES[f"{_name}:trial"] = trial(SUITES[_name])
+SUITES |= {
+    "exogenous": Suite(
+        text="What moves by itself: 0, 4 or 16 points, of which no action is the cause; from state, on a CPU.",
+        tasks={f"exogenous-{number}": with_points(CHEETAH["runbackward"], number) for number in (0, 4, 16)},
+        datasets={"rhythmic": "rhythmic"},
+        setups=("lpomdp",),
+        methods={method: method for method in VIDEO_METHODS},
+        stages=EXOGENOUS,
+        seeds=(0, 1, 2),
+        demonstrations=50,
+        shown={f"exogenous-{number}": "same_expert" for number in (4, 16)},
+        repeats_data=True,
+    ),
+    "extraneous": Suite(
+        text="Demonstrators that leave their task for 0, 25 or 50 % of the time, with and without EIL's filter; "
+        "from state, on a CPU.",
+        tasks={f"extraneous-{percent}": "metaworld-button-press-topdown" for percent in AWAY},
+        datasets={"noisy": "noisy"},
+        setups=("mdp",),
+        methods={method: method for name in VIDEO_METHODS for method in (name, f"{name}-eil")},
+        stages=EXTRANEOUS,
+        seeds=(0, 1, 2),
+        demonstrations=50,
+        shown={f"extraneous-{percent}": f"away{percent}" for percent in AWAY},
+        repeats_data=True,
+    ),
+}
+for _name in ("exogenous", "extraneous"):
+    SUITES[f"{_name}:trial"] = at_tiny_size(SUITES[_name])
+_FAKE = {
+    "exogenous": {f"exogenous-{number}": with_points("fake-pointmass", number) for number in (0, 4)},
+    "extraneous": {f"extraneous-{percent}": "fake-pointmass" for percent in AWAY[:2]},
+}
+for _name, _tasks in _FAKE.items():
+    SUITES[f"{_name}:tiny"] = at_tiny_size(SUITES[_name], tasks=_tasks)
 DEFAULTS = {  # of the tiny variants: fewer cells than they have
     "dataset": ["mix"],
 }
@@ -236,5 +347,5 @@ def runs_of(name: str, chosen: Mapping[str, Sequence[Any]] | None = None) -> lis
     """
     if name not in SUITES:
         raise ValueError(f"Unknown suite {name!r}. Known: {', '.join(SUITES)}.")
-    defaults = DEFAULTS if name.endswith(":tiny") else {}
+    defaults = DEFAULTS if name.endswith(":tiny") and "mix" in SUITES[name].datasets else {}
     return runs_of_suite(name, SUITES[name], {**defaults, **(chosen or {})})

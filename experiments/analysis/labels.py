@@ -24,7 +24,9 @@ LABELS = {
     **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm", "smodice", "lobsdice", "fb")},
     **{name.replace("_", "-"): method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},
+    "lawm": "LAWM",
 } | _BASELINES
+LABELS |= {f"{name}-eil": f"{LABELS[name]} + EIL" for name in ("aime", "bco", "lawm", "lapo", "clam")}
 AIME = LABELS["aime"]
 
 

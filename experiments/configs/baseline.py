@@ -61,6 +61,8 @@ def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
     config.num_embodiment = placeholder(int)  # episodes to use; None: all
     config.setup = "lpomdp"  # mdp, lpomdp, visual, exp, ...: which sensors are read
     config.sensors = ""  # instead of a set-up, their names: "a,b"
+    # EIL, see docs/concepts/aime.md: records around matched ones that are so close; None: all.
+    config.common_parts = dict(max_gap=placeholder(int), min_length=10)
     config.stack = placeholder(int)  # frames that the policy reads; None: 1 for mdp, else 5; bco_alpha 3
     config.standardize = False  # published: raw observations
     config.init_with_idm_encoder = True  # of the policy; iidm: with that of the forward model
@@ -227,6 +229,7 @@ def mbbc(config: ml_collections.ConfigDict) -> None:
     """A policy like AIME's, on windows as AIME reads them."""
     config.method = "mbbc"
     config.model = ""  # --workdir of a pretraining run
+    config.common_parts = dict(max_gap=placeholder(int))  # EIL; None: all
     config.policy = defaults(
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )

@@ -78,9 +78,16 @@ def _noise(config, method):
     config.num_episodes = 100
 
 
+def _demonstrator(config):
+    # Segments of other behaviour in what is demonstrated: uniform, coloured or rhythmic noise.
+    config.extraneous = defaults("agents.digression:Segments", behaviour="rhythmic")
+
+
 def _demonstrations(config):
     _players(config, "demonstrations")
+    _demonstrator(config)
     config.source = ""  # a run of the preset sac
+    config.env = ""  # another task or variation of the same body; "": where the policy was evaluated
     config.num_episodes = 20
     config.with_actions = True  # False: observation only
     config.sample = False  # sampled actions instead of the mode
@@ -88,6 +95,7 @@ def _demonstrations(config):
 
 def _scripted(config):
     _environment(config, "scripted")
+    _demonstrator(config)
     del config.env, config.num_envs  # tasks take their places, and every process plays one episode at a time
     config.tasks = "mt39"  # sets of Meta-World, tasks, environments, separated by commas
     config.num_episodes = 50  # per task
@@ -112,8 +120,10 @@ def _mix(config):
 
 
 def _shrink(config):
-    if "env" in config:
+    if config.get("env"):
         config.env = "fake-pointmass"
+    if "extraneous" in config:
+        config.extraneous.length = 5
     if config.method == "sac":
         config.num_envs = 2
         config.agent_steps = 400
@@ -144,4 +154,5 @@ PRESETS = {
     "sac-walk": (_sac, _walk),
     "sac-stand": (_sac, _stand),
     "scripted-demonstrations": (_scripted, _scripted_demonstrations),
+    "scripted-demonstrations-tiny": (_scripted, _scripted_demonstrations, _shrink),
 }

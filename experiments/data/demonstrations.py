@@ -74,19 +74,27 @@ class Demonstrations:
         """
         frames = aligned([encode(episode) for episode in self.episodes])
         options = dict(max_gap=max_gap, min_length=min_length)
-        parts = [
-            Episode({name: values[part] for name, values in episode.records.items()}, episode.metadata)
+        kept = [
+            (episode, part)
             for episode, matched in zip(self.episodes, frames, strict=True)
             for part in common_parts(matched, **options)
         ]
-        before, after = (sum(each.num_records for each in episodes) for episodes in (self.episodes, parts))
+        parts = [
+            Episode({name: values[part] for name, values in episode.records.items()}, episode.metadata)
+            for episode, part in kept
+        ]
         if not parts:
             raise ValueError(
                 f"No part of {min_length} records is common to the demonstrations; raise common_parts.max_gap, or "
                 "leave it empty to show everything."
             )
+        before, after = (sum(each.num_records for each in episodes) for episodes in (self.episodes, parts))
+        extraneous = sum(is_extraneous(episode).sum() for episode in self.episodes)
+        left = sum(is_extraneous(episode)[part].sum() for episode, part in kept)
+        known = f"; of {extraneous} extraneous ones {left}" if extraneous else ""
         print(
-            f"Common to the demonstrations: {after} of {before} records, in {len(parts)} parts.", flush=True
+            f"Common to the demonstrations: {after} of {before} records{known}, in {len(parts)} parts.",
+            flush=True,
         )
         return dataclasses.replace(self, episodes=parts)
 
@@ -94,3 +102,11 @@ class Demonstrations:
         """Returns what scores imitators, by the `random_return` and `workers` of the config's `evaluation`."""
         scale = (self.expert, options["random_return"])
         return Evaluation(self.arena, num_seeds, *scale, workers=options.get("workers", 0))
+
+
+def is_extraneous(episode: Episode) -> np.ndarray:
+    """Returns which records are none of the task's, as the metadata say, [T] bool."""
+    found = np.zeros(episode.num_records, bool)
+    for start, stop in episode.metadata.get("extraneous", ()):
+        found[start:stop] = True
+    return found

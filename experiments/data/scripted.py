@@ -22,6 +22,7 @@ import numpy as np
 from agents.loop import collect_episodes
 from agents.noise import ColouredActor
 from experiments.data.arena import Arena
+from experiments.data.extraneous import Extraneous
 from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs import registry
 from experiments.envs.metaworld_tasks import PREFIX as META_WORLD
@@ -51,6 +52,7 @@ class Job:
       max_noise: greatest std of the noise in noisy episodes.
       successful_only: only expert episodes that end in success; others are tried until there are `count`.
       with_actions: False writes demonstrations without actions.
+      extraneous: what experts, noisy or not, do besides.
     """
 
     arena: Arena
@@ -62,6 +64,7 @@ class Job:
     max_noise: float
     successful_only: bool
     with_actions: bool
+    extraneous: Extraneous
 
 
 def collect_scripted(config, directory: RunDirectory) -> None:
@@ -117,6 +120,7 @@ def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
         max_noise=config.max_noise,
         successful_only=config.successful_only,
         with_actions=config.with_actions,
+        extraneous=Extraneous.of(config, config.seed),
     )
     # Successes are found one after the other, so that a task is one job.
     chunk = config.num_episodes if config.successful_only else CHUNK
@@ -197,12 +201,14 @@ def play_one(job: Job, number: int, kind: str, scale: float) -> tuple[Episode, d
     envs = _environment(tuple(job.arena.facts.items()), job.seed)
     envs.rewind(number)
     size = envs.action_spec.shape[0]
+    facts = {"policy": f"scripted-{kind}", "noise": scale}
     if kind == "random":
         actor = ColouredActor(1, size, seed=job.seed, first_episode=number)
-    else:
-        actor = NoisyExpert(job.arena.name, scale, np.random.default_rng([job.seed, number]))
-    (episode,) = collect_episodes(envs, actor, 1)
-    return episode, {"policy": f"scripted-{kind}", "noise": scale}
+        (episode,) = collect_episodes(envs, actor, 1)
+        return episode, facts
+    demonstrator = NoisyExpert(job.arena.name, scale, np.random.default_rng([job.seed, number]))
+    (episode,) = collect_episodes(envs, job.extraneous.digress(demonstrator, 1, size, number), 1)
+    return episode, facts | job.extraneous.facts(episode)
 
 
 class NoisyExpert:

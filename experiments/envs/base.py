@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments.envs import rendering, variation
+from experiments.envs import exogenous, rendering, variation
 from experiments.envs.interface import (
     ArraySpec,
     Record,
@@ -88,6 +88,7 @@ class BaseEnvironment:
         self._begun, self._running, self._steps = False, False, 0
         self._factors: dict[str, Any] = {}
         self._factor_seed = self._seed
+        self._exogenous: exogenous.ExogenousNoise | None = None
 
     def reset(self, seed: int | None = None) -> Record:
         """Starts an episode; the same seed starts the same episode, None continues the stream of seeds."""
@@ -155,6 +156,9 @@ class BaseEnvironment:
         else:
             self._factor_seed = self._seed
         self._factors = variation.drawn(self.name, self._factor_seed)
+        if "exogenous" in self._factors:
+            number = variation.num_exogenous(self.name)
+            self._exogenous = exogenous.ExogenousNoise(number, self._factors["exogenous"])
 
     def _begin(self, seed: int | None) -> bool | None:
         """Starts an episode, from the stream of seeds if `seed` is None; returns whether it starts in success."""
@@ -182,17 +186,29 @@ class BaseEnvironment:
             )
         return state
 
-    def _with_image(self, specs: dict[str, ArraySpec]) -> dict[str, ArraySpec]:
-        """Adds the spec of the image that was asked for."""
+    def _completed(self, specs: dict[str, ArraySpec]) -> dict[str, ArraySpec]:
+        """Adds the specs of exogenous noise, if the name asks for it, and of the image."""
+        if number := variation.num_exogenous(self.name):
+            specs = specs | {"exogenous": exogenous.spec(number)}
         if self._image_size is None:
             return specs
         return specs | {"image": ArraySpec((*self._image_size, 3), "uint8", 0, 255)}
+
+    @property
+    def _agent_steps(self) -> int:
+        return -(-self._steps // self._repeat)
+
+    def _with_exogenous(self, image: np.ndarray) -> np.ndarray:
+        """Returns a picture of the present state with what moves by itself, uint8 [height, width, 3]."""
+        return image if self._exogenous is None else self._exogenous.draw(image, self._agent_steps)
 
     def _record(
         self, action: np.ndarray, reward: float, success: bool | None, *, is_terminal: bool = False
     ) -> Record:
         """Returns the record of the present state."""
         record = self._sensors()
+        if self._exogenous is not None:
+            record["exogenous"] = self._exogenous.places(self._agent_steps)
         if self._image_size is not None and "image" not in record:
             record["image"] = self.render(*self._image_size)
         if self._steps:
@@ -238,7 +254,7 @@ class MujocoEnvironment(BaseEnvironment):
             texture = self._variation.draw_background(self._steps)
             if texture is not None:
                 renderer.upload_texture(texture)
-        return renderer.render(self._data, self._camera if camera is None else camera)
+        return self._with_exogenous(renderer.render(self._data, self._camera if camera is None else camera))
 
     def metadata(self) -> dict[str, Any]:
         """Returns json-able facts about the environment and the present episode."""
@@ -255,12 +271,13 @@ class MujocoEnvironment(BaseEnvironment):
 
     def _vary(self) -> None:
         """Gives the model the factors of the episode; to be called before the data are reset."""
-        if not self._factors:
+        factors = {factor: value for factor, value in self._factors.items() if factor != "exogenous"}
+        if not factors:
             return
         if self._variation is None:
             amounts = variation.split(self.name)[1]
             self._variation = ModelVariation(self.name, self._model, self._data, amounts)
-        self._variation.apply(self._factors)
+        self._variation.apply(factors)
 
     def _restore(self, values: np.ndarray) -> None:
         """Copies the values of `_arrays` [P] into the simulator and derives the rest from them."""

@@ -68,7 +68,7 @@ class DMCEnvironment(MujocoEnvironment):
         self._state_size = sum(array.size for array in self._arrays.values()) + 1
         sizes = {key: int(np.prod(spec.shape)) for key, spec in environment.observation_spec().items()}
         self._vectors = {key: ArraySpec((size,), "float32") for key, size in sizes.items() if size}
-        self.observation_spec = self._with_image(self._vectors)
+        self.observation_spec = self._completed(self._vectors)
 
     def physics_state(self) -> np.ndarray:
         """Returns float64 [P]; `metadata()["physics_layout"]` names its parts."""

@@ -24,7 +24,7 @@ class FakePointMass(BaseEnvironment):
     divides the push, a friction is an exponent of the share of the velocity that is kept.
     """
 
-    suite, draws, factors = "fake", True, ("mass", "friction")
+    suite, draws, factors = "fake", True, ("mass", "friction", "exogenous")
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class FakePointMass(BaseEnvironment):
         self.control_seconds = 0.05 * self.action_repeat
         self.action_spec = ArraySpec((2,), "float32", -1.0, 1.0)
         vector = ArraySpec((2,), "float32")
-        self.observation_spec = self._with_image({"position": vector, "velocity": vector})
+        self.observation_spec = self._completed({"position": vector, "velocity": vector})
         self._random = np.random.default_rng(self._seed)
         self._position, self._velocity = np.zeros(2), np.zeros(2)
 
@@ -55,7 +55,7 @@ class FakePointMass(BaseEnvironment):
             row, column = np.rint((np.array([-y, x]) + 1) * scale).astype(int)
             rows = slice(max(row - radius, 0), row + radius + 1)
             image[rows, max(column - radius, 0) : column + radius + 1] = colour
-        return image
+        return self._with_exogenous(image)
 
     def physics_state(self) -> np.ndarray:
         """Returns position, velocity and the number of agent steps taken, float64 [5]."""
@@ -81,7 +81,7 @@ class FakePointMass(BaseEnvironment):
         return self._at_the_origin()
 
     def _advance(self, action: np.ndarray) -> Outcome:
-        mass, friction = (self._factors.get(name, 1.0) for name in self.factors)
+        mass, friction = (self._factors.get(name, 1.0) for name in ("mass", "friction"))
         self._velocity = _DAMPING**friction * self._velocity + _ACCELERATION / mass * action
         self._position = np.clip(self._position + self._velocity, -1.0, 1.0)
         reward = 1.0 - float(np.linalg.norm(self._position)) / _DIAGONAL

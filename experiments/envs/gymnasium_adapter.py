@@ -78,7 +78,7 @@ class GymnasiumEnvironment(BaseEnvironment):
         self._parts = sensors_of(environment.observation_space, name)
         self.observation_spec = {part.name: part.spec for part in self._parts}
         self._check_images()
-        self.observation_spec = self._with_image(self.observation_spec)
+        self.observation_spec = self._completed(self.observation_spec)
         frames_per_second = getattr(environment, "metadata", {}).get("render_fps") or 20
         self.control_seconds = self.action_repeat / float(frames_per_second)
         self._defines_success = False

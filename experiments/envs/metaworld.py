@@ -74,7 +74,7 @@ class MetaWorldEnvironment(MujocoEnvironment):
         self._built = {key: getattr(self._model, key).copy() for key in ("body_pos", "body_quat", "site_pos")}
         self.control_seconds = float(self._env.dt) * self.action_repeat
         self.action_spec = ArraySpec((4,), "float32", -1.0, 1.0)
-        self.observation_spec = self._with_image({"state": ArraySpec((STATE_SIZE,), "float32")})
+        self.observation_spec = self._completed({"state": ArraySpec((STATE_SIZE,), "float32")})
         self._arrays = _state_arrays(self._data)
         self._start = np.zeros(self._env._random_reset_space.low.size)
         self._chosen: np.ndarray | None = None  # the start of the next episode, if it is not drawn

@@ -48,6 +48,7 @@ SETUPS = {
 }
 
 IMAGE = Sensor("image", "visual", "first", "external")
+EXOGENOUS = Sensor("exogenous", "tabular", "first", "external")
 
 
 def _tabular(first: str, second: str, external: str = "", internal: str = "") -> tuple[Sensor, ...]:
@@ -111,6 +112,7 @@ def sensor_layout(env_name: str) -> list[Sensor]:
     absent = ABSENT_SENSORS.get(base, ())
     tabular = [sensor for sensor in LAYOUTS[domain] if sensor.name not in absent]
     tabular += TASK_SENSORS.get(base, ())
+    tabular += [EXOGENOUS] * (variation.num_exogenous(env_name) > 0)
     return sorted(tabular, key=lambda sensor: sensor.order) + [IMAGE]
 
 

@@ -9,6 +9,7 @@ one variation, demonstrations of another and an evaluation under a third are the
     camera                   moved by up to x times its distance along each axis, turned by up to x radians about each
     colours                  each replaced by a random one in the share x
     background               the sky is moving noise in the share x
+    exogenous                x points move by themselves, seen as a sensor and in images, see `exogenous`
 
 What an episode draws is a function of its seed alone, and of each factor alone: neither the number of environments
 that step together, nor episodes before it, nor another factor change it. The metadata of an episode record it as
@@ -24,7 +25,7 @@ import numpy as np
 
 SCALES = ("mass", "friction", "length", "light")
 LOOKS = ("colours", "background")  # drawn from a seed of their own, which is what is recorded of them
-FACTORS = (*SCALES, "camera", *LOOKS)
+FACTORS = (*SCALES, "camera", *LOOKS, "exogenous")  # an episode's draws depend on the order
 
 
 def split(name: str) -> tuple[str, dict[str, float]]:
@@ -47,12 +48,24 @@ def split(name: str) -> tuple[str, dict[str, float]]:
             amounts[factor] = float(value)
         except ValueError:
             amounts[factor] = math.nan
-        if not 0.0 < amounts[factor] < math.inf or (factor in LOOKS and amounts[factor] > 1.0):
+        if not _is_amount(factor, amounts[factor]):
             raise ValueError(
                 f"{setting!r} is no factor with an amount; a variation looks like "
-                f"{base}?mass=0.2&camera=0.1, and the share of {' and '.join(LOOKS)} is at most 1."
+                f"{base}?mass=0.2&exogenous=4, the share of {' and '.join(LOOKS)} is at most 1, and exogenous points "
+                "are counted."
             )
     return base, amounts
+
+
+def _is_amount(factor: str, amount: float) -> bool:
+    if factor == "exogenous" and not amount.is_integer():
+        return False
+    return 0.0 < amount < math.inf and (factor not in LOOKS or amount <= 1.0)
+
+
+def num_exogenous(name: str) -> int:
+    """Returns how many points move by themselves in an environment; 0 without the factor."""
+    return int(split(name)[1].get("exogenous", 0))
 
 
 def base_name(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,8 +11,9 @@ import jax
 import numpy as np
 
 from agents.loop import Actor
-from agents.noise import ColouredActor, RhythmicActor, UniformActor
+from agents.noise import NOISES
 from experiments.data.arena import Arena
+from experiments.data.extraneous import Extraneous
 from experiments.data.folders import (
     num_complete,
     play_rounds,
@@ -26,9 +28,9 @@ from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
 from experiments.runs.progress import Clocks, Progress
 from worldmodels.data.episode_folders import mix_folders, summarise_folder
+from worldmodels.data.episodes import Episode
 
 _DEMONSTRATION_SEED = 2_000_000  # added to the seed, so that demonstrations start where nothing was trained
-_NOISES = {"uniform": UniformActor, "coloured": ColouredActor, "rhythmic": RhythmicActor}
 _MAY_GROW = ("num_episodes", "*.num_episodes", "agent_steps", "num_agents")
 
 
@@ -61,7 +63,7 @@ def _collect_sac(config, directory: RunDirectory) -> dict:
 
 def _collect_noise(config, directory: RunDirectory) -> dict:
     """Actions without any policy."""
-    make_noise = _NOISES[config.method]
+    make_noise = NOISES[config.method]
     arena = Arena.of(config)
     with arena.make(1, seed=config.seed) as probe:
         action_size = probe.action_spec.shape[0]
@@ -110,14 +112,26 @@ def _demonstrate(
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets the best policy of a run of SAC, or the first policy of any other run, play where it was evaluated."""
+    """Lets the best policy of a run of SAC, or the first policy of any other run, play.
+
+    It plays where it was evaluated, or in the environment of the config.
+    """
     run = load_run(source, config.get("env") or "")
+    arena = dataclasses.replace(run.arena, name=config.get("env") or run.arena.name)
     seed, method = config.seed + _DEMONSTRATION_SEED, run.models.card.get("method", run.kind)
     if sample and run.kind == "baseline":
         raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
     actor = None if run.kind == "sac" else run.actor(config.num_envs, sample_action=sample)
 
+    extraneous = Extraneous.of(config, seed)
+    with arena.make(1, seed=seed) as probe:
+        action_size = probe.action_spec.shape[0]
+
     def make_actor(round_number: int) -> Actor:
+        demonstrator = make_demonstrator(round_number)
+        return extraneous.digress(demonstrator, config.num_envs, action_size, round_number)
+
+    def make_demonstrator(round_number: int) -> Actor:
         if run.kind == "sac":
             rng = np.random.default_rng([seed, round_number]) if sample else None
             return make_sac_actor(run.models.seed(0), rng)
@@ -125,12 +139,13 @@ def _demonstrate(
             actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
         return actor
 
-    write = functools.partial(
-        write_round,
-        metadata={"policy": f"{method}-{'sampled' if sample else 'mode'}"},
-        with_actions=with_actions,
-    )
-    _fill(config, directory, folder, run.arena, make_actor, num_episodes, seed, write)
+    policy = {"policy": f"{method}-{'sampled' if sample else 'mode'}"}
+
+    def write(place: Path, first: int, episodes: list[Episode]) -> None:
+        told = [Episode(each.records, each.metadata | extraneous.facts(each)) for each in episodes]
+        write_round(place, first, told, metadata=policy, with_actions=with_actions)
+
+    _fill(config, directory, folder, arena, make_actor, num_episodes, seed, write)
 
 
 def _fill(
@@ -171,7 +186,7 @@ def _fill(
 
 _METHODS = {
     "sac": _collect_sac,
-    **dict.fromkeys(_NOISES, _collect_noise),
+    **dict.fromkeys(NOISES, _collect_noise),
     "demonstrations": _collect_demonstrations,
     "mix": _collect_mix,
     "scripted": _collect_scripted,

@@ -140,6 +140,65 @@ def test_a_comparison_of_whole_pipelines_has_every_method():
     assert len(cells("ilfo-state", task=["walk"], setup=["mdp"], method=["aime"], seed=[0])) == 3
 
 
+def test_levels_of_exogenous_noise_share_the_expert_and_have_data_of_their_own():
+    chosen = {"method": ["aime", "lawm", "clam"], "seed": [1]}
+    runs = {run.name: run for run in runs_of("exogenous", chosen)}
+    assert [name for name, run in runs.items() if run.config == "collect:sac"] == [
+        "exogenous-data/exogenous-0/seed_001"
+    ]
+    shown = runs["exogenous-data/shown-exogenous-4/seed_001"]
+    assert shown.needs == ("exogenous-data/exogenous-0/seed_001",)
+    assert shown.settings["env"] == "cheetah-runbackward?exogenous=4" and shown.settings["seed"] == 1
+    data = runs["exogenous-data/rhythmic-cheetah-exogenous=4/seed_001"]
+    assert data.settings["env"] == "cheetah-runbackward?exogenous=4"
+    for level, demonstrations in (
+        ("0", "exogenous-0"),
+        ("4", "shown-exogenous-4"),
+        ("16", "shown-exogenous-16"),
+    ):
+        run = runs[f"exogenous-exogenous-{level}/clam-rhythmic-lpomdp/seed_001"]
+        assert f"exogenous-data/{demonstrations}/seed_001" in run.needs
+
+
+def test_methods_that_learn_from_video_know_few_actions_of_all_data():
+    runs = {run.name: run for run in runs_of("exogenous", {"task": ["exogenous-4"], "seed": [0]})}
+    model = runs["exogenous-model/rhythmic-cheetah-exogenous=4-lpomdp-lawm_model/seed_000"]
+    lapo = runs["exogenous-exogenous-4/lapo-rhythmic-lpomdp/seed_000"]
+    for run, number in ((model, "num_episodes"), (lapo, "num_embodiment")):
+        assert run.settings["unlabelled"] == run.settings["embodiment"] and run.settings[number] == 10
+    assert runs["exogenous-exogenous-4/lawm-rhythmic-lpomdp/seed_000"].settings["model"].run == model.name
+    assert "unlabelled" not in runs["exogenous-exogenous-4/bco-rhythmic-lpomdp/seed_000"].settings
+
+
+def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter():
+    runs = {run.name: run for run in runs_of("extraneous", {"seed": [2]})}
+    assert len([name for name in runs if name.startswith("extraneous-model/")]) == 2  # AIME's and LAWM's
+    for share in ("0", "25", "50"):
+        shown = runs[f"extraneous-data/shown-extraneous-{share}/seed_002"]
+        assert shown.settings["extraneous.share"] == int(share) / 100 and shown.settings["num_episodes"] == 50
+        for method in ("aime", "bco", "lawm", "lapo", "clam"):
+            plain, filtered = (
+                runs[f"extraneous-extraneous-{share}/{name}-noisy-mdp/seed_002"]
+                for name in (method, f"{method}-eil")
+            )
+            assert plain.needs == filtered.needs and shown.name in plain.needs
+            assert filtered.settings == {**plain.settings, "common_parts.max_gap": 6}
+
+
+@pytest.mark.parametrize("name", ["exogenous", "extraneous"])
+def test_small_variants_of_suites_from_state_have_the_same_methods(name):
+    expected = [run.name.replace(name, f"{name}-trial", 1) for run in runs_of(name, {"seed": [0]})]
+    assert [run.name for run in runs_of(f"{name}:trial")] == expected
+    for variant in ("trial", "tiny"):
+        runs = runs_of(f"{name}:{variant}")
+        assert all("tiny" in run.config for run in runs)
+        assert {run.labels["method"] for run in runs if "method" in run.labels} == {
+            *SUITES[name].methods,
+            "random",
+        }
+    assert {run.labels["env"] for run in runs} <= {"fake-pointmass", "fake-pointmass?exogenous=4", ""}
+
+
 def test_settings_of_a_stage_can_be_changed():
     runs = runs_of("walker18:tiny", {"model.num_updates": [3]})
     assert [run.settings["num_updates"] for run in runs if run.labels.get("stage") == "model"] == [3]

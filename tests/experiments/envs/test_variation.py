@@ -37,9 +37,10 @@ def test_a_name_has_factors_and_amounts():
         ("fake-pointmass?mass=-1", "is no factor with an amount"),
         ("cartpole-balance?colours=2", "the share of colours and background is at most 1"),
         ("fake-pointmass?mass=1&mass=2", "names 'mass' twice"),
+        ("fake-pointmass?exogenous=1.5", "exogenous points are counted"),
         (
             "fake-pointmass?light=1",
-            "Unknown factor 'light' of 'fake-pointmass', which varies mass, friction.",
+            "Unknown factor 'light' of 'fake-pointmass', which varies mass, friction, exogenous.",
         ),
         ("cartpole-dance?mass=0.1", "Unknown task 'dance' of 'cartpole'"),
     ],

@@ -91,6 +91,27 @@ def test_demonstrations_of_another_run_are_reproducible(sac, tmp_path):
     assert_same_episodes(tmp_path / "run" / "episodes", sac[0] / "demonstrations")
 
 
+def test_an_expert_demonstrates_amid_exogenous_noise_as_it_does_without(sac, tmp_path):
+    env = "fake-pointmass?exogenous=2"
+    run(tiny("demonstrations", source=str(sac[0]), num_episodes=3, env=env), tmp_path / "run")
+    noisy, plain = load_episodes(tmp_path / "run" / "episodes"), load_episodes(sac[0] / "demonstrations")
+    for ours, theirs in zip(noisy, plain, strict=True):
+        assert ours.metadata["environment"] == env and ours.records["exogenous"].shape[1] == 4
+        np.testing.assert_array_equal(ours.records["pre_action"], theirs.records["pre_action"])
+
+
+def test_a_trained_expert_digresses_and_the_metadata_say_when(sac, tmp_path):
+    config = tiny("demonstrations", source=str(sac[0]), num_episodes=3)
+    config.extraneous.share = 0.4
+    run(config, tmp_path / "run")
+    for ours, theirs in zip(
+        load_episodes(tmp_path / "run" / "episodes"), load_episodes(sac[0] / "demonstrations"), strict=True
+    ):
+        actions = [each.records["pre_action"] for each in (ours, theirs)]
+        differs = np.flatnonzero((actions[0] != actions[1]).any(axis=1))
+        assert ours.metadata["extraneous"][0][0] == differs[0]
+
+
 def test_demonstrations_without_actions_hold_observations_only(sac, tmp_path):
     run(tiny("demonstrations", source=str(sac[0]), with_actions=False), tmp_path / "run")
     for hidden, shown in zip(
