@@ -242,8 +242,8 @@ class _Planner:
         settings = {"embodiment": data, "setup": setup, "seed": seed}
         if "unlabelled" in self._suite.stages[stage].settings:
             settings["unlabelled"] = data
-        name = f"{self._with_robot(dataset, task)}-{setup}"
-        name = name if stage == "model" else f"{name}-{stage}"
+        other = () if stage == "model" else (stage,)
+        name = "-".join((self._with_robot(dataset, task), setup, *other))
         return self._add("model", name, seed, stage, settings, {"stage": "model"})
 
     def _likelihood_model(self, task: str, setup: str, seed: int) -> str:

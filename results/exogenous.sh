@@ -17,7 +17,7 @@ for number in 0 4 16; do
   collect points-$number rhythmic --config.env="cheetah-runbackward$varied" --config.num_episodes=40
   noisy+=("$runs/points-$number/episodes")
 done
-for task in button-press-topdown drawer-close push; do
+for task in button-press-topdown drawer-close; do
   for share in 0 0.25 0.5; do
     collect $task-$share scripted-demonstrations --config.tasks=$task --config.num_episodes=50 \
       --config.extraneous.share=$share --config.extraneous.length=15

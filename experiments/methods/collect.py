@@ -65,8 +65,7 @@ def _collect_noise(config, directory: RunDirectory) -> dict:
     """Actions without any policy."""
     make_noise = NOISES[config.method]
     arena = Arena.of(config)
-    with arena.make(1, seed=config.seed) as probe:
-        action_size = probe.action_spec.shape[0]
+    action_size = _action_size(arena, config.seed)
 
     def make_actor(round_number: int) -> Actor:
         return make_noise(config.num_envs, action_size, seed=config.seed, first_episode=round_number)
@@ -122,10 +121,8 @@ def _demonstrate(
     if sample and run.kind == "baseline":
         raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
     actor = None if run.kind == "sac" else run.actor(config.num_envs, sample_action=sample)
-
     extraneous = Extraneous.of(config, seed)
-    with arena.make(1, seed=seed) as probe:
-        action_size = probe.action_spec.shape[0]
+    action_size = _action_size(arena, seed) if extraneous.segments.share else 0
 
     def make_actor(round_number: int) -> Actor:
         demonstrator = make_demonstrator(round_number)
@@ -146,6 +143,11 @@ def _demonstrate(
         write_round(place, first, told, metadata=policy, with_actions=with_actions)
 
     _fill(config, directory, folder, arena, make_actor, num_episodes, seed, write)
+
+
+def _action_size(arena: Arena, seed: int) -> int:
+    with arena.make(1, seed=seed) as probe:
+        return probe.action_spec.shape[0]
 
 
 def _fill(

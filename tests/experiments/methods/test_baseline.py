@@ -44,6 +44,20 @@ def test_its_first_policy_demonstrates(bco_run, tmp_path):
         collect.run(config, tmp_path / "sampled")
 
 
+def test_a_baseline_is_shown_what_demonstrations_have_in_common(data):
+    config = make_config(get_config("bco-tiny"), data)
+    config.common_parts.min_length = 3
+    lengths = {}
+    for max_gap in (None, 1000, 1):
+        config.common_parts.max_gap = max_gap
+        shown = baseline_recipes.load_data(config, baseline_recipes.BCO).shown
+        lengths[max_gap] = [episode.num_records for episode in shown.episodes]
+    assert lengths[1000] == lengths[None] and sum(lengths[1]) < sum(lengths[None]) and min(lengths[1]) >= 3
+    config.common_parts.max_gap = 0
+    with pytest.raises(ValueError, match="No part of 3 records is common"):
+        baseline_recipes.load_data(config, baseline_recipes.BCO)
+
+
 def test_a_finished_run_is_evaluated_under_another_variation(bco_run, tmp_path):
     config = evaluate_config("tiny")
     plain = evaluate.run(config, tmp_path / "plain", run=str(bco_run[0]))
