@@ -20,7 +20,7 @@ _HORIZON = 10_000  # steps of an episode for which segments are drawn
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """When a demonstrator is away.
+    """The steps in which a demonstrator is away.
 
     Attributes:
       share: of the steps, on average; 0 is never.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
@@ -97,6 +97,27 @@ class Demonstrations:
             flush=True,
         )
         return dataclasses.replace(self, episodes=parts)
+
+    def common_by_vectors(self, sensors: Iterable[str], *, max_gap: int | None, min_length: int) -> Self:
+        """Returns what the demonstrations have in common, as `common`, by the vectors among some sensors.
+
+        All of it, if `max_gap` is None.
+
+        Raises:
+          ValueError: all sensors are images, or as of `common`.
+        """
+        if max_gap is None:
+            return self
+        vectors = [name for name in sensors if self.episodes[0].records[name].ndim == 2]
+        if not vectors:
+            raise ValueError(
+                "Demonstrations are aligned by vectors, and these are images; leave common_parts empty."
+            )
+
+        def encode(episode: Episode) -> np.ndarray:
+            return np.concatenate([episode.records[name] for name in vectors], axis=-1)
+
+        return self.common(encode, max_gap=max_gap, min_length=min_length)
 
     def evaluation(self, options: Mapping, num_seeds: int = 1) -> Evaluation:
         """Returns what scores imitators, by the `random_return` and `workers` of the config's `evaluation`."""

@@ -14,7 +14,7 @@ from worldmodels.data.episodes import Episode
 
 @dataclasses.dataclass(frozen=True)
 class Extraneous:
-    """What a demonstrator does besides its task.
+    """Other behaviour of a demonstrator, and its segments.
 
     Attributes:
       segments: when.

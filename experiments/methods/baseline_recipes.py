@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import jax
 import numpy as np
@@ -336,32 +336,13 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     body = load_body(config, baseline) if "embodiment" in baseline.needs else []
     setup = architectures.chosen_setup(config, shown.arena.name, shown.episodes[0])
     arch = architectures.frame_stack(config, shown.arena.name, setup, body or shown.episodes)
-    shown = common_parts(config, shown, arch["sizes"])
+    shown = shown.common_by_vectors(arch["sizes"], **config["common_parts"])
     arena = Arena.of_episodes(shown.episodes, config["env"], tuple(arch["sizes"]))
     arena.check(arch["sizes"], arch["action_size"], config["evaluation"]["workers"])
     data = Data(arch, body, dataclasses.replace(shown, arena=arena))
     if not has_actions(shown.episodes):
         return data
     return dataclasses.replace(data, true_actions=data.windows(shown.episodes, with_actions=True))
-
-
-def common_parts(config: Mapping, shown: Demonstrations, sensors: Iterable[str]) -> Demonstrations:
-    """Returns what the demonstrations have in common by their vectors, if the config asks for it; see EIL's alignment.
-
-    Raises:
-      ValueError: the sensors are images.
-    """
-    options = config["common_parts"]
-    if options["max_gap"] is None:
-        return shown
-    vectors = [name for name in sensors if shown.episodes[0].records[name].ndim == 2]
-    if not vectors:
-        raise ValueError(
-            "Demonstrations are aligned by vectors, and these are images; leave common_parts empty."
-        )
-    return shown.common(
-        lambda episode: np.concatenate([episode.records[name] for name in vectors], axis=-1), **options
-    )
 
 
 def load_demonstrations(
