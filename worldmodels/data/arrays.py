@@ -86,11 +86,8 @@ def from_transitions(
     given |= {f"next {name}": value for name, value in (next_observations or {}).items()}
     flat = {name: np.asarray(value) for name, value in given.items() if value is not None}
     counts = {name: len(value) for name, value in flat.items()}
-    if (
-        len(set(counts.values())) != 1
-        or next_observations is not None
-        and set(next_observations) != set(observations)
-    ):
+    same_sensors = next_observations is None or set(next_observations) == set(observations)
+    if len(set(counts.values())) != 1 or not same_sensors:
         raise ValueError(f"Every step needs all arrays; there are {_listed(counts)}.")
     is_terminal = flat.get("terminals", np.zeros(len(actions))).reshape(-1).astype(bool)
     ends = is_terminal | flat.get("timeouts", np.zeros(len(actions))).reshape(-1).astype(bool)
