@@ -7,13 +7,12 @@ and decoder are aligned with what its actions have done, and the policy is clone
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from agents.bc import true_actions
+from agents.frame_stack import with_fixed_encoders
 from agents.latent_action_model import (
     LatentActionModel,
     LatentPolicy,
@@ -54,12 +53,6 @@ def clone_loss(
 ) -> tuple[Array, Metrics]:
     """Error of the policy's latent action on video; see `latent_cloning_loss`. Its encoder has no gradient."""
     return latent_cloning_loss(with_fixed_encoders(policy), batch, model, key)
-
-
-def with_fixed_encoders(module: Any) -> Any:
-    """Returns the module with frame encoders that have no gradient."""
-    graph, encoders, *rest = nnx.split(module, nnx.PathContains("encoder"), ...)
-    return nnx.merge(graph, jax.lax.stop_gradient(encoders), *rest)
 
 
 def with_features(model: LatentActionModel, features: Prototypes) -> LatentActionModel:

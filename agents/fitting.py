@@ -118,6 +118,11 @@ class FitState(struct.PyTreeNode):
             diverged=jnp.zeros((), bool),
         )
 
+    def starting_with(self, model) -> FitState:
+        """Returns the state before the first epoch with other weights."""
+        best = jax.tree.map(jnp.copy, model)
+        return self.replace(train=self.train.replace(model=model), best_model=best)
+
 
 class Split(struct.PyTreeNode):
     """Numbers of the windows of a dataset that are trained on, [V] int32, and validated on, [W - V] int32."""

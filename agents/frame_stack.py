@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from worldmodels.encoders import ObservationEncoder, Standardizer, require
+from worldmodels.encoders import FrameEncoder
 from worldmodels.nets import MLP, layer_norm, linear
 from worldmodels.registry import Registry
 from worldmodels.structures import Array
@@ -54,49 +54,29 @@ class FlareMerger(nnx.Module):
 MERGERS = Registry("merger", {"concat": ConcatMerger, "flare": FlareMerger}, base=nnx.Module)
 
 
-class FrameStack(nnx.Module):
+class FrameStack(FrameEncoder):
     """Observations of F successive records -> features, by an encoder of each frame and a merger.
 
     Args:
-      sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
+      sizes: as of `FrameEncoder`.
       num_frames: F.
       merger: "concat" or "flare"; a single frame has no flow and is concatenated, as published.
-      encoder: options of the encoder of the vectors of one frame with its `name`; the published one is the
-        identity.
-      image_encoder: the same of each image, uint8 [..., y, x, 3]; the published one is `cnn_ha`.
-      statistics: {sensor: (mean [d], std [d])} to standardise by; None, as published, leaves the sensors as
-        they are.
       rngs: initialisation.
+      **frames: the other arguments of `FrameEncoder`; by default they are the published ones.
     """
 
-    def __init__(
-        self,
-        sizes: Mapping,
-        *,
-        num_frames: int,
-        merger: str = "concat",
-        encoder: Mapping | None = None,
-        image_encoder: Mapping | None = None,
-        statistics: Mapping[str, tuple] | None = None,
-        rngs: nnx.Rngs,
-    ):
+    def __init__(self, sizes: Mapping, *, num_frames: int, merger: str = "concat", rngs: nnx.Rngs, **frames):
         if num_frames < 1:
             raise ValueError(f"A stack of {num_frames} frames is empty; give at least 1.")
-        self.standardizer = Standardizer(sizes, statistics)
-        networks = dict(
-            encoder=encoder or {"name": "identity"}, image_encoder=image_encoder or {"name": "cnn_ha"}
-        )
-        self.encoder = ObservationEncoder(sizes, rngs=rngs, **networks)
+        super().__init__(sizes, rngs=rngs, **frames)
         MERGERS.get(merger)
         name = merger if num_frames > 1 else "concat"
         self.merger = MERGERS.make(num_frames, self.encoder.out_size, name=name, rngs=rngs)
-        self.names = tuple(sizes)
         self.num_frames = num_frames
 
     def merged(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., F, d] or [..., F, y, x, 3]}, oldest first -> features [..., merger.out_size]."""
-        require(observation, self.names)
-        embed = self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
+        embed = self.encode(observation)
         if embed.shape[-2] != self.num_frames:
             raise ValueError(
                 f"The network reads {self.num_frames} frames and was given {embed.shape[-2]}; "
@@ -149,3 +129,9 @@ def with_encoder_of(policy: FrameStackNet, source: nnx.Module) -> FrameStackNet:
     graph, encoder, *rest = nnx.split(policy, nnx.PathContains("encoder"), ...)
     _, trained, *_ = nnx.split(source, nnx.PathContains("encoder"), ...)
     return nnx.merge(graph, jax.tree.map(lambda _, new: jnp.copy(new), encoder, trained), *rest)
+
+
+def with_fixed_encoders(module: Any) -> Any:
+    """Returns the module with frame encoders that have no gradient."""
+    graph, encoders, *rest = nnx.split(module, nnx.PathContains("encoder"), ...)
+    return nnx.merge(graph, jax.lax.stop_gradient(encoders), *rest)

@@ -15,7 +15,7 @@ prev_action[t] produced, as a true reward does.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -87,19 +87,24 @@ def scored_sensors(inputs: RewardInputs) -> tuple[str, ...]:
         )
     used = [name for name in dict.fromkeys((*model.inputs, *model.targets)) if name != TrueReward.head]
     known = {name: inputs.likelihood_sizes[name] for name in used if name in inputs.likelihood_sizes}
+    check_scored("reward model", known, inputs)
+    return tuple(known)
+
+
+def check_scored(what: str, known: Mapping[str, int | Sequence[int]], inputs: RewardInputs) -> None:
+    """Raises a ValueError if the episodes that are scored lack a sensor that something knows, or have another size."""
     missing = [name for name in known if name not in inputs.sizes]
     if missing:
         raise ValueError(
-            f"The reward model knows {', '.join(missing)}, which this run does not have; it has "
+            f"The {what} knows {', '.join(missing)}, which this run does not have; it has "
             f"{', '.join(sorted(inputs.sizes))}. Train it in the set-up of this run."
         )
     for name, size in known.items():
         if not np.array_equal(size, inputs.sizes[name]):
             raise ValueError(
-                f"The reward model was built for {name} of size {_size(size)}, this run has "
+                f"The {what} was built for {name} of size {_size(size)}, this run has "
                 f"{_size(inputs.sizes[name])}. Train it on the demonstrations of this run."
             )
-    return tuple(known)
 
 
 def _size(size: int | Sequence[int]) -> str:
@@ -126,7 +131,8 @@ class Matched(SurrogateReward):
       mean_reward: |mean reward| of the first episode, which sets the scale; 4 is that of AIME-NoB. A sum of 10 over the
         episode, as TemporalOT and ORCA have it, is nothing to a head of unit variance.
       num_components: of the demonstrations' principal components, to which features are projected; None: all.
-      embeddings: True: of the world model, at the end of the episode; False: the sensors that it reads, vectors.
+      embeddings: True: of the encoder of `RewardInputs`, without one of the world model at the end of the episode;
+        False: the sensors that the world model reads, vectors.
       **options: of the matching.
 
     Attributes:
@@ -146,6 +152,10 @@ class Matched(SurrogateReward):
     ):
         check_options(self.matching, options, f"The surrogate reward {self.head!r}")
         self._demonstrations = inputs.demonstrations.observation, inputs.demonstration_weights
+        self._encoder = inputs.encoder if embeddings else None
+        if self._encoder is not None:
+            check_scored("encoder", inputs.encoder_sizes, inputs)
+            self.sensors = tuple(inputs.encoder_sizes)
         self._mean_reward, matching = mean_reward, self.matching(**options)
 
         def features(model, observation):
@@ -169,7 +179,8 @@ class Matched(SurrogateReward):
 
     def score(self, state, model, episode):
         """Scores the episode; see the class."""
-        rewards = self._rewards(model, episode, self._demonstrations)
+        encoder = model if self._encoder is None else self._encoder
+        rewards = self._rewards(encoder, episode, self._demonstrations)
         if not state.scale > 0:
             scale = progress.reward_scale(rewards, self._mean_reward * len(rewards))
             state = TransportState(jnp.asarray(scale, jnp.float32))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from worldmodels.encoders import FrameEncoder
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
@@ -21,6 +22,8 @@ class RewardInputs:
       likelihood_model: action-free world model of the demonstrations, or None.
       sizes: {sensor: d, or (y, x) of images} of the episodes that are scored.
       likelihood_sizes: {sensor: d, or (y, x)} that the likelihood model reads and predicts.
+      encoder: of frames, in the place of the world model's, or None.
+      encoder_sizes: {sensor: d, or (y, x)} that it reads.
     """
 
     demonstrations: SequenceBatch
@@ -29,6 +32,8 @@ class RewardInputs:
     likelihood_model: WorldModel | None = None
     sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
     likelihood_sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
+    encoder: FrameEncoder | None = None
+    encoder_sizes: Mapping[str, int | Sequence[int]] = dataclasses.field(default_factory=dict)
 
 
 class SurrogateReward:

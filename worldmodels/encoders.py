@@ -257,6 +257,39 @@ class ObservationEncoder(nnx.Module):
         return self.images[name] if name in self.images else self.vectors[name]
 
 
+class FrameEncoder(nnx.Module):
+    """Sensors of single records -> embeddings: standardised vectors and images, each by their encoder.
+
+    Args:
+      sizes: {sensor: d, or (y, x) of an image} of the inputs, in the published sensor order.
+      encoder: options of the encoder of the vectors of one frame with its `name`; by default the identity.
+      image_encoder: the same of each image, uint8 [..., y, x, 3]; `cnn_ha` by default.
+      statistics: {sensor: (mean [d], std [d])} to standardise by; None leaves the sensors as they are.
+      rngs: initialisation.
+    """
+
+    def __init__(
+        self,
+        sizes: Mapping,
+        *,
+        encoder: Mapping | None = None,
+        image_encoder: Mapping | None = None,
+        statistics: Mapping[str, tuple] | None = None,
+        rngs: nnx.Rngs,
+    ):
+        self.standardizer = Standardizer(sizes, statistics)
+        networks = dict(
+            encoder=encoder or {"name": "identity"}, image_encoder=image_encoder or {"name": "cnn_ha"}
+        )
+        self.encoder = ObservationEncoder(sizes, rngs=rngs, **networks)
+        self.names = tuple(sizes)
+
+    def encode(self, observation: Mapping[str, Array]) -> Array:
+        """{sensor: [..., d] or [..., y, x, 3]} in raw units -> embeddings [..., E] float32."""
+        require(observation, self.names)
+        return self.encoder({name: self.standardizer(name, observation[name]) for name in self.names})
+
+
 def split_sizes(sizes: Mapping) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
     """Sizes of images, (y, x), and of vectors, d."""
     images = {name: tuple(size) for name, size in sizes.items() if not isinstance(size, int)}

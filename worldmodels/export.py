@@ -32,6 +32,7 @@ from flax import nnx
 from worldmodels import describe, hub, weights
 from worldmodels.action_head import TanhGaussianHead
 from worldmodels.checkpoints import named_leaves
+from worldmodels.encoders import FrameEncoder
 from worldmodels.files import written
 from worldmodels.nets import MLP
 from worldmodels.registry import Registry, check_loaded, named
@@ -42,7 +43,7 @@ from worldmodels.world_model import WorldModel
 FORMAT = 3  # 2 had weights.npz, 1 no `num_seeds`
 IN_A_RUN = "model"
 MODEL, CARD = "model.json", "README.md"
-PARTS = ("world_model", "policy", "critic")
+PARTS = ("world_model", "policy", "critic", "encoder")
 VERSIONS = ("jax", "flax", "numpy")
 
 
@@ -51,11 +52,13 @@ class Models:
     """Networks that belong together: what a model folder contains, or is to contain.
 
     Attributes:
-      arguments: {part: its constructor arguments}, JSON values, of the parts "world_model", "policy" and "critic" that
-        are there. `kind` among them is the network's name in a table of builders; without it, that of the part.
+      arguments: {part: its constructor arguments}, JSON values, of the parts "world_model", "policy", "critic" and
+        "encoder" that are there. `kind` among them is the network's name in a table of builders; without it, that of
+        the part.
       world_model: WorldModel, or None.
       policy: TanhGaussianHead over features unless it is of another kind, or None.
       critic: {reward: (network, its target)}, features -> [..., 1], or None.
+      encoder: FrameEncoder, or None; that of a world model is part of it.
       num_seeds: leaves are [num_seeds, ...]; None: there is one seed, and no axis of seeds.
       ensemble: so many seeds, one after the other, act together; 1: each alone.
       loss: keyword arguments of the loss that the world model was trained with.
@@ -67,6 +70,7 @@ class Models:
     world_model: WorldModel | None = None
     policy: nnx.Module | None = None
     critic: Mapping[str, tuple[MLP, MLP]] | None = None
+    encoder: FrameEncoder | None = None
     num_seeds: int | None = None
     ensemble: int = 1
     loss: dict = dataclasses.field(default_factory=dict)
@@ -123,11 +127,21 @@ def build_world_model(arguments: Mapping, key: jax.Array, moments: Mapping | Non
         the data came from, which builds nothing.
       moments: {sensor: (mean [d], std [d])}; without them placeholders, to be restored.
     """
+    return WorldModel(rngs=nnx.Rngs(key), **_with_statistics(arguments, moments))
+
+
+def build_encoder(arguments: Mapping, key: jax.Array, moments: Mapping | None = None) -> FrameEncoder:
+    """Makes a fresh encoder of frames from JSON values, as `build_world_model` does."""
+    return FrameEncoder(rngs=nnx.Rngs(key), **_with_statistics(arguments, moments))
+
+
+def _with_statistics(arguments: Mapping, moments: Mapping | None) -> dict:
+    """Returns arguments of a constructor, with `statistics` in the place of `standardized`."""
     arguments = {name: value for name, value in arguments.items() if name != "environment"}
-    sizes, standardized = arguments.pop("sizes"), arguments.pop("standardized", [])
+    sizes, standardized = arguments["sizes"], arguments.pop("standardized", [])
     if moments is None:
         moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
-    return WorldModel(sizes, statistics=moments, rngs=nnx.Rngs(key), **arguments)
+    return arguments | {"statistics": moments}
 
 
 def build_policy(arguments: Mapping, key: jax.Array) -> TanhGaussianHead:
@@ -151,7 +165,8 @@ def build_critic(arguments: Mapping, key: jax.Array) -> dict[str, tuple[MLP, MLP
 
 # A kind of your own, `my.module:Name`, has the builder as its attribute `build`.
 BUILDERS = Registry(
-    "kind of policy", {"world_model": build_world_model, "policy": build_policy, "critic": build_critic}
+    "kind of policy",
+    dict(world_model=build_world_model, policy=build_policy, critic=build_critic, encoder=build_encoder),
 )
 
 
@@ -210,15 +225,13 @@ def model_card(facts: Mapping) -> str:
     card, counts, rows = dict(facts["card"]), facts["num_parameters"], {}
     what = " and ".join(part.replace("_", " ") for part in counts)
     title, description = card.pop("title", what.capitalize()), card.pop("description", "")
+    if arguments := facts.get("encoder"):
+        rows = {"sensors": _sensors(arguments["sizes"])}
     if arguments := facts["world_model"]:
-        sizes = {
-            name: size if isinstance(size, int) else f"{'x'.join(map(str, size))} pixels"
-            for name, size in arguments["sizes"].items()
-        }
         rewards = ["reward"] if arguments.get("predict_reward") else []
         terminal = ["is_terminal"] if arguments.get("predict_terminal", True) else []
         rows = {
-            "sensors": ", ".join(f"`{name}` ({size})" for name, size in sizes.items()),
+            "sensors": _sensors(arguments["sizes"]),
             "reads": ", ".join(arguments["inputs"]),
             "predicts": ", ".join((*arguments["targets"], *rewards, *terminal, *arguments.get("probes", ()))),
             "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
@@ -244,7 +257,7 @@ library_name: aime-jax
 
 # {title}
 
-{description or f"A {what} of the JAX implementation of AIME."}
+{description or f"{'An' if what[:1] in 'aeiou' else 'A'} {what} of the JAX implementation of AIME."}
 
 | | |
 |--|--|
@@ -261,6 +274,14 @@ On the command line a world model stands where a pretraining run does: `python -
 --config.model=THIS FOLDER`. `model.json` has every constructor argument, `weights.safetensors` the weights by name;
 opening them runs no code.
 """
+
+
+def _sensors(sizes: Mapping) -> str:
+    sizes = {
+        name: size if isinstance(size, int) else f"{'x'.join(map(str, size))} pixels"
+        for name, size in sizes.items()
+    }
+    return ", ".join(f"`{name}` ({size})" for name, size in sizes.items())
 
 
 def load(folder: str | os.PathLike, seed: int | None = 0, *, builders: Registry = BUILDERS) -> Models:
@@ -307,7 +328,7 @@ def read_facts(folder: pathlib.Path) -> dict:
             f"{path} does not exist; pass a folder that `export` has written, or a finished run."
         )
     try:
-        facts = json.loads(path.read_text())
+        facts = {"encoder": None, **json.loads(path.read_text())}  # earlier releases do not mention it
         version = facts["format"]
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); get an intact copy.") from error

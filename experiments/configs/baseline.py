@@ -74,6 +74,9 @@ def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
     )
     if method in ("bc", "bco"):
         config.chunk = 1  # actions that are decided on at once; of more the last decisions act together
+        # --workdir of `pretrain`, an encoder or a world model, whose encoder all networks begin with; "": none.
+        config.encoder = ""
+        config.freeze_encoder = True  # False: it learns with them
     if method != "bc":
         config.fit.min_updates = 5000
 

@@ -76,6 +76,7 @@ def _rewards(config):
     config.reward = dict(
         name="viper",  # viper, ail, difo, ot, temporal_ot, orca, true (an oracle), none, or my.module:Reward
         model="",  # viper: --workdir of `pretrain` with a preset viper
+        encoder="",  # ot, temporal_ot, orca: --workdir of an encoder, in the place of the world model's; "": that one
         head=dict(),  # options of the decoder that learns the reward; empty: as the model's decoders
         viper=defaults("aime.rewards:Viper"),
         ot=defaults("aime.rewards:Matched") | defaults("agents.progress:Transport"),

@@ -28,7 +28,9 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
                 --config=pretrain:visual-small              32x32 images on a CPU
     Reward:     --config=pretrain:viper     action-free, on demonstrations, for `online`; 500 updates, and 1000
                 with viper-metaworld; viper-small after small
-    For a test: --config=pretrain:tiny, visual-tiny, viper-tiny
+    Encoders:   --config=pretrain:dynamo    of frames alone, for --config.encoder=DIR of baseline and surrogate
+                --config=pretrain:inverse_dynamics    the same; both on a CPU with -small
+    For a test: --config=pretrain:tiny, visual-tiny, viper-tiny, dynamo-tiny, inverse_dynamics-tiny
     """
     config = ml_collections.ConfigDict()
     config.seed = 0
@@ -277,6 +279,65 @@ def tiny(config: ml_collections.ConfigDict) -> None:
         config.world_model[name].update(width=2)
 
 
+def _encoder(config: ml_collections.ConfigDict, method: str) -> None:
+    """An encoder of single frames in the place of a world model."""
+    for name in ("unlabelled", "num_unlabelled", "latent_actions", "action_free", "targets", "probes"):
+        del config[name]
+    for name in ("first_fraction", "relevance", "loss", "world_model"):
+        del config[name]
+    config.method = method
+    config.num_updates = 10_000
+    mlp = defaults("worldmodels.encoders:MLPEncoder", "hidden_size", "hidden_layers", "activation", "norm")
+    config.network = dict(
+        encoder=dict(name="mlp", **mlp),
+        image_encoder=dict(name="cnn_ha", **defaults("worldmodels.encoders:CNNEncoder")),
+    )
+    config.standardize = False
+
+
+def dynamo(config: ml_collections.ConfigDict) -> None:
+    """DynaMo on windows as of Push-T; embodiment data need no actions, so that demonstrations may be among them."""
+    _encoder(config, "dynamo")
+    config.batch_size, config.length = 64, 5
+    config.optimizer = dict(learning_rate=1e-4, final_fraction=0.0, grad_clip=0.1)
+    config.dynamics = defaults("agents.dynamo:DynaMo")
+    config.loss = defaults("agents.dynamo:dynamo_loss", "covariance_scale")
+
+
+def inverse_dynamics(config: ml_collections.ConfigDict) -> None:
+    """The action between two frames (Brandfonbrener et al. 2023)."""
+    _encoder(config, "inverse_dynamics")
+    config.batch_size, config.length = 256, 2
+    config.optimizer = dict(learning_rate=1e-3, final_fraction=1.0, grad_clip=100.0)
+    config.dynamics = defaults("agents.frame_stack:FrameStackNet", hidden_size=256)
+    config.loss = dict()
+
+
+def encoder_small(config: ml_collections.ConfigDict) -> None:
+    """Minutes on a CPU."""
+    config.num_updates, config.batch_size, config.save_every = 3000, 64, 1000
+    config.optimizer = dict(learning_rate=1e-3, final_fraction=0.1, grad_clip=100.0)
+    config.network.encoder.update(hidden_size=64)
+    config.standardize = True
+    if config.method == "dynamo":
+        config.dynamics.update(layers=2, heads=4, width=64)
+
+
+def encoder_tiny(config: ml_collections.ConfigDict) -> None:
+    """Seconds: for tests, on any data."""
+    encoder_small(config)
+    config.num_updates, config.batch_size, config.updates_per_dispatch, config.save_every = 6, 4, 2, 2
+    config.network.encoder.update(hidden_size=8, hidden_layers=1)
+    config.network.image_encoder.update(width=2)
+    if config.method == "dynamo":
+        config.dynamics.update(layers=1, heads=2, width=8)
+    else:
+        config.dynamics.update(hidden_size=8, hidden_layers=1)
+
+
+ENCODERS: dict[str, _presets.Changes] = {"dynamo": (dynamo,), "inverse_dynamics": (inverse_dynamics,)}
+ENCODER_SIZES: dict[str, _presets.Changes] = {"": (), "small": (encoder_small,), "tiny": (encoder_tiny,)}
+
 PRESETS: dict[str, _presets.Changes] = {
     "": (),
     "rssm": (rssm,),
@@ -293,4 +354,5 @@ PRESETS: dict[str, _presets.Changes] = {
     "tiny": (tiny,),
     "visual-tiny": (visual_tiny,),
     "viper-tiny": (tiny, functools.partial(viper, num_updates=6)),
+    **_presets.combined(ENCODERS, ENCODER_SIZES),
 }

@@ -83,7 +83,8 @@ def orca(config: ml_collections.ConfigDict) -> None:
 
 def _matched(config: ml_collections.ConfigDict, method: str, matching: dict) -> None:
     config.method = method
-    # --workdir of a world model: costs between its embeddings; "": between poses and motions of what SAC reads.
+    # --workdir of `pretrain`, an encoder or a world model: costs between its embeddings; "": between poses and motions
+    # of what SAC reads.
     config.encoder = ""
     config.transport = defaults("agents.ot:OTSettings", "cost", "scale_target")
     config.transport.update(matching)

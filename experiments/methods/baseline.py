@@ -15,16 +15,16 @@ import dataclasses
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
 from experiments.methods.baseline_bcv_lr import BCVLR
 from experiments.methods.baseline_latent import CLAM, LAOM, LAPO
+from experiments.methods.baseline_mbbc import MBBC
 from experiments.methods.baseline_offline import SMODICE, ForwardBackward, LobsDICE
 from experiments.methods.baseline_pidm import PIDM
-from experiments.methods.baseline_recipes import BC, BCO, IIDM, MBBC, Baseline, Fit
+from experiments.methods.baseline_recipes import BC, BCO, IIDM, Baseline, Fit
 from experiments.methods.baseline_rounds import BCOAlpha
 from experiments.models import files
 from experiments.models.architectures import stacked
@@ -131,16 +131,14 @@ class FittedBaseline:
                 state[name] = FitState.create(self._baseline.create(name, model_key), self._settings, fit_key)
             return state
 
-        return stacked(jax.jit(create), self._num_seeds, self._config["seed"])
+        return self._baseline.prepare(stacked(jax.jit(create), self._num_seeds, self._config["seed"]))
 
     def _start_from(self, name: str, teacher: str) -> None:
         """Lets the policy start from its teacher, unless it has begun to learn."""
         policy = self._state[name]
         if int(policy.epoch.max()) == 0:
             model = self._baseline.begin(policy.train.model, self._state[teacher].best_model)
-            best = jax.tree.map(jnp.copy, model)
-            policy = policy.replace(train=policy.train.replace(model=model), best_model=best)
-            self._state = self._state | {name: policy}
+            self._state = self._state | {name: policy.starting_with(model)}
 
     def _fit(self, part: Fit) -> None:
         """Fits one network of every seed, from where it is."""
@@ -167,7 +165,7 @@ class FittedBaseline:
         ) as progress:
             options = dict(on_epoch=on_epoch, placement=self._placement)
             data = part.dataset if part.labelled is None else (part.dataset, part.labelled)
-            fit(self._state[name], data, part.loss_fn, settings, *frozen, **options)
+            fit(self._state[name], data, self._baseline.loss_of(part), settings, *frozen, **options)
 
     def _log(self, name: str, metrics: dict, epoch: int) -> None:
         """Writes the metrics of an epoch; evaluates and saves if it is time to."""

@@ -14,22 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import jax
 import numpy as np
 
-from agents.actors import FilterActor
 from agents.bc import bc_loss
 from agents.bco import bco_loss, inverse_dynamics_loss
 from agents.chunks import frame_stack_actor
-from agents.fitting import make_mean_loss
+from agents.fitting import FitState, make_mean_loss
 from agents.frame_stack import with_encoder_of
 from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
-from agents.mbbc import mbbc_loss
 from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations
-from experiments.models import architectures, files
+from experiments.methods.baseline_encoder import PretrainedEncoder
+from experiments.models import architectures
 from experiments.runs.directory import RunDirectory
 from experiments.runs.method import Method
 from experiments.runs.paths import folders_of
-from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memory
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.records import large_actions
@@ -89,6 +87,14 @@ class Baseline(Method):
         """Returns a network of one seed, before training."""
         raise NotImplementedError
 
+    def prepare(self, state: dict[str, FitState]) -> dict[str, FitState]:
+        """Returns the state of all networks and seeds before the first epoch, given what `create` has made."""
+        return state
+
+    def loss_of(self, part: Fit) -> Callable:
+        """Returns the loss with which a network is trained."""
+        return part.loss_fn
+
     def begin(self, policy, teacher):
         """Returns the policy of all seeds as its training starts, given its trained teacher."""
         del teacher
@@ -122,7 +128,10 @@ class FrameStackBaseline(Baseline):
 
     def __init__(self, config: Mapping):
         super().__init__(config)
-        self.data = load_data(config, type(self))
+        self._encoder, self.data = PretrainedEncoder.of(config), load_data(config, type(self))
+        if self._encoder is not None:
+            arch = self._encoder.inside(self.data.arch, self.data.episodes)
+            self.data = dataclasses.replace(self.data, arch=arch)
         self.arguments, self.shown = self.data.arch, self.data.shown
         self._share_encoder = config.get("init_with_idm_encoder", False)
         self._errors: dict[str, Callable] = {}
@@ -131,6 +140,19 @@ class FrameStackBaseline(Baseline):
         """Creates a network; see `Baseline`."""
         options = self.networks.get(network, {})
         return architectures.build_frame_stack(self.data.arch, key, self.data.episodes, **options)
+
+    def prepare(self, state):
+        """Gives the networks the pretrained encoder, if the config names one."""
+        if self._encoder is None:
+            return state
+        return {
+            name: fitted.starting_with(self._encoder.start(fitted.train.model))
+            for name, fitted in state.items()
+        }
+
+    def loss_of(self, part):
+        """Leaves an encoder as it is that was pretrained and is frozen."""
+        return part.loss_fn if self._encoder is None else self._encoder.keep(part.loss_fn)
 
     def begin(self, policy, teacher):
         """Gives the policy the encoder of its teacher, if the config says so."""
@@ -203,55 +225,6 @@ class IIDM(BCO):
     networks = {"forward": dict(network=ForwardNet)}
     teacher = ("forward", forward_loss)
     loss = staticmethod(iidm_loss)
-
-
-class MBBC(Baseline):
-    """MBBC, the oracle of AIME: a policy over the latent state of a world model regresses the true actions."""
-
-    label = "MBBC oracle"
-    paper = "Zhang et al. 2024"
-    needs = ("actions", "world model")
-    instead = "AIME"
-    preset = "mbbc"
-
-    def __init__(self, config: Mapping):
-        super().__init__(config)
-        if not config["model"]:
-            raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
-        pretrained = files.load(config["model"], "world_model")
-        arch = pretrained.arguments["world_model"]
-        self.world_model = models = files.for_seeds(pretrained, self.num_seeds)
-        read = functools.partial(architectures.demonstrations, config, models, arch)
-        self.shown = load_demonstrations(config, type(self), read)
-        episodes = self.shown.episodes
-        self.arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
-        self._dataset = SequenceDataset.create(
-            episodes,
-            length=config["length"],
-            sensors=architectures.sensors_for(models, episodes),
-            with_actions=True,
-            with_reward=False,
-        )
-        loss_fn = functools.partial(mbbc_loss, use_log_prob=config["use_log_prob"])
-        self.fits = (Fit("policy", self._dataset, loss_fn, frozen=models),)
-        self._error = vmapped_mean(mbbc_loss, frozen=True)
-
-    def create(self, network, key):
-        """Creates a network; see `Baseline`."""
-        return export.build_policy(self.arguments, key)
-
-    @staticmethod
-    def make_actor(models, num_envs, seed):
-        """Makes an actor; see `Baseline`."""
-        options = dict(num_seeds=models.num_seeds)
-        return FilterActor(models.world_model, models.policy, num_envs, jax.random.key(seed), **options)
-
-    def errors(self, models, *, final):
-        """Returns "action_mse" over all windows; at the end only, as it is slow."""
-        if not final:
-            return {}
-        error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self.world_model)
-        return {"action_mse": error}
 
 
 def vmapped_mean(loss_fn: Callable, *, frozen: bool = False) -> Callable:

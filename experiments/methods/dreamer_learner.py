@@ -26,7 +26,7 @@ from worldmodels import export
 from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode, sample
 from worldmodels.devices.sharding import place
-from worldmodels.export import PARTS, Models
+from worldmodels.export import Models
 from worldmodels.losses import LossOptions
 from worldmodels.training import Metrics, make_optimizer, make_train_loop
 
@@ -176,7 +176,7 @@ def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> d
     in_size = architectures.feature_size(model)
     policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
     critic = dict(config["critic"], rewards=rewards, in_size=in_size, out_size=1)
-    return dict(zip(PARTS, (model, policy, critic), strict=True))
+    return {"world_model": model, "policy": policy, "critic": critic}
 
 
 def pretrained_architecture(config: dict, side: dict) -> dict:
@@ -203,7 +203,7 @@ def pretrained_architecture(config: dict, side: dict) -> dict:
 def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tuple[DreamerState, Optimizers]:
     """Creates the first state and the optimizers; parts that the config names come from runs."""
     keys = jax.random.split(jax.random.key(config["seed"]), 4)
-    model_arch, policy_arch, critic_arch = (archs[name] for name in PARTS)
+    model_arch, policy_arch, critic_arch = (archs[name] for name in ("world_model", "policy", "critic"))
     model, policy = (
         architectures.build_world_model(model_arch, keys[0], episodes),
         export.build_policy(policy_arch, keys[1]),

@@ -81,13 +81,16 @@ def surrogate_reward(
     name = options["name"]
     if name == "none":
         return None
-    likelihood = {}
+    others = {}
     if options["model"]:
         found = files.load(options["model"], "world_model").seed(0)
-        likelihood["likelihood_model"] = found.world_model
-        likelihood["likelihood_sizes"] = found.arguments["world_model"]["sizes"]
+        others["likelihood_model"] = found.world_model
+        others["likelihood_sizes"] = found.arguments["world_model"]["sizes"]
+    if options.get("encoder"):  # runs of earlier releases lack the key
+        found = files.load_encoder(options["encoder"]).seed(0)
+        others["encoder"], others["encoder_sizes"] = found.encoder, found.arguments["encoder"]["sizes"]
     shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
-    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **likelihood)
+    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **others)
     own = options.get("options") or {}
     return REWARDS.make(inputs, name=name, **(options.get(name) or {}), **own)
 

@@ -1,6 +1,8 @@
 """AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
 
 python -m experiments pretrain --config=pretrain --config.embodiment=DIR --workdir=DIR
+
+With the presets dynamo and inverse_dynamics it trains an encoder of frames alone, see `pretrain_encoder`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import jax
 
 from aime.latent_actions import latent_action_loss
 from experiments.data.arena import Arena
+from experiments.methods.pretrain_encoder import pretrain_encoder
 from experiments.models import architectures, files, inspection
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result, last_elbo
@@ -32,16 +35,17 @@ CONTEXT = 10  # records that open-loop predictions see
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
-    """Trains `config.num_seeds` world models in one program.
+    """Trains `config.num_seeds` world models in one program, or encoders of frames.
 
     Returns:
-      {"elbo_per_record": [num_seeds], "open_loop_mse": {sensor: [num_seeds]}, "num_updates", "num_episodes",
-      "num_actions", "num_unlabelled"}, and "diverged" as of `diverged_result`.
+      Of encoders see `pretrain_encoder`. Of world models {"elbo_per_record": [num_seeds], "open_loop_mse": {sensor:
+      [num_seeds]}, "num_updates", "num_episodes", "num_actions", "num_unlabelled"}, and "diverged" as of
+      `diverged_result`.
     """
     with open_run(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
-        return pretrain(directory)
+        return (pretrain_encoder if "method" in directory.config else pretrain)(directory)
 
 
 def pretrain(directory: RunDirectory) -> dict:

@@ -18,27 +18,27 @@ def encoder_features(
     """Features of observations that `observer` makes: [T, F * O] -> [T, F * E], an embedding of every frame.
 
     Args:
-      path: wherever a world model can be opened from, see `files.load`; of several, the first is used.
-      demonstrations: at least one, to check the model by and to know the sizes of the sensors.
+      path: wherever an encoder can be opened from, see `files.load_encoder`; of several, the first is used.
+      demonstrations: at least one, to check the encoder by and to know the sizes of the sensors.
 
     Raises:
-      ValueError: the model reads sensors that the observer does not, or is of another body.
+      ValueError: the encoder reads sensors that the observer does not, or is of another body.
     """
-    pretrained = files.load(path, "world_model").seed(0)
-    model = pretrained.world_model
-    unseen = [name for name in model.inputs if name not in observer.sensors]
+    pretrained = files.load_encoder(path).seed(0)
+    arch, encoder = pretrained.arguments["encoder"], pretrained.encoder
+    unseen = [name for name in encoder.names if name not in observer.sensors]
     if unseen:
         raise ValueError(
-            f"The world model in {path} reads {', '.join(unseen)}, the agent {', '.join(observer.sensors)}. "
-            "Choose a set-up that has what the model reads, or pretrain a model with this one."
+            f"The encoder in {path} reads {', '.join(unseen)}, the agent {', '.join(observer.sensors)}; choose a "
+            "set-up that has what the encoder reads, or pretrain one with this set-up."
         )
-    architectures.check_body(pretrained.arguments["world_model"], demonstrations, "demonstrations")
+    architectures.check_body(arch, demonstrations, "demonstrations", reader="encoder")
     sizes = {name: demonstrations[0].records[name].shape[-1] for name in observer.sensors}
-    encode = jax.jit(lambda model, sensors: model.encode(sensors))
+    encode = jax.jit(lambda encoder, sensors: encoder.encode(sensors))
 
     def features(observations: np.ndarray) -> np.ndarray:
         sensors = observer.sensors_of(observations, sizes)
-        embedding = encode(model, {name: sensors[name] for name in model.inputs})  # [T, F, E]
+        embedding = encode(encoder, {name: sensors[name] for name in encoder.names})  # [T, F, E]
         return np.asarray(embedding).reshape(len(observations), -1)
 
     return features

@@ -16,8 +16,10 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import LAYOUTS, Setup, observation_setup, setup_of
 from worldmodels import export
 from worldmodels.architecture import EMBEDDING
+from worldmodels.checkpoints import named_leaves
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode
+from worldmodels.encoders import FrameEncoder
 from worldmodels.representation import REPRESENTATIONS
 from worldmodels.training import select_seed
 from worldmodels.world_model import WorldModel
@@ -100,6 +102,29 @@ def chosen_setup(config: Mapping, env_name: str, episode: Episode) -> str | Setu
     if published and not any(config.get(key) for key in ("sensors", "targets", "probes")):
         return config["setup"]
     return setup_of(config, env_name, {name: episode.records[name].shape for name in episode.sensors})
+
+
+# Encoders of frames --------------------------------------------------------------------------------------------------
+
+
+def encoder(config: Mapping, env_name: str, setup: str | Setup, episodes: Sequence[Episode]) -> dict:
+    """Returns the arguments of an encoder of frames, for `export.build_encoder`.
+
+    Args:
+      config: of experiments/configs/pretrain.py: `network`, `standardize`.
+      env_name, setup, episodes: as of `world_model`.
+    """
+    names = (setup if isinstance(setup, Setup) else observation_setup(env_name, setup)).inputs
+    sizes = _sizes(names, config["standardize"], env_name, setup, episodes)
+    del sizes["action_size"]
+    return dict(config["network"], environment=env_name, **sizes)
+
+
+def encoder_of(network: nnx.Module, arch: Mapping) -> FrameEncoder:
+    """Returns the encoder that is part of a network, or of those of all seeds; `arch` as of `export.build_encoder`."""
+    fresh = jax.eval_shape(lambda: export.build_encoder(arch, jax.random.key(0)))
+    known = named_leaves(network)
+    return jax.tree.structure(fresh).unflatten(known[name] for name in named_leaves(fresh))
 
 
 # Model-free networks -------------------------------------------------------------------------------------------------
@@ -245,12 +270,12 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str, *, reader:
     """Raises a ValueError if episodes are of another body than the model: other sensors, sizes or actions.
 
     Args:
-      arch: arguments of `export.build_world_model`.
+      arch: arguments of `export.build_world_model`, or of `export.build_encoder`.
       what: the episodes, as in "demonstrations".
       reader: who reads them.
     """
     records = episodes[0].records
-    missing = [name for name in arch["inputs"] if name not in records]
+    missing = [name for name in arch.get("inputs", arch["sizes"]) if name not in records]
     if missing:
         raise ValueError(
             f"The {what} lack {', '.join(missing)}, which the {reader} reads; they have "
@@ -273,7 +298,7 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str, *, reader:
             f"{what} with {expected}, or pretrain on images of {found}."
         )
     size = records["pre_action"].shape[-1] if "pre_action" in records else 0
-    if size and arch["action_size"] and size != arch["action_size"]:
+    if size and arch.get("action_size") and size != arch["action_size"]:
         raise ValueError(
             f"Actions have size {size} in the {what}, the {reader} was built for {arch['action_size']}. "
             f"Use {what} of the same body."

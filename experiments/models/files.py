@@ -24,7 +24,6 @@ from worldmodels.export import Models
 from worldmodels.published import files as published_files
 from worldmodels.published import folder as published
 from worldmodels.registry import Registry
-from worldmodels.world_model import WorldModel
 
 BUILDERS = Registry(
     "kind of policy",
@@ -42,6 +41,7 @@ NEEDED = {
     "folder with config.yaml and model.pt",
     "policy": "no policy; pass a run of `imitate`, or a folder with a policy",
     "critic": "no critic; use a run of `dreamer` or a folder with one",
+    "encoder": "no encoder; pass the --workdir of a run of `pretrain` or a folder with a world model",
 }
 
 
@@ -92,7 +92,7 @@ def load_complete(path: str | pathlib.Path) -> Models:
     kind = models.arguments.get("policy", {}).get("kind", "")
     of_a_run = (pathlib.Path(path).expanduser() / "config.json").is_file()
     sees = not kind or (":" in kind and of_a_run and read_config(path).get("model"))
-    if models.world_model is not None or not sees:
+    if models.world_model is not None or models.encoder is not None or not sees:
         return models
     seen = load(read_config(path)["model"], "world_model")
     arch = seen.arguments["world_model"]
@@ -105,15 +105,35 @@ def load_complete(path: str | pathlib.Path) -> Models:
     )
 
 
-def for_seeds(models: Models, num_seeds: int) -> WorldModel:
-    """Returns world models with leaves [num_seeds, ...]: one per policy, or the same for all."""
+def load_encoder(path: str | pathlib.Path) -> Models:
+    """Opens an encoder of frames, or that of a world model, leaves [num_seeds, ...]; see `load`."""
+    models = load(path)
+    if models.encoder is not None:
+        return models
+    if models.world_model is None:
+        raise ValueError(f"{path} holds {NEEDED['encoder']}.")
+    whole = models.arguments["world_model"]
+    arch = {
+        "sizes": {name: whole["sizes"][name] for name in whole["inputs"]},
+        "standardized": [name for name in whole.get("standardized", []) if name in whole["inputs"]],
+        "environment": whole.get("environment", ""),
+        "encoder": whole.get("encoder") or {"name": "mlp"},
+        "image_encoder": whole.get("image_encoder"),
+    }
+    encoder = architectures.encoder_of(models.world_model, arch)
+    return Models({"encoder": arch}, encoder=encoder, num_seeds=models.num_seeds, path=models.path)
+
+
+def for_seeds(models: Models, num_seeds: int, part: str = "world_model"):
+    """Returns a part with leaves [num_seeds, ...]: one per policy, or the same for all."""
     if models.num_seeds == num_seeds:
-        return models.world_model
+        return models.parts[part]
     if models.num_seeds == 1:
-        return jax.tree.map(lambda x: jnp.repeat(x, num_seeds, axis=0), models.world_model)
+        return jax.tree.map(lambda x: jnp.repeat(x, num_seeds, axis=0), models.parts[part])
+    what = part.replace("_", " ")
     raise ValueError(
-        f"{models.path} holds {models.num_seeds} world models, the run asks for {num_seeds} policies; "
-        "use as many, or a run with one world model."
+        f"{models.path} holds {models.num_seeds} {what}s, the run asks for {num_seeds} policies; "
+        f"use as many, or a run with one {what}."
     )
 
 

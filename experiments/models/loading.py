@@ -150,6 +150,10 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     config, models = read_config(path), files.load_complete(path)
     if config.get("env") != env:
         registry.trusted(config.get("env") or "", f"The files of {path} name")
+    if models.encoder is not None:
+        raise ValueError(
+            f"{path} holds an encoder, which does not act; pass a run of what was trained with it."
+        )
     if models.policy is None:
         first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
         arena = Arena.of_episodes([first], config["env"], models.world_model.inputs)

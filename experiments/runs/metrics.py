@@ -183,15 +183,20 @@ def last_elbo(workdir: str | os.PathLike, prefix: str, length: int) -> dict[str,
     Returns:
       {"elbo_per_record": [num_seeds] nats, None where it was not finite}, or {} where nothing was logged.
     """
-    rows = [
-        row[f"{prefix}elbo"]
-        for row in read_rows(pathlib.Path(workdir, "metrics.jsonl"))
-        if f"{prefix}elbo" in row
-    ]
-    if not rows:
+    seeds = last_values(workdir, prefix).get("elbo")
+    if seeds is None:
         return {}
-    seeds = rows[-1] if isinstance(rows[-1], list) else [rows[-1]]
     return {"elbo_per_record": [None if value is None else round(value / length, 3) for value in seeds]}
+
+
+def last_values(workdir: str | os.PathLike, prefix: str) -> dict[str, list[float | None]]:
+    """Reads the newest metrics with a prefix: {name without it: [num_seeds], None where it was not finite}."""
+    rows = [
+        {name.removeprefix(prefix): value for name, value in row.items() if name.startswith(prefix)}
+        for row in read_rows(pathlib.Path(workdir, "metrics.jsonl"))
+    ]
+    found: dict[str, Any] = next(filter(None, reversed(rows)), {})
+    return {name: value if isinstance(value, list) else [value] for name, value in found.items()}
 
 
 def _seconds() -> dict[str, float]:

@@ -157,6 +157,22 @@ def test_a_matching_is_shown_embeddings_or_sensors_in_the_order_of_time(model, n
             assert back.sum() < there.sum() - 1e-3
 
 
+def test_a_matching_is_shown_embeddings_of_an_encoder_in_the_place_of_the_world_models(model):
+    episode = make_batch(1, 4, seed=5)
+
+    def score(encoder=None, seen=model, sizes=SIZES):
+        known = dataclasses.replace(inputs(model), encoder=encoder, encoder_sizes=sizes)
+        reward = REWARDS.make(known, name="ot")
+        state = reward.initial_state(jax.random.key(0)).replace(scale=jnp.ones(()))
+        return np.asarray(reward.score(state, seen, episode)[0])
+
+    other = make_model(idm_mode="none", seed=9)
+    np.testing.assert_array_equal(score(encoder=other), score(seen=other))
+    assert np.abs(score(encoder=other) - score()).max() > 1e-4
+    with pytest.raises(ValueError, match="The encoder knows height, which this run does not have; it has"):
+        score(encoder=other, sizes={"height": 1})
+
+
 def test_a_discriminator_is_shown_every_window_of_both_sides(model):
     """And rewards by what it has just learnt: a window of pretraining data counts as one of its own."""
     reward = REWARDS.make(inputs(model), name="ail", hidden_size=8, hidden_layers=1)

@@ -1,5 +1,6 @@
 """GAIfO and optimal transport as a user runs them: tiny runs, refusals, stop and resume, loading."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from experiments.data import rounds
 from experiments.envs.groups import episode_seed
 from experiments.methods import collect, pretrain, surrogate
 from experiments.methods.surrogate_features import motion_features
+from experiments.models import files
 from experiments.models.loading import load_run
 from experiments.runs.metrics import Diverged, read_rows
 from worldmodels.checkpoints import Checkpoints
@@ -90,8 +92,12 @@ def test_optimal_transport_measures_between_embeddings_of_a_world_model(data, tm
     config.agent_steps = 150
     assert np.isfinite(surrogate.run(config, tmp_path / "run")["return"]).all()
 
-    features = surrogate.load_data(config.to_dict()).features
-    assert features(np.zeros((5, 6), np.float32)).shape[0] == 5
+    data_of_run = surrogate.load_data(config.to_dict())
+    world_model = files.load(tmp_path / "model").seed(0).world_model
+    newest = {"position": load_episodes(data / "observations", limit=1)[0].records["position"]}
+    embedding = np.asarray(jax.jit(lambda model: model.encode(newest))(world_model))
+    found = data_of_run.features(data_of_run.demonstrations[0])
+    np.testing.assert_allclose(found[:, -embedding.shape[-1] :], embedding, atol=1e-5)
     with model.unlocked():
         model.setup = "mdp"
     pretrain.run(model, tmp_path / "mdp")
