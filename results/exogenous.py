@@ -72,20 +72,25 @@ def explained(
 
 
 def filtered(folders: list[str]) -> Table:
-    """Returns how many records of the task, and how many others, EIL's filter keeps."""
+    """Returns how much of what EIL's filter keeps is extraneous, and how much of the task it keeps.
+
+    Of the task: before the first success of an episode, and after it.
+    """
     rows = []
     for folder in folders:
         episodes = Demonstrations.read(folder).episodes
-        away = [is_extraneous(each) for each in episodes]
+        away = np.concatenate([is_extraneous(each) for each in episodes])
+        later = np.concatenate([np.maximum.accumulate(each.records["success"]) for each in episodes])
         frames = aligned([each.records["state"] for each in episodes])
-        row = [folder.split("/")[-3], f"{100 * np.concatenate(away).mean():.0f} %"]
+        row = [folder.split("/")[-3], f"{100 * away.mean():.0f} %"]
         for max_gap in (3, 6, 10):
-            kept = [np.zeros(len(each), bool) for each in away]
+            kept = [np.zeros(each.num_records, bool) for each in episodes]
             for mask, matched in zip(kept, frames, strict=True):
                 for part in common_parts(matched, max_gap=max_gap, min_length=MIN_LENGTH):
                     mask[part] = True
-            every, mask = np.concatenate(away), np.concatenate(kept)
-            row.append(f"{100 * every[mask].mean():.0f} % ({100 * mask[~every].mean():.0f} %)")
+            mask = np.concatenate(kept)
+            of_task = [100 * mask[~away & when].mean() for when in (~later, later)]
+            row.append(f"{100 * away[mask].mean():.0f} % ({of_task[0]:.0f}, {of_task[1]:.0f})")
         rows.append(row)
     return Table(["demonstrations", "extraneous", "max_gap 3", "6", "10"], rows)
 
