@@ -217,7 +217,7 @@ def orientation(image: np.ndarray, drawn: np.ndarray) -> str | None:
             fits[name] = float(np.abs(candidate.astype(np.float32) - drawn).mean())
     if not fits:
         return f"of size {list(image.shape[:2])} where {list(drawn.shape[:2])} was drawn"
-    best = min(fits, key=fits.get)
+    best = min(fits, key=fits.__getitem__)
     present = fits.get("as it should be", np.inf)
     return best if best != "as it should be" and fits[best] < _CLEARLY * present else None
 
@@ -269,8 +269,8 @@ def turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str
     if rendering.find_backend() is None:
         print("Images are not compared with drawn ones: OpenGL does not work here.")
         return
-    for key, group in itertools.groupby(episodes, key=lambda item: _drawing(item[1])):
-        group = list(group)
+    for key, alike in itertools.groupby(episodes, key=lambda item: _drawing(item[1])):
+        group = list(alike)
         try:
             pool = _pool(*key)
         except Exception as error:  # whatever an environment says that cannot be made
@@ -289,7 +289,7 @@ def turned(episodes: Sequence[tuple[Path, Episode]]) -> Iterator[tuple[Path, str
                     yield path, sentence
 
 
-def _pool(name: str | None, size: tuple[int, int], camera: object, quality: object) -> RenderPool:
+def _pool(name: str | None, size: tuple[int, int], camera: int | str | None, quality: str) -> RenderPool:
     """Opens a renderer of that kind; raises whatever keeps it from drawing."""
     if not name:
         raise ValueError("they do not say which environment they are from.")

@@ -130,8 +130,8 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
             problems.setdefault(str(path), []).append(sentence)
     for note, number in notes.items():
         print(f"Note: in {number} of {len(paths)} files {note}.")
-    for path, sentence in list((p, s) for p, sentences in problems.items() for s in sentences)[:_SHOWN]:
-        print(f"{path}: {sentence.rstrip('.')}.")
+    for file, sentence in list((p, s) for p, sentences in problems.items() for s in sentences)[:_SHOWN]:
+        print(f"{file}: {sentence.rstrip('.')}.")
     if problems:
         raise EpisodeError(
             f"{len(problems)} of {len(paths)} files are not as they should be; the lines above say why."
@@ -211,7 +211,8 @@ def _rendered(
             episode = episodes.pop(target)
             metadata = {**episode.metadata, "rendering": how}
             if isinstance(drawn, tuple):
-                yield target, _played_again(episode, *drawn, metadata)
+                played, physics_states = drawn
+                yield target, _played_again(episode, played, physics_states, metadata)
             else:
                 yield target, Episode({**episode.records, "image": drawn}, metadata)
 

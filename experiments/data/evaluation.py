@@ -62,7 +62,7 @@ class Scores:
         )
 
     @classmethod
-    def joined(cls, parts: Iterable[Scores]) -> Self:
+    def joined(cls, parts: Iterable[Self]) -> Self:
         """Joins the scores of seeds that were played one after the other."""
         parts = list(parts)
         success = {rule: _chained(part.success[rule] for part in parts) for rule in parts[0].success}
@@ -82,7 +82,7 @@ class Scores:
         if not self.returns:
             return {}
         by_seed = self.by_seed
-        row = {"return": self.returns, "length": self.lengths}
+        row: dict[str, object] = {"return": self.returns, "length": self.lengths}
         row |= {f"success_{rule}": rates for rule, rates in self.success.items()}
         row |= {"environment": self.environment, "return_mean": float(np.mean(self.returns))}
         row["return_by_seed"] = by_seed
@@ -147,11 +147,15 @@ class Evaluation:
     ) -> Scores:
         """Plays as `play`, in environments that are open, from their next episodes on."""
         played: list[Episode] = []
-        keep = dict(record_physics=True, on_episode=lambda episode: played.append(rendered.filmed(episode)))
+
+        def film(episode: Episode) -> None:
+            played.append(rendered.filmed(episode))
+
         per_seed = envs.num_envs // self.num_seeds
         rounds = -(-num_episodes // per_seed)
         total = num_episodes if self.num_seeds == 1 else envs.num_envs * rounds
-        rows = evaluate(envs, actor, total, on_step=patience(), **(keep if video else {}))
+        keep = film if video else None
+        rows = evaluate(envs, actor, total, record_physics=bool(video), on_episode=keep, on_step=patience())
         if video:
             shown = (self.arena.name, self.arena.options, played, self.num_seeds)
             try:
@@ -176,7 +180,7 @@ class Evaluation:
         )
 
 
-def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> float | np.ndarray:
+def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> np.float64 | np.ndarray:
     """100 return / expert: what the AIME papers print. In % of the expert; zero is not subtracted.
 
     The expert is the mean over all demonstrations of a folder, however few of them a run is shown.
@@ -191,7 +195,7 @@ def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> f
 
 def by_random_and_expert(
     returns: float | Sequence[float] | np.ndarray, random: float, expert: float
-) -> float | np.ndarray:
+) -> np.float64 | np.ndarray:
     """100 (return - random) / (expert - random): 0 is the random policy, 100 the expert.
 
     Raises:

@@ -13,23 +13,49 @@ import functools
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Protocol, Self
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from agents.actors import FilterActor
+from agents.loop import Actor
+from agents.planners import PLANNERS
+from agents.planning import planning_actor
 from experiments.data.evaluation import Scores
-from experiments.data.rounds import Rounds, mean_metrics
+from experiments.data.rounds import Learner, Rounds, mean_metrics
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import Diverged, MetricsWriter, diverged_among, read_rows
 from experiments.runs.progress import Clocks, Progress
 from experiments.runs.stages import seed_path
+from worldmodels.devices.sharding import Placement
 from worldmodels.files import write_atomically
 from worldmodels.training import Metrics, make_train_loop, select_seed
+from worldmodels.world_model import WorldModel
+
+
+class ModelLearner(Learner, Protocol):
+    """One that learns a policy in a world model, on the devices of its `placement`."""
+
+    placement: Placement
+
+    @property
+    def model(self) -> WorldModel:
+        """The present world model, on one device."""
+
+    @property
+    def policy(self) -> Callable:
+        """The present policy, on one device."""
+
+    def dispatches(self) -> list[int]:
+        """Returns how many updates each program of a round makes."""
 
 
 class Member(Rounds):
     """A run that can be one of several in a program."""
+
+    learner: ModelLearner
 
     def playing(self) -> contextlib.AbstractContextManager:
         """Opens the environments for the time of a block."""
@@ -46,8 +72,39 @@ class Member(Rounds):
         """Saves what has been learnt, and evaluates it; returns the result of the run."""
         raise NotImplementedError
 
-    def share_programs(self, other: Member) -> None:
+    def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled, which learns while this one does not."""
+
+    def actor(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> FilterActor:
+        """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given."""
+        networks = self.learner.model, self.learner.policy if policy is None else policy
+        return FilterActor(*networks, num_envs, key, **options)
+
+    def player(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> Actor:
+        """Returns what plays the episodes that are learnt from: the `actor`, or the planner that the config names.
+
+        It plans for the learner's reward in the learner's model, with policy and critic where it is guided. Of the
+        options `epsilon` counts, the std of noise on its actions.
+        """
+        if not self.config["planning"]["name"]:
+            return self.actor(num_envs, key, policy, **options)
+        critic = self.learner.state.critic
+        critics = {} if critic is None else self.learner.placement.fetch(critic).target
+        planner = PLANNERS.make(
+            next(iter(critics), "reward"),
+            name=self.config["planning"]["name"],
+            **self.config["planning"]["options"],
+        )
+        policy = self.learner.policy if policy is None else policy
+        actor = planning_actor(planner, self.learner.model, policy, critics, num_envs, key)
+        noise = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+
+        def play(records):
+            actions = actor(records)
+            disturbed = actions + options["epsilon"] * noise.standard_normal(actions.shape)
+            return np.clip(disturbed, -1, 1).astype(np.float32)
+
+        return play
 
     def finish(self) -> dict:
         """Brings a run alone to its end; returns its result."""
@@ -146,7 +203,7 @@ def play_and_learn(directory: RunDirectory, members: Sequence[Member], learn: Jo
         while not all(member.over for member in members):
             playing = [not member.over for member in members]
             counts = [(member.done, member.num_updates) for member in members]
-            metrics = timed(members, learn, playing) if before else None
+            metrics = timed(members, learn, playing) if before else []
             episodes = [
                 member.play_round() if plays else () for member, plays in zip(members, playing, strict=True)
             ]
@@ -180,21 +237,26 @@ class JointUpdates:
     """Makes the updates of a round for all learners in one program.
 
     Args:
-      learners: of members that differ in their seeds alone. They have `state`, `placement` and `dispatches()`, which
-        returns how many updates each program of a round makes.
+      learners: of members that differ in their seeds alone.
       update, draw: as of `make_train_loop`.
       gather: () -> data of all.
       axes: which leaves of them have an axis [N], as of `make_train_loop`.
     """
 
     def __init__(
-        self, learners: Sequence, update: Callable, draw: Callable, gather: Callable[[], Any], axes: object
+        self,
+        learners: Sequence[ModelLearner],
+        update: Callable,
+        draw: Callable,
+        gather: Callable[[], Any],
+        axes: object,
     ):
         if any(learner.placement.mesh is not None for learner in learners):
             raise ValueError("Members in one program learn on one device; pass --config.devices=one.")
         self._learners, self._gather = learners, gather
-        options = dict(num_seeds=len(learners), data_axes=axes)
-        self._loop = functools.cache(lambda count: make_train_loop(update, draw, count, **options))
+        self._loop = functools.cache(
+            lambda count: make_train_loop(update, draw, count, num_seeds=len(learners), data_axes=axes)
+        )
 
     def __call__(self, playing: Sequence[bool]) -> list[Metrics]:
         """Returns the mean metrics of each member; the state of one that does not play stays as it is."""

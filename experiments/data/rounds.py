@@ -8,6 +8,8 @@ stopped.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,11 +17,9 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
-from agents.actors import FilterActor
 from agents.loop import Actor, collect_episodes, episode_summary
 from agents.noise import UniformActor
 from agents.planners import PLANNERS
-from agents.planning import planning_actor
 from experiments.data.folders import num_complete, remove_episodes, write_round
 from experiments.envs.vector import VectorEnvironment
 from experiments.runs.directory import RunDirectory, RunError
@@ -54,8 +54,10 @@ class Learner(Protocol):
 
     state: Any
     position: dict
-    num_updates: int
     learns: str
+
+    @property
+    def num_updates(self) -> int: ...
 
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Takes in the episodes of a round, as they are on disk."""
@@ -97,7 +99,8 @@ class Rounds:
         description: str,
     ):
         self.directory, self.config = directory, directory.config
-        self.number, self.clocks, self.facts = 0, Clocks(), {}
+        self.number, self.clocks = 0, Clocks()
+        self.facts: dict[str, Any] = {}
         self.watch = Stopwatch()
         self.folder = directory / "episodes"
         self.checkpoints = Checkpoints(directory / "checkpoints")
@@ -168,37 +171,6 @@ class Rounds:
         with self.watch("collection"):
             number = num_episodes or envs.num_envs
             return collect_episodes(envs, actor, number, on_step=self.directory.stop_if_overdue)
-
-    def actor(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> FilterActor:
-        """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given."""
-        networks = self.learner.model, self.learner.policy if policy is None else policy
-        return FilterActor(*networks, num_envs, key, **options)
-
-    def player(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> Actor:
-        """Returns what plays the episodes that are learnt from: the `actor`, or the planner that the config names.
-
-        It plans for the learner's reward in the learner's model, with policy and critic where it is guided. Of the
-        options `epsilon` counts, the std of noise on its actions.
-        """
-        if not self.config["planning"]["name"]:
-            return self.actor(num_envs, key, policy, **options)
-        critic = self.learner.state.critic
-        critics = {} if critic is None else self.learner.placement.fetch(critic).target
-        planner = PLANNERS.make(
-            next(iter(critics), "reward"),
-            name=self.config["planning"]["name"],
-            **self.config["planning"]["options"],
-        )
-        policy = self.learner.policy if policy is None else policy
-        actor = planning_actor(planner, self.learner.model, policy, critics, num_envs, key)
-        noise = np.random.default_rng(np.asarray(jax.random.key_data(key)))
-
-        def play(records):
-            actions = actor(records)
-            disturbed = actions + options["epsilon"] * noise.standard_normal(actions.shape)
-            return np.clip(disturbed, -1, 1).astype(np.float32)
-
-        return play
 
     def prefill(self, envs: VectorEnvironment, num_rounds: int) -> Iterator[list[Episode]]:
         """Yields rounds of uniform actions; those that an interrupted prefill has left are read from the disk."""
@@ -303,9 +275,10 @@ class Rounds:
         """
         done, updates = counts
         self.clocks = self.clocks.at(self.num_updates)
-        row = {name if name.startswith("analysis/") else f"train/{name}": metrics[name] for name in metrics}
-        row |= self.summary(episodes) | self._speed(episodes, self.num_updates - updates) | self.watch.read()
-        row = writer.write(row, **vars(self.clocks))
+        learnt = {n if n.startswith("analysis/") else f"train/{n}": value for n, value in metrics.items()}
+        speed = self._speed(episodes, self.num_updates - updates)
+        parts = {**learnt, **self.summary(episodes), **speed, **self.watch.read()}
+        row = writer.write(parts, **vars(self.clocks))
         self.check(row)
         due, over = self._evaluates(done, self.done), self.learner_is_done
         if due or over:
@@ -347,7 +320,10 @@ def summary(episodes: Sequence[Episode]) -> dict[str, list[float]]:
 def mean_metrics(rows: Sequence[tuple[int, Metrics]]) -> Metrics:
     """Averages the metrics of programs over their numbers of updates; {} without any."""
     total = sum(count for count, _ in rows)
-    return {name: sum(n * row[name] for n, row in rows) / total for name in rows[0][1]} if rows else {}
+    names = rows[0][1] if rows else ()
+    return {
+        name: functools.reduce(operator.add, (n * row[name] for n, row in rows)) / total for name in names
+    }
 
 
 def read_round(

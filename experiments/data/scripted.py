@@ -14,8 +14,9 @@ import dataclasses
 import functools
 import multiprocessing
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import numpy as np
 
@@ -31,6 +32,9 @@ from experiments.envs.scripted import expert
 from experiments.runs.directory import RunDirectory
 from experiments.runs.progress import Progress
 from worldmodels.data.episodes import Episode, read_episode
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
 
 CHUNK = 10  # episodes that a process plays before it looks for other work
 _MOST_ATTEMPTS = 10  # per successful episode
@@ -133,9 +137,11 @@ def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
 class _InThisProcess(concurrent.futures.Executor):
     """Runs what is submitted at once."""
 
-    def submit(self, function, /, *args):
-        future: concurrent.futures.Future = concurrent.futures.Future()
-        future.set_result(function(*args))
+    def submit(
+        self, fn: Callable[Given, Result], /, *args: Given.args, **kwargs: Given.kwargs
+    ) -> concurrent.futures.Future[Result]:
+        future: concurrent.futures.Future[Result] = concurrent.futures.Future()
+        future.set_result(fn(*args, **kwargs))
         return future
 
 

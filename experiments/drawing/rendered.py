@@ -159,7 +159,7 @@ def render_clips(
 
 
 def seeds_side_by_side(
-    path: str | Path, env_name: str, env_options: Mapping, episodes: Sequence[Episode], num_seeds: int
+    path: str | os.PathLike, env_name: str, env_options: Mapping, episodes: Sequence[Episode], num_seeds: int
 ) -> Path:
     """Writes an mp4 and returns its path.
 
@@ -191,7 +191,9 @@ def clip(label: str, episode: Episode) -> Clip:
     return Clip(label, records.get("physics_state"), rewards, seed, records.get("pre_action"))
 
 
-def write(path: str | Path, env_name: str, env_options: Mapping, clips: Sequence[Clip], **options) -> Path:
+def write(
+    path: str | os.PathLike, env_name: str, env_options: Mapping, clips: Sequence[Clip], **options
+) -> Path:
     """Renders clips side by side into an mp4, as `render_side_by_side`, and returns its path."""
     return write_mp4(path, *render_side_by_side(env_name, clips, env_options=env_options, **options))
 

@@ -7,9 +7,9 @@ import contextlib
 import queue
 import weakref
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import psutil
@@ -17,6 +17,8 @@ import psutil
 from experiments.envs import registry, rendering
 from experiments.envs.groups import WorkerGroup, close_all, setup_of
 from experiments.envs.interface import Record, checked_positive
+
+Name = TypeVar("Name")
 
 CHUNK = 64  # states per request: seconds, also in software
 _MAX_FAILURES = 3  # in a row, of one request
@@ -104,7 +106,7 @@ class RenderPool:
         with self._a_worker() as worker:
             return self._ask(worker, "play_again", seed, actions, rewards, self._size, self._camera)
 
-    def at_once(self, jobs: Iterable[tuple[Hashable, Callable[[], Any]]]) -> Iterator[tuple[Hashable, Any]]:
+    def at_once(self, jobs: Iterable[tuple[Name, Callable[[], Any]]]) -> Iterator[tuple[Name, Any]]:
         """Calls that use this pool, as many at once as there are processes.
 
         Args:

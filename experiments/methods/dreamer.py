@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator
+from typing import Self
 
 import jax
 
@@ -111,7 +112,7 @@ class DreamerRun(Member):
         scores = self.scores(self.config["evaluation"]["final_episodes"], seed)
         return scores.row() | {"num_updates": self.num_updates, "played": summarise_folder(self.folder)}
 
-    def share_programs(self, other: DreamerRun) -> None:
+    def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled."""
         self.learner.share_programs(other.learner)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Self
 
 import jax
 import numpy as np
@@ -116,7 +117,7 @@ class OnlineRun(Member):
         counts = {"num_updates": self.num_updates, "num_episodes": self.number * config["num_envs"]}
         return scores.row() | counts
 
-    def share_programs(self, other: OnlineRun) -> None:
+    def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled."""
         self.learner.share_programs(other.learner)
         self._action_errors = dataclasses.replace(self._action_errors, error=other._action_errors.error)

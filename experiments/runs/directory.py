@@ -190,14 +190,14 @@ class RunDirectory:
         return (self.path / "DONE").is_file()
 
     @property
-    def result(self) -> dict[str, Any] | None:
-        """Argument of `mark_done`, or None while the run is not done."""
-        return json.loads((self.path / "DONE").read_text()) if self.done else None
+    def result(self) -> dict[str, Any]:
+        """Argument of `mark_done`, {} while the run is not done."""
+        return json.loads((self.path / "DONE").read_text()) if self.done else {}
 
     def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Writes `DONE` with a result, JSON values and NumPy arrays, and returns it as it reads back."""
         write_json(self.path / "DONE", dict(result or {}))
-        written = self.result or {}
+        written = self.result
         self.loggers.finish(written)
         return written
 

@@ -110,7 +110,9 @@ class _NpzFile:
 
 
 @dataclass
-class _HDF5File:
+class HDF5File:
+    """An `OpenFile` of HDF5."""
+
     file: h5py.File
     names: list[str]
     ignored: dict[str, str]
@@ -153,12 +155,12 @@ def _npz_header(file: np.lib.npyio.NpzFile, name: str) -> tuple[tuple[int, ...],
 
 
 @contextlib.contextmanager
-def _open_hdf5(path: Path) -> Iterator[_HDF5File]:
+def _open_hdf5(path: Path) -> Iterator[HDF5File]:
     # A published file never changes, so that no lock is needed; some network file systems have none.
     with h5py.File(path, "r", locking=False) as file:
         kinds = {name: hdf5_kind(file, name) for name in file}
         text = file.attrs.get(_METADATA)
-        yield _HDF5File(file, *_divided(kinds), {} if text is None else _parsed(text, path))
+        yield HDF5File(file, *_divided(kinds), {} if text is None else _parsed(text, path))
 
 
 def hdf5_kind(group: h5py.Group, name: str) -> str | None:

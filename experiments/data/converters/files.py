@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -20,7 +21,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
     """
     for path in some_episode_paths(config.source)[: config.limit]:
         name = path.relative_to(config.source).with_suffix(config.suffix)
-        yield name.as_posix(), lambda path=path: convert(path, config)
+        yield name.as_posix(), functools.partial(convert, path, config)
 
 
 def convert(path: Path, config) -> Episode:

@@ -224,7 +224,8 @@ class Dataset:
         actions = scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), *bounds, where)[1:]
         known = {name: _column(table, feature, place.data) for name, feature in steps.items()}
         facts = {**metadata, "episode": place.index} | ({"tasks": place.tasks} if place.tasks else {})
-        (episode,) = from_transitions(seen, actions, **known, metadata=facts)
+        rewards, successes = known.get("rewards"), known.get("successes")
+        (episode,) = from_transitions(seen, actions, rewards, successes=successes, metadata=facts)
         if self.info.get("total_tasks", 1) > 1:
             episode.records["task_id"] = _column(table, "task_index", place.data).reshape(-1)
         return episode

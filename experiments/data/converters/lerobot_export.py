@@ -62,7 +62,7 @@ class _LeRobot:
         self._statistics: list[dict] = []
         self._tasks: dict[str, int] = {}
         self._features: dict[str, dict] = {}
-        self._facts: dict[str, Any] = {}
+        self._facts: dict[str, object] = {}
         self._pending: list[Any] = []
         self._file = 0
 
@@ -70,10 +70,11 @@ class _LeRobot:
         """Adds an episode, read from `path`."""
         import pyarrow as pa
 
-        facts = {"fps": _rate(episode, path, fps), "robot_type": episode.metadata.get("robot") or "unknown"}
+        fps = _rate(episode, path, fps)
+        facts = {"fps": fps, "robot_type": episode.metadata.get("robot") or "unknown"}
         index, number, task = len(self.rows), episode.length, _task(episode)
         columns, steps = _frames(episode, path), np.arange(number)
-        columns |= {"timestamp": steps / facts["fps"], "frame_index": steps, "index": self.num_frames + steps}
+        columns |= {"timestamp": steps / fps, "frame_index": steps, "index": self.num_frames + steps}
         columns["episode_index"] = np.full(number, index)
         columns["task_index"] = np.full(number, self._tasks.setdefault(task, len(self._tasks)))
         features = {name: _feature(name, values) for name, values in columns.items()}
@@ -166,10 +167,11 @@ def _frames(episode: Episode, path: Path) -> dict[str, np.ndarray]:
 
 
 def _rate(episode: Episode, path: Path, fps: float | None) -> float:
-    seconds = episode.metadata.get("control_seconds")
-    if not fps and not seconds:
+    if not fps and (seconds := episode.metadata.get("control_seconds")):
+        fps = 1 / seconds
+    if not fps:
         raise EpisodeError(f"{path} does not say how fast it is; pass frames per second: --config.fps.")
-    rate = round(fps or 1 / seconds, 6)
+    rate = round(fps, 6)
     return int(rate) if rate == int(rate) else rate
 
 
@@ -206,8 +208,7 @@ def _statistics(values: np.ndarray) -> dict[str, list]:
     """Returns least, greatest, mean and standard deviation of each dimension, of images of each colour in 0..1."""
     axes = (0, 1, 2) if values.ndim == 4 else (0,)
     flat = values.astype(np.float64) / (255 if values.ndim == 4 else 1)
-    functions = {"min": np.min, "max": np.max, "mean": np.mean, "std": np.std}
-    found = {name: np.atleast_1d(function(flat, axis=axes)) for name, function in functions.items()}
+    found = {"min": flat.min(axes), "max": flat.max(axes), "mean": flat.mean(axes), "std": flat.std(axes)}
     shape = (3, 1, 1) if values.ndim == 4 else (-1,)
     return {name: value.reshape(shape).tolist() for name, value in found.items()} | {"count": [len(values)]}
 

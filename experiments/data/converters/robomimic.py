@@ -6,6 +6,7 @@ to in `next_obs`; without these, what the last action led to is not known, see `
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ import numpy as np
 from experiments.data.converters.files import scaled_actions
 from experiments.data.converters.resizing import resize
 from worldmodels.data.arrays import from_arrays, from_transitions
-from worldmodels.data.episode_files import RESERVED_NAMES, check_memory, hdf5_kind, open_file
+from worldmodels.data.episode_files import RESERVED_NAMES, HDF5File, check_memory, hdf5_kind, open_file
 from worldmodels.data.episodes import Episode, EpisodeError
 from worldmodels.data.records import NOT_SENSORS
 
@@ -36,23 +37,21 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
       ValueError: no such file, or one of another kind.
     """
     path = Path(config.source).expanduser()
-    with open_file(path) as opened:
-        data = _group(opened.file, "data")
+    with _opened(path) as file:
+        data = _group(file, "data")
         if data is None:
             raise EpisodeError(
                 f"{path} holds no group `data` with demonstrations; is it a file of robomimic?"
             )
-        names = _listed(opened.file, config.filter_key, path) if config.filter_key else list(data)
+        names = _listed(file, config.filter_key, path) if config.filter_key else list(data)
         names = [name for name in names if name in data and _NAME.fullmatch(name)]
         metadata = {"source": f"robomimic:{path.name}"} | _facts(data.attrs)
     metadata |= {"environment": config.env} if config.env else {}
     for name in sorted(names, key=_number)[: config.limit]:
 
         def make(name=name) -> Episode:
-            with open_file(path) as opened:
-                return _episode(
-                    _group(_group(opened.file, "data"), name), f"{path}, {name},", config, metadata
-                )
+            with _opened(path) as file:
+                return _episode(_group(_group(file, "data"), name), f"{path}, {name},", config, metadata)
 
         yield f"{_number(name)}{config.suffix}", make
 
@@ -60,12 +59,12 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) -> Episode:
     """Reads one demonstration."""
     arrays = {} if group is None else _arrays(group)
-    groups = {name: None if group is None else _group(group, name) for name in ("obs", "next_obs")}
-    if groups["obs"] is None or "actions" not in arrays:
+    before, after = _group(group, "obs"), _group(group, "next_obs")
+    if group is None or before is None or "actions" not in arrays:
         raise EpisodeError(
             f"{where} has no observations or no actions; extract them with robomimic's own scripts."
         )
-    seen = _sensors(groups["obs"], config)
+    seen = _sensors(before, config)
     actions, facts = np.asarray(arrays["actions"], np.float64), {**metadata, "episode": _number(group.name)}
     if config.action_low or config.action_high:
         low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
@@ -73,13 +72,13 @@ def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) ->
         facts["action_bounds"] = {"low": low.tolist(), "high": high.tolist()}
     rewards = np.asarray(arrays["rewards"]) if "rewards" in arrays else None
     try:
-        if groups["next_obs"] is None:
+        if after is None:
             return from_transitions(seen, actions, rewards, metadata=facts)[0]
-        last = _sensors(groups["next_obs"], config, slice(len(actions) - 1, len(actions)))
-        seen = {name: [np.concatenate([seen[name], last[name]])] for name in seen if name in last}
+        last = _sensors(after, config, slice(len(actions) - 1, len(actions)))
+        whole = {name: [np.concatenate([seen[name], last[name]])] for name in seen if name in last}
         terminal = "dones" in arrays and bool(np.ravel(arrays["dones"])[-1])
-        rewards = None if rewards is None else [rewards]
-        return from_arrays(seen, [actions], rewards, terminal=terminal, metadata=facts)[0]
+        earned = None if rewards is None else [rewards]
+        return from_arrays(whole, [actions], earned, terminal=terminal, metadata=facts)[0]
     except ValueError as error:
         raise EpisodeError(f"{where} cannot be used: {error}") from error
 
@@ -126,10 +125,19 @@ def _number(name: str) -> int:
     return int(name.rpartition("_")[2])
 
 
-def _group(parent: h5py.Group, name: str) -> h5py.Group | None:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[h5py.File]:
+    with open_file(path) as opened:
+        if not isinstance(opened, HDF5File):
+            raise EpisodeError(f"{path} is an npz archive; a file of robomimic is HDF5.")
+        yield opened.file
+
+
+def _group(parent: h5py.Group | None, name: str) -> h5py.Group | None:
     """Returns a group of a group, None if there is none in this file."""
-    here = isinstance(parent.get(name, getlink=True), h5py.HardLink)
-    return parent[name] if here and isinstance(parent[name], h5py.Group) else None
+    if parent is None or not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        return None
+    return parent[name] if isinstance(parent[name], h5py.Group) else None
 
 
 def _arrays(group: h5py.Group) -> dict[str, h5py.Dataset]:

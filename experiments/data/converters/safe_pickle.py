@@ -65,7 +65,7 @@ class _DType:
             raise UnsafePickle(
                 f"holds values of dtype {self.name!r}, which are no numbers; nothing of it was run."
             )
-        return dtype.newbyteorder(self.byteorder if self.byteorder in "<>" else "=")
+        return dtype.newbyteorder(">" if self.byteorder == ">" else "<" if self.byteorder == "<" else "=")
 
 
 class _Array:
@@ -125,12 +125,13 @@ _ALLOWED: dict[tuple[str, str], Callable | type] = {
     ("numpy", "ndarray"): _Name,
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _latin1,
-} | {
-    (f"numpy.{core}.{module}", name): stand_in
-    for core in ("core", "_core")
-    for module, name, stand_in in (
-        ("multiarray", "_reconstruct", _Array),
-        ("multiarray", "scalar", _Scalar),
-        ("numeric", "_frombuffer", _Buffer),
-    )
+    **{
+        (f"numpy.{core}.{module}", name): stand_in
+        for core in ("core", "_core")
+        for module, name, stand_in in (
+            ("multiarray", "_reconstruct", _Array),
+            ("multiarray", "scalar", _Scalar),
+            ("numeric", "_frombuffer", _Buffer),
+        )
+    },
 }

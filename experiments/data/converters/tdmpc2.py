@@ -10,6 +10,7 @@ where the environment can be put into an observed state.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -132,13 +133,6 @@ class _Kept:
         self.state = state
 
 
-class _PlainDict:
-    """Stands for that package's dict with nothing but strings as keys, of versions 0.2 to 0.5: is a dict."""
-
-    def __new__(cls) -> dict:
-        return {}
-
-
 def _make_kept(kind: type, state: object) -> _Kept:
     """Stands for the function by which newer versions of that package make a TensorDict."""
     kept = _Kept()
@@ -146,11 +140,11 @@ def _make_kept(kind: type, state: object) -> _Kept:
     return kept
 
 
-_STAND_INS = [
+_STAND_INS: list[Callable | tuple[Callable, str]] = [
     (_Kept, "tensordict._td.TensorDict"),
     (_Kept, "tensordict.tensordict.TensorDict"),
     (_make_kept, "tensordict._reductions._make_td"),
-    (_PlainDict, "tensordict.utils._StringOnlyDict"),
+    (dict, "tensordict.utils._StringOnlyDict"),  # of versions 0.2 to 0.5
 ]
 
 
@@ -234,10 +228,8 @@ def expert_episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
             return
         records = expert_records(path)
         if records["success"][-1]:
-            yield (
-                f"{number}{config.suffix}",
-                lambda r=records, p=path: Episode(r, metadata | {"file": p.name}),
-            )
+            file = metadata | {"file": path.name}
+            yield f"{number}{config.suffix}", functools.partial(Episode, records, file)
             number += 1
 
 

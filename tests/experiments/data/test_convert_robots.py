@@ -288,6 +288,9 @@ def test_a_file_of_robomimic_that_is_none_is_a_sentence(tmp_path):
         file["data/demo_0/obs"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "/obs")
     with pytest.raises(EpisodeError, match="demo_0, has no observations"):
         run(config_of("robomimic", source), tmp_path / "c")
+    np.savez(tmp_path / "other.npz", data=np.zeros(3))
+    with pytest.raises(EpisodeError, match="other.npz is an npz archive; a file of robomimic is HDF5"):
+        run(config_of("robomimic", tmp_path / "other.npz"), tmp_path / "d")
 
 
 # And back -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from tests.experiments.runs import toy_config, toy_run
 def test_a_new_directory_says_what_made_it(tmp_path):
     with RunDirectory(tmp_path / "a" / "run", {"seed": 3}) as directory:
         assert not directory.done
-        assert directory.result is None
+        assert directory.result == {}
     assert json.loads((directory / "config.json").read_text()) == {"seed": 3}
     (session,) = json.loads((directory / "metadata.json").read_text())["sessions"]
     assert {"argv", "commit", "versions", "host", "devices", "python"} <= set(session)
