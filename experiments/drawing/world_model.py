@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from experiments.drawing.style import DASHED, INK, MUTED, WIDTH, describe, lighter, styled
 
@@ -17,8 +18,8 @@ _MAX_PANELS = 12
 
 @styled
 def open_loop(
-    truth: np.ndarray,
-    prediction: np.ndarray,
+    truth: ArrayLike,
+    prediction: ArrayLike,
     *,
     context: int,
     names: Sequence[str],
@@ -61,8 +62,8 @@ def open_loop(
 
 @styled
 def error_growth(
-    truth: np.ndarray,
-    prediction: np.ndarray,
+    truth: ArrayLike,
+    prediction: ArrayLike,
     *,
     context: int,
     seconds_per_step: float | None = None,
@@ -92,8 +93,8 @@ def error_growth(
 
 @styled
 def evidence(
-    log_prob: Mapping[str, np.ndarray],
-    kl: np.ndarray,
+    log_prob: Mapping[str, ArrayLike],
+    kl: ArrayLike,
     *,
     seconds_per_step: float | None = None,
     title: str = "",

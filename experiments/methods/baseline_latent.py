@@ -47,17 +47,17 @@ class LatentNetworks:
     def model(self, key: jax.Array, **changes) -> LatentActionModel:
         """Makes a model; `changes` are of its arguments."""
         arguments = self.arguments | changes
-        return architectures.build_frame_stack(arguments, key, self._episodes, network=self._kind)
+        return architectures.build_network(arguments, key, self._episodes, network=self._kind)
 
     def features(self, key: jax.Array, **options) -> Prototypes:
         """Makes what learns the features of a frame."""
         names = ("sizes", "standardized", "num_frames", "encoder", "image_encoder")
         arguments = {name: self.arguments[name] for name in names} | options
-        return architectures.build_frame_stack(arguments, key, self._episodes, network=Prototypes)
+        return architectures.build_network(arguments, key, self._episodes, network=Prototypes)
 
     def policy(self, key: jax.Array) -> LatentPolicy:
         """Makes a policy of latent actions."""
-        return architectures.build_frame_stack(self.arguments, key, self._episodes, network=LatentPolicy)
+        return architectures.build_network(self.arguments, key, self._episodes, network=LatentPolicy)
 
 
 class LatentActionBaseline(FrameStackBaseline):

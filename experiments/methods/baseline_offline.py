@@ -56,7 +56,7 @@ class OfflineBaseline(FrameStackBaseline):
             )
         arch = {name: self.data.arch[name] for name in ("sizes", "num_frames", "standardized")}
         network = functools.partial(_view, FrameStack)
-        self.view = architectures.build_frame_stack(
+        self.view = architectures.build_network(
             arch | {"action_size": 0}, jax.random.key(0), self.data.episodes, network=network
         )
 

@@ -49,7 +49,7 @@ class PIDM(FrameStackBaseline):
         if network == "foresight":
             arch = {name: value for name, value in arch.items() if name not in ("action_size", "horizon")}
             kind = Foresight
-        return architectures.build_frame_stack(arch, key, self.data.episodes, network=kind)
+        return architectures.build_network(arch, key, self.data.episodes, network=kind)
 
     def begin(self, policy, teacher):
         """Gives the policy its foresight."""

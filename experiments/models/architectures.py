@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import numpy as np
@@ -23,6 +24,8 @@ from worldmodels.encoders import FrameEncoder
 from worldmodels.representation import REPRESENTATIONS
 from worldmodels.training import select_seed
 from worldmodels.world_model import WorldModel
+
+Network = TypeVar("Network")
 
 # World models --------------------------------------------------------------------------------------------------------
 
@@ -162,21 +165,21 @@ def published_stack(setup: str, method: str) -> int:
     return 3 if method == "bco_alpha" else 5
 
 
-def build_frame_stack(
+def build_network(
     arch: Mapping,
     key: jax.Array,
     episodes: Sequence[Episode] | None = None,
     *,
-    network: type[nnx.Module] = FrameStackNet,
+    network: Callable[..., Network],
     more_frames: int = 0,
-) -> nnx.Module:
+) -> Network:
     """Makes a fresh policy, or with `more_frames=1` an inverse model, or a forward model.
 
     Args:
       arch: of `frame_stack`; with `chunk` a policy has the outputs of so many actions.
       key: of the initial weights.
       episodes: data to standardise by; None leaves placeholders, to be restored.
-      network: class that takes the arguments of `FrameStackNet`.
+      network: takes the arguments of `FrameStackNet`.
     """
     arch = {name: value for name, value in arch.items() if name != "kind"}
     chunk = arch.pop("chunk", 1)
@@ -190,17 +193,19 @@ def build_frame_stack(
     return network(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
 
 
-build_prompted = functools.partial(build_frame_stack, network=PromptedPolicy)
+build_frame_stack = functools.partial(build_network, network=FrameStackNet)
+build_prompted = functools.partial(build_network, network=PromptedPolicy)
 
 
 def sac_actor(actor: sac.Actor, observer: Mapping) -> dict:
     """Returns the arguments of an actor of SAC, for `build_sac_actor`, with those of the `Observer` before it."""
-    net = actor.net
+    net, first = actor.net, actor.net.first
+    assert first is not None, "the head is there"
     return dict(
         kind="sac",
-        observation_size=net.first.in_features,
+        observation_size=first.in_features,
         action_size=net.out_size // 2,
-        hidden_size=net.first.out_features,
+        hidden_size=first.out_features,
         hidden_layers=len(net.layers),
         observer=dict(observer),
     )
@@ -292,10 +297,10 @@ def check_body(arch: Mapping, episodes: Sequence[Episode], what: str, *, reader:
                 f"{name} has size {found} in the {what}, the {reader} was built for {expected}. "
                 f"Use {what} of the same body."
             )
-        found, expected = ("x".join(map(str, size)) for size in (found, expected))
+        pixels, known_pixels = ("x".join(map(str, size)) for size in (found, expected))
         raise ValueError(
-            f"The images {name!r} of the {what} have {found} pixels, the {reader} knows {expected}; render the "
-            f"{what} with {expected}, or pretrain on images of {found}."
+            f"The images {name!r} of the {what} have {pixels} pixels, the {reader} knows {known_pixels}; render the "
+            f"{what} with {known_pixels}, or pretrain on images of {pixels}."
         )
     size = records["pre_action"].shape[-1] if "pre_action" in records else 0
     if size and arch.get("action_size") and size != arch["action_size"]:

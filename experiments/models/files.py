@@ -10,6 +10,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +26,16 @@ from worldmodels.published import files as published_files
 from worldmodels.published import folder as published
 from worldmodels.registry import Registry
 
-BUILDERS = Registry(
+Fresh = TypeVar("Fresh")
+
+BUILDERS: Registry[object] = Registry(
     "kind of policy",
     {
         **dict(export.BUILDERS.items()),
         "frame_stack": architectures.build_frame_stack,
         "prompted": architectures.build_prompted,
-        "latent_policy": functools.partial(architectures.build_frame_stack, network=LatentPolicy),
-        "pidm": functools.partial(architectures.build_frame_stack, network=PredictivePolicy),
+        "latent_policy": functools.partial(architectures.build_network, network=LatentPolicy),
+        "pidm": functools.partial(architectures.build_network, network=PredictivePolicy),
         "sac": architectures.build_sac_actor,
     },
 )
@@ -99,7 +102,7 @@ def load_complete(path: str | pathlib.Path) -> Models:
     return dataclasses.replace(
         models,
         arguments=models.arguments | {"world_model": arch},
-        world_model=for_seeds(seen, models.num_seeds),
+        world_model=for_seeds(seen, models.num_seeds or 1),
         loss=seen.loss,
         card={"environment": arch.get("environment", "")} | models.card,
     )
@@ -144,14 +147,14 @@ def merge(runs: Sequence[str | pathlib.Path]) -> Models:
     returns = [row for each in models for row in each.card.get("returns", [])]
     card = models[0].card | ({"returns": returns} if returns else {})
     return dataclasses.replace(
-        models[0], num_seeds=sum(each.num_seeds for each in models), card=card, **parts
+        models[0], num_seeds=sum(each.num_seeds or 1 for each in models), card=card, **parts
     )
 
 
 # Starting from kept parameters ---------------------------------------------------------------------------------------
 
 
-def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
+def adopt(fresh: Fresh, pretrained: object) -> tuple[Fresh, list[bool]]:
     """Gives `fresh` every parameter that `pretrained` has under the same name and with the same shape.
 
     New heads stay fresh, and heads that are not wanted any more are left behind.
@@ -163,7 +166,7 @@ def adopt(fresh, pretrained) -> tuple[object, list[bool]]:
     keys = [(name, leaf.shape) for name, leaf in named_leaves(fresh).items()]
     leaves, treedef = jax.tree.flatten(fresh)
     leaves = [known.get(key, leaf) for key, leaf in zip(keys, leaves, strict=True)]
-    return treedef.unflatten(leaves), [key in known for key in keys]
+    return jax.tree.unflatten(treedef, leaves), [key in known for key in keys]
 
 
 def policy_in_place_of(fresh, path: str | pathlib.Path, seed: int, key: str):
@@ -177,7 +180,7 @@ def policy_in_place_of(fresh, path: str | pathlib.Path, seed: int, key: str):
       ValueError: it is of another size.
     """
     models = load(path, "policy")
-    return _replaced(fresh, models.seed(seed % models.num_seeds).policy, key)
+    return _replaced(fresh, models.seed(seed % (models.num_seeds or 1)).policy, key)
 
 
 def critic_in_place_of(fresh: Mapping, path: str | pathlib.Path, seed: int, key: str) -> tuple[dict, dict]:
@@ -190,7 +193,7 @@ def critic_in_place_of(fresh: Mapping, path: str | pathlib.Path, seed: int, key:
       ValueError: it is of other rewards or of another size.
     """
     models = load(path, "critic")
-    pairs = models.seed(seed % models.num_seeds).critic
+    pairs = models.seed(seed % (models.num_seeds or 1)).critic or {}
     if not fresh or set(fresh) - set(pairs):
         raise ValueError(
             f"The critic that --config.{key} names is of the reward {', '.join(pairs)}, this run seeks "

@@ -53,8 +53,8 @@ def read(run: pathlib.Path, config: dict) -> tuple[dict, dict[str, np.ndarray]] 
                 which, reward, rest = name.split("/", 2)
                 name = f"{reward}/{0 if which == 'online' else 1}/{rest}"
             weights[f"{part}/{name}"] = value
-    agents = [Checkpoints(folder) for folder in sorted((run / "policies").glob("*"))]
-    agents = [agent.read() for agent in agents if agent.latest_step() is not None]
+    kept = [Checkpoints(folder) for folder in sorted((run / "policies").glob("*"))]
+    agents = [agent.read() for agent in kept if agent.latest_step() is not None]
     if agents:
         _, first, extra = agents[0]
         observer = {name: extra.get(name) for name in ("sensors", "num_frames", "statistics")}

@@ -8,6 +8,7 @@ and `videos/reconstruction_<sensor>.mp4`, and `inspection.json`; all of it also 
 from __future__ import annotations
 
 import functools
+import math
 import pathlib
 from collections.abc import Mapping
 
@@ -20,7 +21,7 @@ from experiments.envs import registry
 from experiments.runs.metrics import MetricsWriter
 from experiments.runs.settings import write_json
 from worldmodels import report
-from worldmodels.structures import SequenceBatch
+from worldmodels.structures import Array, SequenceBatch
 
 MAX_WINDOWS = 16  # images of more fill the memory
 SAMPLES = 6  # windows side by side in a video
@@ -136,7 +137,7 @@ def numbers(view: View, context: int) -> dict:
 
 def curves_of(result: Mapping, prefix: str = "inspection") -> dict[str, float | list[float]]:
     """Flattens the result of `numbers` to {slash-grouped name: value}, without its settings."""
-    curves = {}
+    curves: dict[str, float | list[float]] = {}
     for name, value in result.items():
         if isinstance(value, Mapping):
             curves |= curves_of(value, f"{prefix}/{name}")
@@ -150,7 +151,6 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
     from experiments.drawing import world_model  # matplotlib is slow to import
 
     truth, prediction = view.open_loop
-    options = dict(context=context, seconds_per_step=seconds)
     note = f"After {context} records the model predicts from actions alone."
     figures = {}
     # Where the model reads vectors these are shown, else what its probes make of images.
@@ -158,7 +158,13 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
     joined_truth, joined, labels = report.vectors(names or list(truth), view.open_loop)
     if labels:
         figures["open_loop"] = world_model.open_loop(
-            joined_truth, joined, names=labels, title=f"Open-loop prediction {title}", note=note, **options
+            joined_truth,
+            joined,
+            names=labels,
+            title=f"Open-loop prediction {title}",
+            note=note,
+            context=context,
+            seconds_per_step=seconds,
         )
     for name in truth:
         if report.is_image(truth[name]):
@@ -167,7 +173,8 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
                 prediction[name],
                 title=f"Open-loop prediction of {name} {title}",
                 note=note,
-                **options,
+                context=context,
+                seconds_per_step=seconds,
             )
     figures["evidence"] = world_model.evidence(
         view.evidence.log_prob,
@@ -182,15 +189,15 @@ def draw_figures(model, view: View, context: int, seconds: float | None, title: 
 
 def image_films(view: View, context: int) -> dict[str, np.ndarray]:
     """Makes {name: video} of every image sensor."""
-    films = {}
-    for name in view.open_loop[0]:
-        if report.is_image(view.open_loop[0][name]):
-            films[f"open_loop_{name}"] = film(*(part[name] for part in view.open_loop), context)
-            films[f"reconstruction_{name}"] = film(*(part[name] for part in view.reconstruction))
+    films, (truth, foreseen), (seen, rebuilt) = {}, view.open_loop, view.reconstruction
+    for name in truth:
+        if report.is_image(truth[name]):
+            films[f"open_loop_{name}"] = film(truth[name], foreseen[name], context)
+            films[f"reconstruction_{name}"] = film(seen[name], rebuilt[name])
     return films
 
 
-def film(truth: np.ndarray, prediction: np.ndarray, context: int | None = None) -> np.ndarray:
+def film(truth: Array | np.ndarray, prediction: Array | np.ndarray, context: int | None = None) -> np.ndarray:
     """Makes a `comparison_video` [T, H, W, 3] uint8, enlarged, with names of the rows and a caption."""
     length = truth.shape[1]
     factor = max(1, -(-TILE // truth.shape[3]))
@@ -216,15 +223,22 @@ def rendered_films(view: View, context: int, env_name: str, options: Mapping) ->
         for part in (truth, prediction)
         for i in range(len(view.evidence.kl[:SAMPLES]))
     ]
-    size = dict(height=RENDER_SIZE, width=RENDER_SIZE)
-    clips = [rendered.Clip("", values) for values in states]
-    everything = dict(seconds=None, max_fps=float("inf"))
-    drawn = rendered.render_clips(env_name, clips, env_options=options, **size, **everything)
-    frames = np.stack(drawn.columns).astype(np.float32) / 255.0
-    return {"open_loop_rendered": film(*np.split(frames, 2), context)}
+    drawn = rendered.render_clips(
+        env_name,
+        [rendered.Clip("", values) for values in states],
+        height=RENDER_SIZE,
+        width=RENDER_SIZE,
+        seconds=None,
+        max_fps=math.inf,
+        env_options=options,
+    )
+    happened, foreseen = np.split(np.stack(drawn.columns).astype(np.float32) / 255.0, 2)
+    return {"open_loop_rendered": film(happened, foreseen, context)}
 
 
-def physics_states(env_name: str, options: Mapping, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+def physics_states(
+    env_name: str, options: Mapping, observation: Mapping[str, Array | np.ndarray]
+) -> np.ndarray:
     """Returns the physics states [T, P] that predicted sensors {name: [T, d]} determine, or raises a ValueError."""
     environment = registry.make(env_name, **options)
     try:
@@ -235,7 +249,10 @@ def physics_states(env_name: str, options: Mapping, observation: Mapping[str, np
         states = []
         for t in range(len(next(iter(observation.values())))):
             set_state({name: values[t] for name, values in observation.items()})
-            states.append(environment.physics_state())
+            state = environment.physics_state()
+            if state is None:
+                raise ValueError(f"{env_name} has no physics states, by which predicted sensors are drawn.")
+            states.append(state)
         return np.stack(states)
     finally:
         environment.close()

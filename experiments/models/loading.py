@@ -10,16 +10,17 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
 
 import jax
 import numpy as np
 
+from agents import sac
 from agents.actors import FilterActor
 from agents.chunks import frame_stack_actor
 from agents.loop import Actor
 from agents.observer import Observer
 from agents.planning import Planner, planning_actor
-from agents.sac import NumpyPolicy
 from agents.sac_rounds import SACActor
 from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations
@@ -32,6 +33,14 @@ from worldmodels.export import Models
 from worldmodels.structures import SequenceBatch
 
 DEFAULT_SEED = 0
+
+
+@runtime_checkable
+class MakesActors(Protocol):
+    """A kind of policy of the user's own, which acts."""
+
+    def make_actor(self, models: Models, num_envs: int, seed: int) -> Actor:
+        """Returns an actor with `models.policy`, leaves [num_seeds, ...]."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,9 +109,14 @@ class LoadedRun:
         self._check_world_model(" to plan in")
         if self.models.ensemble > 1:
             raise ValueError(f"{self.path} is a run of ensembles, and plans are made in one world model.")
-        modules = (self.world_models, self.policies, self.critics)
-        options = dict(demonstrations=demonstrations, num_seeds=self.num_seeds)
-        return planning_actor(planner, *modules, num_envs, jax.random.key(key_seed), **options)
+        return planning_actor(
+            planner,
+            *(self.world_models, self.policies, self.critics),
+            num_envs,
+            jax.random.key(key_seed),
+            demonstrations=demonstrations,
+            num_seeds=self.num_seeds,
+        )
 
     def make_actor(self, num_envs: int, sample_action: bool = False, key_seed: int = 0) -> Actor:
         """Makes an actor of all seeds, a block of environments each; a ValueError of a run without policies."""
@@ -118,9 +132,18 @@ class LoadedRun:
             return frame_stack_actor(self.policies, chunk, num_seeds=self.num_seeds)
         if self.kind == "own":
             own = files.BUILDERS.get(self.models.arguments["policy"]["kind"])
+            if not isinstance(own, MakesActors):
+                raise ValueError(f"{self.path} has a policy of your own, whose kind has no `make_actor`.")
             return own.make_actor(self.models, num_envs, key_seed)
-        options = dict(sample_action=sample_action, num_seeds=self.num_seeds, ensemble=self.models.ensemble)
-        return FilterActor(self.world_models, self.policies, num_envs, jax.random.key(key_seed), **options)
+        return FilterActor(
+            self.world_models,
+            self.policies,
+            num_envs,
+            jax.random.key(key_seed),
+            sample_action=sample_action,
+            num_seeds=self.num_seeds,
+            ensemble=self.models.ensemble,
+        )
 
     def actor(self, num_envs: int = 1, seed: int = DEFAULT_SEED, *, sample_action: bool = False) -> Actor:
         """Makes an actor with the policy, or the ensemble, of one seed."""
@@ -156,7 +179,7 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
         )
     if models.policy is None:
         first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
-        arena = Arena.of_episodes([first], config["env"], models.world_model.inputs)
+        arena = Arena.of_episodes([first], config["env"], models.parts["world_model"].inputs)
         return LoadedRun(path, "pretraining", config, models, arena)
     kind = models.arguments["policy"].get("kind")
     if kind == "sac":
@@ -168,7 +191,7 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     if "demonstrations" not in config:
         return LoadedRun(path, "dreamer", config, models, Arena.of_setup(config))
     if kind is None:
-        kind, inputs = "aime", models.world_model.inputs
+        kind, inputs = "aime", models.parts["world_model"].inputs
     else:
         inputs = tuple(models.arguments["policy"].get("sizes", ()))
         kind = "own" if ":" in kind else "baseline"
@@ -184,4 +207,5 @@ def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
 def make_sac_actor(models: Models, rng: np.random.Generator | None = None) -> SACActor:
     """Makes an actor of one seed of SAC at its first record, which reads what the policy was trained on."""
     observer = Observer(**models.arguments["policy"]["observer"])
-    return SACActor(NumpyPolicy(models.policy), observer.sensors, rng, observer=observer)
+    assert isinstance(models.policy, sac.Actor), "the kind of the policy is sac"
+    return SACActor(sac.NumpyPolicy(models.policy), observer.sensors, rng, observer=observer)
