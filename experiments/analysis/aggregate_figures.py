@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -196,10 +197,9 @@ def _draw_improvements(axes: Axes, scores: Mapping[str, Scores], styles) -> None
 
 
 def _legend(axes: Axes, published: bool) -> None:
-    style = dict(color=MUTED, marker="D")
-    handles = [Line2D([], [], **style, linewidth=2.2, markersize=5, label="mean, 95% interval")]
+    diamond = functools.partial(Line2D, [], [], color=MUTED, marker="D")
+    handles = [diamond(linewidth=2.2, markersize=5, label="mean, 95% interval")]
     if published:
         text = "published, std over episodes"
-        style |= dict(markerfacecolor="white", linewidth=0.8, markersize=4.5)
-        handles.append(Line2D([], [], **style, label=text))
+        handles.append(diamond(markerfacecolor="white", linewidth=0.8, markersize=4.5, label=text))
     axes.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=2)

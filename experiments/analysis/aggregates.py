@@ -47,10 +47,10 @@ class Normalisation:
 
     def apply(self, run: RunScores) -> list[list[float]] | None:
         """Returns the normalised returns of a run, `[N][E]` in %, or None."""
-        if self.why_not(run):
+        zero, hundred = self.zero(run), self.hundred(run)
+        if zero is None or hundred is None or hundred <= zero:  # `why_not` says which
             return None
-        bounds = self.zero(run), self.hundred(run)
-        return [by_random_and_expert(seed, *bounds).tolist() for seed in run.returns]
+        return [by_random_and_expert(seed, zero, hundred).tolist() for seed in run.returns]
 
     def of_cell(self, cell: Cell) -> list[list[float]] | None:
         """Returns those of the runs of a cell that can be normalised, `[N][E]` in %; None if there are none."""
@@ -135,7 +135,7 @@ def improvements(
 ) -> dict[tuple[str, str], Improvement]:
     """Returns {(one, other): how often the one is better} of all pairs of methods that share tasks, both ways."""
     scores = {name: strata(results, name, normalisation) for name in results.methods}
-    found = {}
+    found: dict[tuple[str, str], Improvement] = {}
     for ours, theirs in itertools.combinations(scores, 2):
         shared = [task for task in scores[ours] if task in scores[theirs]]
         if shared:
@@ -149,9 +149,10 @@ def seed_rows(results: Results, normalisations: Sequence[Normalisation]) -> list
     """Returns everything as one long table: a row per seed of every run, for the reader's own analysis."""
     rows = []
     for cell in results.cells:
+        of_cell = {"task": cell.task, "method": cell.method, "dataset": cell.dataset, "setup": cell.setup}
         for run in cell.runs:
             for index, episodes in enumerate(run.returns):
-                row = {"task": cell.task, "method": cell.method, "dataset": cell.dataset, "setup": cell.setup}
+                row: dict[str, object] = {**of_cell}
                 row |= {"run": str(run.path), "seed": run.labels.get("seed", ""), "index": index}
                 row |= {"episodes": len(episodes), "return": float(np.mean(episodes))}
                 row["expert"] = run.expert

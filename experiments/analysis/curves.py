@@ -119,9 +119,10 @@ def analysis(path: str, config) -> dict[str, list[float]]:
     )
     seeds = [
         evidence(select_seed(loaded.world_models, i), select_seed(loaded.policies, i))
-        for i in range(loaded.models.num_seeds)
+        for i in range(loaded.models.num_seeds or 1)
     ]
-    values = {name: np.reshape([seed[name] for seed in seeds], (loaded.num_seeds, -1)) for name in ANALYSIS}
+    num_seeds = loaded.num_seeds or 1
+    values = {name: np.reshape([seed[name] for seed in seeds], (num_seeds, -1)) for name in ANALYSIS}
     return {name: value.mean(axis=1).tolist() for name, value in values.items()}  # of an ensemble the mean
 
 

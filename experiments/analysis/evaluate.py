@@ -51,7 +51,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         raise ValueError(
             f"{run} learnt from data of no known environment, so that there is nothing to play in."
         )
-    evaluation = Evaluation(loaded.arena, loaded.num_seeds, loaded.expert, workers=config.workers)
+    evaluation = Evaluation(loaded.arena, loaded.num_seeds or 1, loaded.expert, workers=config.workers)
     video = folder / "videos" / "evaluation.mp4" if config.video else None
     make_actor = functools.partial(loaded.make_actor, sample_action=config.sample_action)
     if planner:

@@ -40,7 +40,7 @@ class Curve:
       seeds: [N, P] score of each seed; NaN where a seed was not evaluated.
     """
 
-    x: Sequence[float]
+    x: intervals.Numbers
     seeds: Sequence[Sequence[float]] | np.ndarray
 
 
@@ -53,7 +53,7 @@ class Points:
       seeds: `[P][N]` scores of the seeds at each setting; numbers of seeds may differ.
     """
 
-    x: Sequence[float]
+    x: intervals.Numbers
     seeds: Sequence[Sequence[float]]
 
 
@@ -176,13 +176,13 @@ def true_against_surrogate(
     axes.set_ylabel(f"Return by {surrogate}")
     axes.margins(0.06)
     axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
-    true, scored = (np.concatenate([np.asarray(pair[i], float) for pair in returns.values()]) for i in (0, 1))
-    rank = rank_correlation(true, scored)
-    describe(figure, title, f"Rank correlation {rank:.2f} over {len(true)} episodes.")
+    of_all = [np.concatenate([np.asarray(pair[i], float) for pair in returns.values()]) for i in (0, 1)]
+    rank = rank_correlation(of_all[0], of_all[1])
+    describe(figure, title, f"Rank correlation {rank:.2f} over {len(of_all[0])} episodes.")
     return figure
 
 
-def rank_correlation(true: Sequence[float], scored: Sequence[float]) -> float:
+def rank_correlation(true: intervals.Numbers, scored: intervals.Numbers) -> float:
     """Computes Spearman's rank correlation; NaN where one of them does not vary."""
     if len(true) < 2 or np.ptp(true) == 0 or np.ptp(scored) == 0:
         return float("nan")
@@ -207,7 +207,7 @@ def _panels(count: int) -> tuple[Figure, list[list[Axes]]]:
     ]
 
 
-def limits(levels: Sequence[float], bounds: Sequence[float] = ()) -> tuple[float, float]:
+def limits(levels: intervals.Numbers, bounds: Sequence[float] = ()) -> tuple[float, float]:
     """Returns limits of an axis that start at zero, or below the smallest negative value, with room above the largest.
 
     Args:
@@ -231,7 +231,7 @@ def _last(curve: Curve) -> float:
     return float(means[np.isfinite(means)][-1])
 
 
-def _interval(values: Sequence[float]) -> list[float]:
+def _interval(values: intervals.Numbers) -> list[float]:
     """Returns bounds of the mean of the finite values, or nothing where there are fewer than two."""
     values = np.asarray(values, np.float64)
     interval = intervals.student_t_interval(values[np.isfinite(values)])

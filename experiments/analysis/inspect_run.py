@@ -44,7 +44,8 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         raise ValueError(f"{path} has no world model; pass a finished run of `pretrain` or `imitate`.")
     arch = models.arguments["world_model"]
     batch, metadata, arena = windows(config, run_config, model, arch)
-    extra, title = {}, "on embodiment data"
+    extra: dict[str, float] = {}
+    title = "on embodiment data"
     if policy is not None:
         batch, extra, title = with_inferred_actions(model, policy, batch)
     folder = pathlib.Path(workdir).expanduser() if workdir else path
@@ -95,7 +96,7 @@ def windows(config, run_config: dict, model, arch: dict) -> tuple[SequenceBatch,
     return sample(data, jax.random.key(config.seed), config.windows), first.metadata, arena
 
 
-def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[SequenceBatch, dict, str]:
+def with_inferred_actions(model, policy, batch: SequenceBatch) -> tuple[SequenceBatch, dict[str, float], str]:
     """Returns the batch with the actions that the policy infers, what is known of their error, and a title."""
     infer = jax.jit(lambda model, policy, batch: infer_actions(model, policy, batch).actions)
     actions = infer(model, policy, batch.without_actions())

@@ -15,7 +15,8 @@ from scipy.special import stdtrit
 
 FEW_SEEDS = 10  # below this the percentile bootstrap is too narrow, and Student's t is used.
 
-Scores = Sequence[Sequence[float]] | np.ndarray
+Numbers = Sequence[float] | np.ndarray
+Scores = Sequence[Numbers] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,8 @@ def over_tasks(tasks: Sequence[np.ndarray], statistic: str) -> np.ndarray:
     """
     if statistic == "iqm":
         return interquartile_mean(np.concatenate(tasks, axis=-1))
-    average = {"mean": np.mean, "median": np.median}[statistic]
-    return average(np.stack([np.mean(task, axis=-1) for task in tasks], axis=-1), axis=-1)
+    means = np.stack([np.mean(task, axis=-1) for task in tasks], axis=-1)
+    return {"mean": means.mean(axis=-1), "median": np.median(means, axis=-1)}[statistic]
 
 
 STATISTICS = ("mean", "median", "iqm")
@@ -100,7 +101,7 @@ def seed_scores(scores: Scores) -> np.ndarray:
     return np.array([episodes.mean() for episodes in _checked(scores)])
 
 
-def student_t_interval(values: Sequence[float], *, unit: str = "seeds") -> Interval:
+def student_t_interval(values: Numbers, *, unit: str = "seeds") -> Interval:
     """Returns mean ± t_(n-1) s / sqrt(n): the 95% interval of a mean of few independent normal values.
 
     Args:

@@ -46,7 +46,8 @@ def write(folders: Sequence[str], metric: str, clock: str, title: str, workdir: 
     if clock not in CLOCKS:
         raise ValueError(f"Unknown clock {clock!r}. Known: {', '.join(CLOCKS)}.")
     paths = [path for folder in folders for path in runs_below(pathlib.Path(folder).expanduser().absolute())]
-    home, rows, known = os.path.commonpath([path.parent for path in paths]), [], set()
+    home, rows = os.path.commonpath([path.parent for path in paths]), []
+    known: set[str] = set()
     for path in dict.fromkeys(paths):
         name = os.path.relpath(path, home)
         found = {}  # later rows replace earlier ones of the same time

@@ -68,29 +68,6 @@ class MediaSection:
         """The file, if it exists."""
         return Path(self.path) if self.path is not None and Path(self.path).is_file() else None
 
-    @property
-    def megabytes(self) -> float:
-        """Size of the file."""
-        return self.file.stat().st_size / 1e6
-
-    @property
-    def media_type(self) -> str:
-        """Media type of the file.
-
-        Raises:
-          ValueError: browsers do not show such files.
-        """
-        if self.file.suffix not in _MEDIA_TYPES:
-            raise ValueError(
-                f"A report shows {', '.join(_MEDIA_TYPES)} but not {self.path}; save the figure as .png."
-            )
-        return _MEDIA_TYPES[self.file.suffix]
-
-    def data_url(self) -> str:
-        """Returns the file as an address that contains it."""
-        content = base64.b64encode(self.file.read_bytes()).decode("ascii")
-        return f"data:{self.media_type};base64,{content}"
-
 
 @dataclass(frozen=True)
 class TimesSection:
@@ -137,6 +114,7 @@ def write_page(
         undefined=jinja2.StrictUndefined,
     )
     environment.filters |= {"duration": duration, "flat": flatten, "plain": _plain}
+    environment.filters |= {"megabytes": _megabytes, "media_type": _media_type, "data_url": _data_url}
     environment.filters["relative"] = lambda file: os.path.relpath(file, path.parent)
     template = environment.get_template("page.html")
     content = dict(title=title, lead=lead, sections=sections, footer=footer, max_megabytes=MAX_MEGABYTES)
@@ -163,6 +141,22 @@ def duration(seconds: float) -> str:
         return f"{rest} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _megabytes(file: Path) -> float:
+    return file.stat().st_size / 1e6
+
+
+def _media_type(file: Path) -> str:
+    """Returns the media type of a file; a ValueError if browsers do not show such files."""
+    if file.suffix not in _MEDIA_TYPES:
+        raise ValueError(f"A report shows {', '.join(_MEDIA_TYPES)} but not {file}; save the figure as .png.")
+    return _MEDIA_TYPES[file.suffix]
+
+
+def _data_url(file: Path) -> str:
+    """Returns a file as an address that contains it."""
+    return f"data:{_media_type(file)};base64,{base64.b64encode(file.read_bytes()).decode('ascii')}"
 
 
 def _session_facts(sessions: Sequence[Mapping]) -> dict[str, object]:

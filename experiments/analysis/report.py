@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +21,9 @@ from experiments.analysis.labels import AIME
 from experiments.analysis.scores import Cell, Results, read_results
 from experiments.drawing.table import Table, to_csv
 from worldmodels.files import write_atomically
+
+if TYPE_CHECKING:  # matplotlib is slow to import
+    from matplotlib.figure import Figure
 
 MAX_VIDEOS = 6
 MAX_CONCLUDED = 6  # methods in the first sentence
@@ -124,7 +128,7 @@ def write(
     return {"page": str(path), **names, "num_runs": num_runs, "notes": notes}
 
 
-def balance_sections(results: Results, folder: Path) -> list[pages.MediaSection]:
+def balance_sections(results: Results, folder: Path) -> list[pages.Section]:
     """Draws what steers the policies of online runs; see `analysis.balance`."""
     from experiments.analysis import balance  # matplotlib is slow to import
 
@@ -137,7 +141,7 @@ def conclusion(results: Results) -> str:
     expert = results.expert_return(task) if task else None
     if not expert or expert <= 0:
         return ""
-    found = []
+    found: list[str] = []
     for cell in results.of_task(task)[:MAX_CONCLUDED]:
         name, comma, variant = cell.name.partition(", ")
         percent = tables.rounded(100 * float(np.mean(seed_scores(cell.returns))) / expert)
@@ -231,7 +235,7 @@ def write_figures(
 
 def figures_of(
     results: Results, known: Sequence[Normalisation], pairs: Mapping[tuple[str, str], Improvement]
-) -> Iterator[tuple[str, object, str]]:
+) -> Iterator[tuple[str, Figure, str]]:
     """Draws all figures; yields (name of the file, figure, what it shows)."""
     from experiments.analysis import aggregate_figures  # matplotlib is slow to import
 
@@ -239,15 +243,15 @@ def figures_of(
     if task and known:
         yield "comparison", comparison(results, task, known[0]), f"Methods, in {known[0].text}"
     for normalisation in () if task else known:
-        scores = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
-        scores = {name: list(of.values()) for name, of in scores.items() if of}
+        of_tasks = {name: aggregates.strata(results, name, normalisation) for name in results.methods}
+        scores = {name: list(of.values()) for name, of in of_tasks.items() if of}
         key, unit = normalisation.key, normalisation.text
         note = "Bars: 95% stratified bootstrap over seeds and episodes."
         of_methods = aggregates_of(results, normalisation)
         figure = aggregate_figures.aggregate_intervals(of_methods, x_label=unit, note=note)
         yield f"aggregates_{key}", figure, f"Mean, median and IQM of every method, {unit}"
         thresholds = aggregate_figures.thresholds_for(
-            [np.mean(seed) for of in scores.values() for task in of for seed in task]
+            [float(np.mean(seed)) for of in scores.values() for seeds in of for seed in seeds]
         )
         profiles = {name: aggregates.performance_profile(of, thresholds) for name, of in scores.items()}
         figure = aggregate_figures.performance_profiles(profiles, thresholds, x_label=unit)
@@ -262,21 +266,24 @@ def figures_of(
             yield f"curves_{task}_{clock}{suffix}", figure, text
 
 
-def comparison(results: Results, task: str, normalisation: Normalisation):
+def comparison(results: Results, task: str, normalisation: Normalisation) -> Figure:
     """Draws the methods of one task."""
     from experiments.analysis import aggregate_figures
 
     of_expert = normalisation.key == "by_expert"
     expert, random = results.expert_return(task), results.random_return(task)
-    zero = 0.0 if of_expert else random
-    rows = [row for row in task_rows(results, task) if row.is_method]
-    known = [row for row in rows if of_expert and row.published is not None]
+    scores = {cell.name: normalisation.of_cell(cell) for cell in results.of_task(task)}
+    published = {cell.name: tables.published(cell) for cell in results.of_task(task) if of_expert}
+    known = {name: (theirs.mean, theirs.std) for name, theirs in published.items() if theirs is not None}
+    level = None
+    if random is not None and expert is not None:
+        level = tables.in_percent([[random]], expert, 0.0 if of_expert else random)[0][0]
     return aggregate_figures.comparison_figure(
-        {row.method: tables.in_percent(row.returns, expert, zero) for row in rows},
-        published={row.method: (row.published, row.published_std) for row in known},
-        random=None if random is None else tables.in_percent([[random]], expert, zero)[0][0],
+        {name: percent for name, percent in scores.items() if percent is not None},
+        published=known,
+        random=level,
         unit=normalisation.text,
-        note=source_of(known),
+        note=published_results.caption() if known else "",
     )
 
 
@@ -295,7 +302,7 @@ def drawn_pairs(
     return drawn, text
 
 
-def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
+def curves(results: Results, task: str) -> dict[tuple[str, str], Figure]:
     """Draws the learning curves of a task, published ones behind them; returns {(clock, score): figure}."""
     from experiments.analysis.figures import Curve
 
@@ -310,27 +317,26 @@ def curves(results: Results, task: str) -> dict[tuple[str, str], object]:
     return {key: curve_figure(results, task, *key, of_methods) for key, of_methods in drawn.items()}
 
 
-def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping):
+def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping) -> Figure:
     """Draws scores against a clock; methods that have no curve by it are level lines, published curves stand behind."""
     from experiments.analysis import figures
 
     others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
+    levels: dict[str, float | None] = {}
+    finals: dict[str, list[list[float]] | None]
     if score == "return":
         experts = results.experts(task)
         names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
-        levels = dict(zip(names, experts, strict=True)) | {"Random": results.random_return(task)}
+        levels |= {**dict(zip(names, experts, strict=True)), "Random": results.random_return(task)}
         finals = {cell.name: cell.returns for cell in others}
         note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t), of three seeds or more."
-        options = dict(y_label="Return")
+        y_label = "Return"
     else:
-        levels = {}
-        finals = {
-            cell.name: rate and tables.in_percent(rate) for cell in others for rate in [cell.success("any")]
-        }
+        rates = {cell.name: cell.success("any") for cell in others}
+        finals = {name: rate and tables.in_percent(rate) for name, rate in rates.items()}
         note = "Thin lines: seeds."
-        options = dict(y_label="Episodes with success, %", bands=False)
-    levels |= {name: final and float(np.mean(seed_scores(final))) for name, final in finals.items()}
-    levels = {name: level for name, level in levels.items() if level is not None}
+        y_label = "Episodes with success, %"
+    levels |= {name: float(np.mean(seed_scores(final))) for name, final in finals.items() if final}
     online = [cell for cell in results.of_task(task) if cell.name in of_methods and clock == "env_step"]
     found = [published_results.online_curve(c.env, c.method, c.reward, c.dataset) for c in online]
     published = {curve.label: curve for curve in found if curve and curve.score == score}
@@ -339,16 +345,17 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
         of_methods,
         title=task,
         x_label=CLOCKS[clock],
-        references=levels,
+        y_label=y_label,
+        references={name: level for name, level in levels.items() if level is not None},
         behind={name: figures.Curve(c.steps, list(c.scores.values())) for name, c in published.items()},
         note="\n".join(notes),
-        **options,
+        bands=score == "return",
     )
 
 
 def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:
     """Says what comes before the tables: runs that are left out, that do not belong together, that diverged."""
-    texts = {}
+    texts: dict[str, Sequence[str]] = {}
     if results.unfinished:
         first = f"{len(results.unfinished)} runs below these directories are not finished and left out:"
         texts["Not finished"] = [first, *map(str, results.unfinished[:20])]

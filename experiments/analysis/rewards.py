@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aime.surrogate_reward import SurrogateReward
 from experiments.methods.online_checks import read_settings
 from experiments.methods.online_learner import OnlineLearner
 from experiments.methods.online_parts import whole_episode
@@ -46,19 +47,21 @@ def compare(directory: RunDirectory) -> dict:
     if not folders:
         raise ValueError("Which episodes? Pass folders separated by commas: --config.episodes=DIR,DIR.")
     learner = learner_of(config)
-    if learner.reward is None:
+    reward = learner.reward
+    if reward is None:
         raise ValueError("There is no surrogate reward to plot; choose one with --config.reward.name.")
-    returns, state = {}, learner.reward_state
+    returns: dict[str, tuple[list[float], list[float]]] = {}
+    state = learner.reward_state
     for name, folder in zip(labels(folders), folders, strict=True):
         episodes = load_episodes(folder, limit=config["limit"])
-        check_episodes(learner, episodes, f"episodes of {folder}")
-        scored, state = surrogate_returns(learner, state, episodes)
+        check_episodes(learner, reward, episodes, f"episodes of {folder}")
+        scored, state = surrogate_returns(learner, reward, state, episodes)
         returns[name] = ([episode.return_ for episode in episodes], scored)
-    true, scored = (np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1))
-    figure = figures.true_against_surrogate(returns, surrogate=learner.reward.head, title="Surrogate reward")
+    of_all = [np.concatenate([pair[i] for pair in returns.values()]) for i in (0, 1)]
+    figure = figures.true_against_surrogate(returns, surrogate=reward.head, title="Surrogate reward")
     style.save_figure(figure, directory / "figures" / "rewards")
     result = {
-        "rank_correlation": figures.rank_correlation(true, scored),
+        "rank_correlation": figures.rank_correlation(of_all[0], of_all[1]),
         "returns": {name: {"true": a, "surrogate": b} for name, (a, b) in returns.items()},
     }
     print(f"Rank correlation of true and surrogate return: {result['rank_correlation']:.3f}", flush=True)
@@ -85,10 +88,12 @@ def learner_of(config: Mapping) -> OnlineLearner:
     return learner
 
 
-def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: str) -> None:
+def check_episodes(
+    learner: OnlineLearner, reward: SurrogateReward, episodes: Sequence[Episode], what: str
+) -> None:
     """Raises a ValueError if episodes are of another body, or lack what the reward may score."""
     architectures.check_body(learner.architecture, episodes, what)
-    missing = sorted({name for name in learner.reward.sensors for e in episodes if name not in e.records})
+    missing = sorted({name for name in reward.sensors for e in episodes if name not in e.records})
     if missing:
         raise ValueError(
             f"The {what} lack {', '.join(missing)}, which the reward scores; choose episodes with the sensors of the "
@@ -97,12 +102,12 @@ def check_episodes(learner: OnlineLearner, episodes: Sequence[Episode], what: st
 
 
 def surrogate_returns(
-    learner: OnlineLearner, state, episodes: Sequence[Episode]
+    learner: OnlineLearner, reward: SurrogateReward, state, episodes: Sequence[Episode]
 ) -> tuple[list[float], object]:
     """Sums the rewards that episodes get one after the other; returns the sums and the reward's state after them."""
     returns = []
     for episode in episodes:
-        values, state = learner.reward.score(state, learner.model, whole_episode(episode, learner.sensors))
+        values, state = reward.score(state, learner.model, whole_episode(episode, learner.sensors))
         returns.append(float(np.sum(values)))
     return returns, state
 

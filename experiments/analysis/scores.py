@@ -49,7 +49,8 @@ class RunScores(Scores):
     @property
     def cell(self) -> tuple[str, str, str, str]:
         """Method, embodiment data, set-up and variant: what is compared within a task."""
-        return tuple(self.labels.get(key, "") for key in ("method", "dataset", "setup", "variant"))
+        of = self.labels.get
+        return of("method", ""), of("dataset", ""), of("setup", ""), of("variant", "")
 
 
 def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | None:
@@ -161,8 +162,9 @@ class Cell:
 
     def success(self, rule: str) -> list[list[float]] | None:
         """Returns `[N][E]` by a rule of `SUCCESS_RULES`; None where a run has none."""
-        found = [run.success.get(rule) for run in self.runs]
-        return None if None in found else [seed for run in found for seed in run]
+        if not all(rule in run.success for run in self.runs):
+            return None
+        return [seed for run in self.runs for seed in run.success[rule]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +239,8 @@ def read_results(folders: Iterable[str | os.PathLike]) -> Results:
     Raises:
       ValueError: a folder does not exist, or nothing is there.
     """
-    runs, random, unfinished, unreadable = [], {}, [], []
+    runs, unfinished, unreadable = [], [], []
+    random: dict[str, list[float]] = {}
     for path, of_run in _run_directories(folders):
         if not (path / "DONE").is_file():
             unfinished.append(path)
@@ -263,14 +266,14 @@ def _run_directories(
     folders: Iterable[str | os.PathLike],
 ) -> Iterator[tuple[pathlib.Path, dict[str, str] | None]]:
     """Yields (directory of a run, its labels in a sweep), once each, however often the folders contain it."""
-    folders = list(map(pathlib.Path, folders))
+    roots = list(map(pathlib.Path, folders))
     labels: dict[pathlib.Path, dict[str, str]] = {}
-    for folder in folders:
+    for folder in roots:
         if not folder.is_dir():
             raise ValueError(f"There is no directory {folder}.")
         labels |= _sweep_labels(folder)
     seen = set()
-    for folder in folders:
+    for folder in roots:
         for config in sorted(folder.rglob("config.json")):
             path = config.parent
             if path.resolve() in seen or (path != folder and _is_seed_of_a_run(path)):
@@ -321,11 +324,12 @@ def _played_in(path: pathlib.Path) -> str:
 def cells_of(runs: Sequence[RunScores]) -> tuple[Cell, ...]:
     """Puts the runs of the same task, method and variant together; names say what varies besides the method."""
     varies = [len({run.cell[i] for run in runs}) > 1 for i in (1, 2, 3)]
-    groups: dict[tuple, list[RunScores]] = {}
+    groups: dict[tuple[str, tuple[str, str, str, str]], list[RunScores]] = {}
     for run in sorted(runs, key=lambda run: place(run.cell[0])):
         groups.setdefault((run.task, run.cell), []).append(run)
     cells = []
-    for (task, (_, *rest)), members in groups.items():
+    for (task, (_, dataset, setup, variant)), members in groups.items():
+        rest = (dataset, setup, variant)
         extra = [value for value, shown in zip(rest, varies, strict=True) if shown and value]
         env = members[0].labels.get("env") or task
         name = members[0].label

@@ -88,7 +88,7 @@ def results_table(
     if compared and bounds:
         percent = {s.method: in_percent(s.returns, *bounds) for s in scores if s.is_method}
         comparison = _comparison(percent)
-        rows = [row | comparison.get(row["method"], {}) for row in rows]
+        rows = [row | comparison.get(s.method, {}) for row, s in zip(rows, scores, strict=True)]
         caption = f"{caption} {_comparison_caption(percent)}".strip()
     shown = [n for n in _HEADINGS if n in _ALWAYS or any(row.get(n) is not None for row in rows)]
     cells = [[_text(name, row) for name in shown] for row in rows]
@@ -97,9 +97,9 @@ def results_table(
 
 def _bounds(random: float | None, expert: float | None) -> tuple[float, float] | None:
     """Returns the returns of 100% and 0%: of the expert if it is above 0, else of the expert and the random policy."""
-    if expert is None or (expert <= 0 and (random is None or expert <= random)):
-        return None
-    return (expert, 0.0) if expert > 0 else (expert, random)
+    if expert is not None and expert > 0:
+        return expert, 0.0
+    return None if expert is None or random is None or expert <= random else (expert, random)
 
 
 def in_percent(scores: intervals.Scores, hundred: float = 1.0, zero: float = 0.0) -> list[list[float]]:
@@ -115,7 +115,8 @@ def aggregate_table(
     headings = ["Method", *(text for name in names.values() for text in (name, "95% interval"))]
     rows, numbers = [], []
     for method, found in aggregates.items():
-        row, text = {"method": method}, [method]
+        row: dict[str, object] = {"method": method}
+        text = [method]
         for name in names:
             value, interval = found.values[name], found.intervals[name]
             text += [f"{value:.1f}", between(interval)]
@@ -146,7 +147,7 @@ def cell_table(results: Results, normalisation: Normalisation) -> Table:
             cell = results.cell(task, name)
             scores = None if cell is None else normalisation.of_cell(cell)
             row.append(MISSING if scores is None else with_interval(scores))
-            if scores is not None:
+            if cell is not None and scores is not None:
                 numbers.append(_numbers(cell, scores))
             if name in with_published:
                 theirs = None if cell is None else published(cell)
@@ -244,9 +245,10 @@ def _row(scores: MethodScores, random: float | None, expert: float | None) -> di
     summary = intervals.summarise(scores.returns)
     bounds = (_known(summary.interval.low), _known(summary.interval.high))
 
-    def percent(value):
-        usable = value is not None and expert is not None and expert > 0
-        return float(by_expert(value, expert)) if usable else None
+    def percent(value: float | None) -> float | None:
+        if value is None or expert is None or expert <= 0:
+            return None
+        return float(by_expert(value, expert))
 
     above_random = None
     if random is not None and expert is not None and expert > random:
@@ -309,7 +311,7 @@ def _caption(rows: Sequence[Mapping[str, object]], random: float | None, expert:
         sentences.append(f"100% of expert is a return of {rounded(expert)}; zero is not subtracted.")
     elif expert is not None:
         sentences.append(f"The return of the expert, {rounded(expert)}, is not above 0: there is no % of it.")
-    if any(row["by_random_and_expert"] is not None for row in rows):
+    if random is not None and any(row["by_random_and_expert"] is not None for row in rows):
         sentences.append(
             f"% above random: 0 is the random policy (a return of {rounded(random)}) and 100 the expert."
         )
@@ -339,10 +341,8 @@ def _text(name: str, row: Mapping[str, object]) -> str:
         value = (row[f"{prefix}_low"], row[f"{prefix}_high"])
     if value is None or value == (None, None):
         return MISSING
-    if name == "improvement":
-        return f"{value[0]:.2f}"
     if isinstance(value, tuple):
-        return " to ".join(map(rounded, value))
+        return f"{value[0]:.2f}" if name == "improvement" else " to ".join(map(rounded, value))
     if name == "num_env_steps":
         return f"{value:,}"
     return rounded(value) if isinstance(value, float) else str(value)

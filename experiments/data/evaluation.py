@@ -180,7 +180,7 @@ class Evaluation:
         )
 
 
-def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> np.float64 | np.ndarray:
+def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> np.ndarray:
     """100 return / expert: what the AIME papers print. In % of the expert; zero is not subtracted.
 
     The expert is the mean over all demonstrations of a folder, however few of them a run is shown.
@@ -190,12 +190,12 @@ def by_expert(returns: float | Sequence[float] | np.ndarray, expert: float) -> n
     """
     if not expert > 0:
         raise ValueError(f"by_expert needs an expert return above 0, got {expert}: train the expert longer.")
-    return 100.0 * np.asarray(returns, np.float64)[()] / expert
+    return np.asarray(100.0 * np.asarray(returns, np.float64) / expert)
 
 
 def by_random_and_expert(
     returns: float | Sequence[float] | np.ndarray, random: float, expert: float
-) -> np.float64 | np.ndarray:
+) -> np.ndarray:
     """100 (return - random) / (expert - random): 0 is the random policy, 100 the expert.
 
     Raises:
@@ -206,7 +206,7 @@ def by_random_and_expert(
             f"by_random_and_expert needs an expert return above the random one, got {expert} and {random}: "
             "train the expert longer."
         )
-    return 100.0 * (np.asarray(returns, np.float64)[()] - random) / (expert - random)
+    return np.asarray(100.0 * (np.asarray(returns, np.float64) - random) / (expert - random))
 
 
 def _chained(lists: Iterable[PerEpisode]) -> PerEpisode:

@@ -127,7 +127,7 @@ def encoder_of(network: nnx.Module, arch: Mapping) -> FrameEncoder:
     """Returns the encoder that is part of a network, or of those of all seeds; `arch` as of `export.build_encoder`."""
     fresh = jax.eval_shape(lambda: export.build_encoder(arch, jax.random.key(0)))
     known = named_leaves(network)
-    return jax.tree.structure(fresh).unflatten(known[name] for name in named_leaves(fresh))
+    return jax.tree.unflatten(jax.tree.structure(fresh), [known[name] for name in named_leaves(fresh)])
 
 
 # Model-free networks -------------------------------------------------------------------------------------------------

@@ -144,6 +144,17 @@ def test_runs_that_record_different_random_policies_are_measured_by_their_own(tm
     assert strata(results, "AIME", normalisations(results)[1]) == {"walk": [[62.5], [50.0]]}
 
 
+def test_the_figure_of_one_task_measures_runs_by_their_own_random_policies(tmp_path, monkeypatch):
+    for seed, value in ((0, -20.0), (1, -40.0)):
+        write_run(tmp_path, "walk", "aime", seed, [-15.0], expert=-10.0, random_return=value)
+    drawn = []
+    figures = "experiments.analysis.aggregate_figures.comparison_figure"
+    monkeypatch.setattr(figures, lambda scores, **options: drawn.append((scores, options["random"])))
+    results = read_results([tmp_path])
+    report.comparison(results, "walk", normalisations(results)[1])
+    assert drawn == [({"AIME": [[50.0], [100 * 25 / 30]]}, None)]
+
+
 def test_unfinished_runs_are_named_and_left_out(root):
     path = root / "walk" / "aime" / "seed_001"
     (path / "DONE").unlink()
