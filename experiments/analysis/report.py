@@ -322,8 +322,7 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
     from experiments.analysis import figures
 
     others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
-    levels: dict[str, float | None] = {}
-    finals: dict[str, list[list[float]] | None]
+    levels, finals = dict[str, float | None](), dict[str, list[list[float]] | None]()
     if score == "return":
         experts = results.experts(task)
         names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
@@ -334,8 +333,7 @@ def curve_figure(results: Results, task: str, clock: str, score: str, of_methods
     else:
         rates = {cell.name: cell.success("any") for cell in others}
         finals = {name: rate and tables.in_percent(rate) for name, rate in rates.items()}
-        note = "Thin lines: seeds."
-        y_label = "Episodes with success, %"
+        note, y_label = "Thin lines: seeds.", "Episodes with success, %"
     levels |= {name: float(np.mean(seed_scores(final))) for name, final in finals.items() if final}
     online = [cell for cell in results.of_task(task) if cell.name in of_methods and clock == "env_step"]
     found = [published_results.online_curve(c.env, c.method, c.reward, c.dataset) for c in online]
