@@ -68,12 +68,17 @@ def with_adversarial_reward(batch: Transitions, discriminator: Discriminator) ->
 
 @functools.cache
 def make_learn(
-    action_size: int, sac_settings: SACSettings, settings: GAIfOSettings, num_updates: int
+    action_size: int,
+    sac_settings: SACSettings,
+    settings: GAIfOSettings,
+    num_updates: int,
+    several: bool = False,
 ) -> Callable:
     """Returns the jitted `learn(state, replay, demonstrated) -> (state, metrics)`: updates in one dispatch.
 
     An update: the discriminator on a batch of the replay and one of `demonstrated` [M, 2 O]; then the critics, and
-    the actor every `actor_every` updates, on the same batch with the new discriminator's reward. It donates `state`.
+    the actor every `actor_every` updates, on the same batch with the new discriminator's reward. For `several` agents
+    and the rest see `agents.sac.in_one_dispatch`.
     """
     loss_fn = functools.partial(discriminator_loss, penalty_scale=settings.penalty_scale)
     update_discriminator = make_update(loss_fn, make_optimizer(settings.learning_rate))
@@ -87,8 +92,8 @@ def make_learn(
         rows = jax.random.randint(jax.random.fold_in(key, 2), shape, 0, demonstrated.shape[0])
         return batch, demonstrated[rows]
 
-    def one_update(state: GAIfOState, replay: Replay, demonstrated: Array):
-        batch, theirs = draw(state, replay, demonstrated)
+    def update(state: GAIfOState, drawn: tuple[Transitions, Array]):
+        batch, theirs = drawn
         ours = transition_inputs(batch.observation, batch.next_observation)
         discriminator, metrics = update_discriminator(state.discriminator, theirs, ours)
         batch = with_adversarial_reward(batch, discriminator.model)
@@ -101,7 +106,7 @@ def make_learn(
         sac, metrics = update_sac_policy(state.sac, batch)
         return state.replace(sac=sac), metrics
 
-    return in_one_dispatch(one_update, update_policy, sac_settings, num_updates)
+    return in_one_dispatch(draw, update, update_policy, sac_settings, num_updates, several)
 
 
 class GAIfOLearner:
@@ -134,7 +139,10 @@ class GAIfOLearner:
         sizes: dict[str, Any] = dict(hidden_size=settings.hidden_size, hidden_layers=settings.hidden_layers)
         discriminator = Discriminator(2 * observation_size, **sizes, rngs=rngs)
         optimizer = make_optimizer(self._settings.learning_rate)
-        self._learn = make_learn(action_size, self._sac, self._settings, self._num_updates)
+        self._make_learn = functools.partial(
+            make_learn, action_size, self._sac, self._settings, self._num_updates
+        )
+        self._learn = self._make_learn()
         return GAIfOState(
             sac=create_sac(observation_size, action_size, self._sac, sac_key),
             discriminator=TrainState.create(discriminator, optimizer, discriminator_key),
@@ -147,6 +155,12 @@ class GAIfOLearner:
     def learn(self, state: GAIfOState, replay: Replay) -> tuple[GAIfOState, Metrics]:
         """One dispatch of updates; donates `state`."""
         return self._learn(state, replay, self._demonstrated)
+
+    def learn_each(
+        self, states: Sequence[GAIfOState], replays: Sequence[Replay]
+    ) -> list[tuple[GAIfOState, Metrics]]:
+        """One dispatch of updates of several agents; donates `states`."""
+        return self._make_learn(several=True)(states, replays, self._demonstrated)
 
     def end_round(self, state: GAIfOState, episodes: Sequence[np.ndarray]) -> GAIfOState:
         """Nothing changes."""

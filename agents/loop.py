@@ -4,7 +4,7 @@ Depends on the interface of a vector of environments only, not on any simulator.
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Any, Protocol
 
 import numpy as np
@@ -73,6 +73,26 @@ def collect_episodes(
     Returns:
       The episodes, ordered by round and environment; empty if `on_episode` is given.
     """
+    options = dict(record_physics=record_physics, on_episode=on_episode)
+    playing, actions = play_episodes(vector_env, num_episodes, **options), None
+    while True:
+        try:
+            records = playing.send(actions)
+        except StopIteration as over:
+            return over.value
+        if on_step is not None:
+            on_step()
+        actions = actor(records)
+
+
+def play_episodes(
+    vector_env: VectorEnvironment,
+    num_episodes: int,
+    *,
+    record_physics: bool = True,
+    on_episode: Callable[[Episode], None] | None = None,
+) -> Generator[Records, np.ndarray, list[Episode]]:
+    """Plays as `collect_episodes`, step by step: yields records, is sent actions, and returns the episodes."""
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be at least 1, got {num_episodes!r}.")
     num_envs = vector_env.num_envs
@@ -103,9 +123,8 @@ def collect_episodes(
         moved = done < quota
         if not moved.any():
             return [episode for *_, episode in sorted(episodes, key=lambda entry: entry[:2])]
-        if on_step is not None:
-            on_step()
-        records = vector_env.step(actor(records), None if moved.all() else moved)
+        actions = yield records
+        records = vector_env.step(actions, None if moved.all() else moved)
 
 
 def evaluate(

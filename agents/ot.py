@@ -11,6 +11,7 @@ on the episodes of every round, with which the agent learns, so that it costs no
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -109,7 +110,8 @@ class OTLearner:
 
     def create(self, observation_size: int, action_size: int, key: Array) -> OTState:
         """State before the first update."""
-        self._learn = make_learn(action_size, self._sac, self._num_updates)
+        self._make_learn = functools.partial(make_learn, action_size, self._sac, self._num_updates)
+        self._learn = self._make_learn()
         start = self._schedule.start if self._schedule is not None else 0
         return OTState(
             sac=create_sac(observation_size, action_size, self._sac, key),
@@ -129,14 +131,15 @@ class OTLearner:
 
     def learn(self, state: OTState, replay: Replay) -> tuple[OTState, Metrics]:
         """One dispatch of updates; donates what SAC learns in `state`."""
-        gamma = self.discount(state)
-        sac, metrics = self._learn(state.sac, discounted(replay, jnp.float32(gamma)))
-        extra = {
-            "discount": jnp.float32(gamma),
-            "progress": state.progress,
-            "reward_scale": state.reward_scale,
-        }
-        return state.replace(sac=sac), metrics | extra
+        return self._learnt(state, *self._learn(state.sac, self._discounted(state, replay)))
+
+    def learn_each(
+        self, states: Sequence[OTState], replays: Sequence[Replay]
+    ) -> list[tuple[OTState, Metrics]]:
+        """One dispatch of updates of several agents with their own discounts; donates what SAC learns in `states`."""
+        replays = [self._discounted(*pair) for pair in zip(states, replays, strict=True)]
+        results = self._make_learn(several=True)([state.sac for state in states], replays)
+        return [self._learnt(state, *result) for state, result in zip(states, results, strict=True)]
 
     def end_round(self, state: OTState, episodes: Sequence[np.ndarray]) -> OTState:
         """Fixes the scale after the first round, and moves the schedule on."""
@@ -158,6 +161,17 @@ class OTLearner:
     def rewards(self, state: OTState, episode: np.ndarray) -> np.ndarray:
         """[T] rewards of the observations [T, O] of an episode; that of record 0, which no action led to, is unused."""
         return float(state.reward_scale) * self._unscaled(self._features(episode))
+
+    def _discounted(self, state: OTState, replay: Replay) -> Replay:
+        return discounted(replay, jnp.float32(self.discount(state)))
+
+    def _learnt(self, state: OTState, sac: SACState, metrics: Metrics) -> tuple[OTState, Metrics]:
+        extra = {
+            "discount": jnp.float32(self.discount(state)),
+            "progress": state.progress,
+            "reward_scale": state.reward_scale,
+        }
+        return state.replace(sac=sac), metrics | extra
 
     def _unscaled(self, episode: np.ndarray) -> np.ndarray:
         rewards = self._rewards(

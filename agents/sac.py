@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -21,7 +21,7 @@ from flax import nnx, struct
 from agents.transitions import Replay, Transitions, sample
 from worldmodels.nets import MLP
 from worldmodels.structures import Array
-from worldmodels.training import Metrics, TrainState, make_optimizer, make_update
+from worldmodels.training import Metrics, TrainState, make_optimizer, make_update, select_seed, stack_seeds
 
 LOG_STD_MIN = -5.0
 LOG_STD_MAX = 2.0
@@ -200,31 +200,42 @@ def make_policy_update(action_size: int, settings: SACSettings) -> Callable:
 
 
 @functools.cache  # agents with the same settings share one program
-def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Callable:
+def make_learn(action_size: int, settings: SACSettings, num_updates: int, several: bool = False) -> Callable:
     """Returns the jitted `learn(state, replay) -> (state, metrics)`: `num_updates` updates in one dispatch.
 
     An update is one of the critics; every `actor_every`-th is followed by one of the actor and the temperature,
-    on the same batch. It donates `state`; metrics are averaged.
+    on the same batch. For `several` agents and the rest see `in_one_dispatch`.
     """
     update_critic = make_critic_update(settings)
 
-    def one_update(state: SACState, replay: Replay):
+    def draw(state: SACState, replay: Replay):
         sample_key = jax.random.fold_in(jax.random.fold_in(state.critic.key, state.critic.step), 1)
-        batch = sample(replay, sample_key, settings.batch_size)
+        return sample(replay, sample_key, settings.batch_size)
+
+    def update(state: SACState, batch: Transitions):
         state, metrics = update_critic(state, batch)
         return state, (batch, metrics)
 
-    return in_one_dispatch(one_update, make_policy_update(action_size, settings), settings, num_updates)
+    update_policy = make_policy_update(action_size, settings)
+    return in_one_dispatch(draw, update, update_policy, settings, num_updates, several)
 
 
 def in_one_dispatch(
-    one_update: Callable, update_policy: Callable, settings: SACSettings, num_updates: int
+    draw: Callable,
+    update: Callable,
+    update_policy: Callable,
+    settings: SACSettings,
+    num_updates: int,
+    several: bool,
 ) -> Callable:
-    """Returns the jitted `learn(state, *data) -> (state, metrics)`; it donates `state`, metrics are averaged.
+    """Returns the jitted `learn(state, replay, *data) -> (state, metrics)`; it donates `state`, metrics are averaged.
 
     Args:
-      one_update: (state, *data) -> (state, (batch, metrics)) of the critics; made `num_updates` times.
+      draw: (state, replay, *data) -> what an update learns from.
+      update: (state, drawn) -> (state, (batch, metrics)) of the critics; made `num_updates` times.
       update_policy: (state, batch) -> (state, metrics) after every `actor_every`-th.
+      several: `learn` is of N agents that share `data`: states and replays are tuples, results [(state, metrics)].
+        Only what is drawn is stacked, not the replays.
 
     Raises:
       ValueError: `num_updates` is no multiple of `actor_every`.
@@ -234,17 +245,34 @@ def in_one_dispatch(
             f"{num_updates} updates per dispatch are no multiple of actor_every={settings.actor_every}."
         )
 
+    if several:
+        draw, update, update_policy = draw_each(draw), jax.vmap(update), jax.vmap(update_policy)
+
     def learn(state, *data):
         def updates(state, _):
             for _ in range(settings.actor_every):
-                state, (batch, metrics) = one_update(state, *data)
+                state, (batch, metrics) = update(state, draw(state, *data))
             state, policy_metrics = update_policy(state, batch)
             return state, metrics | policy_metrics
 
         state, metrics = jax.lax.scan(updates, state, None, num_updates // settings.actor_every)
         return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
-    return jax.jit(learn, donate_argnums=0)
+    def learn_each(states, *data):
+        results = learn(stack_seeds(states), *data)
+        return [select_seed(results, number) for number in range(len(states))]
+
+    return jax.jit(learn_each if several else learn, donate_argnums=0)
+
+
+def draw_each(draw: Callable) -> Callable:
+    """Returns the function that draws for N stacked states from N replays: leaves [N, ...]."""
+
+    def draw_all(states, replays: Sequence[Replay], *data):
+        drawn = [draw(select_seed(states, number), replay, *data) for number, replay in enumerate(replays)]
+        return stack_seeds(drawn)
+
+    return draw_all
 
 
 class NumpyPolicy:

@@ -8,18 +8,21 @@ run can stop, and continues from `SACState`, `Progress` and the episodes on disk
 
 Learning overlaps with playing: while one dispatch of updates is computed, the environments are stepped with
 the policy of the dispatch before. A second core makes this faster, and it is just as deterministic.
+
+Several runs play step by step together, so that the updates that they have earned at a step are one dispatch.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
-from agents.loop import Records, collect_episodes
+from agents.loop import Records, play_episodes
 from agents.observer import Observer
 from agents.sac import Actor, NumpyPolicy, SACSettings, SACState, create_sac, make_learn
 from agents.transitions import Replay, TransitionQueue, insert, replay_transitions
@@ -70,6 +73,9 @@ class RoundSettings:
 class Learner(Protocol):
     """Learner that turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
 
+    One that can make the updates of several runs in one dispatch has `learn_each(states, replays)`, which returns
+    what `learn` does for each. Without it, or where a subclass has a `learn` of its own, they are made one by one.
+
     Attributes:
       rates_episodes: whether its method `rewards(state, episode [T, O])` gives the rewards [T] of whole episodes, when
         a round is over; that of record 0 is not used. If not, those of the environment go to the replay at once, to
@@ -104,7 +110,8 @@ class SACLearner:
 
     def create(self, observation_size: int, action_size: int, key: jax.Array) -> SACState:
         """State before the first update."""
-        self._learn = make_learn(action_size, self._settings, self._num_updates)
+        self._make_learn = functools.partial(make_learn, action_size, self._settings, self._num_updates)
+        self._learn = self._make_learn()
         return create_sac(observation_size, action_size, self._settings, key)
 
     def actor(self, state: SACState) -> Actor:
@@ -114,6 +121,12 @@ class SACLearner:
     def learn(self, state: SACState, replay: Replay) -> tuple[SACState, Metrics]:
         """One dispatch of updates; donates `state`."""
         return self._learn(state, replay)
+
+    def learn_each(
+        self, states: Sequence[SACState], replays: Sequence[Replay]
+    ) -> list[tuple[SACState, Metrics]]:
+        """One dispatch of updates of several agents; donates `states`."""
+        return self._make_learn(several=True)(states, replays)
 
     def end_round(self, state: SACState, episodes: Sequence[np.ndarray]) -> SACState:
         """Nothing changes."""
@@ -131,7 +144,7 @@ class SACRun:
       seed: of the networks, the actions and the batches.
       disturb: None, or (records of N environments, actions [N, A]) -> the actions that are taken instead.
       observer: makes the observations; None puts `sensors` together as they are.
-      learner: None for SAC on the environment's reward.
+      learner: None for SAC on the environment's reward; may be that of other runs, which differ in their seeds.
 
     Attributes:
       state: of the learner, what has been learnt.
@@ -192,33 +205,32 @@ class SACRun:
         return self._metrics
 
     def play_round(self, on_step: Callable[[], None] | None = None) -> list[Episode]:
-        """Plays one episode in every environment, remembers it, and learns meanwhile.
-
-        Args:
-          on_step: as of `collect_episodes`.
-        """
-        self._rng = np.random.default_rng([self._seed, self.progress.rounds])
-        self._policy = NumpyPolicy(self._learner.actor(self.state))
-        self._over = np.zeros(self._envs.num_envs, bool)
-        episodes = collect_episodes(self._envs, self, self._envs.num_envs, on_step=on_step)
-        ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
-        self._observe({name: np.stack([end[name] for end in ends]) for name in ends[0]})
-        observations = [self._observer.of_episode(episode.records) for episode in episodes]
-        self.state = self._learner.end_round(self.state, observations)
-        if self._learner.rates_episodes:
-            self.remember(episodes)
-        self._fill_replay()
-        self.progress.rounds += 1
-        return episodes
+        """Plays one episode in every environment, remembers it, and learns meanwhile; see `play_together`."""
+        return play_together([self], on_step)[0]
 
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Takes in the episodes of a whole round; to continue a run, after its `state` has been put in place."""
         replay_transitions(self._queue, [self._steps(episode.records) for episode in episodes])
         self._fill_replay()
 
-    def __call__(self, records: Records) -> np.ndarray:
-        """Learns from the records {name: [N, ...]} that the last actions led to; returns the next, [N, A]."""
-        self._observe(records)
+    def begin_round(self) -> Generator[Records, np.ndarray, list[Episode]]:
+        """Starts a round: records come from, and actions go to, what it returns (`agents.loop.play_episodes`)."""
+        self._rng = np.random.default_rng([self._seed, self.progress.rounds])
+        self._policy = NumpyPolicy(self._learner.actor(self.state))
+        self._over = np.zeros(self._envs.num_envs, bool)
+        return play_episodes(self._envs, self._envs.num_envs)
+
+    def end_round(self, episodes: Sequence[Episode]) -> None:
+        """Takes in the episodes of a round."""
+        observations = [self._observer.of_episode(episode.records) for episode in episodes]
+        self.state = self._learner.end_round(self.state, observations)
+        if self._learner.rates_episodes:
+            self.remember(episodes)
+        self._fill_replay()
+        self.progress.rounds += 1
+
+    def act(self, records: Records) -> np.ndarray:
+        """Returns the actions [N, A] after records {name: [N, ...]} that were observed."""
         if self.progress.agent_steps < self._settings.random_steps:
             shape = (self._envs.num_envs, self._action_size)
             actions = self._rng.uniform(-1, 1, shape).astype(np.float32)
@@ -228,8 +240,8 @@ class SACRun:
         actions = self._policy(self._observation, self._rng)
         return actions if self._disturb is None else self._disturb(records, actions)
 
-    def _observe(self, records: Records):
-        """Queues the steps that end in these records; where an episode is over the last one is repeated."""
+    def observe(self, records: Records) -> None:
+        """Queues and counts the steps that end in these records; where an episode is over the last one is repeated."""
         observation = self._observer(records)
         moved = ~self._over & ~records["is_first"]
         for env in np.flatnonzero(records["is_first"]).tolist():
@@ -249,20 +261,18 @@ class SACRun:
         self._earn(int(moved.sum()))
 
     def _earn(self, num_steps: int):
-        """Counts steps and makes the updates that they have earned."""
-        progress, settings = self.progress, self._settings
-        progress.agent_steps += num_steps
-        if progress.agent_steps <= settings.random_steps:
-            return
-        progress.updates_owed += num_steps * settings.updates_per_step
-        while progress.updates_owed >= settings.updates_per_dispatch:
-            self._policy = NumpyPolicy(self._learner.actor(self.state))  # waits for the dispatch before
-            self._fill_replay()
-            if not self._num_remembered:  # the first round has not been rated yet
-                return
-            self.state, self._metrics = self._learner.learn(self.state, self._replay)
-            progress.updates += settings.updates_per_dispatch
-            progress.updates_owed -= settings.updates_per_dispatch
+        """Counts steps and the updates that they earn."""
+        self.progress.agent_steps += num_steps
+        if self.progress.agent_steps > self._settings.random_steps:
+            self.progress.updates_owed += num_steps * self._settings.updates_per_step
+
+    def prepare_to_learn(self) -> bool:
+        """Returns True if a dispatch of updates is owed and can be made; takes the policy and the replay before it."""
+        if self.progress.updates_owed < self._settings.updates_per_dispatch:
+            return False
+        self._policy = NumpyPolicy(self._learner.actor(self.state))  # waits for the dispatch before
+        self._fill_replay()
+        return self._num_remembered > 0  # 0 until the first round has been rated
 
     def _fill_replay(self):
         """Moves the complete transitions to the replay."""
@@ -278,6 +288,63 @@ class SACRun:
         rates = self._learner.rates_episodes
         reward = self._learner.rewards(self.state, observation) if rates else records["reward"]
         return observation, records["pre_action"], reward, terminal
+
+    @staticmethod
+    def learn_owed(runs: Sequence[SACRun]) -> None:
+        """Makes the updates that runs owe, those of all that owe a dispatch at once."""
+        while due := [run for run in runs if run.prepare_to_learn()]:
+            results = learn_each(due[0]._learner, [run.state for run in due], [run._replay for run in due])
+            for run, (state, metrics) in zip(due, results, strict=True):
+                run.state, run._metrics = state, metrics
+                run.progress.updates += run._settings.updates_per_dispatch
+                run.progress.updates_owed -= run._settings.updates_per_dispatch
+
+
+def play_together(runs: Sequence[SACRun], on_step: Callable[[], None] | None = None) -> list[list[Episode]]:
+    """Plays a round with each of several runs that share a learner, in which it remembers and learns.
+
+    They take their steps together; one whose episodes are shorter waits for the others at the end.
+
+    Args:
+      on_step: as of `collect_episodes`.
+
+    Returns:
+      The episodes of each run, one per environment.
+    """
+    playing = {run: run.begin_round() for run in runs}
+    actions: dict[SACRun, Any] = dict.fromkeys(runs)
+    episodes: dict[SACRun, list[Episode]] = {}
+    while playing:
+        if on_step is not None:
+            on_step()
+        observed = {}
+        for run, steps in playing.items():
+            try:
+                observed[run] = steps.send(actions[run])
+                run.observe(observed[run])
+            except StopIteration as over:
+                episodes[run] = over.value
+                run.observe(last_records(over.value))
+        SACRun.learn_owed(list(playing))
+        playing = {run: playing[run] for run in observed}
+        actions = {run: run.act(records) for run, records in observed.items()}
+    for run in runs:
+        run.end_round(episodes[run])
+    return [episodes[run] for run in runs]
+
+
+def last_records(episodes: Sequence[Episode]) -> Records:
+    """Returns the records with which episodes have ended, {name: [N, ...]}."""
+    ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
+    return {name: np.stack([end[name] for end in ends]) for name in ends[0]}
+
+
+def learn_each(learner: Any, states: Sequence, replays: Sequence[Replay]) -> list[tuple[Any, Metrics]]:
+    """Makes a dispatch of updates for each of several runs, in one program if the learner can; see `Learner`."""
+    owner = next(cls for cls in type(learner).__mro__ if {"learn", "learn_each"} & vars(cls).keys())
+    if len(states) > 1 and "learn_each" in vars(owner):
+        return learner.learn_each(states, replays)
+    return [learner.learn(*pair) for pair in zip(states, replays, strict=True)]
 
 
 class SACActor:

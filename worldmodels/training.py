@@ -9,7 +9,7 @@ skipped (`only_finite`): a diverged seed stays frozen while the others continue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -199,6 +199,11 @@ def without_seed_axis(loop: Callable) -> Callable:
         return jax.tree.map(lambda x: x[None], loop(state, data, *frozen))
 
     return stacked_loop
+
+
+def stack_seeds(trees: Sequence):
+    """Returns states (or models, or data) of several seeds as one, leaves [N, ...]."""
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def select_seed(tree, index: int):

@@ -76,6 +76,11 @@ def learner_of(config: Mapping) -> OnlineLearner:
         settings = read_settings(path)
     if not settings["demonstrations"]:
         raise ValueError("A surrogate reward comes from demonstrations; pass --config.demonstrations=DIR.")
+    if settings.get("num_seeds", 1) > 1:
+        raise ValueError(
+            "The reward of one seed is scored; leave out --config.num_seeds, and of a run with several name one, "
+            "--config.run=DIR/seeds/0."
+        )
     settings["embodiment"] = ""  # not needed to score
     settings["regularizer"] = dict(settings["regularizer"], label=False)
     shown = load_episodes(folders_of(settings["demonstrations"]), limit=settings["num_demonstrations"])

@@ -3,7 +3,7 @@
 A member plays its own episodes, remembers them in its own replay and has its own networks; its directory, `seeds/0`,
 `seeds/1`, ..., contains what the run of its seed alone would leave, up to the rounding of the joint updates. Members
 play one after the other and learn at the same time: states and replays are stacked for the updates of a round and dealt
-out again.
+out again. Those that learn while they play take their steps together.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import contextlib
 import functools
 import json
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from agents.actors import FilterActor
@@ -24,14 +24,16 @@ from agents.loop import Actor
 from agents.planners import PLANNERS
 from agents.planning import planning_actor
 from experiments.data.evaluation import Scores
-from experiments.data.rounds import Learner, Rounds, mean_metrics
+from experiments.data.rounds import Learner, Rounds, mean_metrics, shown_return
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import Diverged, MetricsWriter, diverged_among, read_rows
 from experiments.runs.progress import Clocks, Progress
 from experiments.runs.stages import seed_path
+from worldmodels.checkpoints import CheckpointError, Checkpoints
+from worldmodels.data.episodes import Episode
 from worldmodels.devices.sharding import Placement
 from worldmodels.files import write_atomically
-from worldmodels.training import Metrics, make_train_loop, select_seed
+from worldmodels.training import Metrics, make_train_loop, select_seed, stack_seeds
 from worldmodels.world_model import WorldModel
 
 
@@ -71,6 +73,11 @@ class Member(Rounds):
     def conclude(self) -> dict:
         """Saves what has been learnt, and evaluates it; returns the result of the run."""
         raise NotImplementedError
+
+    @staticmethod
+    def play_together(members: Sequence) -> list[Sequence[Episode]]:
+        """Plays the next round of each, one after the other; returns the episodes of each."""
+        return [member.play_round() for member in members]
 
     def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled, which learns while this one does not."""
@@ -117,6 +124,11 @@ class Member(Rounds):
 
 
 Joint = Callable[[Sequence[bool]], list[Metrics]]  # which learners take part -> metrics of each
+
+
+def learning_meanwhile(learners: Sequence[Learner]) -> Joint:
+    """Returns what gives the metrics of learners that learn while their members play."""
+    return lambda playing: [learner.learn() for learner in learners]
 
 
 def run_members(
@@ -171,21 +183,27 @@ def finish(
 
 def restore(members: Sequence[Member]) -> None:
     """Continues all from the same round: the newest checkpoint that they share; one that has diverged from its last."""
-    newest = [member.checkpoints.latest_step() for member in members]
-    facts = [
-        {} if step is None else member.checkpoints.read(step)[2]["facts"]
-        for member, step in zip(members, newest, strict=True)
-    ]
-    going = [
-        set(member.checkpoints.steps())
-        for member, fact in zip(members, facts, strict=True)
-        if "diverged" not in fact
-    ]
+    steps = [steps_by_round(member.checkpoints) for member in members]
+    going = [rounds.keys() for rounds, diverged in steps if not diverged]
     # Before the first round they may share none, and each continues with its own pretraining.
-    step = max(set.intersection(*going), default=None) if going else None
-    for member, fact in zip(members, facts, strict=True):
-        if not member.restore(step=None if "diverged" in fact else step):
+    shared = max(set.intersection(*map(set, going)), default=None) if going else None
+    for member, (rounds, diverged) in zip(members, steps, strict=True):
+        if not member.restore(step=None if diverged else rounds.get(shared)):
             member.prepare()
+
+
+def steps_by_round(checkpoints: Checkpoints) -> tuple[dict[int | None, int], bool]:
+    """Returns the steps of the checkpoints that are whole by their round, and whether the newest has diverged."""
+    rounds, diverged = {}, False
+    for step in checkpoints.steps():
+        try:
+            extra = checkpoints.read(step)[2]
+        except CheckpointError as error:
+            warnings.warn(f"{error} The run continues from an earlier one.", stacklevel=2)
+            continue
+        rounds[extra.get("round")] = step  # None in an earlier release, which `Rounds.restore` refuses
+        diverged = "diverged" in extra.get("facts", {})
+    return rounds, diverged
 
 
 def play_and_learn(directory: RunDirectory, members: Sequence[Member], learn: Joint) -> None:
@@ -204,33 +222,40 @@ def play_and_learn(directory: RunDirectory, members: Sequence[Member], learn: Jo
             playing = [not member.over for member in members]
             counts = [(member.done, member.num_updates) for member in members]
             metrics = timed(members, learn, playing) if before else []
-            episodes = [
-                member.play_round() if plays else () for member, plays in zip(members, playing, strict=True)
-            ]
+            those = [number for number, plays in enumerate(playing) if plays]
+            episodes = type(members[0]).play_together([members[number] for number in those])
             metrics = metrics if before else timed(members, learn, playing)
-            for number, member in enumerate(members):
-                if playing[number]:
-                    finish_round(member, writers[number], episodes[number], metrics[number], counts[number])
-            bar.update(max(member.shown[0] for member in members) - bar.completed)
+            rows = [
+                finish_round(members[number], writers[number], own, metrics[number], counts[number])
+                for number, own in zip(those, episodes, strict=True)
+            ]
+            done = max(member.shown[0] for member in members)
+            bar.update(done - bar.completed, **shown_return(rows))
             directory.stop_if_interrupted()
 
 
 def timed(members: Sequence[Member], learn: Joint, playing: Sequence[bool]) -> list[Metrics]:
-    """Learns while the watches of all members run."""
+    """Learns while the watches of all members run; those that learn while they play are watched then."""
+    if members[0].learner.learns == "meanwhile":
+        return learn(playing)
     with contextlib.ExitStack() as watches:
         for member in members:
             watches.enter_context(member.watch("updates"))
         return learn(playing)
 
 
-def finish_round(member: Member, writer: MetricsWriter, *round_) -> None:
-    """Ends a round of a member; one that has diverged keeps its last finite state and stands still from then on."""
+def finish_round(member: Member, writer: MetricsWriter, *round_) -> dict:
+    """Ends a round of a member, and returns its row.
+
+    One that has diverged keeps its last finite state, stands still from then on, and has none.
+    """
     try:
-        member.finish_round(writer, *round_)
+        return member.finish_round(writer, *round_)
     except Diverged as error:
         print(f"Seed {member.config['seed']}: {error}", file=sys.stderr)
         member.facts["diverged"] = True
         member.save()
+        return {}
 
 
 class JointUpdates:
@@ -267,7 +292,7 @@ class JointUpdates:
                 "Members in one program make the same updates, and the episodes of these earn different numbers; run "
                 "the seeds one by one."
             )
-        state, rows = stacked([learner.state for learner in learners]), []
+        state, rows = stack_seeds([learner.state for learner in learners]), []
         data = self._gather() if counts[0] else None
         for count in counts[0]:
             state, metrics = self._loop(count)(state, data)
@@ -279,16 +304,15 @@ class JointUpdates:
         return [select_seed(metrics, number) for number in range(len(learners))]
 
 
-def stacked(trees: Sequence):
-    """Stacks trees of members to leaves [N, ...]."""
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
-
-
 def write_evaluations(directory: RunDirectory, members: Sequence[RunDirectory]) -> None:
     """Joins the evaluations of members in the eval.jsonl of their run, up to the first that one of them lacks."""
     joined = []
     for rows in zip(*(read_rows(member / "eval.jsonl") for member in members), strict=False):
-        row = {name: [other.get(name) for other in rows] for name in rows[0] if name.startswith("analysis/")}
+        finals = {row.get("final") for row in rows}
+        if len(finals) > 1:  # one has diverged before the others
+            break
+        row = {} if finals == {None} else {"final": finals.pop()}
+        row |= {name: [other.get(name) for other in rows] for name in rows[0] if name.startswith("analysis/")}
         row |= {name: rows[0][name] for name in vars(Clocks())}
         joined.append(row | Scores.joined(Scores.of_row(other) for other in rows).row())
     write_atomically(directory / "eval.jsonl", "".join(json.dumps(row) + "\n" for row in joined))

@@ -244,9 +244,7 @@ class Rounds:
             self.before_rounds(writer)
             while not self.over:
                 row = self._round(writer)
-                returns = row.get("episode/return")
-                shown = {"return": float(np.mean(returns))} if returns else {}
-                bar.update(self.shown[0] - bar.completed, **shown)
+                bar.update(self.shown[0] - bar.completed, **shown_return([row]))
                 self.directory.stop_if_interrupted()
 
     def _round(self, writer: MetricsWriter) -> dict:
@@ -259,7 +257,10 @@ class Rounds:
 
     def play_round(self) -> Sequence[Episode]:
         """Plays the next round, and writes and counts its episodes."""
-        episodes = self.play(self.number)
+        return self.take(self.play(self.number))
+
+    def take(self, episodes: Sequence[Episode]) -> Sequence[Episode]:
+        """Writes and counts the episodes of a round; returns them."""
         write_round(self.folder, self.clocks.episode, episodes, metadata=self.metadata())
         self._count(episodes)
         return episodes
@@ -315,6 +316,12 @@ def summary(episodes: Sequence[Episode]) -> dict[str, list[float]]:
     names = {name: None for row in rows for name in row}
     # An episode without `success` where others have it had none.
     return {f"episode/{name}": [row.get(name, 0.0) for row in rows] for name in names}
+
+
+def shown_return(rows: Sequence[Mapping]) -> dict[str, float]:
+    """Returns {"return": mean over the episodes of rows of metrics} for a progress bar; {} without any."""
+    returns = [value for row in rows for value in row.get("episode/return", ())]
+    return {"return": float(np.mean(returns))} if returns else {}
 
 
 def mean_metrics(rows: Sequence[tuple[int, Metrics]]) -> Metrics:

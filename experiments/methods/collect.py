@@ -76,7 +76,7 @@ def _collect_noise(config, directory: RunDirectory) -> dict:
 
 
 def _collect_demonstrations(config, directory: RunDirectory) -> dict:
-    """Episodes of the best policy of a run of SAC, or of the first policy of any other run."""
+    """Episodes of the best policy of a run of SAC or `surrogate`, or of the first policy of any other run."""
     if not config.source:
         raise ValueError("Demonstrations need a trained policy: --config.source=DIR of a run that has one.")
     options = {name: config[name] for name in ("num_episodes", "with_actions", "sample")}
@@ -111,7 +111,7 @@ def _demonstrate(
     with_actions: bool,
     sample: bool = False,
 ):
-    """Lets the best policy of a run of SAC, or the first policy of any other run, play.
+    """Lets the best policy of SAC or `surrogate`, or the first of any other run, play.
 
     It plays where it was evaluated, or in the environment of the config.
     """
@@ -131,7 +131,7 @@ def _demonstrate(
     def make_demonstrator(round_number: int) -> Actor:
         if run.kind == "sac":
             rng = np.random.default_rng([seed, round_number]) if sample else None
-            return make_sac_actor(run.models.seed(0), rng)
+            return make_sac_actor(run.models.seed(run.best), rng)
         if run.kind != "baseline":  # whose memory begins anew with every episode
             actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
         return actor

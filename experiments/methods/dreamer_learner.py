@@ -19,7 +19,7 @@ from agents.dreamer import (
 )
 from agents.imagination import ImaginationOptions, value_networks
 from agents.plan2explore import rewards_of, side_networks
-from experiments.data.members import JointUpdates, stacked
+from experiments.data.members import JointUpdates
 from experiments.envs.sensors import observation_setup
 from experiments.models import architectures, files
 from worldmodels import export
@@ -28,7 +28,7 @@ from worldmodels.data.replay import Replay, append_episode, sample
 from worldmodels.devices.sharding import place
 from worldmodels.export import Models
 from worldmodels.losses import LossOptions
-from worldmodels.training import Metrics, make_optimizer, make_train_loop
+from worldmodels.training import Metrics, make_optimizer, make_train_loop, stack_seeds
 
 
 class Learner:
@@ -160,7 +160,7 @@ class Learner:
 def joint_updates(learners: Sequence[Learner]) -> JointUpdates:
     """Returns what makes the updates of several learners, each from its own replay, in one program."""
     return JointUpdates(
-        learners, *learners[0].stage, lambda: stacked([learner.replay for learner in learners]), 0
+        learners, *learners[0].stage, lambda: stack_seeds([learner.replay for learner in learners]), 0
     )
 
 

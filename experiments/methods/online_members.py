@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from experiments.data.members import JointUpdates, stacked
+from experiments.data.members import JointUpdates
 from experiments.methods.online_learner import OnlineLearner
 from experiments.methods.online_parts import OnlineData
+from worldmodels.training import stack_seeds
 
 
 def joint_updates(learners: Sequence[OnlineLearner]) -> JointUpdates:
@@ -18,9 +19,9 @@ def joint_updates(learners: Sequence[OnlineLearner]) -> JointUpdates:
 
     def gather() -> OnlineData:
         learners[0].check_buffer()
-        data = learners[0].data.replace(online=stacked([learner.data.online for learner in learners]))
+        data = learners[0].data.replace(online=stack_seeds([learner.data.online for learner in learners]))
         if not shares_body:
-            data = data.replace(body=stacked([learner.data.body for learner in learners]))
+            data = data.replace(body=stack_seeds([learner.data.body for learner in learners]))
         return data
 
     axes = OnlineData(body=None if shares_body else 0, online=0, demonstrations=None)

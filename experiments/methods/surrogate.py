@@ -10,7 +10,9 @@ agent's progress; temporal_ot, orca: in order (agents/ot.py, agents/progress.py)
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -22,18 +24,18 @@ from agents.gaifo import GAIfOLearner, GAIfOSettings
 from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings
 from agents.sac import Actor, NumpyPolicy, SACSettings
-from agents.sac_rounds import Learner, RoundSettings, SACActor, SACRun
+from agents.sac_rounds import Learner, RoundSettings, SACActor, SACRun, play_together
 from experiments.data.demonstrations import Demonstrations
-from experiments.data.evaluation import Evaluation, Scores
-from experiments.data.rounds import Rounds
+from experiments.data.evaluation import Evaluation
+from experiments.data.members import Member, learning_meanwhile, run_members
 from experiments.envs.sensors import observation_setup
 from experiments.methods.surrogate_features import encoder_features, motion_features
 from experiments.models import architectures, files
-from experiments.runs.directory import RunDirectory
+from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.method import Method
-from experiments.runs.metrics import Diverged, diverged_among
+from experiments.runs.metrics import Diverged
 from experiments.runs.paths import folders_of
-from experiments.runs.stages import run_seeds, seed_path
+from experiments.runs.stages import seed_path
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.export import Models
@@ -41,7 +43,7 @@ from worldmodels.registry import Registry
 
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
-    """Trains and evaluates one agent per seed; see experiments/configs/surrogate.py.
+    """Trains one agent per seed, all in one program, and evaluates them; see experiments/configs/surrogate.py.
 
     Returns:
       {"return": `[num_seeds][episodes]`, "return_mean", "by_expert": [num_seeds], ...}, and "diverged" as of
@@ -50,15 +52,15 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
     with RunDirectory(workdir, config, fresh=fresh) as directory:
         if directory.done:
             return directory.result
-        chosen = METHODS.choose(directory.config["method"])
-        data = load_data(directory.config)
-        results = run_seeds(directory, lambda single: SurrogateRun(single, data).finish())
-        diverged = diverged_among(results)
-        scores = Scores.joined(Scores.of_row(result) for result in results)
-        counts = {name: [result[name] for result in results] for name in ("num_updates", "agent_steps")}
-        models = files.merge([seed_path(directory, index) for index in range(len(results))])
-        files.save(directory.path, directory.config, models)
-        return directory.mark_done(scores.row() | counts | diverged | {"label": chosen.label})
+        config = directory.config
+        chosen = METHODS.choose(config["method"])
+        data = load_data(config)
+        learner = chosen(config).make_learner(data, SACSettings(**config["sac"]))
+        make = functools.partial(SurrogateRun, data=data, learner=learner)
+        result = run_members(directory, make, learning_meanwhile, FREE_TO_CHANGE)
+        paths = [seed_path(directory, index) for index in range(config["num_seeds"])]
+        files.save(directory.path, config, files.merge(paths))
+        return directory.mark_done(result | {"label": chosen.label})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,15 +208,14 @@ METHODS = Registry(
 )
 
 
-class SurrogateRun(Rounds):
-    """A run of one seed."""
+class SurrogateRun(Member):
+    """A run of one seed; `learner` is that of all."""
 
     learner: SACRun
 
-    def __init__(self, directory: RunDirectory, data: Data):
+    def __init__(self, directory: RunDirectory, data: Data, learner: Learner):
         config = directory.config
-        method = METHODS.get(config["method"])(config)
-        self._data, self._method = data, method.make_learner(data, SACSettings(**config["sac"]))
+        self._data, self._method = data, learner
         evaluation = config["evaluation"]
         super().__init__(
             directory,
@@ -226,8 +227,9 @@ class SurrogateRun(Rounds):
         )
         self.records = [*data.sensors, "pre_action"]
 
-    def finish(self) -> dict:
-        """Plays and learns to the end, evaluates, and saves the policy; returns what it has scored."""
+    @contextlib.contextmanager
+    def playing(self) -> Iterator[None]:
+        """Opens the environments for the time of the block, and makes the agent that plays in them."""
         config = self.config
         options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
         rounds = config["rounds"] | ({"discount": 1.0} if self._method.discounts else {})
@@ -241,13 +243,27 @@ class SurrogateRun(Rounds):
                 observer=self._data.observer(),
                 learner=self._method,
             )
-            self.restore()
-            self.run()
+            yield
+
+    def prepare(self) -> None:
+        """Begins a run without a checkpoint; nothing is played before its first round."""
+
+    def conclude(self) -> dict:
+        """Saves the policy; returns what it has scored when the run was over."""
         result = self.facts["result"]
         self._save_policy(result["return"])
-        counts = {"num_updates": self.num_updates, "agent_steps": self.learner.progress.agent_steps}
-        diverged = {"diverged": True} if "diverged" in self.facts else {}
-        return result | counts | diverged
+        return result | {"num_updates": self.num_updates, "agent_steps": self.done}
+
+    @staticmethod
+    def play_together(members: Sequence[SurrogateRun]) -> list[Sequence[Episode]]:
+        """Plays an episode in every environment of all members, which learn meanwhile."""
+        with contextlib.ExitStack() as watches:
+            for member in members:
+                member._envs.rewind(member.number)
+                watches.enter_context(member.watch("collection"))
+            learners = [member.learner for member in members]
+            played = play_together(learners, members[0].directory.stop_if_overdue)
+        return [member.take(episodes) for member, episodes in zip(members, played, strict=True)]
 
     @property
     def done(self) -> int:
@@ -261,12 +277,6 @@ class SurrogateRun(Rounds):
     def metadata(self) -> dict:
         """Names the policy that plays."""
         return {"policy": self.config["method"]}
-
-    def play(self, number: int) -> list[Episode]:
-        """Plays an episode in every environment."""
-        self._envs.rewind(number)
-        with self.watch("collection"):
-            return self.learner.play_round(self.directory.stop_if_overdue)
 
     def evaluate(self, *, due: bool, over: bool) -> Iterator[dict]:
         """Plays the mode of the policy from fixed starts; at the end from others."""

@@ -69,6 +69,12 @@ class LoadedRun:
         return policies if policies is None else policies // self.models.ensemble
 
     @property
+    def best(self) -> int:
+        """Seed of the agent of `surrogate` that had the highest return when it was saved; of other runs the first."""
+        returns = self.models.card.get("returns", [])
+        return int(np.argmax([np.mean(row) for row in returns])) if len(returns) == self.num_seeds else 0
+
+    @property
     def world_models(self):
         """World models of all seeds, or None."""
         return self.models.world_model
@@ -126,7 +132,7 @@ class LoadedRun:
                 "--config.planner=tracking --config.demonstrations=DIR. load_world_model loads its models."
             )
         if self.kind == "sac":
-            return make_sac_actor(self.models.seed(DEFAULT_SEED))
+            return make_sac_actors(self.models)
         if self.kind == "baseline":
             chunk = self.models.arguments["policy"].get("chunk", 1)
             return frame_stack_actor(self.policies, chunk, num_seeds=self.num_seeds)
@@ -160,7 +166,7 @@ class LoadedRun:
 def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     """Loads a finished run of imitate, online, dreamer, baseline, surrogate, collect with SAC, or pretrain.
 
-    Of surrogate and SAC it is the best policy; a run of `pretrain` has none, and acts by planning alone.
+    Of `collect` with SAC it is the best policy; a run of `pretrain` has none, and acts by planning alone.
 
     Args:
       path: its directory.
@@ -183,11 +189,13 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
         return LoadedRun(path, "pretraining", config, models, arena)
     kind = models.arguments["policy"].get("kind")
     if kind == "sac":
-        best = int(np.argmax([np.mean(returns) for returns in models.card["returns"]]))
         if models.card["environment"] != env:
             registry.trusted(models.card["environment"], f"The files of {path} name")
         arena = Arena(models.card["environment"], models.card["environment_options"])
-        return LoadedRun(path, "sac", config, models.seed(best).stacked(), arena)
+        run = LoadedRun(path, "sac", config, models, arena)
+        if "num_seeds" in config:
+            return run
+        return dataclasses.replace(run, models=models.seed(run.best).stacked())
     if "demonstrations" not in config:
         return LoadedRun(path, "dreamer", config, models, Arena.of_setup(config))
     if kind is None:
@@ -202,6 +210,18 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):
     """Loads one world model of a run of `pretrain`, or of whatever else has one."""
     return files.load(path, "world_model").seed(seed).world_model
+
+
+def make_sac_actors(models: Models) -> Actor:
+    """Makes an actor of all seeds of SAC, a block of environments each."""
+    actors = [make_sac_actor(models.seed(index)) for index in range(models.num_seeds or 1)]
+
+    def act(records: Mapping[str, np.ndarray]) -> np.ndarray:
+        blocks = {name: np.split(values, len(actors)) for name, values in records.items()}
+        own = [{name: parts[index] for name, parts in blocks.items()} for index in range(len(actors))]
+        return np.concatenate([actor(block) for actor, block in zip(actors, own, strict=True)])
+
+    return act
 
 
 def make_sac_actor(models: Models, rng: np.random.Generator | None = None) -> SACActor:

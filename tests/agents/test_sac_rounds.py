@@ -9,18 +9,26 @@ import pytest
 from agents.loop import evaluate
 from agents.noise import Disturbance
 from agents.sac import NumpyPolicy, SACSettings
-from agents.sac_rounds import RoundSettings, SACActor, SACRun, vector_sensors
+from agents.sac_rounds import (
+    RoundSettings,
+    SACActor,
+    SACLearner,
+    SACRun,
+    play_together,
+    vector_sensors,
+)
 from experiments.envs.vector import VectorEnvironment
 
 SAC = SACSettings(hidden_size=32, batch_size=32, learning_rate=3e-3, initial_temperature=0.1)
 ROUNDS = RoundSettings(random_steps=50, updates_per_dispatch=20, discount=0.9, replay_capacity=5000)
 
 
-def _run(num_rounds=0, first_episode=0, rounds=ROUNDS, disturbed_share=0.0):
-    envs = VectorEnvironment("fake-pointmass", 4, seed=0, first_episode=first_episode)
+def _run(num_rounds=0, first_episode=0, rounds=ROUNDS, disturbed_share=0.0, seed=0, learner=None, **env):
+    envs = VectorEnvironment("fake-pointmass", 4, seed=seed, first_episode=first_episode, **env)
     size = envs.action_spec.shape[0]
     disturb = Disturbance(4, size, share=disturbed_share, seed=0, first_episode=first_episode)
-    options = dict(sac=SAC, rounds=rounds, seed=0, disturb=disturb if disturbed_share else None)
+    options = dict(sac=SAC, rounds=rounds, seed=seed, learner=learner)
+    options["disturb"] = disturb if disturbed_share else None
     run = SACRun(envs, vector_sensors(envs.observation_spec), **options)
     return run, [run.play_round() for _ in range(num_rounds)]
 
@@ -85,6 +93,44 @@ def test_a_restored_run_has_the_disturbances_that_it_would_have_had():
     restored = _restored(half, first_half, **options)
     for old, new in zip(episodes[2], restored.play_round(), strict=True):
         np.testing.assert_array_equal(old.records["pre_action"], new.records["pre_action"])
+
+
+@pytest.mark.parametrize("lengths", [(25, 25), (25, 15)])
+def test_runs_that_play_together_are_those_that_play_alone(lengths, monkeypatch):
+    """Up to rounding. They learn in one program while they owe updates at the same steps, and else one by one."""
+    learn, dispatches = SACLearner.learn_each, []
+    monkeypatch.setattr(
+        SACLearner, "learn_each", lambda self, *args: dispatches.append(len(args[0])) or learn(self, *args)
+    )
+    learner = SACLearner(SAC, ROUNDS.updates_per_dispatch)
+    options = [dict(seed=seed, episode_length=length) for seed, length in enumerate(lengths)]
+    runs = [_run(learner=learner, **own)[0] for own in options]
+    together = [play_together(runs) for _ in range(3)]
+    assert set(dispatches) == {2} and sum(dispatches) <= sum(run.progress.updates for run in runs) / 20
+    for number, own in enumerate(options):
+        alone, rounds = _run(3, **own)
+        assert runs[number].position == alone.position
+        for ours, theirs in zip(together, rounds, strict=True):
+            for one, other in zip(ours[number], theirs, strict=True):
+                np.testing.assert_allclose(one.records["pre_action"], other.records["pre_action"], atol=1e-4)
+        leaves = (jax.tree.leaves(jax.tree.map(_bits, run.state)) for run in (runs[number], alone))
+        for ours, theirs in zip(*leaves, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-2, atol=1e-4)
+
+
+def test_a_learner_with_updates_of_its_own_makes_them_for_each_run():
+    class Counting(SACLearner):
+        count = 0
+
+        def learn(self, state, replay):
+            self.count += 1
+            return super().learn(state, replay)
+
+    learner = Counting(SAC, ROUNDS.updates_per_dispatch)
+    runs = [_run(learner=learner, seed=seed)[0] for seed in (0, 1)]
+    for _ in range(2):
+        play_together(runs)
+    assert learner.count == sum(run.progress.updates for run in runs) / ROUNDS.updates_per_dispatch > 0
 
 
 def _bits(leaf):

@@ -182,6 +182,12 @@ def test_a_run_of_another_main_has_no_surrogate_reward(tmp_path):
         rewards.run(config, tmp_path / "out")
 
 
+def test_the_reward_of_several_seeds_is_refused(paths, tmp_path):
+    config = config_of(rewards_config, "tiny", num_seeds=2, episodes="x", **paths)
+    with pytest.raises(ValueError, match="leave out --config.num_seeds.*--config.run=DIR/seeds/0"):
+        rewards.run(config, tmp_path / "out")
+
+
 def test_the_reward_of_a_run_ranks_episodes_of_a_dataset(folder, finished, paths):
     config = config_of(rewards_config, "tiny", run=str(finished[0]), limit=4, episodes=paths["embodiment"])
     result = rewards.run(config, folder / "rewards")
