@@ -73,8 +73,8 @@ def collect_episodes(
     Returns:
       The episodes, ordered by round and environment; empty if `on_episode` is given.
     """
-    options = dict(record_physics=record_physics, on_episode=on_episode)
-    playing, actions = play_episodes(vector_env, num_episodes, **options), None
+    playing = play_episodes(vector_env, num_episodes, record_physics=record_physics, on_episode=on_episode)
+    actions: Any = None
     while True:
         try:
             records = playing.send(actions)

@@ -317,7 +317,7 @@ def play_together(runs: Sequence[SACRun], on_step: Callable[[], None] | None = N
     while playing:
         if on_step is not None:
             on_step()
-        observed = {}
+        observed: dict[SACRun, Records] = {}
         for run, steps in playing.items():
             try:
                 observed[run] = steps.send(actions[run])

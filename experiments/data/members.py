@@ -188,20 +188,21 @@ def restore(members: Sequence[Member]) -> None:
     # Before the first round they may share none, and each continues with its own pretraining.
     shared = max(set.intersection(*map(set, going)), default=None) if going else None
     for member, (rounds, diverged) in zip(members, steps, strict=True):
-        if not member.restore(step=None if diverged else rounds.get(shared)):
+        if not member.restore(step=None if diverged or shared is None else rounds[shared]):
             member.prepare()
 
 
-def steps_by_round(checkpoints: Checkpoints) -> tuple[dict[int | None, int], bool]:
+def steps_by_round(checkpoints: Checkpoints) -> tuple[dict[int, int], bool]:
     """Returns the steps of the checkpoints that are whole by their round, and whether the newest has diverged."""
-    rounds, diverged = {}, False
+    rounds: dict[int, int] = {}
+    diverged = False
     for step in checkpoints.steps():
         try:
             extra = checkpoints.read(step)[2]
         except CheckpointError as error:
             warnings.warn(f"{error} The run continues from an earlier one.", stacklevel=2)
             continue
-        rounds[extra.get("round")] = step  # None in an earlier release, which `Rounds.restore` refuses
+        rounds[extra.get("round", -1)] = step  # -1: of an earlier release, which `Rounds.restore` refuses
         diverged = "diverged" in extra.get("facts", {})
     return rounds, diverged
 

@@ -41,7 +41,7 @@ def finished(tmp_path_factory, config):
     return path, surrogate.run(config("ot"), path)
 
 
-@pytest.mark.parametrize("method", surrogate.METHODS)
+@pytest.mark.parametrize("method", surrogate_config.METHODS)
 def test_each_member_is_the_run_of_its_seed_alone(method, config, tmp_path, monkeypatch):
     """Up to rounding: matrices of all members are multiplied at once."""
     learn, together = sac_rounds.learn_each, []
