@@ -299,12 +299,12 @@ SUITES |= {
     "exogenous": Suite(
         text="What moves by itself: 0, 4 or 16 points, of which no action is the cause; from state, on a CPU.",
         tasks={f"exogenous-{number}": with_points(CHEETAH["runbackward"], number) for number in (0, 4, 16)},
-        datasets={"rhythmic": "rhythmic"},
+        datasets={"flailing": ("rhythmic", "flail")},  # those with actions are the first, rhythms
         setups=("lpomdp",),
         methods={method: method for method in VIDEO_METHODS},
         stages=EXOGENOUS,
         seeds=(0, 1, 2),
-        demonstrations=50,
+        demonstrations=100,
         shown={f"exogenous-{number}": "same_expert" for number in (4, 16)},
         repeats_data=True,
     ),

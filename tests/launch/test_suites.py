@@ -149,25 +149,26 @@ def test_levels_of_exogenous_noise_share_the_expert_and_have_data_of_their_own()
     shown = runs["exogenous-data/shown-exogenous-4/seed_001"]
     assert shown.needs == ("exogenous-data/exogenous-0/seed_001",)
     assert shown.settings["env"] == "cheetah-runbackward?exogenous=4" and shown.settings["seed"] == 1
-    data = runs["exogenous-data/rhythmic-cheetah-exogenous=4/seed_001"]
-    assert data.settings["env"] == "cheetah-runbackward?exogenous=4"
+    mix = runs["exogenous-data/flailing-cheetah-exogenous=4/seed_001"]
+    assert [runs[name].config for name in mix.needs] == ["collect:rhythmic", "collect:uniform"]
+    assert all(runs[name].settings["env"] == "cheetah-runbackward?exogenous=4" for name in mix.needs)
     for level, demonstrations in (
         ("0", "exogenous-0"),
         ("4", "shown-exogenous-4"),
         ("16", "shown-exogenous-16"),
     ):
-        run = runs[f"exogenous-exogenous-{level}/clam-rhythmic-lpomdp/seed_001"]
+        run = runs[f"exogenous-exogenous-{level}/clam-flailing-lpomdp/seed_001"]
         assert f"exogenous-data/{demonstrations}/seed_001" in run.needs
 
 
 def test_methods_that_learn_from_video_know_few_actions_of_all_data():
     runs = {run.name: run for run in runs_of("exogenous", {"task": ["exogenous-4"], "seed": [0]})}
-    model = runs["exogenous-model/rhythmic-cheetah-exogenous=4-lpomdp-lawm_model/seed_000"]
-    lapo = runs["exogenous-exogenous-4/lapo-rhythmic-lpomdp/seed_000"]
+    model = runs["exogenous-model/flailing-cheetah-exogenous=4-lpomdp-lawm_model/seed_000"]
+    lapo = runs["exogenous-exogenous-4/lapo-flailing-lpomdp/seed_000"]
     for run, number in ((model, "num_episodes"), (lapo, "num_embodiment")):
         assert run.settings["unlabelled"] == run.settings["embodiment"] and run.settings[number] == 10
-    assert runs["exogenous-exogenous-4/lawm-rhythmic-lpomdp/seed_000"].settings["model"].run == model.name
-    assert "unlabelled" not in runs["exogenous-exogenous-4/bco-rhythmic-lpomdp/seed_000"].settings
+    assert runs["exogenous-exogenous-4/lawm-flailing-lpomdp/seed_000"].settings["model"].run == model.name
+    assert "unlabelled" not in runs["exogenous-exogenous-4/bco-flailing-lpomdp/seed_000"].settings
 
 
 def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter():
