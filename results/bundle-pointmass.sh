@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The runs of the robot of the package that sees images; `results/bundle.sh PYTHON pointmass` puts them into it.
 #   bash results/bundle-pointmass.sh [PYTHON [OUT]]
-# Some minutes on one core, without a simulator. Finished runs are skipped; the same command continues.
+# Six minutes of one core of an AMD EPYC, without a simulator. Finished runs are skipped; the same command continues.
+# From nothing (commit dcbe730) its data were those of the package to the bit, and its policy had 94.9 % of the expert,
+# where that of the package has 94.3.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}

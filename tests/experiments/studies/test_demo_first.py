@@ -5,7 +5,9 @@ import pytest
 
 import experiments
 import worldmodels
+from experiments.configs import collect as collect_config
 from experiments.configs import demo as demo_config
+from experiments.methods import collect
 from experiments.studies import demo
 
 ROBOTS = {name: experiments.bundled(name) for name in ("cheetah", "pointmass")}
@@ -49,3 +51,18 @@ def test_the_first_demo_learns_from_the_bundle_alone(tmp_path):
     config.imitate.evaluation.update(every=2, episodes=1, final_episodes=1)
     result = demo.run(config, tmp_path)
     assert "AIME" in result["table"] and (tmp_path / "report.html").is_file()
+
+
+def test_the_data_of_the_point_mass_are_what_its_script_collects(tmp_path):
+    for preset, changes, name in (
+        ("scripted-demonstrations", dict(tasks="fake-pointmass", workers=0), "demonstrations"),
+        ("uniform", dict(env="fake-pointmass"), "body"),
+    ):
+        config = collect_config.get_config(preset)
+        config.update(num_episodes=2, image_size=32, **changes)
+        collect.run(config, tmp_path / name)
+        made = worldmodels.load_episodes(next((tmp_path / name).rglob("0.*")).parent)
+        kept = worldmodels.load_episodes(ROBOTS["pointmass"].home / name, limit=2)
+        for one, other in zip(made, kept, strict=True):
+            assert one.records.keys() == other.records.keys()
+            assert all(np.array_equal(one.records[key], other.records[key]) for key in one.records)
