@@ -63,17 +63,18 @@ def act(
       epsilon: std of Gaussian noise on top of the action, which is clipped to [-1, 1] afterwards.
 
     Returns:
-      Actions [N, A] in [-1, 1], and the next state.
+      Actions [N, A] in [-1, 1], or [N, H * A] of a policy that decides on H at once, and the next state.
     """
     latent, action_key, key = filter_step(
         model, state, observation, is_first, executed, sample_state=sample_state
     )
-    noise = jax.random.normal(action_key, state.prev_action.shape) if sample_action else None
-    action = policy(latent.features).sample(noise)
+    decided = policy(latent.features)
+    noise = jax.random.normal(action_key, decided.mean.shape) if sample_action else None
+    action = decided.sample(noise)
     if epsilon:
         disturbance = epsilon * jax.random.normal(jax.random.fold_in(action_key, 1), action.shape)
         action = jnp.clip(action + disturbance, -1.0, 1.0)
-    return action, ActorState(latent=latent, prev_action=action, key=key)
+    return action, ActorState(latent=latent, prev_action=action[:, : model.action_size], key=key)
 
 
 def filter_step(

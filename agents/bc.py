@@ -22,10 +22,15 @@ def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = Non
     Raises:
       ValueError: the demonstrations have no actions.
     """
-    target = true_actions(batch, "Behaviour cloning")[:, policy.num_frames :]
-    target = target.reshape(len(target), -1)
+    target = next_actions(batch, policy.num_frames)
     loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
     return loss, {"loss": loss}
+
+
+def next_actions(batch: SequenceBatch, num_frames: int) -> Array:
+    """[B, H * A] the true actions after F frames, of windows [B, F + H, ...]."""
+    action = true_actions(batch, "Behaviour cloning")[:, num_frames:]
+    return action.reshape(len(action), -1)
 
 
 def true_actions(batch: SequenceBatch, who: str) -> Array:

@@ -51,10 +51,15 @@ def bco_loss(
       idm: of F + 1 frames, frozen.
       key: unused; a loss takes one.
     """
-    inferred = [
-        idm({name: value[:, first : first + idm.num_frames] for name, value in batch.observation.items()})
-        for first in range(batch.is_first.shape[1] - policy.num_frames)
-    ]
-    target = jax.lax.stop_gradient(jnp.concatenate(inferred, axis=-1))
+    target = inferred_actions(idm, batch, policy.num_frames)
     loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
     return loss, {"loss": loss}
+
+
+def inferred_actions(idm: FrameStackNet, batch: SequenceBatch, num_frames: int) -> Array:
+    """[B, H * A] what the frozen IDM infers of the actions after F frames, of windows [B, F + H, ...]."""
+    inferred = [
+        idm({name: value[:, first : first + idm.num_frames] for name, value in batch.observation.items()})
+        for first in range(batch.is_first.shape[1] - num_frames)
+    ]
+    return jax.lax.stop_gradient(jnp.concatenate(inferred, axis=-1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from agents.frame_stack import FrameStackNet
+from agents.frame_stack import FrameStack, FrameStackNet
 from worldmodels.structures import Array
 
 Frames = dict[str, Array]
@@ -55,29 +56,39 @@ class FrameStackActor:
         are then S blocks of N / S, one per seed.
     """
 
-    def __init__(self, policy: FrameStackNet, *, num_seeds: int | None = None):
+    def __init__(self, policy: FrameStack, *, num_seeds: int | None = None):
         self._num_seeds = num_seeds or 1
-        self._names, self._num_frames = policy.names, policy.num_frames
+        self._names = policy.names
         # The module is split once: to flatten it at every call costs more than the network.
         leaves, structure = jax.tree.flatten(policy)
         self._leaves = leaves if num_seeds else [leaf[None] for leaf in leaves]
-        self._frames: Frames | None = None
+        self._memory: Any = None
+
+        def begin_with(leaves, observation):
+            return jax.vmap(self._begin)(jax.tree.unflatten(structure, leaves), observation)
 
         def act_with(leaves, *args):
-            return jax.vmap(act)(jax.tree.unflatten(structure, leaves), *args)
+            return jax.vmap(self._step)(jax.tree.unflatten(structure, leaves), *args)
 
-        self._act = jax.jit(act_with, donate_argnums=1)
+        self._begin_all, self._act = jax.jit(begin_with), jax.jit(act_with, donate_argnums=1)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} -> actions [N, A] float32."""
         observation = {name: self._blocked(value) for name, value in self._inputs(records).items()}
-        if self._frames is None:
-            fill = jax.vmap(initial_frames, in_axes=(0, None))
-            self._frames = fill({name: jnp.asarray(x) for name, x in observation.items()}, self._num_frames)
+        if self._memory is None:
+            self._memory = self._begin_all(self._leaves, observation)
         is_first = self._blocked(np.asarray(records["is_first"], bool))
-        action, self._frames = self._act(self._leaves, self._frames, observation, is_first)
+        action, self._memory = self._act(self._leaves, self._memory, observation, is_first)
         action = np.asarray(action)  # [S, N / S, A]
         return action.reshape(-1, action.shape[-1])
+
+    def _begin(self, policy, observation):
+        """Returns what one seed remembers before its first step."""
+        return initial_frames(observation, policy.num_frames)
+
+    def _step(self, policy, memory, observation, is_first):
+        """Takes in an observation; returns the actions of one seed and its memory."""
+        return act(policy, memory, observation, is_first)
 
     def _inputs(self, records: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         missing = [name for name in self._names if name not in records]

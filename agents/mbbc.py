@@ -21,25 +21,37 @@ def mbbc_loss(
     model: WorldModel,
     key: Array | None,
     *,
+    chunk: int = 1,
     use_log_prob: bool = False,
 ) -> tuple[Array, Metrics]:
-    """Error of pi(a_t | s_t) to the true action that followed, t = 0 .. T - 2, mean over B, T and A.
+    """Error of pi(a_t | s_t) to the true actions that followed, t = 0 .. T - 1 - H, mean over B, T and H * A.
 
     (tanh(mean) - a_t)^2, or -log pi(a_t | s_t), with s_t from the frozen model, which knows the actions up to t.
 
     Args:
-      policy: [..., D + S] -> TanhNormal.
+      policy: [..., D + S] -> TanhNormal over H * A.
       batch: windows [B, T, ...] with actions.
       model: frozen.
       key: PRNG key of the posterior samples; None takes modes.
+      chunk: H, actions that are decided on at once (`agents.chunks`).
       use_log_prob: the likelihood instead of the squared error.
 
     Raises:
       ValueError: the demonstrations have no actions.
     """
-    following = true_actions(batch, "MBBC")[:, 1:]
-    features = model.filter(batch, key).states.features[:, :-1]
+    features, following = following_actions(batch, model, key, chunk)
     action = policy(features)
     error = jnp.mean((action.mode - following) ** 2)
     loss = -action.log_prob(following).mean() if use_log_prob else error
     return loss, {"loss": loss, "action_mse": error}
+
+
+def following_actions(
+    batch: SequenceBatch, model: WorldModel, key: Array | None, chunk: int
+) -> tuple[Array, Array]:
+    """[B, T - H, D + S] states of the frozen model, and [B, T - H, H * A] the true actions that followed each."""
+    following = true_actions(batch, "MBBC")[:, 1:]
+    num_states = following.shape[1] - chunk + 1
+    features = model.filter(batch, key).states.features[:, :num_states]
+    steps = [following[:, first : first + num_states] for first in range(chunk)]
+    return features, jnp.concatenate(steps, axis=-1)

@@ -311,7 +311,7 @@ def assemble(
     with explained(folder / MODEL, "its arguments make no model"):
         check_loaded(named(arguments))
         like = jax.eval_shape(lambda: _build(arguments, builders))
-        check_parts(like, folder / MODEL)
+        check_parts(like, folder / MODEL, arguments.get("policy", {}).get("chunk", 1))
     if num_seeds is not None:
         like = jax.tree.map(lambda x: jax.ShapeDtypeStruct((num_seeds, *x.shape), x.dtype), like)
     parts = weights.with_leaves(like, arrays, str(weights.path_in(folder)))
@@ -383,12 +383,17 @@ def check_heads(
             )
 
 
-def check_parts(parts: Mapping, path: pathlib.Path) -> None:
-    """Raises a ValueError where policy and critic do not fit the world model; one without actions fits any policy."""
+def check_parts(parts: Mapping, path: pathlib.Path, chunk: int) -> None:
+    """Raises a ValueError where policy and critic do not fit the world model; one without actions fits any policy.
+
+    Args:
+      path: of the parts.
+      chunk: actions that the policy decides on at once.
+    """
     if "world_model" not in parts:
         return
     model, critic = parts["world_model"], parts.get("critic", {})
     if isinstance(parts.get("policy"), TanhGaussianHead):
         network = parts["policy"].mean_net
-        check_heads(model, {"policy": network}, path, model.action_size or network.out_size)
+        check_heads(model, {"policy": network}, path, chunk * model.action_size or network.out_size)
     check_heads(model, {name: pair[0] for name, pair in critic.items()}, path, 1)

@@ -22,6 +22,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Foresight:  --config=baseline:pidm        what is seen --config.horizon=3 steps ahead is inverted
     Few labels: --config=baseline:clam        or lapo, laom; --config.unlabelled=DIR: further video of the body
                 --config=baseline:bcv_lr      in rounds, too
+    Chunks:     --config=baseline:bco --config.chunk=8      or bc, mbbc; --config.head=flow streams them from noise
     Oracles:    --config=baseline:bc          with the true actions; needs no embodiment data
                 --config=baseline:mbbc --config.model=DIR    the same, over the state of a pretrained world model
     Offline RL: --config=baseline:smodice     or lobsdice: clones the steps that lead where the demonstrations go
@@ -73,12 +74,19 @@ def bco(config: ml_collections.ConfigDict, method: str = "bco") -> None:
         **defaults("agents.frame_stack:FrameStackNet"),
     )
     if method in ("bc", "bco"):
-        config.chunk = 1  # actions that are decided on at once; of more the last decisions act together
+        _decisions(config)
         # --workdir of `pretrain`, an encoder or a world model, whose encoder all networks begin with; "": none.
         config.encoder = ""
         config.freeze_encoder = True  # False: it learns with them
     if method != "bc":
         config.fit.min_updates = 5000
+
+
+def _decisions(config: ml_collections.ConfigDict) -> None:
+    """Lets policies decide on several actions, and by a flow."""
+    config.chunk = 1  # actions that are decided on at once; of more the last decisions act together
+    config.head = "gaussian"  # "flow": actions that noise flows to, of a chunk while they are still flowing
+    config.update(defaults("agents.flow:FlowHead", "euler_steps"))
 
 
 def bco_alpha(config: ml_collections.ConfigDict) -> None:
@@ -237,6 +245,7 @@ def mbbc(config: ml_collections.ConfigDict) -> None:
         "worldmodels.action_head:TanhGaussianHead", "hidden_size", "hidden_layers", "min_std"
     )
     config.length = 50  # records per window
+    _decisions(config)
     config.use_log_prob = False  # True: likelihood of the actions instead of the squared error
 
 

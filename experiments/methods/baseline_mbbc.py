@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import jax
 
-from agents.actors import FilterActor
+from agents.chunks import filter_actor
+from agents.flow import mbbc_flow_error, mbbc_flow_loss
 from agents.mbbc import mbbc_loss
 from experiments.methods.baseline_recipes import (
     Baseline,
@@ -19,6 +20,7 @@ from experiments.methods.baseline_recipes import (
 from experiments.models import architectures, files
 from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset
+from worldmodels.world_model import WorldModel
 
 
 class MBBC(Baseline):
@@ -40,7 +42,7 @@ class MBBC(Baseline):
         read = functools.partial(architectures.demonstrations, config, models, arch)
         self.shown = load_demonstrations(config, type(self), read)
         episodes = self.shown.episodes
-        self.arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+        self.arguments = mbbc_arguments(config, models)
         self._dataset = SequenceDataset.create(
             episodes,
             length=config["length"],
@@ -48,19 +50,21 @@ class MBBC(Baseline):
             with_actions=True,
             with_reward=False,
         )
-        loss_fn = functools.partial(mbbc_loss, use_log_prob=config["use_log_prob"])
+        loss_fn, error = mbbc_losses(config)
         self.fits = (Fit("policy", self._dataset, loss_fn, frozen=models),)
-        self._error = vmapped_mean(mbbc_loss, frozen=True)
+        self._error = vmapped_mean(error, frozen=True)
 
     def create(self, network, key):
         """Creates a network; see `Baseline`."""
-        return export.build_policy(self.arguments, key)
+        build = architectures.build_over_features if "kind" in self.arguments else export.build_policy
+        return build(self.arguments, key)
 
     @staticmethod
     def make_actor(models, num_envs, seed):
         """Makes an actor; see `Baseline`."""
+        chunk, key = models.arguments["policy"].get("chunk", 1), jax.random.key(seed)
         options = dict(num_seeds=models.num_seeds)
-        return FilterActor(models.world_model, models.policy, num_envs, jax.random.key(seed), **options)
+        return filter_actor(models.world_model, models.policy, num_envs, key, chunk, **options)
 
     def errors(self, models, *, final):
         """Returns "action_mse" over all windows; at the end only, as it is slow."""
@@ -68,3 +72,30 @@ class MBBC(Baseline):
             return {}
         error = self._error(models["policy"], self._dataset, all_windows(self._dataset), self.world_model)
         return {"action_mse": error}
+
+
+def mbbc_arguments(config: Mapping, models: WorldModel) -> dict:
+    """Returns the arguments of a policy over the state of these world models.
+
+    Raises:
+      ValueError: as `architectures.decisions`, or the windows are no longer than a chunk.
+    """
+    arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+    decisions, length = architectures.decisions(config), config["length"]
+    if length <= config["chunk"]:
+        raise ValueError(
+            f"A window of {length} records has no state with {config['chunk']} actions behind it; raise config.length."
+        )
+    if "euler_steps" in decisions:
+        del arguments["min_std"]
+    return arguments | decisions | ({"kind": "over_features"} if decisions else {})
+
+
+def mbbc_losses(config: Mapping) -> tuple[Callable, Callable]:
+    """Returns what the policy learns by, and its error; a ValueError of a likelihood that a flow does not have."""
+    if config["head"] == "gaussian":
+        error = functools.partial(mbbc_loss, chunk=config["chunk"])
+        return functools.partial(error, use_log_prob=config["use_log_prob"]), error
+    if config["use_log_prob"]:
+        raise ValueError("A flow says no likelihood to learn by; set use_log_prob=False, or head=gaussian.")
+    return mbbc_flow_loss, mbbc_flow_error

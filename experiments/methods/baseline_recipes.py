@@ -18,6 +18,7 @@ from agents.bc import bc_loss
 from agents.bco import bco_loss, inverse_dynamics_loss
 from agents.chunks import frame_stack_actor
 from agents.fitting import FitState, make_mean_loss
+from agents.flow import bc_flow_loss, bco_flow_loss
 from agents.frame_stack import with_encoder_of
 from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
@@ -117,10 +118,13 @@ class FrameStackBaseline(Baseline):
     Attributes:
       networks: {name: options of `build_frame_stack`} of networks other than the policy.
       data: what they learn from.
+      loss, flow_loss: of the policy; the second where it is a flow.
       error_losses: {network: (name, loss)} of errors to true actions.
     """
 
     networks: Mapping[str, Mapping] = {}
+    loss: Callable
+    flow_loss: Callable
     error_losses: Mapping[str, tuple[str, Callable]] = {
         "policy": ("action_mse", bc_loss),
         "idm": ("idm_action_mse", inverse_dynamics_loss),
@@ -135,6 +139,11 @@ class FrameStackBaseline(Baseline):
         self.arguments, self.shown = self.data.arch, self.data.shown
         self._share_encoder = config.get("init_with_idm_encoder", False)
         self._errors: dict[str, Callable] = {}
+
+    @property
+    def policy_loss(self) -> Callable:
+        """Loss of the policy."""
+        return self.flow_loss if "euler_steps" in self.arguments else self.loss
 
     def create(self, network, key):
         """Creates a network; see `Baseline`."""
@@ -161,8 +170,8 @@ class FrameStackBaseline(Baseline):
     @staticmethod
     def make_actor(models, num_envs, seed):
         """Makes an actor; see `Baseline`."""
-        chunk = models.arguments["policy"].get("chunk", 1)
-        return frame_stack_actor(models.policy, chunk, num_seeds=models.num_seeds)
+        chunk, key = models.arguments["policy"].get("chunk", 1), jax.random.key(seed)
+        return frame_stack_actor(models.policy, key, chunk, num_seeds=models.num_seeds)
 
     def errors(self, models, *, final):
         """Returns "action_mse" of the policy and "idm_action_mse" of the inverse model."""
@@ -186,11 +195,12 @@ class BC(FrameStackBaseline):
     instead = "the method bco"
     preset = "bc"
     loss = staticmethod(bc_loss)
+    flow_loss = staticmethod(bc_flow_loss)
 
     @functools.cached_property
     def fits(self):
         """The policy."""
-        return (Fit("policy", self.data.shown_windows(with_actions=True), self.loss),)
+        return (Fit("policy", self.data.shown_windows(with_actions=True), self.policy_loss),)
 
 
 class BCO(FrameStackBaseline):
@@ -203,6 +213,7 @@ class BCO(FrameStackBaseline):
     networks = {"idm": dict(more_frames=1)}
     teacher = ("idm", inverse_dynamics_loss)
     loss = staticmethod(bco_loss)
+    flow_loss = staticmethod(bco_flow_loss)
 
     @functools.cached_property
     def fits(self):
@@ -212,7 +223,7 @@ class BCO(FrameStackBaseline):
         body = self.data.windows(self.data.body, with_actions=True, length=length)
         return (
             Fit(name, body, teacher_loss),
-            Fit("policy", self.data.shown_windows(with_actions=False), self.loss, name),
+            Fit("policy", self.data.shown_windows(with_actions=False), self.policy_loss, name),
         )
 
 

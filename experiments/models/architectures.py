@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from flax import nnx
 
 from agents import sac
+from agents.flow import FlowHead, FlowNet
 from agents.forward_backward import PromptedPolicy
 from agents.frame_stack import FrameStackNet
 from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import LAYOUTS, Setup, observation_setup, setup_of
 from worldmodels import export
+from worldmodels.action_head import TanhGaussianHead
 from worldmodels.architecture import EMBEDDING
 from worldmodels.checkpoints import named_leaves
 from worldmodels.data.dataset import statistics
@@ -25,6 +27,7 @@ from worldmodels.representation import REPRESENTATIONS
 from worldmodels.training import select_seed
 from worldmodels.world_model import WorldModel
 
+HEADS = ("gaussian", "flow")  # of policies: those that say one action, its mean, and those that say many
 Network = TypeVar("Network")
 
 # World models --------------------------------------------------------------------------------------------------------
@@ -137,16 +140,13 @@ def frame_stack(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
     """Returns the arguments of a baseline's networks, for `build_frame_stack`.
 
     Args:
-      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`, for some `chunk`.
+      config: of experiments/configs/baseline.py: `method`, `stack`, `network`, `standardize`, what `decisions` reads.
       env_name, setup: decide which sensors are read.
       episodes: with actions; decide the sizes.
 
     Raises:
-      ValueError: a chunk without actions.
+      ValueError: as `decisions`.
     """
-    chunk = config.get("chunk", 1)
-    if chunk < 1:
-        raise ValueError(f"A chunk of {chunk} actions decides on nothing; give at least 1.")
     names = (setup if isinstance(setup, Setup) else observation_setup(env_name, setup)).inputs
     return dict(
         config["network"],
@@ -154,8 +154,27 @@ def frame_stack(config: Mapping, env_name: str, setup: str | Setup, episodes: Se
         num_frames=config["stack"]
         or published_stack(config["setup"] if isinstance(setup, Setup) else setup, config["method"]),
         **_sizes(names, config["standardize"], env_name, setup, episodes),
-        **({"chunk": chunk} if chunk > 1 else {}),
+        **decisions(config),
     )
+
+
+def decisions(config: Mapping) -> dict:
+    """Returns `chunk`, the actions that a policy decides on at once, if these are several, and `euler_steps` of a flow.
+
+    Args:
+      config: of experiments/configs/baseline.py: `chunk`, `head`, `euler_steps`; methods that lack them have neither.
+
+    Raises:
+      ValueError: a chunk without actions, or an unknown head.
+    """
+    chunk, head = config.get("chunk", 1), config.get("head", HEADS[0])
+    if chunk < 1:
+        raise ValueError(f"A chunk of {chunk} actions decides on nothing; give at least 1.")
+    if head not in HEADS:
+        raise ValueError(f"Unknown head {head!r}. Known: {', '.join(HEADS)}.")
+    if head == "flow":
+        return {"chunk": chunk, "euler_steps": config["euler_steps"]}
+    return {"chunk": chunk} if chunk > 1 else {}
 
 
 def published_stack(setup: str, method: str) -> int:
@@ -176,25 +195,37 @@ def build_network(
     """Makes a fresh policy, or with `more_frames=1` an inverse model, or a forward model.
 
     Args:
-      arch: of `frame_stack`; with `chunk` a policy has the outputs of so many actions.
+      arch: of `frame_stack`; with `chunk` a policy has the outputs of so many actions, with `euler_steps` it is a flow.
       key: of the initial weights.
       episodes: data to standardise by; None leaves placeholders, to be restored.
       network: takes the arguments of `FrameStackNet`.
     """
     arch = {name: value for name, value in arch.items() if name != "kind"}
-    chunk = arch.pop("chunk", 1)
-    if chunk > 1 and not more_frames:
+    build: Callable[..., Any] = network
+    chunk, euler_steps = arch.pop("chunk", 1), arch.pop("euler_steps", None)
+    if euler_steps is not None and network is FrameStackNet and not more_frames:
+        build = functools.partial(FlowNet, chunk=chunk, euler_steps=euler_steps)
+    elif chunk > 1 and not more_frames:
         arch["action_size"] *= chunk
     sizes, standardized, num_frames = arch["sizes"], arch.pop("standardized"), arch.pop("num_frames")
     if episodes is not None:
         moments = statistics(episodes, standardized)
     else:
         moments = {name: (np.zeros(sizes[name]), np.ones(sizes[name])) for name in standardized}
-    return network(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
+    return build(num_frames=num_frames + more_frames, statistics=moments, rngs=nnx.Rngs(key), **arch)
 
 
 build_frame_stack = functools.partial(build_network, network=FrameStackNet)
 build_prompted = functools.partial(build_network, network=PromptedPolicy)
+
+
+def build_over_features(arch: Mapping, key: jax.Array) -> TanhGaussianHead | FlowHead:
+    """Makes a fresh policy over the state of a world model, of `chunk` actions at once; with `euler_steps` a flow."""
+    arch = {name: value for name, value in arch.items() if name != "kind"}
+    if "euler_steps" in arch:
+        return FlowHead(rngs=nnx.Rngs(key), **arch)
+    chunk = arch.pop("chunk")
+    return TanhGaussianHead(rngs=nnx.Rngs(key), **arch | {"action_size": chunk * arch["action_size"]})
 
 
 def sac_actor(actor: sac.Actor, observer: Mapping) -> dict:

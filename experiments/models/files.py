@@ -35,10 +35,12 @@ BUILDERS: Registry[object] = Registry(
         "frame_stack": architectures.build_frame_stack,
         "prompted": architectures.build_prompted,
         "latent_policy": functools.partial(architectures.build_network, network=LatentPolicy),
+        "over_features": architectures.build_over_features,
         "pidm": functools.partial(architectures.build_network, network=PredictivePolicy),
         "sac": architectures.build_sac_actor,
     },
 )
+OVER_FEATURES = ("", "over_features")  # kinds that see through a world model
 NEEDED = {
     "world_model": "no world model; pass the --workdir of a run of `pretrain`, a folder of `export`, or a published "
     "folder with config.yaml and model.pt",
@@ -94,7 +96,7 @@ def load_complete(path: str | pathlib.Path) -> Models:
     models = load(path)
     kind = models.arguments.get("policy", {}).get("kind", "")
     of_a_run = (pathlib.Path(path).expanduser() / "config.json").is_file()
-    sees = not kind or (":" in kind and of_a_run and read_config(path).get("model"))
+    sees = kind in OVER_FEATURES or (":" in kind and of_a_run and read_config(path).get("model"))
     if models.world_model is not None or models.encoder is not None or not sees:
         return models
     seen = load(read_config(path)["model"], "world_model")

@@ -16,8 +16,7 @@ import jax
 import numpy as np
 
 from agents import sac
-from agents.actors import FilterActor
-from agents.chunks import frame_stack_actor
+from agents.chunks import filter_actor, frame_stack_actor
 from agents.loop import Actor
 from agents.observer import Observer
 from agents.planning import Planner, planning_actor
@@ -115,9 +114,11 @@ class LoadedRun:
         self._check_world_model(" to plan in")
         if self.models.ensemble > 1:
             raise ValueError(f"{self.path} is a run of ensembles, and plans are made in one world model.")
+        # Plans are guided by one action at a time.
+        several = self.models.arguments.get("policy", {}).get("kind") == "over_features"
         return planning_actor(
             planner,
-            *(self.world_models, self.policies, self.critics),
+            *(self.world_models, None if several else self.policies, self.critics),
             num_envs,
             jax.random.key(key_seed),
             demonstrations=demonstrations,
@@ -133,19 +134,20 @@ class LoadedRun:
             )
         if self.kind == "sac":
             return make_sac_actors(self.models)
+        chunk, key = self.models.arguments["policy"].get("chunk", 1), jax.random.key(key_seed)
         if self.kind == "baseline":
-            chunk = self.models.arguments["policy"].get("chunk", 1)
-            return frame_stack_actor(self.policies, chunk, num_seeds=self.num_seeds)
+            return frame_stack_actor(self.policies, key, chunk, num_seeds=self.num_seeds)
         if self.kind == "own":
             own = files.BUILDERS.get(self.models.arguments["policy"]["kind"])
             if not isinstance(own, MakesActors):
                 raise ValueError(f"{self.path} has a policy of your own, whose kind has no `make_actor`.")
             return own.make_actor(self.models, num_envs, key_seed)
-        return FilterActor(
+        return filter_actor(
             self.world_models,
             self.policies,
             num_envs,
-            jax.random.key(key_seed),
+            key,
+            chunk,
             sample_action=sample_action,
             num_seeds=self.num_seeds,
             ensemble=self.models.ensemble,
@@ -187,7 +189,7 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
         first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
         arena = Arena.of_episodes([first], config["env"], models.parts["world_model"].inputs)
         return LoadedRun(path, "pretraining", config, models, arena)
-    kind = models.arguments["policy"].get("kind")
+    kind = models.arguments["policy"].get("kind", "")
     if kind == "sac":
         if models.card["environment"] != env:
             registry.trusted(models.card["environment"], f"The files of {path} name")
@@ -198,7 +200,7 @@ def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
         return dataclasses.replace(run, models=models.seed(run.best).stacked())
     if "demonstrations" not in config:
         return LoadedRun(path, "dreamer", config, models, Arena.of_setup(config))
-    if kind is None:
+    if kind in files.OVER_FEATURES:
         kind, inputs = "aime", models.parts["world_model"].inputs
     else:
         inputs = tuple(models.arguments["policy"].get("sizes", ()))

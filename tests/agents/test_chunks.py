@@ -61,3 +61,17 @@ def test_decisions_about_the_present_are_weighted_the_oldest_most_and_forgotten_
         7,
     ]
     np.testing.assert_allclose(acts, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_a_world_model_below_filters_with_what_was_done_and_not_with_what_was_decided(known):
+    seen = []
+
+    def decide(records):
+        seen.append(records.get("pre_action"))
+        return np.float32([[4, 8]])
+
+    actor, told = TemporalEnsemble(decide, 2, decay=0.0), {"pre_action": np.float32([[0.5]])} if known else {}
+    acts = [actor({"is_first": np.array([step == 0])} | told) for step in range(2)]
+    np.testing.assert_array_equal(acts, [[[4]], [[6]]])
+    assert seen == [[[0.5]], [[0.5]]] if known else seen == [None, acts[0]]

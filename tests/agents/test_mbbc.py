@@ -8,7 +8,7 @@ from flax import nnx, struct
 from linear_world import WEIGHTS, dataset
 
 from agents.fitting import FitSettings, FitState, fit
-from agents.mbbc import mbbc_loss
+from agents.mbbc import following_actions, mbbc_loss
 from worldmodels.action_head import TanhGaussianHead
 from worldmodels.data.dataset import windows
 from worldmodels.structures import Array
@@ -62,6 +62,18 @@ def test_the_likelihood_is_that_of_the_policy():
     loss, _ = mbbc_loss(policy, batch, MODEL, None, use_log_prob=True)
     expected = -policy(batch.observation["x"][:, :-1]).log_prob(batch.prev_action[:, 1:]).mean()
     np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_a_chunk_goes_with_the_actions_that_follow_its_state():
+    batch = windows(dataset(0, demonstrated=True, length=6), jnp.arange(10))
+    features, following = following_actions(batch, MODEL, None, 3)
+    np.testing.assert_array_equal(features, batch.observation["x"][:, :3])
+    for step in range(3):
+        now = following[:, :, 2 * step : 2 * step + 2]
+        np.testing.assert_array_equal(now, batch.prev_action[:, step + 1 : step + 4])
+    policy = TanhGaussianHead(2, 6, hidden_layers=0, rngs=nnx.Rngs(0))
+    loss, _ = mbbc_loss(policy, batch, MODEL, None, chunk=3)
+    np.testing.assert_allclose(loss, ((policy(features).mode - following) ** 2).mean(), rtol=1e-6)
 
 
 def test_a_fit_recovers_the_demonstrators_weights():

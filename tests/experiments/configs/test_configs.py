@@ -44,6 +44,7 @@ SIGNATURES = {
     "baseline:bcv_lr video": "agents.fitting:FitSettings",
     "baseline:bcv_lr ": "agents.bcv_lr:alignment_loss",
     "baseline:pidm ": "agents.pidm:PredictivePolicy",
+    "baseline:bc ": "agents.flow:FlowHead",
     "baseline:mbbc policy": POLICY,
     "baseline:smodice dice": "agents.dice:DiceSettings",
     "baseline:fb representation": "agents.forward_backward:ForwardBackwardSettings",

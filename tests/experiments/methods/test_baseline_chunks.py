@@ -1,13 +1,34 @@
-"""Policies that decide on several actions at once, as a user trains and loads them."""
+"""Policies that decide on several actions at once, or by a flow, as a user trains, loads and exports them."""
 
+import dataclasses
+from operator import attrgetter
+
+import jax
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
+from interruption import SIGKILL, assert_same_run, start, stop_after_rows
 
+from agents.actors import ModelActor
 from agents.chunks import TemporalEnsemble
+from agents.flow import FlowActor
+from experiments.analysis import evaluate, export
+from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
-from experiments.methods import baseline
+from experiments.configs.evaluate import get_config as evaluate_config
+from experiments.configs.export import get_config as export_config
+from experiments.methods import baseline, pretrain
+from experiments.models import files
 from experiments.models.loading import load_run
+
+CHUNK = 3
+ACTORS = {
+    ("bco", "gaussian"): TemporalEnsemble,
+    ("bc", "flow"): FlowActor,
+    ("bco", "flow"): FlowActor,
+    ("mbbc", "gaussian"): TemporalEnsemble,
+    ("mbbc", "flow"): ModelActor,
+}
 
 
 @pytest.fixture(scope="module")
@@ -15,20 +36,104 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"))
 
 
-def test_bco_decides_on_three_actions_and_acts_by_all_its_decisions(data, tmp_path):
-    config = make_config(get_config("bco-tiny"), data, num_seeds=2, chunk=3)
-    config.fit.update(max_updates=20)
-    result = baseline.run(config, tmp_path / "run")
-    assert np.shape(result["return"]) == (2, 2)
-    assert np.shape(result["action_mse"]) == np.shape(result["idm_action_mse"]) == (2,)
-    loaded = load_run(tmp_path / "run")
-    assert loaded.models.policy.head.out_size == 3 * 2
+@pytest.fixture(scope="module")
+def world_model(data, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("model") / "run"
+    config = pretrain_config.get_config("tiny")
+    config.embodiment = str(data / "embodiment")
+    pretrain.run(config, workdir)
+    return str(workdir)
+
+
+@pytest.fixture(scope="module")
+def config_of(data, request):
+    def make(method, head, **changes):
+        config = make_config(get_config(f"{method}-tiny"), data, chunk=CHUNK, head=head, **changes)
+        if method == "mbbc":
+            config.model = request.getfixturevalue("world_model")
+        else:
+            config.fit.max_updates = 40
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="module", params=ACTORS, ids="-".join)
+def trained(request, config_of, tmp_path_factory):
+    """(method and head, directory, result) of two seeds."""
+    workdir = tmp_path_factory.mktemp("run") / "run"
+    return request.param, workdir, baseline.run(config_of(*request.param, num_seeds=2), workdir)
+
+
+def test_a_run_is_loaded_and_evaluated_with_the_actor_that_it_was_trained_for(trained, tmp_path):
+    kind, workdir, result = trained
+    assert np.shape(result["return"]) == (2, 2) and np.shape(result["action_mse"]) == (2,)
+    loaded = load_run(workdir)
     actor = loaded.actor(1)
-    assert isinstance(actor, TemporalEnsemble)
+    assert isinstance(actor, ACTORS[kind])
     with loaded.arena.make(1, seed=0) as envs:
         assert actor(envs.reset()).shape == (1, 2)
+    scores = [evaluate.run(evaluate_config("tiny"), tmp_path, run=str(workdir)) for _ in range(2)]
+    assert scores[0] == scores[1] and np.isfinite(scores[0]["return"]).all()
 
 
-def test_a_chunk_without_actions_is_refused(data, tmp_path):
-    with pytest.raises(ValueError, match="A chunk of 0 actions decides on nothing; give at least 1."):
-        baseline.run(make_config(get_config("bc-tiny"), data, chunk=0), tmp_path)
+def test_an_export_acts_as_its_run(trained, tmp_path):
+    _, workdir, _ = trained
+    export.run(export_config(), "", run=str(workdir), to=str(tmp_path / "model"))
+    loaded = load_run(workdir)
+    exported = dataclasses.replace(loaded, models=files.load(tmp_path / "model").seed(0))
+    position = np.float32([[0.3, -0.2], [-0.1, 0.4]])
+    records = {"position": position, "velocity": position, "is_first": np.ones(2, bool)}
+    first = dataclasses.replace(loaded, models=loaded.models.agent(0))
+    actors = [run.make_actor(2) for run in (first, exported)]
+    for _ in range(CHUNK + 1):
+        np.testing.assert_array_equal(*(actor(records) for actor in actors))
+        records["is_first"] = np.zeros(2, bool)
+
+
+@pytest.mark.parametrize("trained", [("bc", "flow"), ("mbbc", "flow")], ids="-".join, indirect=True)
+def test_a_seed_does_not_depend_on_its_neighbours(trained, config_of, tmp_path):
+    kind, workdir, _ = trained
+    baseline.run(config_of(*kind, seed=1), tmp_path / "single")
+    together, alone = (files.load(path).policy for path in (workdir, tmp_path / "single"))
+    for ours, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+        np.testing.assert_allclose(ours[1], theirs[0], rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("trained", [("bco", "flow")], ids="-".join, indirect=True)
+def test_a_run_that_is_killed_ends_bit_identical(trained, config_of, data, tmp_path):
+    kind, reference, _ = trained
+    config = config_of(*kind, num_seeds=2)
+    keys = ("demonstrations", "embodiment", "num_seeds", "head", "chunk", "fit.max_updates")
+    flags = [f"--config.{key}={attrgetter(key)(config)}" for key in keys] + [f"--workdir={tmp_path / 'run'}"]
+    process = start("baseline", "--config=baseline:bco-tiny", *flags)
+    assert stop_after_rows(process, tmp_path / "run" / "metrics.jsonl", 3, SIGKILL) == -SIGKILL
+    baseline.run(config, tmp_path / "run")
+    assert_same_run(tmp_path / "run", reference)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(chunk=0), "A chunk of 0 actions decides on nothing; give at least 1."),
+        (dict(head="diffusion"), "Unknown head 'diffusion'. Known: gaussian, flow."),
+        (dict(head="flow", euler_steps=0), "A flow of 0 steps comes to no action"),
+    ],
+)
+def test_what_decides_on_nothing_is_refused(data, tmp_path, changes, message):
+    with pytest.raises(ValueError, match=message):
+        baseline.run(make_config(get_config("bc-tiny"), data, **changes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(chunk=8), "A window of 8 records has no state with 8 actions behind it; raise config.length."),
+        (dict(head="flow", use_log_prob=True), "A flow says no likelihood to learn by"),
+    ],
+)
+def test_what_mbbc_cannot_learn_is_refused(config_of, tmp_path, changes, message):
+    config = config_of("mbbc", "gaussian")
+    config.update(changes)
+    with pytest.raises(ValueError, match=message):
+        baseline.run(config, tmp_path)
