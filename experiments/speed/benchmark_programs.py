@@ -44,26 +44,29 @@ class Program:
 
     def __init__(self, loops: Loops, state: TrainState, num_updates: int):
         self.num_updates, self.state, self.args = num_updates, state, loops.args
-        self.loop = self._compiled = loops.make(num_updates)
+        self.loop = loops.make(num_updates)
+        self._compiled: jax.stages.Compiled | None = None
 
     @property
     def streams(self) -> bool:
         """True if the data are on the host."""
         return isinstance(self.args[0][0], StreamedDataset)
 
-    def compile(self, options: Mapping | None = None) -> Program:
+    def compile(self, options: dict | None = None) -> Program:
         """Compiles with options of XLA, from the cache if it is there; streamed loops do so in their first call."""
-        if not self.streams:
+        if isinstance(self.loop, jax.stages.Wrapped):
             self._compiled = self.loop.lower(self.state, *self.args).compile(options)
         return self
 
     @property
     def memory(self) -> int | None:
-        stats = None if self.streams else self._compiled.memory_analysis()
+        if self._compiled is None:
+            return None
+        stats = self._compiled.memory_analysis()
         return stats and stats.temp_size_in_bytes + stats.argument_size_in_bytes
 
     def __call__(self):
-        self.state, metrics = self._compiled(self.state, *self.args)
+        self.state, metrics = (self._compiled or self.loop)(self.state, *self.args)
         return metrics
 
 
@@ -98,7 +101,7 @@ def with_dtype(config: Mapping, size: str, options: Sequence[str]) -> dict:
         return dict(config)
     pretrain = config[size]["pretrain"]
     world_model = pretrain["world_model"] | {"compute_dtype": "bfloat16"}
-    return config | {size: config[size] | {"pretrain": pretrain | {"world_model": world_model}}}
+    return {**config, size: config[size] | {"pretrain": pretrain | {"world_model": world_model}}}
 
 
 def build_world_models(config: Mapping, size: str, num_seeds: int, **changes):
