@@ -81,6 +81,18 @@ def read_scores(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores | No
     )
 
 
+def scores_of(path: pathlib.Path, labels: Mapping[str, str]) -> RunScores:
+    """Reads the scores of a finished run that evaluates.
+
+    Raises:
+      ValueError: it evaluates nothing, or as of `read_scores`.
+    """
+    found = read_scores(path, labels)
+    if found is None:
+        raise ValueError(f"{path} has no scores; let it evaluate at least one episode.")
+    return found
+
+
 def label_of(path: pathlib.Path, labels: Mapping[str, str], result: Mapping) -> str:
     """Returns the label that the result records, if the run goes by the method of its config; else that of its name."""
     method, recorded = labels["method"], result.get("label")

@@ -14,7 +14,7 @@ import functools
 
 from experiments.analysis import published_results, report
 from experiments.analysis.labels import label
-from experiments.analysis.scores import Results, cells_of, read_scores
+from experiments.analysis.scores import Results, cells_of, scores_of
 from experiments.configs import baseline as baseline_config
 from experiments.configs import surrogate as surrogate_config
 from experiments.data.demonstrations import Demonstrations
@@ -63,10 +63,10 @@ def compare(config, directory: RunDirectory) -> dict:
     """Runs all stages and writes the report, in an opened directory."""
     if not config.demonstrations:
         raise ValueError("A comparison needs a folder of episodes; pass --config.demonstrations=DIR.")
-    for method in () if config.embodiment else map(METHODS.choose, config.methods):
-        if OF_THE_BODY.intersection(method.needs):
+    for chosen in () if config.embodiment else map(METHODS.choose, config.methods):
+        if OF_THE_BODY.intersection(chosen.needs):
             raise ValueError(
-                f"{method.label} needs embodiment data; pass --config.embodiment=DIR, or leave it out of "
+                f"{chosen.label} needs embodiment data; pass --config.embodiment=DIR, or leave it out of "
                 "--config.methods."
             )
     shown, body = read_data(config)
@@ -232,5 +232,5 @@ def scores(config, stages: Stages, env_name: str, methods: list[str], num_demons
     """Reads the scores of all methods from their stages."""
     labels = dict(task=env_name, env=env_name, setup=config.setup, dataset=config.published_data)
     labels |= dict(seed=str(config.seed), demonstrations=str(num_demonstrations))
-    runs = [read_scores(stages.path(stage_of(method)), labels | {"method": method}) for method in methods]
+    runs = [scores_of(stages.path(stage_of(method)), labels | {"method": method}) for method in methods]
     return Results(cells_of([dataclasses.replace(run, random=config.random_return) for run in runs]), {})

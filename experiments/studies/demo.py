@@ -20,7 +20,7 @@ import numpy as np
 from experiments.analysis import published_results, report
 from experiments.analysis.labels import label
 from experiments.analysis.page import MediaSection
-from experiments.analysis.scores import Results, cells_of, read_scores
+from experiments.analysis.scores import Results, cells_of, scores_of
 from experiments.configs import collect as collect_config
 from experiments.envs.sensors import SETUPS
 from experiments.methods import baseline, collect, imitate, pretrain
@@ -217,7 +217,7 @@ def scores(config, stages: Stages, random: list[float], expert: list[float]) -> 
         shared["dataset"] = config.published_data
         shared["variant"] = suffix and f"{number} demonstration{'s' * (number != 1)}"
         for method in METHODS:
-            runs.append(read_scores(stages.path(method + suffix), shared | {"method": method}))
+            runs.append(scores_of(stages.path(method + suffix), shared | {"method": method}))
     return Results(cells_of(runs), {config.env: random}, expert={config.env: expert})
 
 

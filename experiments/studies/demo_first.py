@@ -6,7 +6,7 @@ python -m experiments demo --config=demo:first --workdir=runs/first
 from __future__ import annotations
 
 from experiments.analysis import report
-from experiments.analysis.scores import Results, cells_of, read_scores
+from experiments.analysis.scores import Results, cells_of, scores_of
 from experiments.data.bundle import bundled
 from experiments.methods import imitate
 from experiments.runs.directory import RunDirectory
@@ -35,7 +35,7 @@ def run_everything(config, directory: RunDirectory) -> dict:
             demonstrations=str(config.num_demonstrations), dataset=config.published_data, variant=""
         )
         expert = [episode.return_ for episode in load_episodes(bundle.demonstrations)]
-        cells = cells_of([read_scores(aime_run, facts)])
+        cells = cells_of([scores_of(aime_run, facts)])
         report.write(
             Results(cells, {config.env: random}, expert={config.env: expert}),
             directory.path,
