@@ -14,6 +14,7 @@ import dataclasses
 import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -96,7 +97,7 @@ class FitState(struct.PyTreeNode):
     """
 
     train: TrainState
-    best_model: object
+    best_model: Any
     best_loss: Array
     stale_epochs: Array
     epoch: Array
@@ -148,7 +149,9 @@ def split_windows(num_windows: int, fraction: float, key: Array) -> Split:
     return Split(training=order[:num_training], validation=order[num_training:])
 
 
-def split_episodes(num_records: Sequence[int], length: int, is_training: Sequence[bool]) -> Split:
+def split_episodes(
+    num_records: Sequence[int], length: int, is_training: Sequence[bool] | np.ndarray
+) -> Split:
     """Split of a dataset's windows by whole episodes, so that the parts have no record in common.
 
     Args:

@@ -234,7 +234,7 @@ class TrueReward(SurrogateReward):
         return episode.reward[0], state
 
 
-REWARDS = Registry(
+REWARDS: Registry[type[SurrogateReward]] = Registry(
     "surrogate reward",
     {
         "viper": Viper,

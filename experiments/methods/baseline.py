@@ -91,7 +91,7 @@ class FittedBaseline:
         self._checkpoints = Checkpoints(run / "checkpoints")
         self._watch = DivergenceWatch(self._num_seeds)
         self._saved = 0  # updates in the newest checkpoint
-        self._result: dict | None = None
+        self._result: dict = {}
         self._state = self._initial_state()
 
     def run(self) -> dict:
@@ -144,9 +144,9 @@ class FittedBaseline:
         """Fits one network of every seed, from where it is."""
         settings, name, began = self._settings, part.network, time.perf_counter()
         epochs = settings.max_updates is None  # without a limit, nobody knows how many updates there will be
-        total = max(settings.min_epochs, 1) if epochs else settings.max_updates
+        total = max(settings.min_epochs, 1) if settings.max_updates is None else settings.max_updates
         initial = int((self._state[name].epoch if epochs else self._state[name].train.step).max())
-        frozen = () if part.frozen is None else (part.frozen,)
+        frozen: tuple[object, ...] = () if part.frozen is None else (part.frozen,)
         frozen += () if part.teacher is None else (self._state[part.teacher].best_model,)
 
         def on_epoch(state: FitState, metrics: dict) -> None:
@@ -163,9 +163,16 @@ class FittedBaseline:
         with Progress(
             total, f"{self._config['method']} {name} ({unit}){self._placement.described}", initial=initial
         ) as progress:
-            options = dict(on_epoch=on_epoch, placement=self._placement)
             data = part.dataset if part.labelled is None else (part.dataset, part.labelled)
-            fit(self._state[name], data, self._baseline.loss_of(part), settings, *frozen, **options)
+            fit(
+                self._state[name],
+                data,
+                self._baseline.loss_of(part),
+                settings,
+                *frozen,
+                on_epoch=on_epoch,
+                placement=self._placement,
+            )
 
     def _log(self, name: str, metrics: dict, epoch: int) -> None:
         """Writes the metrics of an epoch; evaluates and saves if it is time to."""
@@ -195,7 +202,8 @@ class FittedBaseline:
             diverged = np.any([network.diverged for network in fitted], axis=0)
             counts = {"num_updates": self._updates, **self._baseline.counts}
             self._result = result | errors | counts
-            self._result |= diverged_result(diverged, sum(network.train.step for network in fitted))
+            steps = np.sum([network.train.step for network in fitted], axis=0)
+            self._result |= diverged_result(diverged, steps)
             self._writer.write_eval({"update": self._updates, "final": True, **self._result})
         elif evaluation["every"] and epoch % evaluation["every"] == 0:
             result = self._play(state.train.model, evaluation["episodes"], evaluation["seed"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import jax
 
@@ -39,7 +40,7 @@ class BCVLR(BCO):
 class LatentLearner(AlphaLearner):
     """Features, model of video, aligned model and policy of one seed; round 0 begins with the first two."""
 
-    networks = ("features", "video", "model", "policy")
+    networks: Sequence[str] = ("features", "video", "model", "policy")
 
     def __init__(self, run, data):
         self._latent = LatentNetworks({**run.config["latent"], **_FIXED}, data)

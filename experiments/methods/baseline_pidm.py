@@ -45,11 +45,11 @@ class PIDM(FrameStackBaseline):
 
     def create(self, network, key):
         """Creates a network; see `Baseline`."""
-        arch, kind = self.arguments, PredictivePolicy
-        if network == "foresight":
-            arch = {name: value for name, value in arch.items() if name not in ("action_size", "horizon")}
-            kind = Foresight
-        return architectures.build_network(arch, key, self.data.episodes, network=kind)
+        arch, episodes = self.arguments, self.data.episodes
+        if network == "policy":
+            return architectures.build_network(arch, key, episodes, network=PredictivePolicy)
+        arch = {name: value for name, value in arch.items() if name not in ("action_size", "horizon")}
+        return architectures.build_network(arch, key, episodes, network=Foresight)
 
     def begin(self, policy, teacher):
         """Gives the policy its foresight."""

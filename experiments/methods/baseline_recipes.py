@@ -33,6 +33,7 @@ from worldmodels.data.dataset import SequenceDataset, estimate_bytes, free_memor
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.data.records import large_actions
 from worldmodels.export import Models
+from worldmodels.world_model import WorldModel
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +62,6 @@ class Baseline(Method):
 
     Attributes:
       instead: what to use where the demonstrations have no actions.
-      fits: its networks, in the order of training; the last one is "policy".
       arguments: constructor arguments of the policy, as `experiments.models.files` opens it again.
       shown: what it imitates.
       world_model: models of all seeds that its policies see through, or None.
@@ -72,10 +72,9 @@ class Baseline(Method):
 
     command = "baseline"
     instead: str = "another baseline"
-    fits: tuple[Fit, ...]
     arguments: dict
     shown: Demonstrations
-    world_model: object = None
+    world_model: WorldModel | None = None
     build: Callable[[dict, jax.Array], object] | None = None
     train: Callable[[RunDirectory], dict] | None = None
     counts: Mapping[str, int] = {}
@@ -83,6 +82,11 @@ class Baseline(Method):
     def __init__(self, config: Mapping):
         super().__init__(config)
         self.num_seeds = config["num_seeds"]
+
+    @functools.cached_property
+    def fits(self) -> tuple[Fit, ...]:
+        """Its networks, in the order of training; the last one is "policy"."""
+        raise NotImplementedError
 
     def create(self, network: str, key: jax.Array):
         """Returns a network of one seed, before training."""
@@ -208,12 +212,12 @@ class BCO(FrameStackBaseline):
 
     label = "BCO(0)"
     paper = "Torabi et al. 2018"
-    needs = ("embodiment",)
+    needs: Sequence[str] = ("embodiment",)
     preset = "bco"
     networks = {"idm": dict(more_frames=1)}
-    teacher = ("idm", inverse_dynamics_loss)
-    loss = staticmethod(bco_loss)
-    flow_loss = staticmethod(bco_flow_loss)
+    teacher: tuple[str, Callable] = ("idm", inverse_dynamics_loss)
+    loss: Callable = staticmethod(bco_loss)
+    flow_loss: Callable = staticmethod(bco_flow_loss)
 
     @functools.cached_property
     def fits(self):
@@ -297,8 +301,9 @@ class Data:
                 f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "
                 "(config.num_embodiment, config.num_demonstrations) or smaller images."
             )
-        options = dict(length=length, sensors=sensors, with_reward=False)
-        return SequenceDataset.create(episodes, with_actions=with_actions, **options)
+        return SequenceDataset.create(
+            episodes, length=length, sensors=sensors, with_actions=with_actions, with_reward=False
+        )
 
     def shown_windows(self, *, with_actions: bool) -> SequenceDataset:
         """Returns the windows of the demonstrations, which share their arrays with `true_actions`."""

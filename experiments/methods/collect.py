@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from agents.actors import FilterActor
 from agents.loop import Actor
 from agents.noise import NOISES
 from experiments.data.arena import Arena
@@ -54,7 +55,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
 
 def _collect_sac(config, directory: RunDirectory) -> dict:
     """Trains agents, keeps their episodes, and lets the best one demonstrate."""
-    result = {"policy_return": policy_return(SACAgents(directory).train())}
+    result: dict[str, object] = {"policy_return": policy_return(SACAgents(directory).train())}
     if config.demonstrations.num_episodes:
         _demonstrate(config, directory, directory.path, "demonstrations", **config.demonstrations)
         result["demonstrations"] = summarise_folder(directory / "demonstrations")
@@ -120,7 +121,7 @@ def _demonstrate(
     seed, method = config.seed + _DEMONSTRATION_SEED, run.models.card.get("method", run.kind)
     if sample and run.kind == "baseline":
         raise ValueError(f"The policy in {source} has no noise to sample; set --config.sample=False.")
-    actor = None if run.kind == "sac" else run.actor(config.num_envs, sample_action=sample)
+    actor, models = run.actor(config.num_envs, run.best, sample_action=sample), run.models.agent(run.best)
     extraneous = Extraneous.of(config, seed)
     action_size = _action_size(arena, seed) if extraneous.segments.share else 0
 
@@ -131,9 +132,9 @@ def _demonstrate(
     def make_demonstrator(round_number: int) -> Actor:
         if run.kind == "sac":
             rng = np.random.default_rng([seed, round_number]) if sample else None
-            return make_sac_actor(run.models.seed(run.best), rng)
-        if run.kind != "baseline":  # whose memory begins anew with every episode
-            actor.renew((run.world_model(), run.policy()), jax.random.key(seed + round_number))
+            return make_sac_actor(models, rng)
+        if isinstance(actor, FilterActor):  # the memory of others begins anew with every episode
+            actor.renew((models.world_model, models.policy), jax.random.key(seed + round_number))
         return actor
 
     policy = {"policy": f"{method}-{'sampled' if sample else 'mode'}"}

@@ -210,19 +210,19 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
     )
     rewards, size = critic_arch["rewards"], critic_arch["in_size"]
     networks, targets = value_networks(rewards, size, keys[2], **config["critic"]), None
-    optimizers = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
+    adam = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}
     if config["model"]:
         pretrained = files.load(config["model"], "world_model").seed(0).world_model
         model, adopted = files.adopt(model, pretrained)
         if config["freeze_pretrained_parameters"]:
-            optimizers["model"] = freeze(optimizers["model"], adopted)
+            adam["model"] = freeze(adam["model"], adopted)
     elif config["freeze_pretrained_parameters"]:
         raise ValueError("There is nothing to freeze without a pretrained model; pass --config.model=DIR.")
     if config["policy_from"]:
         policy = files.policy_in_place_of(policy, config["policy_from"], 0, "policy_from")
     if config["critic_from"]:
         networks, targets = files.critic_in_place_of(networks, config["critic_from"], 0, "critic_from")
-    optimizers = Optimizers(**optimizers)
+    optimizers = Optimizers(**adam)
     options = ImaginationOptions(**config["imagination"])
     state = create_dreamer(model, policy, networks, optimizers, keys[3], options)
     if targets is not None:

@@ -186,9 +186,9 @@ def training(
         update = make_imitation_update(optimizer, loss)
         return policy, make_loops(update, (data,), (models,), **options)
 
-    body = load_episodes(folders_of(config["embodiment"]), keys=(*sensors, "pre_action"), images_on_disk=True)
+    keys = (*sensors, "pre_action")
     body = open_dataset(
-        body,
+        load_episodes(folders_of(config["embodiment"]), keys=keys, images_on_disk=True),
         storage=config["storage"],
         length=config["length"],
         sensors=sensors,
@@ -199,6 +199,7 @@ def training(
     state = JointState(
         policy=policy, model=create_states(models, model_optimizer, seed + num_policies, num_policies)
     )
-    losses = dict(policy_loss=loss, model_loss=LossOptions(**model_loss))
-    update = make_joint_update(optimizer, model_optimizer, **losses)
+    update = make_joint_update(
+        optimizer, model_optimizer, policy_loss=loss, model_loss=LossOptions(**model_loss)
+    )
     return state, make_loops(update, (data, body), **options)

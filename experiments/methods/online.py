@@ -121,7 +121,7 @@ class OnlineRun(Member):
         """Uses what another member has compiled."""
         self.learner.share_programs(other.learner)
         self._action_errors = dataclasses.replace(self._action_errors, error=other._action_errors.error)
-        if self._balance is not None:
+        if self._balance is not None and other._balance is not None:
             self._balance.share_programs(other._balance)
 
     @property

@@ -66,7 +66,7 @@ class ActionErrors:
     def __call__(self, learner: OnlineLearner) -> dict[str, float]:
         """{"analysis/action_mse_pretraining" | "_demonstration" | "_policy"}, of the data that there are."""
         keys = jax.random.split(jax.random.key(0), 4)
-        sources = {
+        sources: dict[str, tuple[Callable, object]] = {
             "pretraining": (dataset.sample, learner.data.body),
             "demonstration": (dataset.sample, self.demonstrations),
             "policy": (replay.sample, learner.data.online),
@@ -85,6 +85,7 @@ def make_action_error(first_action: str) -> Callable:
 
     @jax.jit
     def error(model, policy, batch: SequenceBatch, key) -> jax.Array:
+        assert batch.prev_action is not None, "the batch has no actions"
         inferred = infer_actions(model, policy, batch.without_actions(), key, first_action=first_action)
         return jnp.mean((inferred.actions - batch.prev_action) ** 2)
 
@@ -113,12 +114,21 @@ class Balance:
             judges, ranges = None, None
             if critic is not None:
                 judges, ranges = critic.judges(settings.imagination), critic.ranges
-            options = dict(rewards=self._rewards, settings=settings, ranges=ranges)
-            return gradient_balance(policy, model, judges, batch.demonstration, states, key, **options)
+            return gradient_balance(
+                policy,
+                model,
+                judges,
+                batch.demonstration,
+                states,
+                key,
+                rewards=self._rewards,
+                settings=settings,
+                ranges=ranges,
+            )
 
         self._gradients = gradients
         options = settings.imagination
-        head = None if learner.reward is None else learner.reward.head
+        head = "" if learner.reward is None else learner.reward.head  # without one nothing is measured
         self._returns = jax.jit(
             lambda model, policy, critic, batch, rewards, key: imagined_and_realised(
                 model,
@@ -145,19 +155,18 @@ class Balance:
         if reward is None or type(reward).score is SurrogateReward.score:
             return found
         for name, episodes in (("demonstration", self._shown), ("own", own)):
-            thirds = np.array(
-                [[part.mean() for part in np.array_split(r, 3)] for r in map(self._score, episodes)]
-            )
+            scored = (self._score(reward, episode) for episode in episodes)
+            thirds = np.array([[part.mean() for part in np.array_split(r, 3)] for r in scored])
             if len(thirds):
                 means = zip(THIRDS, thirds.mean(axis=0), strict=True)
                 found |= {f"analysis/reward_{name}_{third}": float(mean) for third, mean in means}
-        return found | self._of_returns(own)
+        return found | self._of_returns(reward, own)
 
-    def _score(self, episode: Episode) -> np.ndarray:
+    def _score(self, reward: SurrogateReward, episode: Episode) -> np.ndarray:
         """Returns the present reward of every record, [T]."""
         learner = self._learner
         batch = whole_episode(episode, learner.sensors)
-        return np.asarray(learner.reward.score(learner.reward_state, learner.model, batch)[0])
+        return np.asarray(reward.score(learner.reward_state, learner.model, batch)[0])
 
     def _of_gradients(self) -> dict[str, float]:
         learner = self._learner
@@ -171,13 +180,14 @@ class Balance:
         ]
         return {f"analysis/{name}": float(np.mean([part[name] for part in parts])) for name in parts[0]}
 
-    def _of_returns(self, own: Sequence[Episode]) -> dict[str, float]:
+    def _of_returns(self, reward: SurrogateReward, own: Sequence[Episode]) -> dict[str, float]:
         learner = self._learner
+        assert learner.state.critic is not None, "a reward has a critic"
         critic = learner.placement.fetch(learner.state.critic.train.model)
         rows = []
         for number, episode in enumerate(own):
             batch = whole_episode(episode, learner.sensors, actions=True)
-            inputs = (learner.model, learner.policy, critic, batch, self._score(episode))
+            inputs = (learner.model, learner.policy, critic, batch, self._score(reward, episode))
             rows.append(jax.device_get(self._returns(*inputs, jax.random.key(number))))
         return (
             {f"analysis/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}

@@ -83,10 +83,17 @@ class OnlineLearner:
         self.fresh_policy = functools.partial(export.build_policy, self._arguments["policy"])
         policy, networks, targets = self._policy_and_critic(rewards, keys)
         self.optimizers = optimizers_of(config, adopted)
-        parts = (model, policy, networks, self.reward, self.optimizers)
-        options = dict(average=self.settings.average is not None, options=self.settings.imagination)
-        state = create_online(*parts, keys[3], **options)
-        if targets is not None:
+        state = create_online(
+            model,
+            policy,
+            networks,
+            self.reward,
+            self.optimizers,
+            keys[3],
+            average=self.settings.average is not None,
+            options=self.settings.imagination,
+        )
+        if targets is not None and state.critic is not None:
             state = state.replace(critic=state.critic.replace(target=targets))
         body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
         self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
@@ -209,12 +216,12 @@ class OnlineLearner:
 
     def score(self, episode: Episode) -> Episode:
         """Stores its surrogate reward with the episode, if that is one that is stored; advances the reward's state."""
-        if self.stored_head is None:
+        if self.reward is None or self.stored_head is None:
             return episode
         batch = whole_episode(episode, self.sensors)
-        values, reward = self.reward.score(self.reward_state, self.model, batch)
-        self.state = self.state.replace(reward=reward)
-        values = np.asarray(values, np.float32)[: episode.num_records]
+        rewards, state = self.reward.score(self.reward_state, self.model, batch)
+        self.state = self.state.replace(reward=state)
+        values = np.asarray(rewards, np.float32)[: episode.num_records]
         return Episode(episode.records | {self.reward.head: values[:, None]}, episode.metadata)
 
     def remember(self, episodes: Sequence[Episode]) -> None:

@@ -24,7 +24,7 @@ def joint_updates(learners: Sequence[OnlineLearner]) -> JointUpdates:
             data = data.replace(body=stack_seeds([learner.data.body for learner in learners]))
         return data
 
-    axes = OnlineData(body=None if shares_body else 0, online=0, demonstrations=None)
+    axes = learners[0].data.replace(body=None if shares_body else 0, online=0, demonstrations=None)
     return JointUpdates(learners, *learners[0].stages["online"], gather, axes)
 
 

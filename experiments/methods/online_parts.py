@@ -81,16 +81,20 @@ def surrogate_reward(
     name = options["name"]
     if name == "none":
         return None
-    others = {}
-    if options["model"]:
-        found = files.load(options["model"], "world_model").seed(0)
-        others["likelihood_model"] = found.world_model
-        others["likelihood_sizes"] = found.arguments["world_model"]["sizes"]
-    if options.get("encoder"):  # runs of earlier releases lack the key
-        found = files.load_encoder(options["encoder"]).seed(0)
-        others["encoder"], others["encoder_sizes"] = found.encoder, found.arguments["encoder"]["sizes"]
+    judge = files.load(options["model"], "world_model").seed(0) if options["model"] else Models({})
+    # Runs of earlier releases lack the key.
+    seer = files.load_encoder(options["encoder"]).seed(0) if options.get("encoder") else Models({})
     shown, weights = whole_episodes(demonstrations, shared_sensors(arch, demonstrations))
-    inputs = RewardInputs(shown, weights, model.encoder.out_size, sizes=arch["sizes"], **others)
+    inputs = RewardInputs(
+        shown,
+        weights,
+        model.encoder.out_size,
+        likelihood_model=judge.world_model,
+        sizes=arch["sizes"],
+        likelihood_sizes=judge.arguments.get("world_model", {}).get("sizes", {}),
+        encoder=seer.encoder,
+        encoder_sizes=seer.arguments.get("encoder", {}).get("sizes", {}),
+    )
     own = options.get("options") or {}
     return REWARDS.make(inputs, name=name, **(options.get(name) or {}), **own)
 
@@ -187,10 +191,13 @@ def whole_episodes(
 ) -> tuple[SequenceBatch, jax.Array]:
     """Returns episodes as a batch [K, M], short ones padded; and weights [K, M], 1 / length in each."""
     lengths = np.array([episode.num_records for episode in episodes])
-    options = dict(
-        length=int(lengths.max()), sensors=list(sensors), with_actions=actions, with_reward=rewards
+    data = SequenceDataset.create(
+        episodes,
+        length=int(lengths.max()),
+        sensors=list(sensors),
+        with_actions=actions,
+        with_reward=rewards,
     )
-    data = SequenceDataset.create(episodes, **options)
     batch = dataset.windows(data, np.arange(len(episodes)))
     weights = (np.arange(lengths.max()) < lengths[:, None]) / lengths[:, None]
     return batch, jnp.asarray(weights, jnp.float32)
@@ -215,6 +222,7 @@ def make_draws(config: dict, reward: SurrogateReward | None) -> dict[str, Callab
     mixing = dict(batch_size=size, mode=regularizer["mode"], fraction=regularizer["fraction"], head=head)
 
     def draw_body(data: OnlineData, key) -> SequenceBatch:
+        assert data.body is not None, "the model is pretrained on data of the body"
         batch = dataset.sample(data.body, key, size)
         return with_reward_mask(batch, head, head in data.body.observation)
 

@@ -25,7 +25,7 @@ def encoder_features(
       ValueError: the encoder reads sensors that the observer does not, or is of another body.
     """
     pretrained = files.load_encoder(path).seed(0)
-    arch, encoder = pretrained.arguments["encoder"], pretrained.encoder
+    arch, encoder = pretrained.arguments["encoder"], pretrained.parts["encoder"]
     unseen = [name for name in encoder.names if name not in observer.sensors]
     if unseen:
         raise ValueError(

@@ -317,7 +317,7 @@ def diverged_among(results: Sequence[Mapping[str, Any]]) -> dict[str, list[dict[
     return diverged_result(diverged, [result["num_updates"] for result in results])
 
 
-def diverged_result(diverged: Sequence[bool], steps: Sequence[int]) -> dict[str, list[dict[str, int]]]:
+def diverged_result(diverged: Iterable[bool], steps: Iterable[int]) -> dict[str, list[dict[str, int]]]:
     """Returns the entry of a result on diverged seeds: nothing if there are none.
 
     Args:

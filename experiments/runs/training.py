@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import jax
 import numpy as np
@@ -16,9 +17,20 @@ from experiments.runs.progress import Clocks, Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.storage import Storage
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
+from worldmodels.structures import Array
 from worldmodels.training import TrainState, cosine_schedule, make_optimizer
 
 NOTHING_PLAYED = Clocks()
+
+
+class CountsSteps(Protocol):
+    """A state of training that knows the updates made: of one seed [], of several [num_seeds]."""
+
+    @property
+    def step(self) -> Array: ...
+
+
+State = TypeVar("State", bound=CountsSteps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,18 +62,18 @@ class Schedule:
 
 def train(
     run: RunDirectory,
-    state: TrainState,
-    learn: Callable[[TrainState, int], tuple],
+    state: State,
+    learn: Callable[[State, int], tuple],
     schedule: Schedule,
     *,
     prefix: str,
     description: str,
     progress_metric: str = "loss",
-    evaluate: Callable[[TrainState, int], dict] | None = None,
+    evaluate: Callable[[State, int], dict] | None = None,
     placement: Placement = ONE_DEVICE,
     clocks: Clocks = NOTHING_PLAYED,
     extra: dict | None = None,
-) -> TrainState:
+) -> State:
     """Trains until `schedule.num_updates`, from the newest checkpoint in `run` if there is one.
 
     Ends bit-identical whether or not it was killed on the way: what belongs to an update is written before its
@@ -108,7 +120,7 @@ def train(
     return placement.fetch(state)
 
 
-def restore(run: RunDirectory, state: TrainState) -> tuple[int, TrainState, dict] | None:
+def restore(run: RunDirectory, state: State) -> tuple[int, State, dict] | None:
     """Restores the newest checkpoint of a run, on every process the same; returns None without one."""
     restored = Checkpoints(run / "checkpoints").restore(state) if run.leads else None
     step = run.agree(-1 if restored is None else restored[0])

@@ -132,7 +132,7 @@ def draw_starts(
     return drawn
 
 
-def windows(dataset: SequenceDataset, indices: Array) -> SequenceBatch:
+def windows(dataset: SequenceDataset, indices: Array | np.ndarray) -> SequenceBatch:
     """Returns the windows of the given numbers, [B] int in 0..W-1: leaves [B, T, ...]."""
     starts = dataset.starts[jnp.asarray(indices)]
     return dataset.gather(window_rows(starts, dataset.length))

@@ -15,6 +15,7 @@ import numpy as np
 from flax import nnx
 
 from worldmodels.data.dataset import SequenceDataset, window_rows
+from worldmodels.data.loops import Dataset
 from worldmodels.nets import MLP
 from worldmodels.structures import Array
 from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
@@ -25,7 +26,7 @@ MAX_LOGIT = 8.0
 
 
 def weighted_windows(
-    dataset: SequenceDataset,
+    dataset: Dataset,
     demonstrations: SequenceDataset,
     key: Array,
     *,
@@ -34,7 +35,7 @@ def weighted_windows(
     temperature: float = 2.0,
     floor: float = 0.3,
     ceiling: float = 20.0,
-) -> SequenceDataset:
+) -> Dataset:
     """Returns the embodiment dataset with its windows redrawn, with replacement, in proportion to their relevance.
 
     Args:
@@ -60,7 +61,7 @@ def weighted_windows(
 
 
 def density_ratio(
-    dataset: SequenceDataset,
+    dataset: Dataset,
     demonstrations: SequenceDataset,
     key: Array,
     *,
@@ -110,9 +111,9 @@ def window_weights(
 # Helpers of density_ratio -----------------------------------------------------------------------------------
 
 
-def _flat(data: SequenceDataset, sensors: tuple[str, ...]) -> Array:
+def _flat(data: Dataset, sensors: tuple[str, ...]) -> Array:
     """[R, d] of the sensors side by side."""
-    return jnp.concatenate([data.observation[name] for name in sensors], axis=-1)
+    return jnp.concatenate([jnp.asarray(data.observation[name]) for name in sensors], axis=-1)
 
 
 def _runs(x: Array) -> Array:

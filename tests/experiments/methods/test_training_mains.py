@@ -101,6 +101,8 @@ def test_policies_of_an_ensemble_train_alone_and_act_together(data, model, polic
         config_of(evaluate_config, seed=101), folder / "evaluated-ensemble", run=str(folder / "ensemble")
     )
     assert evaluation["return"] == result["return"]
+    shows = config_of(collect_config, "demonstrations-tiny", source=str(folder / "ensemble"), num_episodes=1)
+    assert collect.run(shows, folder / "shown-ensemble")["num_episodes"] == 1
     export.run(
         export_config.get_config(), "", run=str(folder / "ensemble"), to=str(folder / "exported-ensemble")
     )
