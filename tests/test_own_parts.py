@@ -144,6 +144,13 @@ def test_a_baseline_with_a_policy_of_its_own_kind(call, data):
     assert result("gated")["label"] == "Gated BC"
     for words in (
         ("evaluate", "--run=gated", "--config.episodes=1", OPENED),
+        (
+            "collect",
+            "--config=collect:demonstrations-tiny",
+            "--config.source=gated",
+            "--workdir=shown",
+            OPENED,
+        ),
         ("export", "--run=gated", "--to=to"),
     ):
         assert "--import=mine.policy:GatedBC" in call(*words)[2]
