@@ -57,8 +57,6 @@ class ModelLearner(Learner, Protocol):
 class Member(Rounds):
     """A run that can be one of several in a program."""
 
-    learner: ModelLearner
-
     def playing(self) -> contextlib.AbstractContextManager:
         """Opens the environments for the time of a block."""
         raise NotImplementedError
@@ -81,6 +79,21 @@ class Member(Rounds):
 
     def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled, which learns while this one does not."""
+
+    def finish(self) -> dict:
+        """Brings a run alone to its end; returns its result."""
+        with self.playing():
+            if not self.restore():
+                self.prepare()
+            self.pretrain()
+            self.run()
+            return self.directory.mark_done(self.conclude())
+
+
+class ModelMember(Member):
+    """A member whose learner has a world model: its policy, or a planner, plays in the model's states."""
+
+    learner: ModelLearner
 
     def actor(self, num_envs: int, key: jax.Array, policy: Any = None, **options) -> FilterActor:
         """Returns an actor at the start of `num_envs` episodes, of the learner's policy unless another one is given."""
@@ -112,15 +125,6 @@ class Member(Rounds):
             return np.clip(disturbed, -1, 1).astype(np.float32)
 
         return play
-
-    def finish(self) -> dict:
-        """Brings a run alone to its end; returns its result."""
-        with self.playing():
-            if not self.restore():
-                self.prepare()
-            self.pretrain()
-            self.run()
-            return self.directory.mark_done(self.conclude())
 
 
 Joint = Callable[[Sequence[bool]], list[Metrics]]  # which learners take part -> metrics of each

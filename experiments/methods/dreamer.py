@@ -17,7 +17,7 @@ import jax
 
 from experiments.data.arena import Arena
 from experiments.data.evaluation import Evaluation, Scores
-from experiments.data.members import Member, run_members
+from experiments.data.members import ModelMember, run_members
 from experiments.data.rounds import check_planner, read_round, summary
 from experiments.methods.dreamer_learner import Learner, joint_updates
 from experiments.models import files
@@ -49,7 +49,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         return directory.mark_done(result)
 
 
-class DreamerRun(Member):
+class DreamerRun(ModelMember):
     """A run in an opened directory; a round learns first, then plays, as published."""
 
     learner: Learner

@@ -23,7 +23,7 @@ from experiments.data.arena import check_specs
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Scores
 from experiments.data.folders import write_round
-from experiments.data.members import Member, run_members
+from experiments.data.members import ModelMember, run_members
 from experiments.methods.online_analysis import ActionErrors, Balance
 from experiments.methods.online_checks import check_reward, check_settings
 from experiments.methods.online_learner import OnlineLearner
@@ -59,7 +59,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         return OnlineRun(directory).finish()
 
 
-class OnlineRun(Member):
+class OnlineRun(ModelMember):
     """A run in an opened directory; offline it plays the prefill alone, and rounds only learn."""
 
     learner: OnlineLearner
