@@ -137,7 +137,8 @@ def _demonstrate(
             actor.renew((models.world_model, models.policy), jax.random.key(seed + round_number))
         return actor
 
-    policy = {"policy": f"{method}-{'sampled' if sample else 'mode'}"}
+    samples = sample or "euler_steps" in run.models.arguments["policy"]  # a flow does in any case
+    policy = {"policy": f"{method}-{'sampled' if samples else 'mode'}"}
 
     def write(place: Path, first: int, episodes: list[Episode]) -> None:
         told = [Episode(each.records, each.metadata | extraneous.facts(each)) for each in episodes]

@@ -15,11 +15,13 @@ from agents.flow import FlowActor
 from experiments.analysis import evaluate, export
 from experiments.configs import pretrain as pretrain_config
 from experiments.configs.baseline import get_config
+from experiments.configs.collect import get_config as collect_config
 from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.configs.export import get_config as export_config
-from experiments.methods import baseline, pretrain
+from experiments.methods import baseline, collect, pretrain
 from experiments.models import files
 from experiments.models.loading import load_run
+from worldmodels.data.episodes import load_episodes
 
 CHUNK = 3
 ACTORS = {
@@ -89,6 +91,16 @@ def test_an_export_acts_as_its_run(trained, tmp_path):
     for _ in range(CHUNK + 1):
         np.testing.assert_array_equal(*(actor(records) for actor in actors))
         records["is_first"] = np.zeros(2, bool)
+
+
+@pytest.mark.parametrize("trained", [("bc", "flow")], ids="-".join, indirect=True)
+def test_what_a_flow_shows_is_recorded_as_sampled(trained, tmp_path):
+    _, workdir, _ = trained
+    config = collect_config("demonstrations")
+    config.update(source=str(workdir), num_episodes=1, num_envs=1)
+    collect.run(config, tmp_path)
+    (episode,) = load_episodes(tmp_path / "episodes")
+    assert episode.metadata["policy"] == "baseline-sampled"
 
 
 @pytest.mark.parametrize("trained", [("bc", "flow"), ("mbbc", "flow")], ids="-".join, indirect=True)
