@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from worldmodels.describe import shortened
-from worldmodels.files import remove, sync, written
+from worldmodels.files import closing_path, remove, sync, written
 
 PyTree = Any
 
@@ -258,8 +258,9 @@ def _checkpointer():
 
 def _write_arrays(path: pathlib.Path, arrays: dict[str, np.ndarray]) -> None:
     stored = {name: array for name, array in arrays.items() if array.size}  # Orbax refuses empty arrays
-    with _checkpointer() as checkpointer:
-        checkpointer.save(path, stored or {"_": np.zeros(1)})
+    # After an error threads of TensorStore go on, and make a folder anew that has been removed.
+    with closing_path(path.parent) as folder, _checkpointer() as checkpointer:
+        checkpointer.save(folder / path.name, stored or {"_": np.zeros(1)})
 
 
 def _read(path: pathlib.Path) -> tuple[dict, dict[str, np.ndarray]]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,13 +56,35 @@ def write_atomically(path: str | os.PathLike, content: bytes | str) -> Path:
     return Path(path)
 
 
+@contextlib.contextmanager
+def closing_path(folder: Path) -> Iterator[Path]:
+    """Yields another path of a folder, which leads nowhere once the block has failed.
+
+    For writers whose threads go on after an error. By the folder's own path they would make it anew after it has been
+    removed; by this one whatever they still do fails.
+    """
+    place = Path(tempfile.mkdtemp())
+    path = place / "folder"
+    path.symlink_to(folder.absolute())
+    try:
+        yield path
+    except BaseException:
+        nowhere = place / "nowhere"
+        nowhere.symlink_to(path)
+        os.replace(nowhere, path)  # leads to itself, and stays: a path that is free could be made a folder
+        raise
+    path.unlink()
+    place.rmdir()
+
+
 def remove(path: Path) -> None:
     """Removes a file or a folder, if there is one; what cannot be removed stays."""
     for _ in range(20):
         if not path.is_dir():
             break
         shutil.rmtree(path, ignore_errors=True)
-        time.sleep(0.1)  # the threads of Orbax go on after an error, and make the folder anew
+        if path.is_dir():  # a thread has put a file into it meanwhile
+            time.sleep(0.1)
     with contextlib.suppress(OSError):
         path.unlink(missing_ok=True)
 

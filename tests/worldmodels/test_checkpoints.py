@@ -1,5 +1,6 @@
 import contextlib
 import json
+import threading
 import typing
 import warnings
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import orbax.checkpoint
 import pytest
 from flax import nnx
 
@@ -238,6 +240,29 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(CheckpointError, match="Cannot write checkpoint .*file.* Check free space"):
         Checkpoints(tmp_path / "file").save(1, {"x": jnp.zeros(1)})
+
+
+def test_threads_that_write_on_after_an_error_leave_nothing(tmp_path, monkeypatch):
+    """On a full disk those of Orbax do: they make the folders of their files as they come to them."""
+    Checkpoints(tmp_path / "run").save(1, {"x": jnp.zeros(1)})
+    gone, writers = threading.Event(), []
+
+    def fail(self, path, item):
+        def write_on():
+            gone.wait()
+            with contextlib.suppress(OSError):
+                path.mkdir(parents=True)
+
+        writers.append(threading.Thread(target=write_on))
+        writers[0].start()
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(orbax.checkpoint.PyTreeCheckpointer, "save", fail)
+    with pytest.raises(CheckpointError, match="Cannot write checkpoint .*: No space left on device"):
+        Checkpoints(tmp_path / "run").save(2, {"x": jnp.zeros(1)})
+    gone.set()
+    writers[0].join()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["0000000001"]
 
 
 async def save_and_restore(folder):
