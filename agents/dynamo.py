@@ -4,10 +4,13 @@
     z^_{t+1} = F(z_1..t, p_2..t+1)     forward dynamics, which see the future through p alone
     L = mean_t 1 - cos(z^_{t+1}, sg z_{t+1}) + 0.04 mean_{i != j} Cov(z)_ij^2
 
-From windows of observations; nobody's actions are read. The form is that of the public configurations: the target is
-the stopped embedding itself, both dynamics are causal transformers. What differs: encoders of the project, PyTorch's
-initialisation; Adam without decay and warm-up, whose gradient is clipped as a whole, where the public code clips those
-of encoder, inverse and forward dynamics each.
+From windows of observations; nobody's actions are read. The form is that of the public configurations but one: the
+target is the stopped embedding itself (for Block Pushing that of a moving average), both dynamics are causal
+transformers. What differs: encoders of the project, PyTorch's initialisation; Adam without decay and warm-up, whose
+gradient is clipped as a whole, where the public code clips those of encoder, inverse and forward dynamics each.
+
+Embeddings get shorter while they are learnt: the covariance falls with the fourth power of their length, which cosines
+do not see, and no term holds it.
 """
 
 from __future__ import annotations
@@ -82,7 +85,7 @@ def dynamo_loss(
 
     Returns:
       The loss; metrics, among them `copy_loss`, the distance if nothing changed, below which a forward model should be,
-      and `embed_std`, which vanishes where all embeddings are one.
+      and `embed_std`, of their length, too. Both vanish where all embeddings are one.
     """
     embed = net.encode(batch.observation)
     following = jax.lax.stop_gradient(embed[:, 1:])

@@ -42,6 +42,17 @@ def test_the_loss_in_numbers():
     assert float(metrics["embed_std"]) == pytest.approx(np.std(x[0], axis=0).mean())
 
 
+def test_shorter_embeddings_cost_less_covariance_and_point_where_they_did():
+    """So that `embed_std` falls in training without any collapse, of which `copy_loss` would tell."""
+    x = jax.random.normal(jax.random.key(0), (3, 4, 2))
+    net = Copies({"x": 2}, rngs=nnx.Rngs(0), **SMALL)
+    (_, long), (_, short) = (jax.jit(dynamo_loss)(net, make_batch(length * x)) for length in (1.0, 0.5))
+    for name, factor in dict(dynamics_loss=1, copy_loss=1, embed_std=1 / 2, covariance_loss=1 / 16).items():
+        assert float(short[name]) == pytest.approx(factor * float(long[name]), rel=1e-5), name
+    _, one = jax.jit(dynamo_loss)(net, make_batch(jnp.ones((3, 4, 2))))
+    assert float(one["copy_loss"]) == pytest.approx(0, abs=1e-6) == float(one["embed_std"])
+
+
 def test_covariance_is_averaged_over_pairs_of_different_dimensions():
     rows = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
     covariance = np.cov(rows.T)
