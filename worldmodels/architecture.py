@@ -111,6 +111,8 @@ class Architecture(Heads, Curiosity):
         `worldmodels.representation`; None: reconstruction.
       latent_actions: options of `LatentActions`, to learn from observations whose actions are unknown, too; None: none.
       compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
+      clip: standard deviations beyond which standardised vectors are cut off, before they are encoded and scored: what
+        the data never show counts as their extreme; None (published): nowhere.
     """
 
     sizes: Mapping[str, int | tuple[int, int]]
@@ -126,6 +128,7 @@ class Architecture(Heads, Curiosity):
     representation: Mapping | None = None
     latent_actions: Mapping | None = None
     compute_dtype: str = "float32"
+    clip: float | None = None
 
     def __post_init__(self):
         for name in ("inputs", "targets"):

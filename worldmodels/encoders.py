@@ -172,10 +172,18 @@ class Standardizer(nnx.Module):
     Args:
       sizes: {sensor: d, or (y, x) of an image}; vectors alone have statistics.
       statistics: {sensor: (mean [d], std [d])} or None. Sensors without statistics pass unchanged.
+      clip: standardised values stay between -clip and clip; None: they have no bounds.
+
+    Raises:
+      ValueError: `clip` is not positive, or statistics are of another size than their sensor.
     """
 
-    def __init__(self, sizes: Mapping, statistics: Mapping[str, tuple] | None = None):
-        statistics = statistics or {}
+    def __init__(
+        self, sizes: Mapping, statistics: Mapping[str, tuple] | None = None, clip: float | None = None
+    ):
+        if clip is not None and not clip > 0:
+            raise ValueError(f"clip is a positive number of standard deviations or None, not {clip}.")
+        statistics, self.clip = statistics or {}, clip
         self.mean: nnx.Dict[nnx.Variable] = nnx.Dict({})
         self.std: nnx.Dict[nnx.Variable] = nnx.Dict({})
         for name in sizes:
@@ -190,12 +198,13 @@ class Standardizer(nnx.Module):
                 self.std[name] = nnx.Variable(std)
 
     def __call__(self, name: str, x: Array) -> Array:
-        """Raw to standardised, [..., d]."""
+        """Raw to standardised and clipped, [..., d]."""
         if name not in self.mean:
             return x
         sg = jax.lax.stop_gradient
         mean, std = sg(self.mean[name][...]), sg(self.std[name][...])
-        return (x - jnp.broadcast_to(mean, x.shape)) / jnp.broadcast_to(std, x.shape)
+        standardized = (x - jnp.broadcast_to(mean, x.shape)) / jnp.broadcast_to(std, x.shape)
+        return standardized if self.clip is None else jnp.clip(standardized, -self.clip, self.clip)
 
     def unit(self, name: str) -> Array:
         """[d] or [] raw units per standardised unit."""

@@ -50,7 +50,7 @@ class WorldModel(nnx.Module):
     ):
         arch = Architecture(sizes=sizes, action_size=action_size, **options)
         self.inputs, self.action_size, self.idm_mode = arch.inputs, action_size, arch.idm_mode
-        self.standardizer = Standardizer(sizes, statistics)
+        self.standardizer = Standardizer(sizes, statistics, arch.clip)
         networks = dict(encoder=arch.encoder or dict(name="mlp"))
         networks["image_encoder"] = arch.image_encoder or dict(name="cnn_ha")
         self.encoder = ObservationEncoder({n: sizes[n] for n in self.inputs}, rngs=rngs, **networks)

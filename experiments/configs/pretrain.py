@@ -101,7 +101,7 @@ def world_model() -> dict:
         ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
         reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
         **defaults("worldmodels.architecture:Curiosity", "intrinsic_scale"),
-        **defaults("worldmodels.architecture:Architecture", "idm_mode", "compute_dtype"),
+        **defaults("worldmodels.architecture:Architecture", "idm_mode", "compute_dtype", "clip"),
         standardize=False,  # published: raw observations
     )
 

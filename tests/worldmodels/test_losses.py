@@ -174,6 +174,21 @@ def test_standardised_models_give_predictions_in_raw_units_and_do_not_train_the_
     assert all(np.all(leaf == 0) for leaf in jax.tree.leaves(grads.standardizer))
 
 
+def test_clipped_models_read_and_score_what_is_beyond_the_data_as_its_extreme():
+    statistics = {"velocity": (np.array([1.0, 0.0]), np.array([2.0, 1.0]))}
+    model, batch = make_model(statistics=statistics, clip=3.0), make_batch()
+    extreme, beyond = (
+        batch.replace(observation=batch.observation | {"velocity": jnp.broadcast_to(value, (3, 5, 2))})
+        for value in (np.array([7.0, -3.0]), np.array([1000.0, -50.0]))
+    )
+    np.testing.assert_allclose(model.target(beyond, "velocity")[0, 0], [3.0, -3.0])
+    losses = [loss_function()(model, shown, None)[0] for shown in (extreme, beyond)]
+    assert losses[0] == losses[1]
+    assert loss_function()(make_model(statistics=statistics), beyond, None)[0] > 100 * losses[1]
+    with pytest.raises(ValueError, match="clip is a positive number of standard deviations or None, not 0"):
+        make_model(clip=0.0)
+
+
 def test_update_overfits_one_batch_without_recompiling():
     model, batch = make_model(), make_batch()
     optimizer = optax.adam(1e-2)
