@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Experts from state by SAC, from nothing, on the tasks of results/experts.md, one after the other:
-#   bash results/experts.sh [PYTHON]
-# About an hour and a quarter on one core. Finished runs are skipped; the same command continues.
+#   bash results/experts.sh [PYTHON [NAMES]]
+# About an hour and a quarter on one core; with NAMES ("walker-walk walker-run") those experts alone.
+# Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
+names=${2:-}
 out=runs/experts
 
 expert() { # NAME TASK [FLAGS]
+  [[ -z $names || " $names " == *" $1 "* ]] || return 0
   echo "$1"
   $python -m experiments collect --config=collect:sac --config.env="$2" --workdir="$out/$1" \
     --config.evaluate_every=5000 "${@:3}"
