@@ -44,6 +44,8 @@ class Suite:
       demonstrations: shown per task.
       shown: {task: stage that collects its demonstrations}, where the expert is that of the first task, or needs no
         training; other tasks are shown by experts of their own.
+      unlabelled: the embodiment data that are seen without their actions, and that stages with `sources` take some of;
+        "" for those of the cell.
       repeats_data: every seed has an expert, demonstrations and embodiment data of its own, so that intervals are over
         whole pipelines; False: only world models and policies differ, as in the papers.
       demonstration_folder: "" for those of our experts; else a folder of the user, with a folder per environment.
@@ -58,6 +60,7 @@ class Suite:
     seeds: Sequence[int] = (0, 1, 2, 3, 4)
     demonstrations: int = 100
     shown: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    unlabelled: str = ""
     repeats_data: bool = False
     demonstration_folder: str = ""
 
@@ -152,7 +155,7 @@ class _Planner:
             "demonstrations": lambda: self._demonstrations(task, seed),
             "num_demonstrations": lambda: suite.demonstrations,
             "embodiment": lambda: self._data(dataset, task, seed),
-            "unlabelled": lambda: self._data(dataset, task, seed),
+            "unlabelled": lambda: self._data(suite.unlabelled or dataset, task, seed),
             "model": lambda: Output(self._model(model, dataset, task, setup, seed)),
             "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
             "env": lambda: suite.tasks[task],
@@ -217,13 +220,20 @@ class _Planner:
         if source in self._suite.tasks:
             return Output(self._expert(source, seed), "episodes")
         if source in self._suite.stages:
-            key = "tasks" if "tasks" in self._suite.stages[source].settings else "env"
-            settings = {key: next(self._with_the_robot_of(task))} | self._images
+            settings = self._origin(source, task, seed)
             if self._images and self._suite.stages[source].main == "dreamer":
                 settings["setup"] = "visual"  # it records the images that it sees, and no others
             name = self._add_data(self._with_robot(dataset, task), seed, source, settings, "data")
             return Output(name, "episodes")
         return source
+
+    def _origin(self, stage: str, task: str, seed: int) -> dict[str, Any]:
+        """Returns where a stage has its embodiment data from: other data that it takes some of, or a robot."""
+        wanted = self._suite.stages[stage].settings
+        if "sources" in wanted:
+            return {"sources": (self._data(self._suite.unlabelled, task, seed),)}
+        key = "tasks" if "tasks" in wanted else "env"
+        return {key: next(self._with_the_robot_of(task))} | self._images
 
     def _with_the_robot_of(self, task: str) -> Iterator[str]:
         """Yields the environments with the robot of a task."""
@@ -241,7 +251,7 @@ class _Planner:
         data = self._data(dataset, task, seed)
         settings = {"embodiment": data, "setup": setup, "seed": seed}
         if "unlabelled" in self._suite.stages[stage].settings:
-            settings["unlabelled"] = data
+            settings["unlabelled"] = self._data(self._suite.unlabelled or dataset, task, seed)
         other = () if stage == "model" else (stage,)
         name = "-".join((self._with_robot(dataset, task), setup, *other))
         return self._add("model", name, seed, stage, settings, {"stage": "model"})

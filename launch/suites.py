@@ -77,6 +77,9 @@ CHEETAH = {
     "flip": "cheetah-flip",
     "flipbackward": "cheetah-flipbackward",
 }
+TWO_ROBOTS = {task: WALKER[task] for task in ("stand", "walk")} | {
+    task: CHEETAH[task] for task in ("run", "runbackward")
+}
 DMC9 = (
     "walker-stand",
     "walker-walk",
@@ -126,6 +129,17 @@ STATE_FROM_VIDEO = STATE | {
     **{name: Stage("baseline", f"baseline:{name}-small", FROM_VIDEO) for name in ("lapo", "clam")},
 }
 VIDEO_METHODS = ("aime", "bco", "lawm", "lapo", "clam")
+
+# Episodes of 400 whose actions are known: evenly spaced, for the first quarter is uniform noise, the rest rhythms.
+SHARES = {"share-1": 4, "share-2.5": 10, "share-5": 20, "share-10": 40, "share-25": 100}
+LABELS = STATE | {
+    "lawm_model": Stage("pretrain", "pretrain:medium", {"unlabelled": ...}),
+    "lawm": STATE_FROM_VIDEO["lawm"],
+    **{
+        share: Stage("collect", "collect:mix", {"sources": ..., "limit": number, "mode": "uniform"})
+        for share, number in SHARES.items()
+    },
+}
 
 EXOGENOUS = STATE_FROM_VIDEO | {
     "same_expert": Stage(
@@ -278,8 +292,7 @@ SUITES: dict[str, Suite] = {
     "metaworld50": metaworld(sorted(metaworld_tasks.TASKS), "All 50 tasks of Meta-World, as metaworld6."),
     "ilfo-state": Suite(
         text="Every method on two robots from state: 3 embodiment data x 4 tasks, whole pipelines repeated, on a CPU.",
-        tasks={task: WALKER[task] for task in ("stand", "walk")}
-        | {task: CHEETAH[task] for task in ("run", "runbackward")},
+        tasks=TWO_ROBOTS,
         datasets={
             "flailing": ("flail", "rhythmic"),
             "p2e": "explore",
@@ -296,6 +309,18 @@ SUITES: dict[str, Suite] = {
 for _name in list(SUITES):
     SUITES[f"{_name}:trial"] = trial(SUITES[_name])
 SUITES |= {
+    "labels": Suite(
+        text="Fewer labels: the actions of 1 to 100 % of the embodiment episodes are known; from state, on a CPU.",
+        tasks=TWO_ROBOTS,
+        datasets={**{share: share for share in SHARES}, "share-100": ("flail", "rhythmic")},
+        setups=("lpomdp",),
+        methods={method: method for method in ("aime", "lawm", "bco")},
+        stages=LABELS,
+        seeds=(0, 1, 2),
+        demonstrations=100,
+        unlabelled="share-100",
+        repeats_data=True,
+    ),
     "exogenous": Suite(
         text="What moves by itself: 0, 4 or 16 points, of which no action is the cause; from state, on a CPU.",
         tasks={f"exogenous-{number}": with_points(CHEETAH["runbackward"], number) for number in (0, 4, 16)},
@@ -322,9 +347,10 @@ SUITES |= {
         repeats_data=True,
     ),
 }
-for _name in ("exogenous", "extraneous"):
+for _name in ("labels", "exogenous", "extraneous"):
     SUITES[f"{_name}:trial"] = at_tiny_size(SUITES[_name])
 _FAKE = {
+    "labels": {"pointmass": "fake-pointmass"},
     "exogenous": {f"exogenous-{number}": with_points("fake-pointmass", number) for number in (0, 4)},
     "extraneous": {f"extraneous-{percent}": "fake-pointmass" for percent in AWAY[:2]},
 }

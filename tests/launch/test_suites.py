@@ -5,8 +5,9 @@ import pathlib
 import pytest
 
 from experiments.configs import baseline, surrogate
-from launch.runs import check_settings, load_config
-from launch.suites import SUITES, runs_of
+from launch.runs import Output, check_settings, load_config
+from launch.suites import SHARES, SUITES, runs_of
+from worldmodels.data.episodes import subsample
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "experiments" / "configs"
 
@@ -171,6 +172,42 @@ def test_methods_that_learn_from_video_know_few_actions_of_all_data():
     assert "unlabelled" not in runs["exogenous-exogenous-4/bco-flailing-lpomdp/seed_000"].settings
 
 
+def test_labels_are_known_of_a_share_of_all_kinds_of_data():
+    chosen = {"task": ["runbackward"], "dataset": ["share-1", "share-100"], "seed": [1]}
+    runs = {run.name: run for run in runs_of("labels", chosen)}
+    everything, few = (runs[f"labels-data/share-{share}-cheetah/seed_001"] for share in (100, 1))
+    assert [runs[name].config for name in everything.needs] == ["collect:uniform", "collect:rhythmic"]
+    assert few.needs == (everything.name,)
+    assert few.settings | {"limit": 4, "mode": "uniform", "seed": 1} == few.settings
+    first, second = (
+        runs[f"labels-model/share-1-cheetah-lpomdp{model}/seed_001"] for model in ("", "-lawm_model")
+    )
+    assert first.needs == (few.name,) and second.needs == (few.name, everything.name)
+    assert second.settings == first.settings | {"unlabelled": Output(everything.name, "episodes")}
+    assert second.config == first.config == "pretrain:medium"
+    for method, needed in (("aime", first), ("lawm", second), ("bco", few)):
+        assert needed.name in runs[f"labels-runbackward/{method}-share-1-lpomdp/seed_001"].needs
+
+
+@pytest.mark.parametrize("stage", SHARES)
+def test_a_quarter_of_the_labels_is_of_the_quarter_of_episodes_without_rhythm(stage):
+    settings = SUITES["labels"].stages[stage].settings
+    chosen = subsample(100 * ["uniform"] + 300 * ["rhythmic"], settings["limit"], mode=settings["mode"])
+    assert len(chosen) == 4 * float(stage.removeprefix("share-"))
+    assert abs(chosen.count("uniform") - len(chosen) / 4) < 1
+
+
+def test_seeds_of_labels_are_whole_pipelines_with_the_data_of_the_comparison_from_state():
+    chosen = {"task": ["runbackward"], "method": ["bco"], "seed": [2]}
+    ours, theirs = (
+        {run.name.partition("/")[2]: run for run in runs_of(name, {**chosen, **more})}
+        for name, more in (("labels", {}), ("ilfo-state", {"dataset": ["flailing"], "setup": ["lpomdp"]}))
+    )
+    for data in ("runbackward", "flail-cheetah", "rhythmic-cheetah"):
+        mine, other = (runs[f"{data}/seed_002"] for runs in (ours, theirs))
+        assert (mine.config, mine.settings) == (other.config, other.settings)
+
+
 def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter():
     runs = {run.name: run for run in runs_of("extraneous", {"seed": [2]})}
     assert len([name for name in runs if name.startswith("extraneous-model/")]) == 2  # AIME's and LAWM's
@@ -186,7 +223,7 @@ def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter()
             assert filtered.settings == {**plain.settings, "common_parts.max_gap": 6}
 
 
-@pytest.mark.parametrize("name", ["exogenous", "extraneous"])
+@pytest.mark.parametrize("name", ["labels", "exogenous", "extraneous"])
 def test_small_variants_of_suites_from_state_have_the_same_methods(name):
     expected = [run.name.replace(name, f"{name}-trial", 1) for run in runs_of(name, {"seed": [0]})]
     assert [run.name for run in runs_of(f"{name}:trial")] == expected
