@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import jax
@@ -21,6 +21,7 @@ from experiments.models import architectures, former
 from experiments.runs.settings import read_config
 from worldmodels import export, hub
 from worldmodels.checkpoints import named_leaves
+from worldmodels.data.episodes import SUFFIXES
 from worldmodels.export import Models
 from worldmodels.published import files as published_files
 from worldmodels.published import folder as published
@@ -46,7 +47,8 @@ NEEDED = {
     "folder with config.yaml and model.pt",
     "policy": "no policy; pass a run of `imitate`, or a folder with a policy",
     "critic": "no critic; use a run of `dreamer` or a folder with one",
-    "encoder": "no encoder; pass the --workdir of a run of `pretrain` or a folder with a world model",
+    "encoder": "no encoder of frames; pass the --workdir of a run of `pretrain`, which trains a world model or, with "
+    "the preset dynamo or inverse_dynamics, an encoder, or a folder of `export` with one of them",
 }
 
 
@@ -73,6 +75,15 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
     Raises:
       ValueError: a part is not there, or something does not fit; one sentence says what.
     """
+    models = opened(path)
+    for part in needs or ("world_model",) * (not models.parts):
+        if part not in models.parts:
+            raise without(models, part)
+    return models
+
+
+def opened(path: str | pathlib.Path) -> Models:
+    """Opens what models there are in a folder; see `load`. There may be none."""
     name, path = str(path), hub.local(path)
     config = read_config(path) if (path / "config.json").is_file() else None
     if any((folder / export.MODEL).is_file() for folder in (path, path / export.IN_A_RUN)):
@@ -81,14 +92,31 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
         models = published.load(path).stacked()
     elif found := former.read(path, config or {}):
         models = export.assemble(*found, path, BUILDERS)
-    elif config is not None:
+    elif config is not None and not (path / "DONE").is_file():
         raise ValueError(f"{path} holds no model yet; the run has not finished. Run its command again.")
     else:
         models = Models({})
-    for part in needs or ("world_model",) * (not models.parts):
-        if part not in models.parts:
-            raise ValueError(f"{name} holds {NEEDED[part]}.")
     return dataclasses.replace(models, path=name)
+
+
+def without(models: Models, part: str) -> ValueError:
+    """Returns the error of opened models that lack a part: what to pass, and what was found."""
+    folder = hub.local(models.path)
+    if models.parts:
+        found = " and ".join(f"a {name.replace('_', ' ')}" for name in models.parts)
+    elif not folder.is_dir():
+        found = "a file" if folder.exists() else "no such folder"
+    elif any(path.suffix in SUFFIXES and path.stem.isdecimal() for path in files_of(folder)):
+        found = "episodes"
+    else:
+        found = "neither models nor episodes"
+    return ValueError(f"{models.path} holds {NEEDED[part]}; found: {found}.")
+
+
+def files_of(folder: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the files of a folder and of those in it, but no deeper."""
+    yield from folder.glob("*")
+    yield from folder.glob("*/*")
 
 
 def load_complete(path: str | pathlib.Path) -> Models:
@@ -112,11 +140,11 @@ def load_complete(path: str | pathlib.Path) -> Models:
 
 def load_encoder(path: str | pathlib.Path) -> Models:
     """Opens an encoder of frames, or that of a world model, leaves [num_seeds, ...]; see `load`."""
-    models = load(path)
+    models = opened(path)
     if models.encoder is not None:
         return models
     if models.world_model is None:
-        raise ValueError(f"{path} holds {NEEDED['encoder']}.")
+        raise without(models, "encoder")
     whole = models.arguments["world_model"]
     arch = {
         "sizes": {name: whole["sizes"][name] for name in whole["inputs"]},

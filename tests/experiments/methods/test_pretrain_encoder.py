@@ -107,6 +107,14 @@ def test_transport_measures_between_its_embeddings(data, dynamo):
     np.testing.assert_allclose(found[:, -1], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("method", "preset"), [(baseline, "bc"), (surrogate, "ot")])
+def test_episodes_in_the_place_of_an_encoder_are_refused(data, tmp_path, method, preset):
+    get_config = (baseline_config if method is baseline else surrogate_config).get_config
+    config = make_config(get_config(f"{preset}-tiny"), data, encoder=str(data / "embodiment"))
+    with pytest.raises(ValueError, match="embodiment holds no encoder of frames; .*; found: episodes.$"):
+        method.run(config, tmp_path / "run")
+
+
 def test_wrong_data_and_wrong_encoders_are_refused(data, dynamo, inverse, tmp_path):
     config = config_of(pretrain_config, "inverse_dynamics-tiny", embodiment=str(data / "observations"))
     with pytest.raises(ValueError, match="The embodiment data have no actions: pre_action has size 0"):

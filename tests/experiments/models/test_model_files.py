@@ -116,6 +116,33 @@ def test_networks_of_other_kinds_are_exported_too(tmp_path):
         export.load(result["folder"])
 
 
+def test_what_is_no_encoder_says_what_one_is_and_what_was_found(tmp_path):
+    run_of(tmp_path / "run", fresh("policy"))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("")
+    (tmp_path / "data" / "episodes").mkdir(parents=True)
+    (tmp_path / "data" / "episodes" / "00000000.hdf5").write_text("")
+    (tmp_path / "collected").mkdir()
+    for name in ("config.json", "DONE"):
+        (tmp_path / "collected" / name).write_text("{}")
+    sentence = (
+        " holds no encoder of frames; pass the --workdir of a run of `pretrain`, which trains a world model or, with "
+        "the preset dynamo or inverse_dynamics, an encoder, or a folder of `export` with one of them; found: "
+    )
+    for name, found in (
+        ("run", "a policy"),
+        ("data", "episodes"),
+        ("data/episodes", "episodes"),
+        ("file", "a file"),
+        ("nowhere", "no such folder"),
+        ("empty", "neither models nor episodes"),
+        ("collected", "neither models nor episodes"),
+    ):
+        with pytest.raises(ValueError) as error:
+            files.load_encoder(tmp_path / name)
+        assert str(error.value) == f"{tmp_path / name}{sentence}{found}."
+
+
 def test_a_part_that_is_not_there_says_where_one_would_be(tmp_path):
     run = run_of(tmp_path / "run", fresh("policy"))
     for part, sentence in (
