@@ -10,6 +10,7 @@ import jax
 from agents.chunks import filter_actor
 from agents.flow import mbbc_flow_error, mbbc_flow_loss
 from agents.mbbc import mbbc_loss
+from experiments.methods.baseline_decisions import check_lengths
 from experiments.methods.baseline_recipes import (
     Baseline,
     Fit,
@@ -31,17 +32,20 @@ class MBBC(Baseline):
     needs = ("actions", "world model")
     instead = "AIME"
     preset = "mbbc"
+    decides = True
 
     def __init__(self, config: Mapping):
         super().__init__(config)
         if not config["model"]:
             raise ValueError("MBBC needs a pretrained world model; pass --config.model=DIR of `pretrain`.")
+        loss_fn, error = mbbc_losses(config)
         pretrained = files.load(config["model"], "world_model")
         arch = pretrained.arguments["world_model"]
         self.world_model = models = files.for_seeds(pretrained, self.num_seeds)
         read = functools.partial(architectures.demonstrations, config, models, arch)
         self.shown = load_demonstrations(config, type(self), read)
         episodes = self.shown.episodes
+        check_lengths(config, episodes)
         self.arguments = mbbc_arguments(config, models)
         self._dataset = SequenceDataset.create(
             episodes,
@@ -50,7 +54,6 @@ class MBBC(Baseline):
             with_actions=True,
             with_reward=False,
         )
-        loss_fn, error = mbbc_losses(config)
         self.fits = (Fit("policy", self._dataset, loss_fn, frozen=models),)
         self._error = vmapped_mean(error, frozen=True)
 
@@ -75,26 +78,27 @@ class MBBC(Baseline):
 
 
 def mbbc_arguments(config: Mapping, models: WorldModel) -> dict:
-    """Returns the arguments of a policy over the state of these world models.
-
-    Raises:
-      ValueError: as `architectures.decisions`, or the windows are no longer than a chunk.
-    """
+    """Returns the arguments of a policy over the state of these world models."""
     arguments = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
-    decisions, length = architectures.decisions(config), config["length"]
-    if length <= config["chunk"]:
-        raise ValueError(
-            f"A window of {length} records has no state with {config['chunk']} actions behind it; raise config.length."
-        )
+    decisions = architectures.decisions(config)
     if "euler_steps" in decisions:
         del arguments["min_std"]
     return arguments | decisions | ({"kind": "over_features"} if decisions else {})
 
 
 def mbbc_losses(config: Mapping) -> tuple[Callable, Callable]:
-    """Returns what the policy learns by, and its error; a ValueError of a likelihood that a flow does not have."""
+    """Returns what the policy learns by, and its error.
+
+    Raises:
+      ValueError: the windows are no longer than a chunk, or a flow is to learn by its likelihood.
+    """
+    length, chunk = config["length"], config["chunk"]
+    if length <= chunk:
+        raise ValueError(
+            f"A window of {length} records has no state with {chunk} actions behind it; raise config.length."
+        )
     if config["head"] == "gaussian":
-        error = functools.partial(mbbc_loss, chunk=config["chunk"])
+        error = functools.partial(mbbc_loss, chunk=chunk)
         return functools.partial(error, use_log_prob=config["use_log_prob"]), error
     if config["use_log_prob"]:
         raise ValueError("A flow says no likelihood to learn by; set use_log_prob=False, or head=gaussian.")

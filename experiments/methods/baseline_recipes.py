@@ -24,6 +24,7 @@ from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations
+from experiments.methods.baseline_decisions import check_decisions, check_lengths
 from experiments.methods.baseline_encoder import PretrainedEncoder
 from experiments.models import architectures
 from experiments.runs.directory import RunDirectory
@@ -68,6 +69,7 @@ class Baseline(Method):
       build: (arguments, key) -> the policy of one seed, where it is a network of its own; None: one of the project's.
       train: run directory -> result, of a baseline that is trained in another way; None fits the networks.
       counts: {name: number} of what it learns from, for the result.
+      decides: True if its policy can decide on several actions at once, and by a flow (`agents.chunks`, `agents.flow`).
     """
 
     command = "baseline"
@@ -78,9 +80,11 @@ class Baseline(Method):
     build: Callable[[dict, jax.Array], object] | None = None
     train: Callable[[RunDirectory], dict] | None = None
     counts: Mapping[str, int] = {}
+    decides = False
 
     def __init__(self, config: Mapping):
         super().__init__(config)
+        check_decisions(config, self.label, self.decides)
         self.num_seeds = config["num_seeds"]
 
     @functools.cached_property
@@ -198,6 +202,7 @@ class BC(FrameStackBaseline):
     needs = ("actions",)
     instead = "the method bco"
     preset = "bc"
+    decides = True
     loss = staticmethod(bc_loss)
     flow_loss = staticmethod(bc_flow_loss)
 
@@ -214,6 +219,7 @@ class BCO(FrameStackBaseline):
     paper = "Torabi et al. 2018"
     needs: Sequence[str] = ("embodiment",)
     preset = "bco"
+    decides = True
     networks = {"idm": dict(more_frames=1)}
     teacher: tuple[str, Callable] = ("idm", inverse_dynamics_loss)
     loss: Callable = staticmethod(bco_loss)
@@ -237,6 +243,7 @@ class IIDM(BCO):
     label = "IIDM"
     paper = "Zhang et al. 2023"
     preset = "iidm"
+    decides = False
     networks = {"forward": dict(network=ForwardNet)}
     teacher = ("forward", forward_loss)
     loss = staticmethod(iidm_loss)
@@ -316,8 +323,8 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     """Reads the folders that a config of experiments/configs/baseline.py names.
 
     Raises:
-      ValueError: no folder, embodiment data or demonstrations without the actions that the baseline needs, or an
-        environment of another body.
+      ValueError: no folder, embodiment data or demonstrations without the actions that the baseline needs, or too
+        short for a chunk, or an environment of another body.
     """
     source = config["demonstrations"], config["num_demonstrations"]
     read = functools.partial(Demonstrations.read, *source, env=config["env"], inputs=())
@@ -326,6 +333,7 @@ def load_data(config: Mapping, baseline: type[Baseline]) -> Data:
     setup = architectures.chosen_setup(config, shown.arena.name, shown.episodes[0])
     arch = architectures.frame_stack(config, shown.arena.name, setup, body or shown.episodes)
     shown = shown.common_by_vectors(arch["sizes"], **config["common_parts"])
+    check_lengths(config, shown.episodes, arch["num_frames"])
     arena = Arena.of_episodes(shown.episodes, config["env"], tuple(arch["sizes"]))
     arena.check(arch["sizes"], arch["action_size"], config["evaluation"]["workers"])
     data = Data(arch, body, dataclasses.replace(shown, arena=arena))

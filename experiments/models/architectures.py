@@ -165,15 +165,17 @@ def decisions(config: Mapping) -> dict:
       config: of experiments/configs/baseline.py: `chunk`, `head`, `euler_steps`; methods that lack them have neither.
 
     Raises:
-      ValueError: a chunk without actions, or an unknown head.
+      ValueError: a chunk without actions, a flow without steps, or an unknown head.
     """
-    chunk, head = config.get("chunk", 1), config.get("head", HEADS[0])
+    chunk, head, steps = config.get("chunk", 1), config.get("head", HEADS[0]), config.get("euler_steps", 1)
     if chunk < 1:
         raise ValueError(f"A chunk of {chunk} actions decides on nothing; give at least 1.")
     if head not in HEADS:
         raise ValueError(f"Unknown head {head!r}. Known: {', '.join(HEADS)}.")
+    if steps < 1:
+        raise ValueError(f"A flow of {steps} steps comes to no action; give euler_steps of at least 1.")
     if head == "flow":
-        return {"chunk": chunk, "euler_steps": config["euler_steps"]}
+        return {"chunk": chunk, "euler_steps": steps}
     return {"chunk": chunk} if chunk > 1 else {}
 
 

@@ -137,6 +137,45 @@ def test_what_decides_on_nothing_is_refused(data, tmp_path, changes, message):
         baseline.run(make_config(get_config("bc-tiny"), data, **changes), tmp_path)
 
 
+@pytest.mark.parametrize("method", ["bc", "bco", "mbbc"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(chunk=0), "A chunk of 0 actions decides on nothing; give at least 1."),
+        (dict(head="fluss"), "Unknown head 'fluss'. Known: gaussian, flow."),
+        (dict(euler_steps=0), "A flow of 0 steps comes to no action; give euler_steps of at least 1."),
+    ],
+)
+def test_wrong_decisions_are_told_before_anything_is_read(tmp_path, method, changes, message):
+    config = make_config(get_config(f"{method}-tiny"), tmp_path / "nowhere", **changes)
+    with pytest.raises(ValueError, match=message):
+        baseline.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize("changes", [dict(chunk=3), dict(head="flow")])
+@pytest.mark.parametrize("method", ["iidm", "pidm"])
+def test_a_method_that_decides_on_one_action_says_so_before_anything_is_read(tmp_path, method, changes):
+    config = make_config(get_config("bco-tiny"), tmp_path / "nowhere", method=method, **changes)
+    message = "decides on one action at a time, and by no flow; pass --config.chunk=1 --config.head=gaussian, or take"
+    with pytest.raises(ValueError, match=message):
+        baseline.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("method", "records", "most"), [("bc", 102, 24), ("bco", 102, 24), ("mbbc", 101, 25)]
+)
+def test_a_chunk_that_no_demonstration_has_is_refused(config_of, tmp_path, method, records, most):
+    """Policies of frames read two first; episodes have 26 records."""
+    config = config_of(method, "gaussian")
+    config.update(dict(chunk=100) | (dict(length=200) if method == "mbbc" else {}))
+    message = (
+        f"A chunk of 100 actions needs a demonstration of {records} records or more, and the longest has 26; pass a "
+        f"smaller --config.chunk, at most {most}."
+    )
+    with pytest.raises(ValueError, match=message):
+        baseline.run(config, tmp_path / "run")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
