@@ -72,13 +72,12 @@ def make_learn(
     sac_settings: SACSettings,
     settings: GAIfOSettings,
     num_updates: int,
-    several: bool = False,
 ) -> Callable:
-    """Returns the jitted `learn(state, replay, demonstrated) -> (state, metrics)`: updates in one dispatch.
+    """Returns the jitted `learn(states, replays, demonstrated) -> [(state, metrics)]`: updates in one dispatch.
 
     An update: the discriminator on a batch of the replay and one of `demonstrated` [M, 2 O]; then the critics, and
-    the actor every `actor_every` updates, on the same batch with the new discriminator's reward. For `several` agents
-    and the rest see `agents.sac.in_one_dispatch`.
+    the actor every `actor_every` updates, on the same batch with the new discriminator's reward. For the rest see
+    `agents.sac.in_one_dispatch`.
     """
     loss_fn = functools.partial(discriminator_loss, penalty_scale=settings.penalty_scale)
     update_discriminator = make_update(loss_fn, make_optimizer(settings.learning_rate))
@@ -106,7 +105,7 @@ def make_learn(
         sac, metrics = update_sac_policy(state.sac, batch)
         return state.replace(sac=sac), metrics
 
-    return in_one_dispatch(draw, update, update_policy, sac_settings, num_updates, several)
+    return in_one_dispatch(draw, update, update_policy, sac_settings, num_updates)
 
 
 class GAIfOLearner:
@@ -139,10 +138,7 @@ class GAIfOLearner:
         sizes: dict[str, Any] = dict(hidden_size=settings.hidden_size, hidden_layers=settings.hidden_layers)
         discriminator = Discriminator(2 * observation_size, **sizes, rngs=rngs)
         optimizer = make_optimizer(self._settings.learning_rate)
-        self._make_learn = functools.partial(
-            make_learn, action_size, self._sac, self._settings, self._num_updates
-        )
-        self._learn = self._make_learn()
+        self._learn = make_learn(action_size, self._sac, self._settings, self._num_updates)
         return GAIfOState(
             sac=create_sac(observation_size, action_size, self._sac, sac_key),
             discriminator=TrainState.create(discriminator, optimizer, discriminator_key),
@@ -152,15 +148,11 @@ class GAIfOLearner:
         """Returns the network that acts."""
         return state.sac.actor.model
 
-    def learn(self, state: GAIfOState, replay: Replay) -> tuple[GAIfOState, Metrics]:
-        """One dispatch of updates; donates `state`."""
-        return self._learn(state, replay, self._demonstrated)
-
-    def learn_each(
+    def learn(
         self, states: Sequence[GAIfOState], replays: Sequence[Replay]
     ) -> list[tuple[GAIfOState, Metrics]]:
-        """One dispatch of updates of several agents; donates `states`."""
-        return self._make_learn(several=True)(states, replays, self._demonstrated)
+        """One dispatch of updates; donates `states`."""
+        return self._learn(states, replays, self._demonstrated)
 
     def end_round(self, state: GAIfOState, episodes: Sequence[np.ndarray]) -> GAIfOState:
         """Nothing changes."""

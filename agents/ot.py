@@ -11,7 +11,6 @@ on the episodes of every round, with which the agent learns, so that it costs no
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -110,8 +109,7 @@ class OTLearner:
 
     def create(self, observation_size: int, action_size: int, key: Array) -> OTState:
         """State before the first update."""
-        self._make_learn = functools.partial(make_learn, action_size, self._sac, self._num_updates)
-        self._learn = self._make_learn()
+        self._learn = make_learn(action_size, self._sac, self._num_updates)
         start = self._schedule.start if self._schedule is not None else 0
         return OTState(
             sac=create_sac(observation_size, action_size, self._sac, key),
@@ -129,16 +127,10 @@ class OTLearner:
             return self._settings.discount
         return self._schedule.discount(int(state.progress))
 
-    def learn(self, state: OTState, replay: Replay) -> tuple[OTState, Metrics]:
-        """One dispatch of updates; donates what SAC learns in `state`."""
-        return self._learnt(state, *self._learn(state.sac, self._discounted(state, replay)))
-
-    def learn_each(
-        self, states: Sequence[OTState], replays: Sequence[Replay]
-    ) -> list[tuple[OTState, Metrics]]:
-        """One dispatch of updates of several agents with their own discounts; donates what SAC learns in `states`."""
+    def learn(self, states: Sequence[OTState], replays: Sequence[Replay]) -> list[tuple[OTState, Metrics]]:
+        """One dispatch of updates, of each agent with its own discount; donates what SAC learns in `states`."""
         replays = [self._discounted(*pair) for pair in zip(states, replays, strict=True)]
-        results = self._make_learn(several=True)([state.sac for state in states], replays)
+        results = self._learn([state.sac for state in states], replays)
         return [self._learnt(state, *result) for state, result in zip(states, results, strict=True)]
 
     def end_round(self, state: OTState, episodes: Sequence[np.ndarray]) -> OTState:

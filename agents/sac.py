@@ -200,11 +200,11 @@ def make_policy_update(action_size: int, settings: SACSettings) -> Callable:
 
 
 @functools.cache  # agents with the same settings share one program
-def make_learn(action_size: int, settings: SACSettings, num_updates: int, several: bool = False) -> Callable:
-    """Returns the jitted `learn(state, replay) -> (state, metrics)`: `num_updates` updates in one dispatch.
+def make_learn(action_size: int, settings: SACSettings, num_updates: int) -> Callable:
+    """Returns the jitted `learn(states, replays) -> [(state, metrics)]`: `num_updates` updates each in one dispatch.
 
     An update is one of the critics; every `actor_every`-th is followed by one of the actor and the temperature,
-    on the same batch. For `several` agents and the rest see `in_one_dispatch`.
+    on the same batch. For the rest see `in_one_dispatch`.
     """
     update_critic = make_critic_update(settings)
 
@@ -217,7 +217,7 @@ def make_learn(action_size: int, settings: SACSettings, num_updates: int, severa
         return state, (batch, metrics)
 
     update_policy = make_policy_update(action_size, settings)
-    return in_one_dispatch(draw, update, update_policy, settings, num_updates, several)
+    return in_one_dispatch(draw, update, update_policy, settings, num_updates)
 
 
 def in_one_dispatch(
@@ -226,16 +226,16 @@ def in_one_dispatch(
     update_policy: Callable,
     settings: SACSettings,
     num_updates: int,
-    several: bool,
 ) -> Callable:
-    """Returns the jitted `learn(state, replay, *data) -> (state, metrics)`; it donates `state`, metrics are averaged.
+    """Returns the jitted `learn(states, replays, *data) -> [(state, metrics)]` of one or several agents.
+
+    It donates `states`; metrics are averaged over the updates. Of several agents, which share `data`, only what is
+    drawn is stacked, not the replays.
 
     Args:
       draw: (state, replay, *data) -> what an update learns from.
       update: (state, drawn) -> (state, (batch, metrics)) of the critics; made `num_updates` times.
       update_policy: (state, batch) -> (state, metrics) after every `actor_every`-th.
-      several: `learn` is of N agents that share `data`: states and replays are tuples, results [(state, metrics)].
-        Only what is drawn is stacked, not the replays.
 
     Raises:
       ValueError: `num_updates` is no multiple of `actor_every`.
@@ -245,10 +245,7 @@ def in_one_dispatch(
             f"{num_updates} updates per dispatch are no multiple of actor_every={settings.actor_every}."
         )
 
-    if several:
-        draw, update, update_policy = draw_each(draw), jax.vmap(update), jax.vmap(update_policy)
-
-    def learn(state, *data):
+    def make_updates(draw: Callable, update: Callable, update_policy: Callable, state, *data):
         def updates(state, _):
             for _ in range(settings.actor_every):
                 state, (batch, metrics) = update(state, draw(state, *data))
@@ -258,11 +255,14 @@ def in_one_dispatch(
         state, metrics = jax.lax.scan(updates, state, None, num_updates // settings.actor_every)
         return state, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
-    def learn_each(states, *data):
-        results = learn(stack_seeds(states), *data)
+    def learn(states, replays, *data):
+        if len(states) == 1:  # to the bit what it is without an axis of agents
+            return [make_updates(draw, update, update_policy, states[0], replays[0], *data)]
+        each = draw_each(draw), jax.vmap(update), jax.vmap(update_policy)
+        results = make_updates(*each, stack_seeds(states), replays, *data)
         return [select_seed(results, number) for number in range(len(states))]
 
-    return jax.jit(learn_each if several else learn, donate_argnums=0)
+    return jax.jit(learn, donate_argnums=0)
 
 
 def draw_each(draw: Callable) -> Callable:

@@ -15,7 +15,6 @@ Several runs play step by step together, so that the updates that they have earn
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable, Generator, Sequence
 from typing import Any, Protocol
 
@@ -73,9 +72,6 @@ class RoundSettings:
 class Learner(Protocol):
     """Learner that turns a replay into a policy; its state is a pytree, SAC's and whatever else it learns.
 
-    One that can make the updates of several runs in one dispatch has `learn_each(states, replays)`, which returns
-    what `learn` does for each. Without it, or where a subclass has a `learn` of its own, they are made one by one.
-
     Attributes:
       rates_episodes: whether its method `rewards(state, episode [T, O])` gives the rewards [T] of whole episodes, when
         a round is over; that of record 0 is not used. If not, those of the environment go to the replay at once, to
@@ -92,8 +88,11 @@ class Learner(Protocol):
     def actor(self, state: Any) -> Actor:
         """Returns the network that acts."""
 
-    def learn(self, state: Any, replay: Replay) -> tuple[Any, Metrics]:
-        """One dispatch of updates; donates `state`."""
+    def learn(self, states: Sequence[Any], replays: Sequence[Replay]) -> list[tuple[Any, Metrics]]:
+        """One dispatch of updates of the runs that owe one, often a single one: (state, metrics) of each.
+
+        It donates `states`.
+        """
 
     def end_round(self, state: Any, episodes: Sequence[np.ndarray]) -> Any:
         """Takes in the observations [T, O] of each episode of a round."""
@@ -110,23 +109,16 @@ class SACLearner:
 
     def create(self, observation_size: int, action_size: int, key: jax.Array) -> SACState:
         """State before the first update."""
-        self._make_learn = functools.partial(make_learn, action_size, self._settings, self._num_updates)
-        self._learn = self._make_learn()
+        self._learn = make_learn(action_size, self._settings, self._num_updates)
         return create_sac(observation_size, action_size, self._settings, key)
 
     def actor(self, state: SACState) -> Actor:
         """Returns the network that acts."""
         return state.actor.model
 
-    def learn(self, state: SACState, replay: Replay) -> tuple[SACState, Metrics]:
-        """One dispatch of updates; donates `state`."""
-        return self._learn(state, replay)
-
-    def learn_each(
-        self, states: Sequence[SACState], replays: Sequence[Replay]
-    ) -> list[tuple[SACState, Metrics]]:
-        """One dispatch of updates of several agents; donates `states`."""
-        return self._make_learn(several=True)(states, replays)
+    def learn(self, states: Sequence[SACState], replays: Sequence[Replay]) -> list[tuple[SACState, Metrics]]:
+        """One dispatch of updates; donates `states`."""
+        return self._learn(states, replays)
 
     def end_round(self, state: SACState, episodes: Sequence[np.ndarray]) -> SACState:
         """Nothing changes."""
@@ -293,7 +285,7 @@ class SACRun:
     def learn_owed(runs: Sequence[SACRun]) -> None:
         """Makes the updates that runs owe, those of all that owe a dispatch at once."""
         while due := [run for run in runs if run.prepare_to_learn()]:
-            results = learn_each(due[0]._learner, [run.state for run in due], [run._replay for run in due])
+            results = due[0]._learner.learn([run.state for run in due], [run._replay for run in due])
             for run, (state, metrics) in zip(due, results, strict=True):
                 run.state, run._metrics = state, metrics
                 run.progress.updates += run._settings.updates_per_dispatch
@@ -337,14 +329,6 @@ def last_records(episodes: Sequence[Episode]) -> Records:
     """Returns the records with which episodes have ended, {name: [N, ...]}."""
     ends = [{name: value[-1] for name, value in episode.records.items()} for episode in episodes]
     return {name: np.stack([end[name] for end in ends]) for name in ends[0]}
-
-
-def learn_each(learner: Any, states: Sequence, replays: Sequence[Replay]) -> list[tuple[Any, Metrics]]:
-    """Makes a dispatch of updates for each of several runs, in one program if the learner can; see `Learner`."""
-    owner = next(cls for cls in type(learner).__mro__ if {"learn", "learn_each"} & vars(cls).keys())
-    if len(states) > 1 and "learn_each" in vars(owner):
-        return learner.learn_each(states, replays)
-    return [learner.learn(*pair) for pair in zip(states, replays, strict=True)]
 
 
 class SACActor:

@@ -58,7 +58,7 @@ def test_the_environments_reward_is_never_used(demonstrations):
         learner = make_learner(demonstrations)
         state = learner.create(4, 2, jax.random.key(0))
         replay = insert(Replay.create(100, 4, 2), new.replace(reward=reward), 40)
-        state, metrics = learner.learn(state, replay)
+        ((state, metrics),) = learner.learn([state], [replay])
         actors.append(jax.tree.leaves(learner.actor(state)))
     for one, other in zip(*actors, strict=True):
         np.testing.assert_array_equal(one, other)

@@ -121,16 +121,15 @@ def test_the_critic_learns_the_reward_without_recompiling():
     learn = make_learn(2, settings, 50)
     state = create_sac(3, 2, settings, KEY)
     for _ in range(4):
-        state, metrics = learn(state, replay)
+        ((state, metrics),) = learn([state], [replay])
     assert float(metrics["critic/loss"]) < 0.05
     assert learn._cache_size() == 1
 
 
 def test_the_actor_may_learn_less_often():
     settings = dataclasses.replace(SETTINGS, actor_every=2)
-    state, _ = make_learn(2, settings, 4)(
-        create_sac(3, 2, settings, KEY), insert(Replay.create(8, 3, 2), _batch(), 4)
-    )
+    replay = insert(Replay.create(8, 3, 2), _batch(), 4)
+    ((state, _),) = make_learn(2, settings, 4)([create_sac(3, 2, settings, KEY)], [replay])
     assert (int(state.critic.step), int(state.actor.step), int(state.temperature.step)) == (4, 2, 2)
 
 

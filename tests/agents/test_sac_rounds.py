@@ -98,14 +98,15 @@ def test_a_restored_run_has_the_disturbances_that_it_would_have_had():
 @pytest.mark.parametrize("lengths", [(25, 25), (25, 15)])
 def test_runs_that_play_together_are_those_that_play_alone(lengths, monkeypatch):
     """Up to rounding. They learn in one program while they owe updates at the same steps, and else one by one."""
-    learn, dispatches = SACLearner.learn_each, []
+    learn, sizes = SACLearner.learn, []
     monkeypatch.setattr(
-        SACLearner, "learn_each", lambda self, *args: dispatches.append(len(args[0])) or learn(self, *args)
+        SACLearner, "learn", lambda self, *args: sizes.append(len(args[0])) or learn(self, *args)
     )
     learner = SACLearner(SAC, ROUNDS.updates_per_dispatch)
     options = [dict(seed=seed, episode_length=length) for seed, length in enumerate(lengths)]
     runs = [_run(learner=learner, **own)[0] for own in options]
     together = [play_together(runs) for _ in range(3)]
+    dispatches = [size for size in sizes if size > 1]
     assert set(dispatches) == {2} and sum(dispatches) <= sum(run.progress.updates for run in runs) / 20
     for number, own in enumerate(options):
         alone, rounds = _run(3, **own)
@@ -122,9 +123,9 @@ def test_a_learner_with_updates_of_its_own_makes_them_for_each_run():
     class Counting(SACLearner):
         count = 0
 
-        def learn(self, state, replay):
-            self.count += 1
-            return super().learn(state, replay)
+        def learn(self, states, replays):
+            self.count += len(states)
+            return super().learn(states, replays)
 
     learner = Counting(SAC, ROUNDS.updates_per_dispatch)
     runs = [_run(learner=learner, seed=seed)[0] for seed in (0, 1)]

@@ -8,7 +8,8 @@ import pytest
 from imitation_data import make_config, write_data
 from interruption import assert_same_episodes, assert_same_run
 
-from agents import sac_rounds
+from agents.gaifo import GAIfOLearner
+from agents.ot import OTLearner
 from experiments.configs import surrogate as surrogate_config
 from experiments.data import members
 from experiments.methods import surrogate
@@ -41,11 +42,17 @@ def finished(tmp_path_factory, config):
     return path, surrogate.run(config("ot"), path)
 
 
+def counting(learn, sizes):
+    """`learn` of a learner that notes of how many members each dispatch is."""
+    return lambda learner, states, replays: sizes.append(len(states)) or learn(learner, states, replays)
+
+
 @pytest.mark.parametrize("method", surrogate_config.METHODS)
 def test_each_member_is_the_run_of_its_seed_alone(method, config, tmp_path, monkeypatch):
     """Up to rounding: matrices of all members are multiplied at once."""
-    learn, together = sac_rounds.learn_each, []
-    monkeypatch.setattr(sac_rounds, "learn_each", lambda *args: together.append(len(args[1])) or learn(*args))
+    together = []
+    for kind in (GAIfOLearner, OTLearner):
+        monkeypatch.setattr(kind, "learn", counting(kind.learn, together))
     surrogate.run(config(method), tmp_path / "run")
     assert together and set(together) == {2}
     for index in (0, 1):
