@@ -1,5 +1,6 @@
 """Several members of one surrogate run: each is the run of its seed alone, and their updates are one program."""
 
+import math
 import os
 from signal import SIGTERM
 
@@ -14,6 +15,7 @@ from experiments.configs import surrogate as surrogate_config
 from experiments.data import members
 from experiments.methods import surrogate
 from experiments.models.loading import load_run
+from experiments.runs import directory
 from experiments.runs.directory import Interrupted
 from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
@@ -123,6 +125,7 @@ def test_an_interrupted_and_killed_run_of_members_ends_bit_identical(finished, c
         return play(*args)
 
     monkeypatch.setattr(surrogate, "play_together", stopped)
+    monkeypatch.setattr(directory, "PATIENCE", math.inf)  # the round ends, however slow the machine
     with pytest.raises(Interrupted):
         surrogate.run(config("ot"), tmp_path)
     monkeypatch.undo()
