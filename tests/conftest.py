@@ -1,7 +1,9 @@
 """Switches for all tests: implicit rank promotion is an error; `--golden-dir` chooses the recorded cases."""
 
+import gc
 import os
 import pathlib
+import shutil
 import sys
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -18,11 +20,18 @@ os.environ.setdefault(
     "--xla_cpu_use_fusion_emitters=false",
 )
 
+# A file counts as written once it is on the disk, which takes a moment each time, but in memory no time at all.
+MEMORY = pathlib.Path("/dev/shm")
+if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
+
 import jax  # noqa: E402  (it reads the environment)
 import pytest  # noqa: E402
 
 from worldmodels import registry  # noqa: E402
 
+# Tracing makes millions of objects that live on; to look through them for cycles as often as Python does takes a tenth.
+gc.set_threshold(50_000, 10, 10)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
