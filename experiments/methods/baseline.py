@@ -19,6 +19,7 @@ import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
 from agents.loop import Actor
+from experiments.configs import baseline as baseline_config
 from experiments.methods.baseline_bcv_lr import BCVLR
 from experiments.methods.baseline_latent import CLAM, LAOM, LAPO
 from experiments.methods.baseline_mbbc import MBBC
@@ -69,8 +70,21 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         if directory.done:
             return directory.result
         baseline = BASELINES.choose(directory.config["method"])
+        _check_preset(directory.config)
         result = baseline.train(directory) if baseline.train else FittedBaseline(directory, baseline).run()
         return directory.mark_done(result | {"label": baseline.label})
+
+
+def _check_preset(config: dict) -> None:
+    """Refuses a method that is named over the preset of another, which lacks its options."""
+    method = config["method"]
+    options = baseline_config.get_config(method) if method in baseline_config.METHODS else ()
+    missing = [key for key in options if key not in config]
+    if missing:
+        raise ValueError(
+            f"This config is not that of {method!r}, which also has {', '.join(missing)}. "
+            f"Choose the method by its preset: --config=baseline:{method}."
+        )
 
 
 class FittedBaseline:

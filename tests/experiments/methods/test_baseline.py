@@ -178,6 +178,12 @@ def test_an_unknown_method_lists_the_known_ones(data, tmp_path):
         baseline.run(make_config(get_config("bco-tiny"), data, method="gail"), tmp_path)
 
 
+@pytest.mark.parametrize("method, option", [("pidm", "horizon"), ("clam", "unlabelled"), ("mbbc", "model")])
+def test_a_method_over_the_preset_of_another_is_refused_with_its_own(data, tmp_path, method, option):
+    with pytest.raises(ValueError, match=f"{option}.* by its preset: --config=baseline:{method}."):
+        baseline.run(make_config(get_config("bco-tiny"), data, method=method), tmp_path)
+
+
 def test_the_published_settings_are_the_default():
     config = get_config("bco")
     assert config.fit.to_dict() == dict(
