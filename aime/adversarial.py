@@ -20,7 +20,27 @@ from worldmodels.structures import Array
 from worldmodels.training import TrainState, apply_gradient, gradient_of_parts, make_optimizer, make_update
 
 
-class Adversarial(SurrogateReward):
+class Learning(SurrogateReward):
+    """A reward that remembers nothing but its options: two with the same ones are equal, and share programs.
+
+    A subclass of one of them may depend on more; such a reward is equal to itself alone.
+
+    Attributes:
+      options: hashable, all that it depends on.
+    """
+
+    stored = False
+    options: tuple
+
+    def __eq__(self, other):
+        alike = type(self) is type(other) and Learning in type(self).__bases__
+        return self is other or (alike and self.options == other.options)
+
+    def __hash__(self):
+        return hash(self.options)
+
+
+class Adversarial(Learning):
     """Logit of a discriminator between embeddings of demonstrations and of the model's batches.
 
     Args:
@@ -30,7 +50,6 @@ class Adversarial(SurrogateReward):
     """
 
     head = "ail_reward"
-    stored = False
 
     def __init__(
         self,
@@ -42,6 +61,10 @@ class Adversarial(SurrogateReward):
         grad_clip: float = 100.0,
         penalty_scale: float = 10.0,
     ):
+        self.options = (
+            *(inputs.embed_size, hidden_size, hidden_layers),
+            *(learning_rate, grad_clip, penalty_scale),
+        )
         self._sizes: dict[str, Any] = dict(in_size=inputs.embed_size)
         self._sizes |= dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
@@ -68,7 +91,7 @@ class Adversarial(SurrogateReward):
         return state, batch.replace(observation=batch.observation | {self.head: reward[..., None]}), metrics
 
 
-class DIFO(SurrogateReward):
+class DIFO(Learning):
     """Softplus of the logit of a diffusion model of embeddings, see `agents.diffusion_discriminator`.
 
     It learns and rewards as `Adversarial`, by steps (e_{t-1}, e_t): the first record of a window has no reward, and is
@@ -81,7 +104,6 @@ class DIFO(SurrogateReward):
     """
 
     head = "difo_reward"
-    stored = False
 
     def __init__(
         self,
@@ -94,6 +116,10 @@ class DIFO(SurrogateReward):
         learning_rate: float = 1e-4,
         grad_clip: float = 100.0,
     ):
+        self.options = (
+            *(inputs.embed_size, hidden_size, hidden_layers),
+            *(scale, bce_scale, learning_rate, grad_clip),
+        )
         self._sizes: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._size, self._scale, self._bce_scale = inputs.embed_size, scale, bce_scale
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)

@@ -15,6 +15,7 @@ prev_action[t] produced, as a true reward does.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -64,12 +65,15 @@ class Viper(SurrogateReward):
     def __init__(self, inputs: RewardInputs, *, use_symlog: bool = True):
         self.sensors = scored_sensors(inputs)
         self._model = inputs.likelihood_model
-        self._reward = jax.jit(lambda model, batch: viper_reward(model, batch, use_symlog=use_symlog)[0])
+        self._use_symlog = use_symlog
 
     def score(self, state, model, episode):
         """Scores as `viper_reward`; does not depend on the world model."""
         del model
-        return self._reward(self._model, episode), state
+        return _viper_reward(self._model, episode, use_symlog=self._use_symlog)[0], state
+
+
+_viper_reward = jax.jit(viper_reward, static_argnames="use_symlog")
 
 
 def scored_sensors(inputs: RewardInputs) -> tuple[str, ...]:
@@ -156,21 +160,8 @@ class Matched(SurrogateReward):
         if self._encoder is not None:
             check_scored("encoder", inputs.encoder_sizes, inputs)
             self.sensors = tuple(inputs.encoder_sizes)
-        self._mean_reward, matching = mean_reward, self.matching(**options)
-
-        def features(model, observation):
-            if embeddings:
-                return model.encode(observation)
-            return jnp.concatenate([observation[name] for name in model.inputs], axis=-1)
-
-        def rewards(model, episode, demonstrations):
-            observation, weights = demonstrations
-            own, shown = features(model, episode.observation)[0], features(model, observation)
-            if num_components is not None:
-                own, shown = principal_components(own, shown, num_components)
-            return progress.best_rewards(own, shown, matching, column_weights=weights)[0]
-
-        self._rewards = jax.jit(rewards)
+        self._mean_reward = mean_reward
+        self._rewards = _matched_rewards(self.matching(**options), num_components, embeddings)
 
     def initial_state(self, key):
         """Returns a state without a scale."""
@@ -185,6 +176,27 @@ class Matched(SurrogateReward):
             scale = progress.reward_scale(rewards, self._mean_reward * len(rewards))
             state = TransportState(jnp.asarray(scale, jnp.float32))
         return state.scale * rewards, state
+
+
+@functools.cache
+def _matched_rewards(
+    matching: progress.Matching, num_components: int | None, embeddings: bool
+) -> Callable[..., Array]:
+    """Returns a jitted function (encoder, episode, (demonstrations, weights)) -> rewards [T] without their scale."""
+
+    def features(model, observation):
+        if embeddings:
+            return model.encode(observation)
+        return jnp.concatenate([observation[name] for name in model.inputs], axis=-1)
+
+    def rewards(model, episode, demonstrations):
+        observation, weights = demonstrations
+        own, shown = features(model, episode.observation)[0], features(model, observation)
+        if num_components is not None:
+            own, shown = principal_components(own, shown, num_components)
+        return progress.best_rewards(own, shown, matching, column_weights=weights)[0]
+
+    return jax.jit(rewards)
 
 
 class OptimalTransport(Matched):

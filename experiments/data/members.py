@@ -9,7 +9,6 @@ out again. Those that learn while they play take their steps together.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import sys
 import warnings
@@ -33,7 +32,7 @@ from worldmodels.checkpoints import CheckpointError, Checkpoints
 from worldmodels.data.episodes import Episode
 from worldmodels.devices.sharding import Placement
 from worldmodels.files import write_atomically
-from worldmodels.training import Metrics, make_train_loop, select_seed, stack_seeds
+from worldmodels.training import Metrics, select_seed, stack_seeds
 from worldmodels.world_model import WorldModel
 
 
@@ -268,25 +267,19 @@ class JointUpdates:
 
     Args:
       learners: of members that differ in their seeds alone.
-      update, draw: as of `make_train_loop`.
+      make_loop: number of updates -> the jitted loop of all, made once; see `make_train_loop`.
       gather: () -> data of all.
-      axes: which leaves of them have an axis [N], as of `make_train_loop`.
     """
 
     def __init__(
         self,
         learners: Sequence[ModelLearner],
-        update: Callable,
-        draw: Callable,
+        make_loop: Callable[[int], Callable],
         gather: Callable[[], Any],
-        axes: object,
     ):
         if any(learner.placement.mesh is not None for learner in learners):
             raise ValueError("Members in one program learn on one device; pass --config.devices=one.")
-        self._learners, self._gather = learners, gather
-        self._loop = functools.cache(
-            lambda count: make_train_loop(update, draw, count, num_seeds=len(learners), data_axes=axes)
-        )
+        self._learners, self._loop, self._gather = learners, make_loop, gather
 
     def __call__(self, playing: Sequence[bool]) -> list[Metrics]:
         """Returns the mean metrics of each member; the state of one that does not play stays as it is."""

@@ -159,9 +159,11 @@ class Learner:
 
 def joint_updates(learners: Sequence[Learner]) -> JointUpdates:
     """Returns what makes the updates of several learners, each from its own replay, in one program."""
-    return JointUpdates(
-        learners, *learners[0].stage, lambda: stack_seeds([learner.replay for learner in learners]), 0
+    update, draw = learners[0].stage
+    make_loop = functools.cache(
+        lambda count: make_train_loop(update, draw, count, num_seeds=len(learners), data_axes=0)
     )
+    return JointUpdates(learners, make_loop, lambda: stack_seeds([learner.replay for learner in learners]))
 
 
 def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> dict[str, dict]:

@@ -11,7 +11,6 @@ every episode in `DIR/episodes`, with its surrogate reward, and model, policy an
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Self
 
@@ -120,9 +119,6 @@ class OnlineRun(ModelMember):
     def share_programs(self, other: Self) -> None:
         """Uses what another member has compiled."""
         self.learner.share_programs(other.learner)
-        self._action_errors = dataclasses.replace(self._action_errors, error=other._action_errors.error)
-        if self._balance is not None and other._balance is not None:
-            self._balance.share_programs(other._balance)
 
     @property
     def done(self) -> int:

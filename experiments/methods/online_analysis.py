@@ -8,6 +8,7 @@ means what it should.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import jax
@@ -20,7 +21,8 @@ from aime.inference import infer_actions
 from aime.online import rewards_sought
 from aime.rewards import SurrogateReward
 from experiments.methods.online_learner import OnlineLearner
-from experiments.methods.online_parts import OnlineData, make_draws, shared_sensors, whole_episode
+from experiments.methods.online_parts import OnlineData, shared_sensors, whole_episode
+from experiments.methods.online_programs import Programs
 from experiments.models import architectures
 from experiments.runs.paths import folders_of
 from worldmodels.data import dataset, replay
@@ -80,6 +82,7 @@ class ActionErrors:
         return errors
 
 
+@functools.cache
 def make_action_error(first_action: str) -> Callable:
     """Returns a jitted function (model, policy, batch [B, T] with actions, key) -> mean squared error []."""
 
@@ -92,6 +95,46 @@ def make_action_error(first_action: str) -> Callable:
     return error
 
 
+@functools.lru_cache(maxsize=1)
+def measures_of(programs: Programs) -> tuple[Callable, Callable]:
+    """Returns jitted functions, made once for all learners that share their programs.
+
+    The first is (model, policy, Critic or None, OnlineData, key) -> metrics of `gradient_balance`, the second
+    (model, policy, {reward: value network}, episode, its rewards, key) -> those of `imagined_and_realised`.
+    """
+    reward, settings = programs.reward, programs.settings
+    _, draw = programs.stages["online"]
+    sought, options = rewards_sought(reward, settings), settings.imagination
+
+    @jax.jit
+    def gradients(model, policy, critic: Critic | None, data: OnlineData, key):
+        batch_key, filter_key, key = jax.random.split(key, 3)
+        batch = draw(data, batch_key)
+        states = model.filter(batch.model, filter_key).states
+        judges, ranges = None, None
+        if critic is not None:
+            judges, ranges = critic.judges(options), critic.ranges
+        inputs = (policy, model, judges, batch.demonstration, states, key)
+        return gradient_balance(*inputs, rewards=sought, settings=settings, ranges=ranges)
+
+    @jax.jit
+    def returns(model, policy, critic, batch, rewards, key):
+        assert reward is not None, "nothing is imagined without a reward"
+        return imagined_and_realised(
+            model,
+            policy,
+            critic[reward.head],
+            batch,
+            rewards,
+            key,
+            reward=head_reward(reward.head),
+            horizon=options.horizon,
+            discount=options.discount,
+        )
+
+    return gradients, returns
+
+
 class Balance:
     """Measures an online learner between two rounds.
 
@@ -101,51 +144,7 @@ class Balance:
     """
 
     def __init__(self, learner: OnlineLearner, demonstrations: Sequence[Episode]):
-        self._learner, settings = learner, learner.settings
-        self._shown = list(demonstrations[:_SHOWN])
-        self._rewards = rewards_sought(learner.reward, settings)
-        draw = make_draws(learner.config, learner.reward)["online"]
-
-        @jax.jit
-        def gradients(model, policy, critic: Critic | None, data: OnlineData, key):
-            batch_key, filter_key, key = jax.random.split(key, 3)
-            batch = draw(data, batch_key)
-            states = model.filter(batch.model, filter_key).states
-            judges, ranges = None, None
-            if critic is not None:
-                judges, ranges = critic.judges(settings.imagination), critic.ranges
-            return gradient_balance(
-                policy,
-                model,
-                judges,
-                batch.demonstration,
-                states,
-                key,
-                rewards=self._rewards,
-                settings=settings,
-                ranges=ranges,
-            )
-
-        self._gradients = gradients
-        options = settings.imagination
-        head = "" if learner.reward is None else learner.reward.head  # without one nothing is measured
-        self._returns = jax.jit(
-            lambda model, policy, critic, batch, rewards, key: imagined_and_realised(
-                model,
-                policy,
-                critic[head],
-                batch,
-                rewards,
-                key,
-                reward=head_reward(head),
-                horizon=options.horizon,
-                discount=options.discount,
-            )
-        )
-
-    def share_programs(self, other: Balance) -> None:
-        """Measures with what another one has compiled, of a learner that differs in its seed alone."""
-        self._gradients, self._returns = other._gradients, other._returns
+        self._learner, self._shown = learner, list(demonstrations[:_SHOWN])
 
     def __call__(self, own: Sequence[Episode]) -> dict[str, float]:
         """Returns the metrics; `own` are the newest episodes, with their actions, none before there are any."""
@@ -172,10 +171,9 @@ class Balance:
         learner = self._learner
         critic = None if learner.state.critic is None else learner.placement.fetch(learner.state.critic)
         data = learner.placement.fetch(learner.data)
+        gradients, _ = measures_of(learner.programs)
         parts = [
-            jax.device_get(
-                self._gradients(learner.model, learner.policy, critic, data, jax.random.key(number))
-            )
+            jax.device_get(gradients(learner.model, learner.policy, critic, data, jax.random.key(number)))
             for number in range(_BATCHES)
         ]
         return {f"analysis/{name}": float(np.mean([part[name] for part in parts])) for name in parts[0]}
@@ -184,11 +182,11 @@ class Balance:
         learner = self._learner
         assert learner.state.critic is not None, "a reward has a critic"
         critic = learner.placement.fetch(learner.state.critic.train.model)
-        rows = []
+        rows, (_, returns) = [], measures_of(learner.programs)
         for number, episode in enumerate(own):
             batch = whole_episode(episode, learner.sensors, actions=True)
             inputs = (learner.model, learner.policy, critic, batch, self._score(reward, episode))
-            rows.append(jax.device_get(self._returns(*inputs, jax.random.key(number))))
+            rows.append(jax.device_get(returns(*inputs, jax.random.key(number))))
         return (
             {f"analysis/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
             if rows

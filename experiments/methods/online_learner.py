@@ -10,30 +10,28 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from agents.dreamer import Optimizers
 from agents.imagination import value_networks
 from aime.online import (
+    OnlineSettings,
     OnlineState,
     create_online,
-    make_model_pretraining,
-    make_online_update,
-    make_policy_pretraining,
     rewards_sought,
 )
 from experiments.data.rounds import mean_metrics
 from experiments.methods.online_checks import needs_online_data
 from experiments.methods.online_parts import (
     OnlineData,
-    make_draws,
     model_architecture,
-    optimizers_of,
     pretrained_model,
     pretraining_data,
-    settings_of,
     shared_sensors,
     surrogate_reward,
     total_episodes,
     whole_episode,
+    with_learning_rate,
 )
+from experiments.methods.online_programs import programs_of
 from experiments.models import architectures, files
 from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset
@@ -41,7 +39,7 @@ from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode
 from worldmodels.devices.sharding import place
 from worldmodels.export import Models
-from worldmodels.training import Metrics, make_train_loop
+from worldmodels.training import Metrics
 
 
 class OnlineLearner:
@@ -55,7 +53,7 @@ class OnlineLearner:
       placement: those devices.
       reward: the surrogate reward, or None.
       sensors: what is read and predicted.
-      stages: {stage: (update, what draws its batches)}, for "model", "policy" and "online".
+      programs: its updates, and what runs them; shared by learners of the same settings.
       position, learns: see `experiments.data.rounds.Learner`.
     """
 
@@ -73,7 +71,10 @@ class OnlineLearner:
         model, adopted = pretrained_model(config, pretrained, self._arch, keys[0])
         self.reward = surrogate_reward(config, model, demonstrations, self._arch)
         self._model_loss = pretrained.loss
-        self.settings = settings_of(config, pretrained.loss)
+        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
+        self.programs = programs_of(
+            with_learning_rate(config), pretrained.loss, adopted, self.reward, self.placement
+        )
         rewards = list(rewards_sought(self.reward, self.settings))
         self._arguments = {
             "world_model": self._arch,
@@ -82,7 +83,6 @@ class OnlineLearner:
         }
         self.fresh_policy = functools.partial(export.build_policy, self._arguments["policy"])
         policy, networks, targets = self._policy_and_critic(rewards, keys)
-        self.optimizers = optimizers_of(config, adopted)
         state = create_online(
             model,
             policy,
@@ -96,18 +96,12 @@ class OnlineLearner:
         if targets is not None and state.critic is not None:
             state = state.replace(critic=state.critic.replace(target=targets))
         body, reward_state = pretraining_data(config, self._arch, self.reward, state, sensors)
-        self.placement = place(config["devices"], batch_sizes=[config["batch_size"]])
         self.state = state.replace(reward=reward_state)
         windows = dict(length=config["length"], with_actions=False, with_reward=False)
         shown_sensors = shared_sensors(self._arch, demonstrations)
         shown = SequenceDataset.create(demonstrations, sensors=shown_sensors, **windows)
         self.data = self.placement.put_data(OnlineData(body=body, online=None, demonstrations=shown))
         self.position: dict = {}
-        self.stages = self._stages()
-        self._loops = {
-            stage: functools.cache(functools.partial(make_train_loop, update, draw, placement=self.placement))
-            for stage, (update, draw) in self.stages.items()
-        }
 
     @property
     def state(self) -> OnlineState:
@@ -117,6 +111,16 @@ class OnlineLearner:
     @state.setter
     def state(self, state: OnlineState) -> None:
         self._state = self.placement.put_state(state)
+
+    @property
+    def settings(self) -> OnlineSettings:
+        """Settings of its updates."""
+        return self.programs.settings
+
+    @property
+    def optimizers(self) -> Optimizers:
+        """Optimizers of model, policy and critic."""
+        return self.programs.optimizers
 
     @property
     def num_updates(self) -> int:
@@ -172,23 +176,14 @@ class OnlineLearner:
         return policy, networks, targets
 
     def share_programs(self, other: OnlineLearner) -> None:
-        """Learns with the compiled loops of a learner that differs in its seed alone."""
-        self._loops = other._loops
-
-    def _stages(self) -> dict[str, tuple[Callable, Callable]]:
-        draws = make_draws(self.config, self.reward)
-        updates = {
-            "model": make_model_pretraining(self.optimizers, self.settings),
-            "policy": make_policy_pretraining(self.optimizers, self.settings),
-            "online": make_online_update(self.optimizers, self.settings, self.reward),
-        }
-        return {stage: (updates[stage], draws[stage]) for stage in updates}
+        """Learns with the programs of a learner that differs in its seed alone, whatever its reward is."""
+        self.programs = other.programs
 
     def make_loop(self, stage: str, num_updates: int) -> Callable:
         """Jitted `loop(state, data) -> (state, metrics)` of "model" or "policy" pretraining, or "online"."""
         if stage == "model" and self.data.body is None:
             raise ValueError("Model pretraining needs pretraining data; pass --config.embodiment=DIR.")
-        return self._loops[stage](num_updates)
+        return self.programs.loop(stage, num_updates)
 
     def learn(self) -> Metrics:
         """Makes the online updates of a round; returns their mean metrics, on the host."""

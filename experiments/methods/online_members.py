@@ -25,7 +25,8 @@ def joint_updates(learners: Sequence[OnlineLearner]) -> JointUpdates:
         return data
 
     axes = learners[0].data.replace(body=None if shares_body else 0, online=0, demonstrations=None)
-    return JointUpdates(learners, *learners[0].stages["online"], gather, axes)
+    make_loop = learners[0].programs.joint_loop
+    return JointUpdates(learners, lambda count: make_loop(count, len(learners), axes), gather)
 
 
 def share_body(learners: Sequence[OnlineLearner]) -> bool:

@@ -125,12 +125,18 @@ def settings_of(config: dict, model_loss: dict) -> OnlineSettings:
 def optimizers_of(config: dict, adopted: Sequence[bool]) -> Optimizers:
     """Adam for each part; with `freeze_pretrained_parameters` only new heads of the model learn."""
     options = {name: dict(config[f"{name}_optimizer"]) for name in ("model", "policy", "critic")}
-    if config.get("model_lr_from_pretraining"):
-        options["model"]["learning_rate"] = pretraining_end(config["model"])
     optimizers = {name: make_optimizer(**option) for name, option in options.items()}
     if config["freeze_pretrained_parameters"]:
         optimizers["model"] = freeze(optimizers["model"], adopted)
     return Optimizers(**optimizers)
+
+
+def with_learning_rate(config: dict) -> dict:
+    """Returns the config with the model's learning rate of `model_lr_from_pretraining`, if that asks for one."""
+    if not config.get("model_lr_from_pretraining"):
+        return config
+    options = config["model_optimizer"] | {"learning_rate": pretraining_end(config["model"])}
+    return config | {"model_optimizer": options}
 
 
 def pretraining_end(path: str) -> float:
