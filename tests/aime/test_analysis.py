@@ -31,7 +31,7 @@ def test_a_policy_that_repeats_the_true_actions_explains_as_much_as_they_do():
     assert result["action_mse"] < 1e-12
 
 
-def settings_with(entropy_scale: float, value_scale: float = 1.0) -> OnlineSettings:
+def settings_with(entropy_scale, value_scale) -> OnlineSettings:
     return OnlineSettings(
         value_scale=value_scale,
         policy_loss=AIMEOptions(entropy_scale=entropy_scale),
@@ -44,11 +44,16 @@ def test_each_part_of_the_gradient_has_its_own_weight():
     batch, critic = make_batch(), value_networks(["ail_reward"], model.feature_size, jax.random.key(1), **NET)
     states, sought = model.filter(batch).states, {"ail_reward": head_reward("ail_reward")}
 
-    def balance(entropy_scale, value_scale):
-        arguments = (make_policy(model), model, critic, batch, states, jax.random.key(0))
-        settings = settings_with(entropy_scale, value_scale)
-        parts = compiled(lambda: gradient_balance(*arguments, rewards=sought, settings=settings))()
-        return {name: float(value) for name, value in parts.items()}
+    arguments = (make_policy(model), model, critic, batch, states, jax.random.key(0))
+
+    @compiled
+    def parts(entropy_scale, value_scale):
+        return gradient_balance(
+            *arguments, rewards=sought, settings=settings_with(entropy_scale, value_scale)
+        )
+
+    def balance(*scales):
+        return {name: float(value) for name, value in parts(*scales).items()}
 
     once, twice = balance(0.1, 1.0), balance(0.2, 1.0)
     assert twice == pytest.approx(once | {"entropy_grad_norm": 2 * once["entropy_grad_norm"]}, rel=1e-4)

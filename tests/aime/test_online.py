@@ -36,6 +36,7 @@ SETTINGS = OnlineSettings(
     value_scale=0.5,
     target_rate=0.1,
     num_starts=4,
+    average=0.75,
     model_loss=LossOptions(free_nats=0.0),
     imagination=ImaginationOptions(horizon=3),
 )
@@ -72,18 +73,25 @@ def created(reward_name="ail"):
     reward = created_reward(model, reward_name) if reward_name else None
     head = reward.head if reward else None
     networks = value_networks([head], model.feature_size, jax.random.key(1), **NET) if head else {}
-    state = create_online(model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))
-    return state, make_online_update(OPTIMIZERS, SETTINGS, reward)
+    inputs = (model, policy_of(model), networks, reward, OPTIMIZERS, jax.random.key(0))
+    return create_online(*inputs, average=True), make_online_update(OPTIMIZERS, SETTINGS, reward)
 
 
 @functools.cache
 def updated():
-    """(state before, state after two updates, metrics)."""
+    """(state before, after one update, after two, metrics)."""
     state, update = created()
     update = compiled(update)
-    after, _ = update(state, batches())
-    after, metrics = update(after, batches())
-    return state, after, metrics
+    once, _ = update(state, batches())
+    return state, once, *update(once, batches())
+
+
+@functools.cache
+def pretrained():
+    """(state before, after an update of the policy's pretraining, metrics)."""
+    state = updated()[0]
+    update = compiled(make_policy_pretraining(OPTIMIZERS, SETTINGS))
+    return state, *update(state, batches().demonstration)
 
 
 def moved(before, after):
@@ -91,7 +99,7 @@ def moved(before, after):
 
 
 def test_model_policy_critic_and_discriminator_all_learn():
-    before, after, metrics = updated()
+    before, _, after, metrics = updated()
     for name in ("model", "policy"):
         assert any(moved(getattr(before, name).model, getattr(after, name).model))
     assert all(moved(before.critic.train.model, after.critic.train.model))
@@ -104,7 +112,7 @@ def test_model_policy_critic_and_discriminator_all_learn():
 
 def test_a_round_is_discriminator_model_policy_critic_target():
     """Each with what those before it have become, and states as the model inferred them before its update."""
-    state, update = created()
+    state, after, _, _ = updated()
     reward, batch = created_reward(state.model.model), batches()
 
     @compiled
@@ -130,7 +138,6 @@ def test_a_round_is_discriminator_model_policy_critic_target():
         target = jax.tree.map(lambda new, old: 0.1 * new + 0.9 * old, critic.model, state.critic.target)
         return rewarding.model, model.model, policy.model, critic.model, target
 
-    after, _ = compiled(update)(state, batch)
     expected = by_hand(state, batch)
     ours = after.reward.model, after.model.model, after.policy.model, after.critic.train.model
     for one, other in zip(*map(jax.tree.leaves, ((*ours, after.critic.target), expected)), strict=True):
@@ -138,7 +145,7 @@ def test_a_round_is_discriminator_model_policy_critic_target():
 
 
 def test_targets_follow_the_critic_by_their_rate():
-    before, after, _ = updated()
+    before, _, after, _ = updated()
     gap = jax.tree.map(lambda x, y: jnp.abs(x - y).max(), before.critic.target, after.critic.target)
     assert 0 < max(jax.tree.leaves(gap)) <= 2 * 0.1 * 2e-2
 
@@ -151,8 +158,7 @@ def test_without_a_reward_there_is_no_critic():
 
 
 def test_pretraining_of_the_policy_leaves_everything_else_alone():
-    before, _, _ = updated()
-    after, metrics = compiled(make_policy_pretraining(OPTIMIZERS, SETTINGS))(before, batches().demonstration)
+    before, after, metrics = pretrained()
     assert any(moved(before.policy.model, after.policy.model)) and int(after.step) == 1
     assert not any(
         moved((before.model, before.critic, before.reward), (after.model, after.critic, after.reward))
@@ -171,12 +177,12 @@ def test_the_evidence_is_that_of_offline_aime_and_both_parts_have_a_weight():
         scales = dict(aime_scale=aime_scale, value_scale=value_scale, policy_loss=AIMEOptions())
         settings = dataclasses.replace(SETTINGS, **scales)
         evidence, _ = evidence_loss(policy, model, demonstration, None, settings)
-        return evidence, value_loss(policy, model, critic, start, None, settings, SOUGHT)[0]
+        value, _ = value_loss(policy, model, critic, start, None, settings, SOUGHT)
+        return evidence, value, action_inference_loss(policy, demonstration, model, None)[0]
 
-    (evidence, value), (twice, thrice) = losses(1.0, 1.0), losses(2.0, 3.0)
+    (evidence, value, alone), (twice, thrice, _) = losses(1.0, 1.0), losses(2.0, 3.0)
     np.testing.assert_allclose((twice, thrice), (2 * evidence, 3 * value), rtol=1e-5)
-    alone = compiled(lambda: action_inference_loss(policy, demonstration, model, None)[0])
-    np.testing.assert_allclose(evidence, alone(), rtol=1e-5)
+    np.testing.assert_allclose(evidence, alone, rtol=1e-5)
 
 
 PARTS = {"evidence": {"x": jnp.array([400.0, 0.0])}, "value": {"x": jnp.array([0.0, 8.0])}}
@@ -200,20 +206,12 @@ def test_parts_that_are_clipped_alone_weigh_alike():
 
 
 def test_the_average_follows_the_policy_in_every_update_of_it():
-    state, _ = created(None)
-    state = state.replace(average=jax.tree.map(jnp.copy, state.policy.model))
-    settings = dataclasses.replace(SETTINGS, average=0.75)
-    batch = batches(relabels=False)
-    for update, data in (
-        (make_policy_pretraining(OPTIMIZERS, settings), batch.demonstration),
-        (make_online_update(OPTIMIZERS, settings), batch),
-    ):
-        after, _ = compiled(update)(state, data)
+    start, once, twice, _ = updated()
+    for state, after in (pretrained()[:2], (start, once), (once, twice)):
         expected = jax.tree.map(lambda x, y: 0.75 * x + 0.25 * y, state.average, after.policy.model)
         for one, other in zip(*map(jax.tree.leaves, (after.average, expected)), strict=True):
             np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-7)
         assert any(moved(state.average, after.average))
-        state = after
 
 
 def test_starts_are_distinct_states_of_the_batch():
