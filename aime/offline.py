@@ -1,7 +1,7 @@
 """AIME's phase 2: a policy trained on demonstrations alone, no environment and no reward.
 
 `make_imitation_update` is the published default, a frozen model. `make_joint_update` keeps training the model on
-embodiment data together with the policy.
+embodiment data together with the policy. Updates of equal options are one object, which is compiled once.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics, TrainState, make_update
 
 
+@functools.lru_cache(maxsize=16)
 def make_imitation_update(
     optimizer: optax.GradientTransformation, options: AIMEOptions = PUBLISHED
 ) -> Callable:
@@ -46,6 +47,7 @@ class JointState(struct.PyTreeNode):
         return self.policy.step
 
 
+@functools.lru_cache(maxsize=16)
 def make_joint_update(
     policy_optimizer: optax.GradientTransformation,
     model_optimizer: optax.GradientTransformation,

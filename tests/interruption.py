@@ -1,14 +1,20 @@
-"""Mains as subprocesses that are killed, and runs compared to the bit."""
+"""Mains that are killed or told to stop, as subprocesses or in this one, and runs compared to the bit."""
 
+import contextlib
+import itertools
+import math
 import os
 import pathlib
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
+import pytest
 
+from experiments.runs import directory
 from experiments.runs.metrics import read_rows
 from worldmodels import export, weights
 from worldmodels.checkpoints import Checkpoints
@@ -39,6 +45,34 @@ def stop_after_rows(process: subprocess.Popen, metrics: pathlib.Path, rows: int,
         time.sleep(0.005)
     process.communicate(timeout=240)
     return process.returncode
+
+
+def killed() -> None:
+    """Ends a run of this process at once, as SIGKILL would: nothing more is saved."""
+    raise KeyboardInterrupt
+
+
+def terminated() -> None:
+    """Tells a run of this process to stop."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def interrupting(owner: object, method: str, call: int, end: Callable[[], None]) -> Iterator[None]:
+    """Inside the block, `end` (`killed`, `terminated`) comes before call number `call` of a function, from 1."""
+    function, calls = getattr(owner, method), itertools.count(1)
+
+    def interrupted(*args, **kwargs):
+        if next(calls) == call:
+            end()
+        return function(*args, **kwargs)
+
+    expected = {killed: KeyboardInterrupt, terminated: directory.Interrupted}[end]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(expected) as stopped:
+        patch.setattr(directory, "PATIENCE", math.inf)  # the round ends, however slow the machine
+        patch.setattr(owner, method, interrupted)
+        yield
+    assert end is killed or stopped.value.signal_number == signal.SIGTERM
 
 
 def without_clock(rows: list[dict]) -> list[dict]:

@@ -67,20 +67,35 @@ def online_buffer() -> Replay:
     )
 
 
+# One sensor and no norms: what an update needs besides has the same operations whatever lies where.
+PLAIN = dict(
+    inputs=("position",),
+    predict_terminal=False,
+    rssm=dict(family="rssmo", deter_size=6, stoch_size=4, hidden_size=8, min_std=0.1, norm=None),
+)
+
+
 def small_model(key):
     """Just enough for both losses, and an IDM, whose loss is summed over the batch."""
-    return make_model(seed=key, targets=("position",), predict_terminal=False)
+    return make_model(seed=key, targets=("position",), **PLAIN)
 
 
-def stack(create, num_seeds: int):
-    """`create(key)` of several keys, leaves [num_seeds, ...]."""
-    return jax.jit(jax.vmap(create))(jax.vmap(jax.random.key)(jnp.arange(num_seeds)))
+@functools.cache
+def small_models(num_seeds: int):
+    """Models of several seeds, leaves [num_seeds, ...]."""
+    return jax.jit(jax.vmap(small_model))(keys_of(num_seeds))
 
 
-def states(modules, num_seeds: int):
+def keys_of(num_seeds: int):
+    """[num_seeds] keys."""
+    return jax.vmap(jax.random.key)(jnp.arange(num_seeds))
+
+
+@jax.jit
+@jax.vmap
+def create_state(module, key):
     """Train states of stacked modules."""
-    keys = jax.vmap(jax.random.key)(jnp.arange(num_seeds))
-    return jax.jit(jax.vmap(lambda module, key: TrainState.create(module, OPTIMIZER, key)))(modules, keys)
+    return TrainState.create(module, OPTIMIZER, key)
 
 
 def policy_for(model, key):
@@ -94,21 +109,22 @@ draw_windows = functools.partial(sample, **WINDOWS)
 
 def world_model(num_seeds: int):
     """(state, update, draw, data, frozen) of a pretraining."""
-    state = states(stack(small_model, num_seeds), num_seeds)
+    models = jax.tree.map(jnp.copy, small_models(num_seeds))  # the loop donates them
+    state = create_state(models, keys_of(num_seeds))
     return state, make_update(elbo_loss, OPTIMIZER), draw_windows, dataset(True), ()
 
 
 def aime(num_seeds: int):
     """The same of an imitation."""
-    models = stack(small_model, num_seeds)
-    policies = stack(lambda key: policy_for(models, key), num_seeds)
-    update = make_imitation_update(OPTIMIZER)
-    return states(policies, num_seeds), update, draw_windows, dataset(False), (models,)
+    models, keys = small_models(num_seeds), keys_of(num_seeds)
+    policies = jax.jit(jax.vmap(lambda key: policy_for(models, key)))(keys)
+    state = create_state(policies, keys)
+    return state, make_imitation_update(OPTIMIZER), draw_windows, dataset(False), (models,)
 
 
 def aime_v2(num_seeds: int):
     """The same of online learning: half of the model's batch comes from a replay, and the reward is adversarial."""
-    model = make_model(targets=("position", "velocity", "ail_reward"), idm_mode="none")
+    model = make_model(targets=("position", "ail_reward"), idm_mode="none", **PLAIN)
     inputs = RewardInputs(make_batch(2, 5, actions=False), jnp.full((2, 5), 0.2), model.encoder.out_size)
     reward = REWARDS.make(inputs, name="ail", hidden_size=8, hidden_layers=1)
     networks = value_networks([reward.head], model.feature_size, jax.random.key(1), **NET)

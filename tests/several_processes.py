@@ -1,7 +1,7 @@
 """Runs by two processes of this machine: `python several_processes.py ADDRESS NUMBER JOBS` is one of them.
 
-JOBS is a JSON file of `job`s, which the process does one after the other, so that a test file starts few processes.
-An empty address makes it the only process.
+JOBS is a JSON file of a command line and of `job`s, which the process does one after the other, so that a test file
+starts few processes.
 """
 
 import importlib
@@ -20,21 +20,12 @@ def job(main: str, preset: str, workdir: pathlib.Path, **changes) -> dict:
     return {"main": main, "preset": preset, "workdir": str(workdir), "changes": changes}
 
 
-def start_alone(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
-    """One process that does jobs."""
-    return [start(["", "0"], jobs, folder / "alone.json")]
-
-
-def start_together(jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
-    """Two processes that do jobs together."""
-    address = free_address()
-    return [start([address, str(number)], jobs, folder / f"process-{number}.json") for number in (0, 1)]
-
-
-def start(arguments: list[str], jobs: list[dict], file: pathlib.Path) -> subprocess.Popen:
-    """One process."""
-    file.write_text(json.dumps(jobs))
-    return subprocess.Popen([sys.executable, __file__, *arguments, str(file)], **streams())
+def start_together(command: list[str], jobs: list[dict], folder: pathlib.Path) -> list[subprocess.Popen]:
+    """Two processes that carry out a command line together, and then jobs."""
+    file, address = folder / "jobs.json", free_address()
+    file.write_text(json.dumps({"command": command, "jobs": jobs}))
+    arguments = [sys.executable, __file__, address]
+    return [subprocess.Popen([*arguments, number, str(file)], **streams()) for number in "01"]
 
 
 def start_main(main: str, *flags: str, only_second: tuple[str, ...] = ()) -> list[subprocess.Popen]:
@@ -75,16 +66,22 @@ def free_address() -> str:
 
 
 def main() -> None:
-    """One process."""
-    from experiments.__main__ import COMMANDS
-    from experiments.runs import processes
-    from experiments.runs.startup import set_up_process
+    """One process; it becomes one of two by its command line."""
+    from experiments.__main__ import main as command_line
 
     address, number, file = sys.argv[1:]
-    set_up_process()
-    if address:
-        processes.join(address, "2", number)
-    for each in json.loads(pathlib.Path(file).read_text()):
+    work = json.loads(pathlib.Path(file).read_text())
+    group = [f"--coordinator={address}", "--num_processes=2", f"--process_id={number}"]
+    code = command_line([*work["command"], *group])
+    assert code == 0, f"exit code {code}"
+    carry_out(work["jobs"])
+
+
+def carry_out(jobs: list[dict]) -> None:
+    """Does jobs in this process."""
+    from experiments.__main__ import COMMANDS
+
+    for each in jobs:
         config = importlib.import_module(f"experiments.configs.{each['main']}").get_config(each["preset"])
         config.update_from_flattened_dict(each["changes"])
         importlib.import_module(COMMANDS[each["main"]].module).run(config, each["workdir"])

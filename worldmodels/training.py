@@ -4,11 +4,13 @@ A loss is a pure function `loss_fn(model, *args, key)` that returns (scalar, met
 where a later computation needs what it has made. An update differentiates it with respect to its first argument only:
 everything else is frozen by construction. A training loop runs many updates in one dispatch, with batches drawn on the
 device. Update n draws from `fold_in(key, n)`, so that a resumed run is the uninterrupted run. Non-finite updates are
-skipped (`only_finite`): a diverged seed stays frozen while the others continue.
+skipped (`only_finite`): a diverged seed stays frozen while the others continue. Optimizers of equal settings are one
+object, so that later runs of a process can use what an earlier one has compiled.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +46,7 @@ class TrainState(struct.PyTreeNode):
         return cls(model=model, opt_state=optimizer.init(model), key=key, step=jnp.zeros((), jnp.int32))
 
 
+@functools.lru_cache(maxsize=64)
 def make_optimizer(
     learning_rate: float | optax.Schedule, grad_clip: float | None = None
 ) -> optax.GradientTransformation:
@@ -52,6 +55,7 @@ def make_optimizer(
     return adam if grad_clip is None else optax.chain(optax.clip_by_global_norm(grad_clip), adam)
 
 
+@functools.lru_cache(maxsize=64)
 def cosine_schedule(learning_rate: float, num_updates: int, final_fraction: float = 1.0) -> optax.Schedule:
     """Cosine from `learning_rate` to `final_fraction` of it over `num_updates`; 1.0 is the published constant."""
     return optax.cosine_decay_schedule(learning_rate, max(num_updates, 1), alpha=final_fraction)

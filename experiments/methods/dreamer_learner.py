@@ -25,7 +25,7 @@ from experiments.models import architectures, files
 from worldmodels import export
 from worldmodels.data.episodes import Episode
 from worldmodels.data.replay import Replay, append_episode, sample
-from worldmodels.devices.sharding import place
+from worldmodels.devices.sharding import Placement, place
 from worldmodels.export import Models
 from worldmodels.losses import LossOptions
 from worldmodels.training import Metrics, make_optimizer, make_train_loop, stack_seeds
@@ -56,21 +56,10 @@ class Learner:
         replay = create_replay(config, self._arguments["world_model"], episodes)
         self._replay = self.placement.put_data(replay)
         self.updates_owed = 0.0
-        options = dict(batch_size=config["batch_size"], first_fraction=config["first_fraction"])
-        draw = functools.partial(sample, **options)
-        model_loss = LossOptions(**config["loss"])
-        update = make_dreamer_update(
-            optimizers,
-            rewards=rewards,
-            model_loss=model_loss,
-            imagination_options=ImaginationOptions(**config["imagination"]),
-            target_rate=config["target_rate"],
-        )
-        model_update = make_model_update(optimizers, model_loss=model_loss)
-        self.stage = update, draw
-        make_loop = functools.partial(make_train_loop, placement=self.placement)
-        self._loop = functools.cache(lambda n: make_loop(update, draw, n))
-        self._model_loop = functools.cache(lambda n: make_loop(model_update, draw, n))
+        losses = LossOptions(**config["loss"]), ImaginationOptions(**config["imagination"])
+        options = {name: config[name] for name in ("reward", "target_rate", "batch_size", "first_fraction")}
+        programs = make_programs(optimizers, *losses, placement=self.placement, **options)
+        self.stage, self._loop, self._model_loop = programs
 
     def share_programs(self, other: Learner) -> None:
         """Learns with the compiled loops of a learner that differs in its seed alone."""
@@ -155,6 +144,39 @@ class Learner:
         loss = self._config["loss"]
         models = Models(self._arguments, self.model, policy=self.policy, critic=pairs, loss=loss)
         files.save(folder, self._config, models)
+
+
+@functools.lru_cache(maxsize=8)
+def make_programs(
+    optimizers: Optimizers,
+    model_loss: LossOptions,
+    imagination: ImaginationOptions,
+    *,
+    reward: str,
+    target_rate: float,
+    batch_size: int,
+    first_fraction: float,
+    placement: Placement,
+) -> tuple[tuple[Callable, Callable], Callable, Callable]:
+    """Returns ((update, what draws its batches), number of updates -> loop of it, the same of the model alone).
+
+    They are the same for equal arguments, so that runs of equal settings in one process, such as one that continues,
+    compile once.
+    """
+    draw = functools.partial(sample, batch_size=batch_size, first_fraction=first_fraction)
+    update = make_dreamer_update(
+        optimizers,
+        rewards=rewards_of(reward),
+        model_loss=model_loss,
+        imagination_options=imagination,
+        target_rate=target_rate,
+    )
+    model_update = make_model_update(optimizers, model_loss=model_loss)
+
+    def loops_of(update: Callable) -> Callable:
+        return functools.cache(lambda number: make_train_loop(update, draw, number, placement=placement))
+
+    return (update, draw), loops_of(update), loops_of(model_update)
 
 
 def joint_updates(learners: Sequence[Learner]) -> JointUpdates:

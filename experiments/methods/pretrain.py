@@ -8,8 +8,10 @@ With the presets dynamo and inverse_dynamics it trains an encoder of frames alon
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
+import optax
 
 from aime.latent_actions import latent_action_loss
 from experiments.data.arena import Arena
@@ -78,7 +80,7 @@ def pretrain(directory: RunDirectory) -> dict:
     optimizer = optimizer_from(config["optimizer"], config["num_updates"])
     state = create_states(models, optimizer, config["seed"], num_seeds)
     loss = latent_action_loss if unlabelled else elbo_loss
-    update = make_update(functools.partial(loss, options=LossOptions(**config["loss"])), optimizer)
+    update = update_of(loss, LossOptions(**config["loss"]), optimizer)
     draw = {name: config[name] for name in ("batch_size", "first_fraction")}
     state = train(
         directory,
@@ -97,6 +99,19 @@ def pretrain(directory: RunDirectory) -> dict:
     return directory.mark_done(result | diverged_result(state.step < config["num_updates"], state.step))
 
 
+@functools.lru_cache(maxsize=16)
+def update_of(loss: Callable, options: LossOptions, optimizer: optax.GradientTransformation) -> Callable:
+    """Returns the update of a loss, the same one for equal arguments, so that it is compiled once."""
+    return make_update(functools.partial(loss, options=options), optimizer)
+
+
+@functools.partial(jax.jit, static_argnames="context")
+def open_loop_errors(models, batch, context: int) -> dict:
+    """Computes {sensor: [num_seeds]} of `report.open_loop_error`."""
+    error = functools.partial(report.open_loop_error, context=context)
+    return jax.vmap(error, in_axes=(0, None))(models, batch)
+
+
 def assess(
     directory: RunDirectory, models, data: Dataset, placement: Placement, env_name: str, metadata: dict
 ) -> dict:
@@ -109,8 +124,8 @@ def assess(
     draw = functools.partial(sample, batch_size=config["batch_size"])
     batch = placement.draw(draw, data, jax.random.key(config["seed"]))
     context = min(CONTEXT, config["length"] // 2)
-    errors = jax.jit(jax.vmap(functools.partial(report.open_loop_error, context=context), in_axes=(0, None)))
-    found = {name: value.tolist() for name, value in errors(models, batch).items()}
+    errors = open_loop_errors(models, batch, context)
+    found = {name: value.tolist() for name, value in errors.items()}
     if directory.leads:
         inspection.write(
             directory.path,

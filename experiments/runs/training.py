@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -143,4 +144,10 @@ def optimizer_from(config: dict, num_updates: int):
 def create_states(models, optimizer, seed: int, num_seeds: int) -> TrainState:
     """Train states of stacked models; seed i draws from key seed + i."""
     keys = jax.numpy.stack([jax.random.fold_in(jax.random.key(seed + i), 1) for i in range(num_seeds)])
-    return jax.jit(jax.vmap(lambda model, key: TrainState.create(model, optimizer, key)))(models, keys)
+    return _create(optimizer)(models, keys)
+
+
+@functools.lru_cache(maxsize=16)
+def _create(optimizer) -> Callable:
+    """(models, keys) -> train states; jitted once for each optimizer."""
+    return jax.jit(jax.vmap(lambda model, key: TrainState.create(model, optimizer, key)))

@@ -75,18 +75,41 @@ def make_loops(
     draw: dict[str, Any] = dict(batch_size=batch_size, first_fraction=first_fraction)
     args = placement.put_data(data), *placement.put_state(frozen)
 
-    def update_with(state, batches, *frozen):
-        return update(state, *batches, *frozen)
+    if any(isinstance(part, StreamedDataset) for part in data):
+        stream = _Stream(_of_batches(update), data, num_seeds, placement, draw)
+        return Loops(functools.cache(stream.make_loop), args)
+    # Of several processes each loop is one run's: the first call of it is where they wait for each other.
+    make = _resident_loop if placement.num_processes == 1 else functools.cache(_resident_loop.__wrapped__)
+    return Loops(functools.partial(make, update, num_seeds, placement, **draw), args)
+
+
+@functools.lru_cache(maxsize=16)
+def _resident_loop(
+    update: Callable,
+    num_seeds: int | None,
+    placement: Placement,
+    num_updates: int,
+    *,
+    batch_size: int,
+    first_fraction: float,
+) -> Callable:
+    """Returns a training loop over datasets on the device, the same one for equal arguments.
+
+    So runs of equal settings in one process, such as one that continues, compile once. An update contains settings;
+    data and models are its arguments, and are not kept.
+    """
+    draw = functools.partial(sample, batch_size=batch_size, first_fraction=first_fraction)
 
     def sample_all(data, key):
-        return tuple(sample(part, each, **draw) for part, each in zip(data, keys_of(key, data), strict=True))
+        return tuple(draw(part, each) for part, each in zip(data, keys_of(key, data), strict=True))
 
-    if any(isinstance(part, StreamedDataset) for part in data):
-        make = _Stream(update_with, data, num_seeds, placement, draw).make_loop
-    else:
-        options: dict[str, Any] = dict(num_seeds=num_seeds, placement=placement)
-        make = functools.partial(make_train_loop, update_with, sample_all, **options)
-    return Loops(functools.cache(make), args)
+    options: dict[str, Any] = dict(num_seeds=num_seeds, placement=placement)
+    return make_train_loop(_of_batches(update), sample_all, num_updates, **options)
+
+
+def _of_batches(update: Callable) -> Callable:
+    """Returns an update whose batches are a tuple."""
+    return lambda state, batches, *frozen: update(state, *batches, *frozen)
 
 
 def fit(

@@ -10,16 +10,19 @@ import pytest
 from clocks import assert_clocks
 from interruption import (
     SIGKILL,
-    SIGTERM,
     assert_same_episodes,
     assert_same_run,
+    interrupting,
+    killed,
     start,
     stop_after_rows,
+    terminated,
     without_clock,
 )
 
 from experiments.configs.collect import get_config
 from experiments.methods.collect import run
+from experiments.methods.collect_sac import SACAgents
 from experiments.models import files
 from experiments.models.loading import load_run
 from experiments.runs import directory
@@ -155,9 +158,11 @@ def test_a_mix_copies_episodes_but_no_demonstrations(sac, tmp_path):
 def test_a_run_stopped_and_killed_ends_bit_identical(sac, tmp_path):
     reference, workdir = sac[0], tmp_path / "run"
     metrics = workdir / "metrics.jsonl"
+    for call, end, rows in ((3, terminated, 3), (4, killed, 6)):
+        with interrupting(SACAgents, "play", call, end):
+            run(tiny("sac", num_agents=2), workdir)
+        assert len(read_rows(metrics)) == rows and not (workdir / "DONE").exists()
     flags = ("--config=collect:tiny", "--config.num_agents=2", f"--workdir={workdir}")
-    assert stop_after_rows(start("collect", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
-    assert stop_after_rows(start("collect", *flags), metrics, 6, SIGKILL) == -SIGKILL
     assert stop_after_rows(start("collect", *flags), metrics, 11, SIGKILL) == -SIGKILL
     run(tiny("sac", num_agents=2), workdir)
     assert_same_episodes(workdir / "episodes", reference / "episodes")

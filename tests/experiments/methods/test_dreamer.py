@@ -5,7 +5,16 @@ import numpy as np
 import pytest
 from clocks import assert_clocks
 from imitation_data import config_of
-from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
+from interruption import (
+    SIGKILL,
+    assert_same_episodes,
+    assert_same_run,
+    interrupting,
+    killed,
+    start,
+    stop_after_rows,
+    terminated,
+)
 
 from agents.planners import PLANNERS
 from experiments.analysis import evaluate, export
@@ -85,7 +94,9 @@ def test_every_round_has_metrics_of_all_learners(expert):
 def test_a_killed_and_terminated_run_ends_bit_identical(expert, folder):
     flags = ("--config=dreamer:tiny", f"--workdir={folder / 'again'}")
     metrics = folder / "again" / "metrics.jsonl"
-    assert stop_after_rows(start("dreamer", *flags), metrics, 3, SIGTERM) == 128 + SIGTERM
+    with interrupting(dreamer.DreamerRun, "play", 1, terminated):
+        dreamer.run(config_of(dreamer_config), folder / "again")
+    assert len(read_rows(metrics)) == 3 and not (folder / "again" / "DONE").exists()
     assert stop_after_rows(start("dreamer", *flags), metrics, 4, SIGKILL) == -SIGKILL
     dreamer.run(config_of(dreamer_config), folder / "again")
     assert_same_run(folder / "again", expert, ("checkpoints", "model"))
@@ -106,20 +117,12 @@ def test_members_of_one_program_are_the_runs_of_their_seeds_alone(expert, folder
             np.testing.assert_allclose(own[name], value, rtol=1e-2, atol=1e-4, err_msg=name)
 
 
-def test_dreamer_v3_continues_to_the_bit_and_opens_again(folder, monkeypatch):
+def test_dreamer_v3_continues_to_the_bit_and_opens_again(folder):
     """The ranges of returns are state of the training; a two-hot critic is one that others can open."""
     changes = dict(num_episodes=8, imagination__gradient="reinforce")
     config = config_of(dreamer_config, "tiny-v3", **changes)
     dreamer.run(config, folder / "v3")
-    play = dreamer.DreamerRun.play
-
-    def killed(self, number):
-        if number == 3:
-            raise KeyboardInterrupt
-        return play(self, number)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(dreamer.DreamerRun, "play", killed)
+    with interrupting(dreamer.DreamerRun, "play", 2, killed):
         dreamer.run(config, folder / "v3-again")
     dreamer.run(config, folder / "v3-again")
     assert_same_run(folder / "v3-again", folder / "v3", ("checkpoints", "model"))

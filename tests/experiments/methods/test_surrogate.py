@@ -1,27 +1,39 @@
 """GAIfO and optimal transport as a user runs them: tiny runs, refusals, stop and resume, loading."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from clocks import assert_clocks
 from imitation_data import make_config, write_data
-from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run, start, stop_after_rows
+from interruption import (
+    SIGKILL,
+    assert_same_episodes,
+    assert_same_run,
+    interrupting,
+    killed,
+    start,
+    stop_after_rows,
+    terminated,
+)
 
 from agents.observer import Observer
 from agents.progress import Transport, best_rewards
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.pretrain import get_config as pretrain_config
 from experiments.configs.surrogate import get_config
-from experiments.data import rounds
 from experiments.envs.groups import episode_seed
-from experiments.methods import collect, pretrain, surrogate
+from experiments.methods import collect, surrogate
+from experiments.methods.surrogate import SurrogateRun
 from experiments.methods.surrogate_features import motion_features
-from experiments.models import files
+from experiments.models import architectures, files
 from experiments.models.loading import load_run
-from experiments.runs.metrics import Diverged, read_rows
+from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes
+from worldmodels.export import Models
 
 
 @pytest.fixture(scope="module")
@@ -83,11 +95,18 @@ def test_its_policy_demonstrates_with_the_observations_it_was_trained_on(ot_run,
         np.testing.assert_allclose(episode.records["pre_action"][1:], actions, atol=1e-6)
 
 
+def save_model(data, folder, setup):
+    """A world model as `pretrain` leaves it, which knows nothing."""
+    config, episodes = pretrain_config("tiny").to_dict(), load_episodes(data / "embodiment")
+    arch = architectures.world_model(config["world_model"], "fake-pointmass", setup, episodes)
+    model = architectures.stacked(
+        functools.partial(architectures.build_world_model, arch, episodes=episodes), 1
+    )
+    files.save(folder, config, Models({"world_model": arch}, model, num_seeds=1, loss=config["loss"]))
+
+
 def test_optimal_transport_measures_between_embeddings_of_a_world_model(data, tmp_path):
-    model = pretrain_config("tiny")
-    with model.unlocked():
-        model.update(embodiment=str(data / "embodiment"), num_updates=2, setup="lpomdp")
-    pretrain.run(model, tmp_path / "model")
+    save_model(data, tmp_path / "model", "lpomdp")
     config = make_config(get_config("ot-tiny"), data, "observations", encoder=str(tmp_path / "model"))
     config.agent_steps = 150
     assert np.isfinite(surrogate.run(config, tmp_path / "run")["return"]).all()
@@ -98,35 +117,10 @@ def test_optimal_transport_measures_between_embeddings_of_a_world_model(data, tm
     embedding = np.asarray(jax.jit(lambda model: model.encode(newest))(world_model))
     found = data_of_run.features(data_of_run.demonstrations[0])
     np.testing.assert_allclose(found[:, -embedding.shape[-1] :], embedding, atol=1e-5)
-    with model.unlocked():
-        model.setup = "mdp"
-    pretrain.run(model, tmp_path / "mdp")
+    save_model(data, tmp_path / "mdp", "mdp")
     config.encoder = str(tmp_path / "mdp")
     with pytest.raises(ValueError, match="reads velocity"):
         surrogate.run(config, tmp_path / "refused")
-
-
-def test_gaifo_trains_every_seed_and_standardises_by_embodiment_data(data, tmp_path):
-    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=150)
-    result = surrogate.run(config, tmp_path)
-    assert np.shape(result["return"]) == (2, 2)
-    rows = read_rows(tmp_path / "seeds" / "1" / "metrics.jsonl")
-    assert "train/discriminator/gradient_penalty" in rows[-1]
-
-
-def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(data, tmp_path, monkeypatch):
-    rows = []
-
-    def first_row_is_not_finite(row, update):
-        rows.append(row)
-        if len(rows) == 1:
-            raise Diverged("a loss is NaN.")
-
-    monkeypatch.setattr(rounds, "check_finite", first_row_is_not_finite)
-    config = make_config(get_config("gaifo-tiny"), data, "observations", num_seeds=2, agent_steps=60)
-    result = surrogate.run(config, tmp_path)
-    assert [entry["seed"] for entry in result["diverged"]] == [0]
-    assert np.shape(result["return"]) == (2, 2) and np.isfinite(result["return"]).all()
 
 
 def test_a_finished_run_is_loaded_with_its_history(ot_run):
@@ -139,32 +133,47 @@ def test_a_finished_run_is_loaded_with_its_history(ot_run):
     assert actor(records).shape == (3, 2)
 
 
-@pytest.mark.parametrize(
-    ("method", "rows", "number"),
-    [
-        ("ot", 1, SIGTERM),
-        ("ot", 3, SIGKILL),  # rounds 1 and 2 are in a checkpoint, 3 is not
-        ("gaifo", 3, SIGKILL),
-    ],
-)
-def test_a_run_that_is_stopped_or_killed_and_continued_ends_bit_identical(
-    request, data, tmp_path, method, rows, number
-):
-    reference, result = request.getfixturevalue(f"{method}_run")
+def interrupted(config, folder, call, end):
+    """Ends a run in this process at a call of `play_together`."""
+    with interrupting(SurrogateRun, "play_together", call, end):
+        surrogate.run(config, folder)
+
+
+def assert_begun(folder):
+    """Something is saved, and the run is not over."""
+    single = folder / "seeds" / "0"
+    assert not (single / "DONE").is_file() and Checkpoints(single / "checkpoints").latest_step() > 0
+
+
+def assert_continues(config, folder, finished):
+    """The same command brings the run to the end of one that nothing has interrupted, to the bit."""
+    reference, result = finished
+    assert surrogate.run(config, folder) == result
+    single, expected = folder / "seeds" / "0", reference / "seeds" / "0"
+    assert_same_run(single, expected, checkpoints=("checkpoints", "model"))
+    assert_same_episodes(single / "episodes", expected / "episodes")
+
+
+def test_a_run_that_is_stopped_killed_and_continued_ends_bit_identical(ot_run, data, tmp_path):
+    config = make_config(get_config("ot-tiny"), data, "observations")
+    interrupted(config, tmp_path, 1, terminated)
+    assert_begun(tmp_path)
     flags = [
-        f"--config=surrogate:{method}-tiny", f"--config.demonstrations={data / 'observations'}",
-        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
+        "--config=surrogate:ot-tiny", f"--config.demonstrations={data / 'observations'}",
+        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path}",
     ]  # fmt: skip
-    single = tmp_path / "run" / "seeds" / "0"
-    code = stop_after_rows(start("surrogate", *flags), single / "metrics.jsonl", rows, number)
-    assert code == (128 + SIGTERM if number == SIGTERM else -SIGKILL) and not (single / "DONE").is_file()
-    assert Checkpoints(single / "checkpoints").latest_step() > 0
-    continued = surrogate.run(
-        make_config(get_config(f"{method}-tiny"), data, "observations"), tmp_path / "run"
-    )
-    assert continued == result
-    assert_same_run(single, reference / "seeds" / "0", checkpoints=("checkpoints", "model"))
-    assert_same_episodes(single / "episodes", reference / "seeds" / "0" / "episodes")
+    metrics = tmp_path / "seeds" / "0" / "metrics.jsonl"
+    # Rounds 1 and 2 are in a checkpoint, 3 is not.
+    assert stop_after_rows(start("surrogate", *flags), metrics, 3, SIGKILL) == -SIGKILL
+    assert_begun(tmp_path)
+    assert_continues(config, tmp_path, ot_run)
+
+
+def test_a_discriminator_continues_to_the_bit(gaifo_run, data, tmp_path):
+    config = make_config(get_config("gaifo-tiny"), data, "observations")
+    interrupted(config, tmp_path, 4, killed)
+    assert_begun(tmp_path)
+    assert_continues(config, tmp_path, gaifo_run)
 
 
 def test_of_data_with_images_only_the_vectors_are_read(tmp_path, monkeypatch):

@@ -1,23 +1,19 @@
 """Several members of one surrogate run: each is the run of its seed alone, and their updates are one program."""
 
-import math
-import os
-from signal import SIGTERM
+import shutil
 
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
-from interruption import assert_same_episodes, assert_same_run
+from interruption import assert_same_episodes, assert_same_run, interrupting, killed, terminated
 
 from agents.gaifo import GAIfOLearner
 from agents.ot import OTLearner
 from experiments.configs import surrogate as surrogate_config
-from experiments.data import members
+from experiments.data import members, rounds
 from experiments.methods import surrogate
 from experiments.models.loading import load_run
-from experiments.runs import directory
-from experiments.runs.directory import Interrupted
-from experiments.runs.metrics import read_rows
+from experiments.runs.metrics import Diverged, read_rows
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import load_episodes
 
@@ -55,8 +51,11 @@ def test_each_member_is_the_run_of_its_seed_alone(method, config, tmp_path, monk
     together = []
     for kind in (GAIfOLearner, OTLearner):
         monkeypatch.setattr(kind, "learn", counting(kind.learn, together))
-    surrogate.run(config(method), tmp_path / "run")
+    result = surrogate.run(config(method), tmp_path / "run")
     assert together and set(together) == {2}
+    assert np.shape(result["return"]) == (2, 2)
+    row = read_rows(tmp_path / "run" / "seeds" / "1" / "metrics.jsonl")[-1]
+    assert ("train/discriminator/gradient_penalty" in row) == (method == "gaifo")
     for index in (0, 1):
         surrogate.run(config(method, num_seeds=1, seed=index), tmp_path / f"alone-{index}")
         ours, theirs = tmp_path / "run" / "seeds" / str(index), tmp_path / f"alone-{index}" / "seeds" / "0"
@@ -100,35 +99,17 @@ def test_the_result_and_the_evaluations_are_those_of_all_members(finished):
     assert [(row["agent_step"], row["final"]) for row in rows] == [(100, False), (150, True)]
 
 
-def test_an_interrupted_and_killed_run_of_members_ends_bit_identical(finished, config, tmp_path, monkeypatch):
+def test_an_interrupted_and_killed_run_of_members_ends_bit_identical(finished, config, tmp_path):
     """Killed between the checkpoints of two members, and stopped while both play the round again."""
-    finish, play, rounds = members.finish_round, surrogate.play_together, []
-
-    def killed(*args):
-        rounds.append(None)
-        if (
-            len(rounds) == 6
-        ):  # the second member in the third round; checkpoints are of the second and the third
-            raise KeyboardInterrupt
-        return finish(*args)
-
-    monkeypatch.setattr(members, "finish_round", killed)
-    with pytest.raises(KeyboardInterrupt):
+    # The second member in the third round; checkpoints are of the second and the third.
+    with interrupting(members, "finish_round", 6, killed):
         surrogate.run(config("ot"), tmp_path)
-    monkeypatch.undo()
     seeds = [tmp_path / "seeds" / index for index in "01"]
     steps = [Checkpoints(path / "checkpoints").latest_step() for path in seeds]
     assert steps[0] > steps[1], "the newest round that all have saved is an older one"
 
-    def stopped(*args):
-        os.kill(os.getpid(), SIGTERM)
-        return play(*args)
-
-    monkeypatch.setattr(surrogate, "play_together", stopped)
-    monkeypatch.setattr(directory, "PATIENCE", math.inf)  # the round ends, however slow the machine
-    with pytest.raises(Interrupted):
+    with interrupting(surrogate, "play_together", 1, terminated):
         surrogate.run(config("ot"), tmp_path)
-    monkeypatch.undo()
     surrogate.run(config("ot"), tmp_path)
     for ours in seeds:
         expected = finished[0] / "seeds" / ours.name
@@ -137,13 +118,30 @@ def test_an_interrupted_and_killed_run_of_members_ends_bit_identical(finished, c
     assert (tmp_path / "DONE").read_text() == (finished[0] / "DONE").read_text()
 
 
-def test_a_member_whose_newest_checkpoint_is_damaged_continues_from_the_one_before(config, tmp_path):
-    surrogate.run(config("ot", save_every=1), tmp_path)
+def test_a_seed_that_diverges_is_evaluated_and_the_next_one_goes_on(config, tmp_path, monkeypatch):
+    rows = []
+
+    def first_row_is_not_finite(row, update):
+        rows.append(row)
+        if len(rows) == 1:
+            raise Diverged("a loss is NaN.")
+
+    monkeypatch.setattr(rounds, "check_finite", first_row_is_not_finite)
+    result = surrogate.run(config("gaifo", agent_steps=60), tmp_path)
+    assert [entry["seed"] for entry in result["diverged"]] == [0]
+    assert np.shape(result["return"]) == (2, 2) and np.isfinite(result["return"]).all()
+
+
+def test_a_member_whose_newest_checkpoint_is_damaged_continues_from_the_one_before(
+    finished, config, tmp_path
+):
+    shutil.copytree(finished[0], tmp_path, dirs_exist_ok=True)
     done = (tmp_path / "DONE").read_text()
     for folder in (tmp_path, tmp_path / "seeds" / "0", tmp_path / "seeds" / "1"):
         (folder / "DONE").unlink()
     checkpoints = Checkpoints(tmp_path / "seeds" / "1" / "checkpoints")
+    assert len(checkpoints.steps()) > 1
     (checkpoints.directory / f"{checkpoints.latest_step():010d}" / "manifest.json").write_text("{")
     with pytest.warns(UserWarning, match="is damaged.*continues from an earlier one"):
-        surrogate.run(config("ot", save_every=1), tmp_path)
+        surrogate.run(config("ot"), tmp_path)
     assert (tmp_path / "DONE").read_text() == done

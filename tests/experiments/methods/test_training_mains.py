@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clocks import assert_clocks
 from imitation_data import config_of
-from interruption import SIGKILL, SIGTERM, assert_same_run, start, stop_after_rows
+from interruption import SIGKILL, assert_same_run, interrupting, start, stop_after_rows, terminated
 
 from experiments.analysis import evaluate, export
 from experiments.configs import collect as collect_config
@@ -19,6 +19,7 @@ from experiments.configs import pretrain as pretrain_config
 from experiments.methods import collect, imitate, pretrain
 from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
+from experiments.runs.metrics import MetricsWriter, read_rows
 from worldmodels.data.episodes import load_episodes
 from worldmodels.export import load as load_export
 
@@ -48,7 +49,7 @@ def policy(folder, data, model):
 
 
 def test_imitation_learns_from_what_demonstrations_have_in_common(data, model, folder, capsys):
-    options = dict(model=str(model), demonstrations=data, num_seeds=2, num_updates=2)
+    options = dict(model=str(model), demonstrations=data, num_seeds=2)
     config = config_of(imitate_config, common_parts__max_gap=1000, **options)
     assert np.isfinite(imitate.run(config, folder / "common")["return_mean"])
     assert "Common to the demonstrations: 130 of 130 records, in 5 parts." in capsys.readouterr().out
@@ -65,9 +66,12 @@ def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, fol
         f"--workdir={folder / 'again'}",
     )
     metrics = folder / "again" / "metrics.jsonl"
-    assert stop_after_rows(start("pretrain", *flags), metrics, 1, SIGTERM) == 128 + SIGTERM
+    config = config_of(pretrain_config, embodiment=data, num_seeds=2)
+    with interrupting(MetricsWriter, "write", 1, terminated):
+        pretrain.run(config, folder / "again")
+    assert len(read_rows(metrics)) == 1 and not (folder / "again" / "DONE").exists()
     assert stop_after_rows(start("pretrain", *flags), metrics, 2, SIGKILL) == -SIGKILL
-    pretrain.run(config_of(pretrain_config, embodiment=data, num_seeds=2), folder / "again")
+    pretrain.run(config, folder / "again")
     assert_same_run(folder / "again", model, ("checkpoints", "model"))
 
 
@@ -84,7 +88,7 @@ def test_what_the_model_knows_of_demonstrations_is_told_beside_what_it_knows_of_
 ):
     assert len(files.load(model).card["elbo_per_record"]) == 2
     shown = dict(model=str(model), demonstrations=data, num_seeds=2)
-    result = imitate.run(config_of(imitate_config, **shown, evaluation__final_episodes=1), folder / "told")
+    result = imitate.run(config_of(imitate_config, **shown), folder / "told")
     said = f"Evidence per record: {np.mean(result['elbo_per_record']):.1f} nats of the demonstrations, "
     assert said in capsys.readouterr().out
 

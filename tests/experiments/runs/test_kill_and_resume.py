@@ -1,4 +1,4 @@
-"""A run that is killed anywhere and started again ends like one that was never stopped."""
+"""A run that is killed or stopped anywhere and started again ends like one that was never stopped."""
 
 import os
 import pathlib
@@ -22,6 +22,7 @@ def start(workdir, *flags):
         str(HERE / "toy_run.py"),
         f"--config={HERE / 'toy_config.py'}:slow",
         f"--workdir={workdir}",
+        "--config.num_updates=60",
         *flags,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -66,40 +67,38 @@ def wait_for_rows(process, path, count):
         time.sleep(0.002)
 
 
-def test_a_run_killed_again_and_again_ends_bit_identical(uninterrupted, tmp_path):
+def test_a_run_killed_and_stopped_again_and_again_ends_bit_identical(uninterrupted, tmp_path):
     rng = random.Random(0)
     path = tmp_path / "run" / "metrics.jsonl"
-    starts = []
-    for _ in range(12):
+    starts, saved = [], [0]
+    for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
         process = start(tmp_path / "run")
-        starts.append(int(process.stdout.readline().split()[-1]))
-        wait_for_rows(process, path, starts[-1] + rng.randint(7, 16))
+        starts.append(started_at(process.stdout.readline()))
+        wait_for_rows(process, path, starts[-1] + rng.randint(5, 8))
         time.sleep(rng.uniform(0, 0.02))
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(number)
         code, _, errors = finish(process)
-        if code == 0:
-            break
-    assert code == 0, f"not finished after {len(starts)} starts, at updates {starts}: {errors}"
+        if number == signal.SIGKILL:
+            assert code == -number
+            saved.append(None)
+        else:
+            assert code == 128 + number
+            assert "The same command continues." in errors
+            assert "Traceback" not in errors
+            saved.append(read_rows(path)[-1]["update"])
+    code, output, errors = finish(start(tmp_path / "run"))
+    starts.append(started_at(output))
+    assert code == 0, errors
+    assert all(last in (None, begun) for last, begun in zip(saved, starts, strict=True)), (saved, starts)
     assert len(set(starts)) > 2, f"the run was not continued from different updates: {starts}"
     assert_same_run(tmp_path / "run", uninterrupted)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_saves_the_state_and_stops(uninterrupted, tmp_path, number):
-    path = tmp_path / "run" / "metrics.jsonl"
-    process = start(tmp_path / "run")
-    wait_for_rows(process, path, 7)
-    process.send_signal(number)
-    code, _, errors = finish(process)
-    assert code == 128 + number
-    assert "The same command continues." in errors
-    assert "Traceback" not in errors
-
-    last = read_rows(path)[-1]["update"]
-    code, output, _ = finish(start(tmp_path / "run"))
-    assert code == 0
-    assert output.startswith(f"starting at {last}")
-    assert_same_run(tmp_path / "run", uninterrupted)
+def started_at(output):
+    """The update that the first line of the output names."""
+    first = output.splitlines()[0]
+    assert first.startswith("starting at ")
+    return int(first.split()[-1])
 
 
 def test_a_second_run_in_the_same_directory_is_refused(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from interruption import SIGTERM, assert_same_run, without_clock
 from jax._src.clusters import ClusterEnv
-from several_processes import assert_all_ended, errors_of, job, start_alone, start_main, start_together
+from several_processes import assert_all_ended, carry_out, errors_of, job, start_main, start_together
 
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
@@ -22,7 +22,7 @@ from worldmodels.devices import coordination
 from worldmodels.devices.sharding import Placement
 from worldmodels.export import Models
 
-IMAGES = {"num_updates": 4}
+IMAGES = {"num_updates": 4, "world_model.use_probes": False}
 # Of two processes: name, then main, preset, changes of its config, and the run of one process that it is to repeat.
 RUNS = {
     "images": ("pretrain", "visual-tiny", IMAGES, "images"),
@@ -30,6 +30,7 @@ RUNS = {
     "policy": ("imitate", "tiny", {}, "policy"),  # batches are shared
     "policies": ("imitate", "tiny", {"num_seeds": 2}, "policies"),  # seeds are dealt out
 }
+STOPPED = "stopped"  # a "policy" that two processes begin and that two others continue
 # An instance norm follows, which takes a bias away: its gradient is rounding, which Adam makes large.
 WITHOUT_EFFECT = "world_model/encoder/images/image/layers/0/bias"
 TRAINED = {"pretrain": ("world_model", "train/model/loss"), "imitate": ("policy", "train/policy/loss")}
@@ -52,17 +53,27 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(folder):
+def stopped(folder):
+    """(two processes that have ended, what they said): one of them got SIGTERM in the run "stopped"."""
+    group = start_main("imitate", *flags_of(folder, folder / "together" / STOPPED))
+    wait_for_row(group, folder / "together" / STOPPED / "metrics.jsonl")
+    group[1].send_signal(SIGTERM)
+    errors = errors_of(group)
+    return group, errors, (folder / "together" / STOPPED / "DONE").exists()
+
+
+@pytest.fixture(scope="module")
+def runs(folder, stopped):
     """The runs of two processes in "together", and in "alone" those of one that they repeat."""
 
-    def jobs(name):
-        return [
-            job(main, preset, folder / name / run, **inputs_of(folder, main), **changes)
-            for run, (main, preset, changes, reference) in RUNS.items()
-            if name == "together" or run == reference
-        ]
+    def make_job(name, run):
+        main, preset, changes, _ = RUNS[run]
+        return job(main, preset, folder / name / run, **inputs_of(folder, main), **changes)
 
-    assert_all_ended(start_alone(jobs("alone"), folder) + start_together(jobs("together"), folder))
+    again = ["imitate", *flags_of(folder, folder / "together" / STOPPED)]
+    group = start_together(again, [make_job("together", run) for run in RUNS], folder)
+    carry_out([make_job("alone", run) for run, (*_, reference) in RUNS.items() if run == reference])
+    assert_all_ended(group)
     return folder
 
 
@@ -102,20 +113,17 @@ def test_one_of_two_processes_writes_what_one_writes(runs, run):
     assert {path.name for path in together.iterdir()} == {path.name for path in alone.iterdir()}
 
 
-def test_a_signal_to_one_of_two_processes_stops_both_and_the_same_command_ends_bit_identical(runs, tmp_path):
-    workdir = tmp_path / "run"
-    group = start_main("imitate", *flags_of(runs, workdir))
-    wait_for_row(group, workdir / "metrics.jsonl")
-    group[1].send_signal(SIGTERM)
-    errors = errors_of(group)
+def test_a_signal_to_one_of_two_processes_stops_both(folder, stopped):
+    group, errors, done = stopped
     assert [process.returncode for process in group] == [128 + SIGTERM] * 2, errors
-    assert all(f"Stopped by SIGTERM; the state is saved in {workdir}." in each for each in errors)
-    assert not (workdir / "DONE").exists()
+    sentence = f"Stopped by SIGTERM; the state is saved in {folder / 'together' / STOPPED}."
+    assert all(sentence in each for each in errors)
+    assert not done
 
-    group = start_main("imitate", *flags_of(runs, workdir))
-    errors = errors_of(group)
-    assert [process.returncode for process in group] == [0, 0], errors
-    assert_same_run(workdir, runs / "together" / "policy", checkpoints=("checkpoints", "model"))
+
+def test_the_same_command_of_two_processes_ends_bit_identical(runs):
+    together = runs / "together"
+    assert_same_run(together / STOPPED, together / "policy", checkpoints=("checkpoints", "model"))
 
 
 def wait_for_row(group, metrics):

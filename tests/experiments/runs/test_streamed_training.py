@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from interruption import kept
+from interruption import interrupting, kept, terminated
 
 from experiments.configs import collect as collect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.methods import collect, pretrain
-from experiments.runs.metrics import read_rows
+from experiments.runs.metrics import MetricsWriter, read_rows
 
 
 @pytest.fixture(scope="module")
@@ -20,19 +20,20 @@ def data(tmp_path_factory):
     return str(workdir / "episodes")
 
 
-def train(data, workdir, storage, num_updates=4):
+def train(data, workdir):
     config = pretrain_config.get_config("tiny")
-    config.update({"embodiment": data, "storage": storage, "num_updates": num_updates})
-    config.optimizer.final_fraction = 1.0  # so that a longer run is the continuation of a shorter one
+    config.update({"embodiment": data, "storage": "memory", "num_updates": 4})
     pretrain.run(config, workdir)
     return kept(workdir / "model")[1]
 
 
 def test_a_streamed_run_says_so_and_is_resumed_to_the_bit(data, tmp_path, capsys):
-    whole = train(data, tmp_path / "whole", "memory")
+    whole = train(data, tmp_path / "whole")
     assert "Embodiment data: 0.0 MiB" in (said := capsys.readouterr().out) and "in main memory: takes" in said
-    train(data, tmp_path / "resumed", "memory", num_updates=2)
-    resumed = train(data, tmp_path / "resumed", "memory")
+    with interrupting(MetricsWriter, "write", 1, terminated):
+        train(data, tmp_path / "resumed")
+    assert [row["update"] for row in read_rows(tmp_path / "resumed" / "metrics.jsonl")] == [2]
+    resumed = train(data, tmp_path / "resumed")
     for name, value in whole.items():
         np.testing.assert_array_equal(resumed[name], value, err_msg=name)
     losses = [

@@ -4,7 +4,8 @@ import pytest
 
 from worldmodels.data.arrays import from_arrays
 from worldmodels.data.dataset import SequenceDataset
-from worldmodels.data.loops import fit
+from worldmodels.data.loops import fit, make_loops
+from worldmodels.training import cosine_schedule, make_optimizer, make_update
 
 
 @pytest.fixture
@@ -30,3 +31,21 @@ def test_a_model_is_fitted_to_windows_and_stays_as_it_was(data):
 def test_an_update_that_is_not_finite_ends_it(data):
     with pytest.raises(FloatingPointError, match="Update 1 is not finite"):
         fit(loss, {"guess": jnp.zeros(3)}, data, jnp.inf, num_updates=10)
+
+
+def test_equal_settings_share_a_program_and_other_ones_do_not(data):
+    def loop(update, num_updates=3, batch_size=2):
+        return make_loops(update, (data,), batch_size=batch_size).make(num_updates)
+
+    def optimizer(rate):
+        return make_optimizer(cosine_schedule(rate, 10, 0.5), 100.0)
+
+    update = make_update(loss, optimizer(1e-3))
+    assert optimizer(1e-3) is optimizer(1e-3) and optimizer(1e-3) is not optimizer(2e-3)
+    assert loop(update) is loop(update)
+    others = [
+        loop(update, num_updates=2),
+        loop(update, batch_size=1),
+        loop(make_update(loss, optimizer(2e-3))),
+    ]
+    assert len({loop(update), *others}) == 4
