@@ -32,6 +32,9 @@ from experiments.runs.metrics import read_rows
 from worldmodels.checkpoints import named_leaves
 from worldmodels.data.episodes import load_episodes, read_episode
 
+# Without updates of the model alone, whose program `expert` has already; and one round that learns.
+AT_ONCE = dict(model_pretraining_iterations=0, num_episodes=6)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -47,10 +50,8 @@ def expert(folder):
 @pytest.fixture(scope="module")
 def explorer(folder, expert):
     """Plan2Explore with the expert's world model, frozen, and its policy."""
-    changes = dict(
-        model=str(expert), freeze_pretrained_parameters=True, policy_from=str(expert), num_episodes=6
-    )
-    dreamer.run(config_of(dreamer_config, "p2e-tiny", **changes), folder / "explorer")
+    changes = dict(model=str(expert), freeze_pretrained_parameters=True, policy_from=str(expert))
+    dreamer.run(config_of(dreamer_config, "p2e-tiny", **changes, **AT_ONCE), folder / "explorer")
     return folder / "explorer"
 
 
@@ -119,7 +120,7 @@ def test_members_of_one_program_are_the_runs_of_their_seeds_alone(expert, folder
 
 def test_dreamer_v3_continues_to_the_bit_and_opens_again(folder):
     """The ranges of returns are state of the training; a two-hot critic is one that others can open."""
-    changes = dict(num_episodes=8, imagination__gradient="reinforce")
+    changes = AT_ONCE | dict(num_episodes=8, imagination__gradient="reinforce")
     config = config_of(dreamer_config, "tiny-v3", **changes)
     dreamer.run(config, folder / "v3")
     with interrupting(dreamer.DreamerRun, "play", 2, killed):
@@ -209,7 +210,7 @@ def test_curiosity_trains_the_policy_and_its_own_critic(expert, explorer):
 
 def test_latent_surprise_is_sought_as_disagreement_is(tmp_path):
     """LBS (Mazzaglia et al. 2022)."""
-    dreamer.run(config_of(dreamer_config, "p2e-tiny", reward="lbs", num_episodes=6), tmp_path)
+    dreamer.run(config_of(dreamer_config, "p2e-tiny", reward="lbs", **AT_ONCE), tmp_path)
     row = read_rows(tmp_path / "metrics.jsonl")[-1]
     assert np.isfinite(row["train/policy/intrinsic_reward_return"])
     assert row["train/model/intrinsic_rewards_probe_loss"] > 0, "the network that foresees it was not trained"
