@@ -42,7 +42,7 @@ class ModelVariation:
         self._built = {array: getattr(model, array).copy() for array in sorted(touched)}
         self._headlight = [part.copy() for part in self._headlights()]
         self._moving = model.body_weldid > 0
-        self._sky = _sky(model) if "background" in amounts else None
+        self._sky = _sky(model, 1.0 - amounts["background"]) if "background" in amounts else None
         self._noise: np.ndarray = np.zeros((0, 0, 0))
         if "length" in amounts and _has_meshes(model, self._moving):
             raise ValueError(f"The length of {name!r} cannot vary: its body is made of meshes.")
@@ -63,11 +63,13 @@ class ModelVariation:
         """Puts the noise of a simulator step into the sky; returns the texture to upload, or None."""
         if self._sky is None:
             return None
-        texture, view, built = self._sky
-        noise = np.roll(self._noise, _SPEED * step, axis=1)
-        noise = noise.repeat(_CELL, axis=0).repeat(_CELL, axis=1)[: view.shape[0], : view.shape[1]]
-        amount = self._amounts["background"]
-        view[...] = np.uint8((1.0 - amount) * built + amount * noise)
+        texture, view, faded = self._sky
+        noise = np.roll(self._noise, _SPEED * step, axis=1).repeat(_CELL, axis=1)[:, : view.shape[1]]
+        for number, cells in enumerate(
+            noise
+        ):  # what lies between fits the processor's cache: half of the time
+            rows = slice(number * _CELL, (number + 1) * _CELL)
+            view[rows] = faded[rows] + cells
         return texture
 
     def _mass(self, scale: float) -> None:
@@ -119,7 +121,7 @@ class ModelVariation:
         assert self._sky is not None, "checked when it was made"
         shape = self._sky[1].shape
         cells = (-(-shape[0] // _CELL), -(-shape[1] // _CELL), shape[2])
-        self._noise = np.random.default_rng(seed).integers(0, 256, cells)
+        self._noise = self._amounts["background"] * np.random.default_rng(seed).integers(0, 256, cells)
 
     def _compute_constants(self) -> None:
         """Lets MuJoCo derive what depends on masses and places; what files set of their own stays."""
@@ -145,13 +147,13 @@ def _has_meshes(model: Any, moving: np.ndarray) -> bool:
     return bool((model.geom_type[moving[model.geom_bodyid]] == mesh).any())
 
 
-def _sky(model: Any) -> tuple[int, np.ndarray, np.ndarray] | None:
-    """Returns the number of the sky's texture, a view of its pixels [y, x, channel], and a copy of them."""
+def _sky(model: Any, share: float) -> tuple[int, np.ndarray, np.ndarray] | None:
+    """Returns the number of the sky's texture, a view of its pixels [y, x, channel], and a share of their values."""
     import mujoco
 
     for index in np.flatnonzero(model.tex_type == mujoco.mjtTexture.mjTEXTURE_SKYBOX.value):
         shape = [int(size[index]) for size in (model.tex_height, model.tex_width, model.tex_nchannel)]
         start = int(model.tex_adr[index])
         view = model.tex_data[start : start + int(np.prod(shape))].reshape(shape)
-        return int(index), view, view.astype(np.float64)
+        return int(index), view, share * view.astype(np.float64)
     return None

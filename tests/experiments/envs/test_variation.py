@@ -154,6 +154,22 @@ def test_light_camera_and_colours_change_the_look_and_not_the_motion():
     np.testing.assert_array_equal(model.mat_rgba[:, 3], plain.mat_rgba[:, 3])
 
 
+def sky_of(model, texture):
+    shape = [int(sizes[texture]) for sizes in (model.tex_height, model.tex_width, model.tex_nchannel)]
+    return model.tex_data[model.tex_adr[texture] :][: np.prod(shape)].reshape(shape)
+
+
+def test_a_sky_is_mixed_of_its_own_colours_and_cells_of_noise_that_move_with_the_steps():
+    environment, model, plain = models_of("background")
+    texture = environment._variation.draw_background(7)
+    built, drawn = sky_of(plain, texture), sky_of(model, texture)
+    cells = [-(-size // 32) for size in built.shape[:2]]
+    seed = environment.metadata()["factors"]["background"]
+    noise = np.roll(np.random.default_rng(seed).integers(0, 256, (*cells, 3)), 7, axis=1)
+    noise = noise.repeat(32, axis=0).repeat(32, axis=1)[: built.shape[0], : built.shape[1]]
+    np.testing.assert_array_equal(drawn, np.uint8((1.0 - 0.3) * built + 0.3 * noise))
+
+
 def test_meta_world_varies_and_ends_where_it_began():
     environment = registry.make("metaworld-reach?mass=0.3&friction=0.3&camera=0.1")
     plain = registry.make("metaworld-reach")
