@@ -89,8 +89,8 @@ def with_probes(metrics: dict) -> dict:
 
 
 def grad_norms(grads, names: dict[str, tuple]) -> dict[str, float]:
-    """{published tensor name: norm of our gradient}."""
-    return {name: jnp.linalg.norm(tensors.lookup(grads, path)[...]) for name, path in names.items()}
+    """{published tensor name: norm of our gradient}; not compiled, which would take longer than all the rest."""
+    return {name: np.linalg.norm(tensors.lookup(grads, path)[...]) for name, path in names.items()}
 
 
 def compiled(function):
@@ -108,35 +108,38 @@ def train_outputs(case: Case) -> dict:
     def compute(model, batch):
         model = model.before_update()
         loss = functools.partial(elbo_loss, options=LossOptions(**checkpoint.loss))
-        grads, (metrics, _) = jax.grad(loss, has_aux=True)(model, batch, None)
-        grads = {n: v for n, v in grad_norms(grads, names).items() if "momentum_" not in n}
-        grads |= momentum_grad_norms(loss, model, batch, names) if follows else {}
-        states = model.filter(batch).states
+        grads, (metrics, output) = jax.grad(loss, has_aux=True)(model, batch, None)
+        momentum = momentum_grads(loss, model, batch) if follows else None
+        states = output.states
         means = {name: dist.mean() for name, dist in model.decode(states.features).items()}
         embed = model.encode(batch.observation)
         heads, inputs = (
             (model.baseline_probes, embed) if model.baseline_probes else (model.probes, states.features)
         )
         means |= {name: heads[name](inputs).mean() for name in heads if name not in means}
-        return (
+        outputs = (
             {"train/deter": states.deter, "train/stoch": states.stoch}
             | {f"train/mean/{name}": mean for name, mean in means.items()}
             | {f"train/metric/{name}": value for name, value in renamed_metrics(with_probes(metrics)).items()}
-            | {f"train/grad_norm/{name}": value for name, value in grads.items()}
         )
+        return outputs, grads, momentum
 
-    return compute(checkpoint.world_model, case.batch)
+    outputs, grads, momentum = compute(checkpoint.world_model, case.batch)
+    norms = grad_norms(grads, {n: path for n, path in names.items() if "momentum_" not in n})
+    if follows:
+        paths = {n: path[1:] for n, path in names.items() if n.startswith("momentum_encoders.")}
+        norms |= grad_norms(momentum, paths)
+    return outputs | {f"train/grad_norm/{name}": value for name, value in norms.items()}
 
 
-def momentum_grad_norms(loss, model, batch, names: dict[str, tuple]) -> dict[str, float]:
-    """Norms of the gradient that the published `rssmo` lets into its momentum encoders; ours stops it."""
+def momentum_grads(loss, model, batch):
+    """The gradient that the published `rssmo` lets into its momentum encoder; ours stops it."""
 
-    def unstopped(model):
-        embed = model.momentum_encoder(batch.observation)
+    def loss_of(embed):
         return loss(model, batch.replace(observation={**batch.observation, "emb": embed}), None)[0]
 
-    grads = jax.grad(unstopped)(model)
-    return grad_norms(grads, {n: p for n, p in names.items() if n.startswith("momentum_encoders.")})
+    embed, pull_back = jax.vjp(lambda encoder: encoder(batch.observation), model.momentum_encoder)
+    return pull_back(jax.grad(loss_of)(embed))[0]
 
 
 def filter_outputs(case: Case) -> dict:
@@ -183,17 +186,15 @@ def aime_outputs(case: Case, prefix: str) -> dict:
         batch = model.before_update().with_embedding(batch) if with_embedding else batch
         loss = functools.partial(action_inference_loss, options=AIMEOptions(**options))
         grads, (metrics, (inference, per_record)) = jax.grad(loss, has_aux=True)(policy, batch, model, None)
-        return (
-            {
-                f"{prefix}/actions": inference.actions,
-                f"{prefix}/action_entropy": inference.policy.entropy(),
-                f"{prefix}/per_step_elbo": -per_record[..., None],
-            }
-            | {f"{prefix}/metric/{name}": value for name, value in renamed_metrics(metrics).items()}
-            | {f"{prefix}/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
-        )
+        outputs = {
+            f"{prefix}/actions": inference.actions,
+            f"{prefix}/action_entropy": inference.policy.entropy(),
+            f"{prefix}/per_step_elbo": -per_record[..., None],
+        } | {f"{prefix}/metric/{name}": value for name, value in renamed_metrics(metrics).items()}
+        return outputs, grads
 
-    return compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
+    outputs, grads = compute(checkpoint.policy, case.batch.without_actions(), checkpoint.world_model)
+    return outputs | {f"{prefix}/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
 
 
 IMAGINATION = imagination.ImaginationOptions(horizon=5, entropy_scale=0.0)  # as recorded
@@ -227,18 +228,13 @@ def imagine_outputs(case: Case) -> dict:
             "policy_loss": loss,
             "value_loss": critic_loss,
         }
-        return (
-            {f"imagine/{name}": value for name, value in outputs.items()}
-            | {f"imagine/grad_norm/{name}": value for name, value in grad_norms(grads, names).items()}
-            | {
-                f"imagine/vnet_grad_norm/{n}": v
-                for n, v in grad_norms(critic_grads[reward], critic_names).items()
-            }
-        )
+        return {f"imagine/{name}": value for name, value in outputs.items()}, grads, critic_grads[reward]
 
-    return compute(
-        checkpoint.policy, {reward: critic}, checkpoint.world_model, {reward: target_critic}, case.batch
-    )
+    networks = checkpoint.policy, {reward: critic}, checkpoint.world_model, {reward: target_critic}
+    outputs, *grads = compute(*networks, case.batch)
+    for prefix, part, places in zip(("", "vnet_"), grads, (names, critic_names), strict=True):
+        outputs |= {f"imagine/{prefix}grad_norm/{n}": v for n, v in grad_norms(part, places).items()}
+    return outputs
 
 
 def recorded_starts(model, batch):
