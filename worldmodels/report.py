@@ -1,6 +1,7 @@
 """What a world model sees and foresees, as arrays: for notebooks, figures and videos.
 
-Everything takes a batch with actions, and modes of latents. To look at demonstrations without actions, put in those
+Everything takes a batch with actions, and modes of latents, and is compiled as a whole. Who calls several filters once,
+and gives each the `output` of `model.filter(batch)`. To look at demonstrations without actions, put in those
 that a policy infers: `batch.replace(prev_action=infer_actions(model, policy, batch).actions)` (aime/inference.py).
 
 Shape letters: B windows, T records, d size of a vector, y, x pixels.
@@ -8,6 +9,7 @@ Shape letters: B windows, T records, d size of a vector, y, x pixels.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import jax
@@ -18,7 +20,7 @@ from flax import struct
 from worldmodels.distributions import balanced_kl
 from worldmodels.encoders import scaled_image
 from worldmodels.losses import evidence_terms
-from worldmodels.structures import Array, LatentState, SequenceBatch
+from worldmodels.structures import Array, FilterOutput, LatentState, SequenceBatch
 from worldmodels.world_model import WorldModel
 
 SEEN = (0, 158, 115)  # colour around frames that the model was shown: green
@@ -26,24 +28,31 @@ FORESEEN = (213, 94, 0)  # and around those that it foresaw: orange
 Comparison = tuple[dict[str, Array], dict[str, Array]]
 
 
-def reconstruct(model: WorldModel, batch: SequenceBatch) -> Comparison:
+@jax.jit
+def reconstruct(model: WorldModel, batch: SequenceBatch, output: FilterOutput | None = None) -> Comparison:
     """Reconstructs each record after the model has seen it and all before.
 
     Args:
       batch: SequenceBatch [B, T] with actions.
+      output: of its filter, where it is known.
 
     Returns:
       (truth, reconstruction), each {target or probe: [B, T, d] in raw units, or images [B, T, y, x, 3] in 0..1}.
     """
-    return compare(model, batch, model.filter(batch).states)
+    output = model.filter(batch) if output is None else output
+    return compare(model, batch, output.states)
 
 
-def open_loop(model: WorldModel, batch: SequenceBatch, context: int) -> Comparison:
+@functools.partial(jax.jit, static_argnames="context")
+def open_loop(
+    model: WorldModel, batch: SequenceBatch, context: int, output: FilterOutput | None = None
+) -> Comparison:
     """Filters `context` records, then predicts the rest from the actions alone.
 
     Args:
       batch: SequenceBatch [B, T] with actions, T > context.
       context: records that are seen.
+      output: of the filter of all records, where it is known; the first ones are read.
 
     Returns:
       (truth, prediction) as `reconstruct` gives them; the first `context` predictions are reconstructions.
@@ -53,8 +62,9 @@ def open_loop(model: WorldModel, batch: SequenceBatch, context: int) -> Comparis
             f"The context of {context} records must be shorter than the sequences ({batch.batch_shape[1]})."
         )
     actions = model.actions_for_filter(batch)
-    seen = jax.tree.map(lambda x: x[:, :context], batch)
-    filtered = model.filter(seen).states
+    if output is None:
+        output = model.filter(jax.tree.map(lambda x: x[:, :context], batch))
+    filtered = jax.tree.map(lambda x: x[:, :context], output.states)
     last = jax.tree.map(lambda x: x[:, -1], filtered)
     predicted = model.dynamics.rollout(last, actions[:, context:])
     return compare(model, batch, jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), filtered, predicted))
@@ -99,17 +109,28 @@ class Evidence(struct.PyTreeNode):
         return sum(self.log_prob.values()) - self.kl
 
 
-def evidence(model: WorldModel, batch: SequenceBatch) -> Evidence:
-    """Scores each record of the batch [B, T] by the model, given its actions, along modes."""
+@jax.jit
+def evidence(model: WorldModel, batch: SequenceBatch, output: FilterOutput | None = None) -> Evidence:
+    """Scores each record of the batch [B, T] by the model, given its actions, along modes.
+
+    Args:
+      output: of the filter of the batch, where it is known.
+    """
+    output = model.filter(batch) if output is None else output
     batch = model.with_embedding(batch)
-    output = model.filter(batch)
     kl = balanced_kl(output.posterior, output.prior)
     terms = evidence_terms(model, batch.replace(masks={}), output.states.features, kl)
     return Evidence(log_prob=terms.log_prob, kl=terms.raw_kl)
 
 
-def probe_accuracy(model: WorldModel, batch: SequenceBatch) -> dict[str, dict[str, Array]]:
+@jax.jit
+def probe_accuracy(
+    model: WorldModel, batch: SequenceBatch, output: FilterOutput | None = None
+) -> dict[str, dict[str, Array]]:
     """Measures how much of the sensors that the model was never shown can be read off its state.
+
+    Args:
+      output: of the filter of the batch [B, T], where it is known.
 
     Returns:
       {probe: {"state": [d], "embedding": [d]}}: the share of the variance that is explained (R squared, 1 is all, 0
@@ -117,7 +138,7 @@ def probe_accuracy(model: WorldModel, batch: SequenceBatch) -> dict[str, dict[st
       models without baseline probes lack. The first record of a window is left out, as in the loss of probes.
     """
     embed = model.encode(batch.observation)
-    features = model.filter(batch, embed=embed).states.features
+    features = (model.filter(batch, embed=embed) if output is None else output).states.features
     result = {}
     for name in model.probes:
         truth = model.target(batch, name)

@@ -48,12 +48,13 @@ class View(struct.PyTreeNode):
 
 @functools.partial(jax.jit, static_argnums=2)
 def look(model, batch: SequenceBatch, context: int) -> View:
-    """Computes all of `View` in one program."""
+    """Computes all of `View` in one program, from one filter."""
+    output = model.filter(batch)
     return View(
-        open_loop=report.open_loop(model, batch, context),
-        reconstruction=report.reconstruct(model, batch),
-        evidence=report.evidence(model, batch),
-        probes=report.probe_accuracy(model, batch),
+        open_loop=report.open_loop(model, batch, context, output),
+        reconstruction=report.reconstruct(model, batch, output),
+        evidence=report.evidence(model, batch, output),
+        probes=report.probe_accuracy(model, batch, output),
     )
 
 

@@ -1,5 +1,8 @@
 """Data without an environment: what learns from data alone takes them, and says that it evaluates nothing."""
 
+import contextlib
+import io
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -51,8 +54,11 @@ def pretrained(data):
 
 @pytest.fixture(scope="module")
 def imitated(data, pretrained):
-    imitate.run(config_of(imitate_config.get_config("tiny"), data, model=str(pretrained)), data / "aime")
-    return data / "aime"
+    """A run of imitation, its result, and what it said."""
+    config = config_of(imitate_config.get_config("tiny"), data, model=str(pretrained))
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        result = imitate.run(config, data / "aime")
+    return data / "aime", result, said.getvalue()
 
 
 def test_the_default_set_up_of_data_alone_is_their_vectors(pretrained):
@@ -60,16 +66,13 @@ def test_the_default_set_up_of_data_alone_is_their_vectors(pretrained):
     assert model.inputs == model.targets == ("eef_pos", "gripper")
 
 
-def test_imitation_says_that_nothing_is_evaluated_and_its_policy_infers_actions(data, imitated, capsys):
+def test_imitation_says_that_nothing_is_evaluated_and_its_policy_infers_actions(data, imitated):
+    run, result, said = imitated
     config = config_of(imitate_config.get_config("tiny"), data, model=str(data / "model"))
-    result = imitate.run(config, imitated)
+    assert imitate.run(config, run) == result  # done already
     assert len(result.pop("elbo_per_record")) == 1 and result == {"num_updates": 4}
-    imitate.run(config, data / "again")
-    assert (
-        "Nothing is evaluated: no environment is known; --config.env=NAME names one."
-        in capsys.readouterr().out
-    )
-    folder = export.run(export_config.get_config(), "", run=str(imitated), to=str(data / "export"))["folder"]
+    assert "Nothing is evaluated: no environment is known; --config.env=NAME names one." in said
+    folder = export.run(export_config.get_config(), "", run=str(run), to=str(data / "export"))["folder"]
     models = worldmodels.load(folder)
     shown = worldmodels.SequenceDataset.create(
         load_episodes(data / "shown"), length=8, sensors=["eef_pos", "gripper"], with_actions=False
@@ -79,16 +82,15 @@ def test_imitation_says_that_nothing_is_evaluated_and_its_policy_infers_actions(
 
 
 def test_a_run_on_data_alone_acts_and_is_looked_at_but_not_played(data, imitated, capsys):
-    actor = load_run(imitated).actor()
+    run, _, _ = imitated
+    actor = load_run(run).actor()
     records = {"eef_pos": np.zeros((1, 2)), "gripper": np.zeros((1, 1)), "is_first": np.ones(1, bool)}
     assert actor(records).shape == (1, 2)
-    found = inspect_run.run(inspect_config.get_config(), "", run=str(imitated))
+    found = inspect_run.run(inspect_config.get_config(), "", run=str(run))
     assert set(found["open_loop_mse"]) == {"eef_pos", "gripper"}
-    assert (
-        f"Written: {imitated}/inspection.json, {imitated}/figures\n" in capsys.readouterr().out
-    )  # no videos
+    assert f"Written: {run}/inspection.json, {run}/figures\n" in capsys.readouterr().out  # no videos
     with pytest.raises(ValueError, match="learnt from data of no known environment"):
-        evaluate.run(evaluate_config.get_config(), "", run=str(imitated))
+        evaluate.run(evaluate_config.get_config(), "", run=str(run))
 
 
 def test_sensors_are_chosen_by_name(data):
