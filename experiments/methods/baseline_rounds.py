@@ -20,6 +20,7 @@ from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
 from experiments.data.evaluation import Scores
 from experiments.data.rounds import Rounds, read_round
+from experiments.envs import registry
 from experiments.methods.baseline_recipes import BCO, Data, load_data
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
@@ -35,7 +36,12 @@ _COLLECTION_SEED = 3_000_000  # added to the seed, so that episodes start where 
 
 
 def run_rounds(directory: RunDirectory, data: Data, learner: type[AlphaLearner]) -> dict:
-    """Trains all seeds, one after the other; returns their scores."""
+    """Trains all seeds, one after the other; returns their scores.
+
+    Raises:
+      ValueError: no environment is known; nothing has been learnt.
+    """
+    registry.entry_point(data.shown.arena.name)
     results = run_seeds(directory, lambda run: AlphaRun(run, data, learner(run, data)).finish())
     models = files.merge([seed_path(directory, i) for i in range(len(results))])
     files.save(directory.path, directory.config, models)

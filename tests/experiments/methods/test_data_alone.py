@@ -124,6 +124,7 @@ def test_what_has_to_play_asks_for_an_environment(data):
     why = "do not say which environment they come from; pass --config.env=NAME"
     with pytest.raises(ValueError, match=why):
         baseline.run(config_of(baseline_config.get_config("bco_alpha-tiny"), data), data / "alpha")
+    assert not list((data / "alpha").rglob("metrics.jsonl"))  # before anything is learnt
     with pytest.raises(ValueError, match=why):
         surrogate.run(config_of(surrogate_config.get_config("ot-tiny"), data), data / "ot")
 
