@@ -88,7 +88,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
     config.episode_length = 20
     config.published = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
     config.small = dict(pretrain=pretrain.get_config("tiny"), imitate=imitate.get_config("tiny"))
-    config.updates = (("published", None), ("small", 2), ("small", None, "bfloat16", "memory"))
+    config.updates = (("published", None), ("small", 2, "bfloat16", "memory"))
     config.convolutions = dict(batch_size=2, num_updates=2, layers=((6, 3, 2, 4, 2, 1), (2, 3, 2, 4, 1, 2)))
     config.repetitions = 2
     config.batches_per_dispatch = 2

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from imitation_data import make_config, write_data
+from imitation_data import done_at_once, make_config, write_data
 
 from experiments.analysis.labels import label
 from experiments.configs import aggregate as aggregate_config
@@ -17,6 +17,7 @@ from experiments.studies import aggregate, compare
 from worldmodels.data.episodes import append_episode, load_episodes
 
 CHOSEN = ("aime", "bco", "ot", "mbbc", "bc")  # one of each kind; the others have tests of their own
+SHOWN = dict(num_demonstrations=2)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +26,20 @@ def data(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def finished(data, tmp_path_factory):
+def grown(data, tmp_path_factory):
+    """(workdir, summary, when BCO was done) of BCO(0) with two demonstrations, to which BC is added later."""
     workdir = tmp_path_factory.mktemp("compare") / "run"
-    return workdir, compare.run(make_config(get_config("tiny"), data, methods=CHOSEN), workdir)
+    compare.run(make_config(get_config("tiny"), data, methods=("bco",), **SHOWN), workdir)
+    began = (workdir / "bco" / "DONE").stat().st_mtime_ns
+    options = dict(methods=("bco", "bc"), random_return=3.0)
+    return workdir, compare.run(make_config(get_config("tiny"), data, **options, **SHOWN), workdir), began
+
+
+@pytest.fixture(scope="module")
+def finished(data, grown):
+    """(workdir, summary) of all methods: the rest is added to `grown`."""
+    workdir, *_ = grown
+    return workdir, compare.run(make_config(get_config("tiny"), data, methods=CHOSEN, **SHOWN), workdir)
 
 
 def test_every_method_has_scores_of_every_seed(finished):
@@ -52,7 +64,7 @@ def test_every_promised_file_is_there(finished):
 
 def test_a_finished_comparison_does_nothing_again(finished, data):
     workdir, summary = finished
-    assert compare.run(make_config(get_config("tiny"), data, methods=CHOSEN), workdir) == summary
+    assert compare.run(make_config(get_config("tiny"), data, methods=CHOSEN, **SHOWN), workdir) == summary
 
 
 def test_every_known_method_is_compared_unless_chosen_otherwise():
@@ -66,17 +78,6 @@ def test_every_registered_method_says_what_it_is(name):
     assert set(method.needs) <= {"embodiment", "actions", "world model", "vectors", "two episodes"}
     config = compare.CONFIGS[method.command].get_config(f"{method.preset}-tiny")
     assert config.method == name and set(method.options) <= set(config.options)
-
-
-@pytest.fixture(scope="module")
-def grown(data, tmp_path_factory):
-    """(workdir, summary, when BCO was done) of BCO(0) with two demonstrations, to which BC is added later."""
-    workdir = tmp_path_factory.mktemp("grown")
-    options = dict(num_demonstrations=2)
-    compare.run(make_config(get_config("tiny"), data, methods=("bco",), **options), workdir)
-    began = (workdir / "bco" / "DONE").stat().st_mtime_ns
-    options |= dict(methods=("bco", "bc"), random_return=3.0)
-    return workdir, compare.run(make_config(get_config("tiny"), data, **options), workdir), began
 
 
 def test_a_method_and_the_return_of_the_random_policy_can_be_added_later(grown):
@@ -141,14 +142,6 @@ def test_images_stay_on_disk_and_only_the_vectors_of_the_set_up_are_read(tmp_pat
     shown, body = compare.read_data(make_config(get_config("tiny"), data))
     assert shown.episodes[0].sensors == body[0].sensors == ("position",)
     assert (len(shown.episodes), len(body)) == (4, 2)
-
-
-def done_at_once(config, stages, methods):
-    """In place of `compare.run_methods`."""
-    result = {"return": [[1.0], [2.0]], "expert_return": 4.0}
-    for method in methods:
-        write_json(stages.path(method) / "DONE", result)
-    return dict.fromkeys(methods, result)
 
 
 @pytest.mark.parametrize(
