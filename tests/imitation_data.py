@@ -9,6 +9,7 @@ from agents.sac import NumpyPolicy, SACSettings
 from agents.sac_rounds import SACActor
 from experiments.data.folders import hide_actions
 from experiments.envs.vector import VectorEnvironment
+from experiments.runs.settings import write_json
 from worldmodels.data.episodes import append_episode
 
 SENSORS = ("position", "velocity")
@@ -64,3 +65,11 @@ def make_config(config, data: pathlib.Path, demonstrations: str = "demonstration
         config.embodiment = str(data / "embodiment")
     config.update(changes)
     return config
+
+
+def done_at_once(config, stages, methods):
+    """In place of `compare.run_methods`: every method has been evaluated, and nothing is trained."""
+    result = {"return": [[1.0], [2.0]], "expert_return": 4.0}
+    for method in methods:
+        write_json(stages.path(method) / "DONE", result)
+    return dict.fromkeys(methods, result)

@@ -7,15 +7,12 @@ import numpy as np
 import pytest
 from imitation_data import make_config, write_data
 
-from experiments.analysis.scores import read_results
 from experiments.configs import baseline as baseline_config
 from experiments.configs import collect as collect_config
-from experiments.configs import compare as compare_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.envs.registry import make
 from experiments.methods import baseline, collect, pretrain
 from experiments.models.loading import load_run, load_world_model
-from experiments.studies import compare
 from launch.runs import check_settings
 from launch.suites import runs_of
 from worldmodels import registry
@@ -50,20 +47,43 @@ def module(own_code):
     return "my.module"
 
 
-def test_an_environment_of_ones_own_is_collected_from_and_learnt(module, tmp_path, monkeypatch):
+def test_an_environment_and_an_encoder_of_ones_own_are_learnt_from_and_opened_by_who_names_them(
+    module, own_code, tmp_path, monkeypatch
+):
+    own_code("my.networks", ENCODER)
+    env, encoder, episodes = f"{module}:make_env", "my.networks:Twice", tmp_path / "data" / "episodes"
     config = collect_config.get_config("uniform-tiny")
-    config.update({"env": f"{module}:make_env", "num_episodes": 2})
+    config.update({"env": env, "num_episodes": 2})
     collect.run(config, tmp_path / "data")
-    episodes = load_episodes(tmp_path / "data" / "episodes")
-    assert [episode.length for episode in episodes] == [200, 200]
+    assert [episode.length for episode in load_episodes(episodes)] == [200, 200]
     config = pretrain_config.get_config("tiny")
-    config.update({"embodiment": str(tmp_path / "data" / "episodes"), "setup": "mdp", "num_updates": 2})
-    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
+    config.update({"embodiment": str(episodes), "setup": "mdp", "num_updates": 2})
+    with config.unlocked():
+        config.world_model.encoder = dict(name=encoder)
+    as_in_another_process(monkeypatch)
     with pytest.raises(ValueError, match="--config.env=my.module:make_env"):
         pretrain.run(config, tmp_path / "refused")
-    config.env = f"{module}:make_env"
+    config.env = env
     pretrain.run(config, tmp_path / "model")
     assert (tmp_path / "model" / "DONE").is_file()
+    as_in_another_process(monkeypatch)
+    with pytest.raises(ValueError, match="--import=my.networks:Twice"):
+        load_world_model(tmp_path / "model")
+    registry.load(encoder)
+    assert load_world_model(tmp_path / "model").encoder.vector.out_size == 2 + 1  # angle and velocity
+
+    config = baseline_config.get_config("bc-tiny")
+    config.update({"env": env, "demonstrations": str(episodes), "setup": "mdp"})
+    baseline.run(config, tmp_path / "run")
+    as_in_another_process(monkeypatch)
+    with pytest.raises(ValueError, match="would import code of their choice.*--import=my.module:make_env"):
+        load_run(tmp_path / "run")
+    registry.load(env)
+    assert load_run(tmp_path / "run").arena.name == env
+
+
+def as_in_another_process(monkeypatch):
+    monkeypatch.setattr(registry, "_loaded", {})
 
 
 @pytest.fixture
@@ -73,26 +93,6 @@ def huber(own_code):
     assert code.startswith("# my/module.py\n") and code.count("\n") <= 40
     own_code("my.module", code)
     return "my.module:HuberBC"
-
-
-def test_a_baseline_of_ones_own_is_trained_and_compared(huber, tmp_path):
-    data = write_data(tmp_path / "data")
-    for config in (baseline_config.get_config("bc-tiny"), baseline_config.get_config(f"{huber}-tiny")):
-        config.method = huber
-        result = baseline.run(make_config(config, data), tmp_path / str(len(config.options)))
-        assert np.shape(result["return"]) == (1, 2) and result["label"] == "Huber BC"
-    summary = compare.run(
-        make_config(compare_config.get_config("tiny"), data, methods=("bc", huber)), tmp_path / "compared"
-    )
-    assert summary["labels"] == {"bc": "BC oracle", huber: "Huber BC"} and "| Huber BC " in summary["table"]
-    results = read_results(
-        [tmp_path / "compared"]
-    )  # as a report of a sweep does, which knows no class of the user's
-    assert results.methods == ["BC oracle", "Huber BC"]
-    hidden = make_config(compare_config.get_config("tiny"), data, "observations", methods=("bco", huber))
-    assert compare.run(hidden, tmp_path / "hidden")["left_out"] == {
-        huber: "the demonstrations have no actions."
-    }
 
 
 def test_a_baseline_of_ones_own_is_a_method_of_a_suite(huber):
@@ -110,35 +110,6 @@ def test_an_option_that_a_baseline_of_ones_own_lacks_is_refused(huber, tmp_path)
         config.options.gamma = 1.0
     with pytest.raises(ValueError, match="Huber BC has no option 'gamma'. It has delta."):
         baseline.run(make_config(config, write_data(tmp_path / "data")), tmp_path / "run")
-
-
-def test_a_run_in_an_environment_of_ones_own_is_opened_by_who_names_it(module, tmp_path, monkeypatch):
-    env = f"{module}:make_env"
-    config = collect_config.get_config("uniform-tiny")
-    config.update({"env": env, "num_episodes": 2})
-    collect.run(config, tmp_path / "data")
-    config = baseline_config.get_config("bc-tiny")
-    config.update({"env": env, "demonstrations": str(tmp_path / "data" / "episodes"), "setup": "mdp"})
-    baseline.run(config, tmp_path / "run")
-    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
-    with pytest.raises(ValueError, match="would import code of their choice.*--import=my.module:make_env"):
-        load_run(tmp_path / "run")
-    registry.load(env)
-    assert load_run(tmp_path / "run").arena.name == env
-
-
-def test_a_run_with_an_encoder_of_ones_own_is_opened_by_who_names_it(own_code, tmp_path, monkeypatch):
-    own_code("my.module", ENCODER)
-    config, data = pretrain_config.get_config("tiny"), write_data(tmp_path / "data")
-    config.update(embodiment=str(data / "embodiment"), num_updates=2)
-    with config.unlocked():
-        config.world_model.encoder = dict(name="my.module:Twice")
-    pretrain.run(config, tmp_path / "model")
-    monkeypatch.setattr(registry, "_loaded", {})  # as in another process
-    with pytest.raises(ValueError, match="--import=my.module:Twice"):
-        load_world_model(tmp_path / "model")
-    registry.load("my.module:Twice")
-    assert load_world_model(tmp_path / "model").encoder.vector.out_size == 2
 
 
 def test_its_own_physics_is_seeded(module):
