@@ -126,6 +126,7 @@ def test_an_environment_with_its_layout_of_sensors(call, model):
 
 def test_networks_and_a_surrogate_reward_and_a_planner(call, model):
     words = ("online", "--config=online:tiny", "--config.model=model", *SHOWN, "--workdir=online")
+    words += ("--config.policy_pretraining=0",)  # by the same loss as the updates that follow
     reward = ("--config.reward.name=mine.reward:Nearest", "--config.reward.options.scale=2")
     code, _, errors = call(*words, *reward)
     assert code == 2 and NAMED in errors  # all at once
