@@ -1,4 +1,4 @@
-"""What the tests of online imitation begin with: data, demonstrations, a world model and a model of the reward."""
+"""What the tests of online imitation begin with: data, demonstrations and a world model."""
 
 import pytest
 from imitation_data import config_of
@@ -10,7 +10,7 @@ from experiments.methods import collect, pretrain
 
 @pytest.fixture(scope="session")
 def paths(tmp_path_factory):
-    """Configs' paths of data, demonstrations, world model and reward model, on the point mass."""
+    """Configs' paths of data, demonstrations and world model, on the point mass."""
     folder = tmp_path_factory.mktemp("online")
     collect.run(config_of(collect_config, "scripted-tiny"), folder / "data")
     shown = config_of(
@@ -18,11 +18,11 @@ def paths(tmp_path_factory):
     )
     collect.run(shown, folder / "shown")
     data, shown = (str(folder / name / "episodes") for name in ("data", "shown"))
-    pretrain.run(config_of(pretrain_config, embodiment=data), folder / "model")
-    pretrain.run(config_of(pretrain_config, "viper-tiny", embodiment=shown), folder / "viper")
+    # Without an inverse model, as for AIME-NoB.
+    model = config_of(pretrain_config, embodiment=data, world_model__idm_mode="none")
+    pretrain.run(model, folder / "model")
     return {
         "embodiment": data,
         "demonstrations": shown,
         "model": str(folder / "model"),
-        "reward__model": str(folder / "viper"),
     }

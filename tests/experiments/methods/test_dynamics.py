@@ -44,6 +44,6 @@ def test_it_imitates_and_is_exported(model, data, tmp_path):
 
 def test_it_learns_online(model, data, tmp_path):
     changes = dict(demonstrations=str(data / "demonstrations"), embodiment=str(data / "embodiment"))
+    changes |= dict(reward__name="ail", policy_pretraining=0)  # offline it imitates above
     config = config_of(online_config, model=str(model), **changes)
-    config.reward.name = "ail"
     assert np.isfinite(online.run(config, tmp_path / "online")["return_mean"])

@@ -1,6 +1,8 @@
 """AIME-v2 as users run it: every reward, interrupted and resumed, offline, and with what users get wrong."""
 
 import itertools
+import math
+import os
 import pathlib
 import re
 import subprocess
@@ -8,6 +10,7 @@ import sys
 
 import jax
 import numpy as np
+import online_sabotaged
 import pytest
 from clocks import assert_clocks
 from imitation_data import config_of
@@ -15,16 +18,20 @@ from interruption import SIGKILL, SIGTERM, assert_same_episodes, assert_same_run
 from online_runs import interrupt_round, learner_of
 
 from agents.imagination import value_networks
+from experiments.__main__ import main as command_line
 from experiments.analysis import evaluate, rewards
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import online as online_config
+from experiments.configs import pretrain as pretrain_config
 from experiments.configs import rewards as rewards_config
+from experiments.data import rounds
 from experiments.envs.groups import episode_seed
-from experiments.methods import online
+from experiments.methods import online, pretrain
 from experiments.methods.online_learner import OnlineLearner
 from experiments.methods.online_parts import model_architecture
 from experiments.models import architectures, files
 from experiments.models.loading import load_run
+from experiments.runs import directory
 from experiments.runs.directory import Interrupted
 from experiments.runs.metrics import read_rows
 from experiments.runs.settings import plain_config
@@ -33,13 +40,21 @@ from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import Episode, load_episodes, write_episode
 from worldmodels.export import Models
 
-SABOTAGED = pathlib.Path(__file__).parent / "online_sabotaged.py"
+SABOTAGED = pathlib.Path(online_sabotaged.__file__)
 REWARD_PAGE = pathlib.Path(__file__).parents[3] / "docs" / "how-to" / "reward.md"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("online")
+
+
+@pytest.fixture(scope="module")
+def paths(paths, folder):
+    """Those of all tests of online imitation, and a model of the reward."""
+    viper = config_of(pretrain_config, "viper-tiny", embodiment=paths["demonstrations"])
+    pretrain.run(viper, folder / "viper")
+    return {**paths, "reward__model": str(folder / "viper")}
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +140,26 @@ def test_a_finished_run_plans_for_the_surrogate_reward_that_it_has_learnt(finish
         evaluate.run(config, tmp_path, run=str(finished[0]))
 
 
-def run_sabotaged(place: str, number: int, signal_number: int, workdir, paths) -> int:
-    """Runs until the signal; returns the exit code."""
+def flags_of(workdir, paths) -> list[str]:
+    """The command line of the `finished` run."""
     flags = ["--config=online:tiny", f"--workdir={workdir}"]
     flags += [f"--config.{key.replace('__', '.')}={value}" for key, value in paths.items()]
-    flags += ["--config.prefill=1", "--config.policy_reset_every=2", "--config.epsilon=0.1"]
-    command = [sys.executable, SABOTAGED, place, str(number), str(int(signal_number)), *flags]
+    return flags + ["--config.prefill=1", "--config.policy_reset_every=2", "--config.epsilon=0.1"]
+
+
+def run_killed(place: str, number: int, flags) -> int:
+    """Runs in a process of its own until the signal; returns the exit code."""
+    command = [sys.executable, SABOTAGED, place, str(number), str(int(SIGKILL)), *flags]
     return subprocess.run(command, env=environment(), capture_output=True, timeout=240).returncode
+
+
+def run_terminated(monkeypatch, flags) -> int:
+    """Runs until SIGTERM in the middle of the first episode, which then ends; returns the exit code."""
+    with monkeypatch.context() as patch:
+        patch.setattr(directory, "PATIENCE", math.inf)
+        patch.setattr(rounds, "collect_episodes", rounds.collect_episodes)  # as it was, afterwards
+        online_sabotaged.sabotage("episode", 1, lambda: os.kill(os.getpid(), SIGTERM))
+        return command_line(["online", *flags])
 
 
 def kept_episodes(workdir) -> int:
@@ -139,16 +167,19 @@ def kept_episodes(workdir) -> int:
     return Checkpoints(workdir / "checkpoints").read()[2]["clocks"]["episode"]
 
 
-def test_a_run_stopped_in_episodes_updates_and_while_saving_ends_bit_identical(finished, paths, folder):
+def test_a_run_stopped_in_episodes_updates_and_while_saving_ends_bit_identical(
+    finished, paths, folder, monkeypatch
+):
     """And has lost no more than the episode in flight."""
     workdir = folder / "again"
-    assert run_sabotaged("episode", 3, SIGKILL, workdir, paths) == -SIGKILL  # after the prefill and one more
+    flags = flags_of(workdir, paths)
+    assert run_killed("episode", 3, flags) == -SIGKILL  # after the prefill and one more
     assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) == 2
-    assert run_sabotaged("update", 1, SIGKILL, workdir, paths) == -SIGKILL
+    assert run_killed("update", 1, flags) == -SIGKILL
     assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) - 1 == 2
-    assert run_sabotaged("checkpoint", 1, SIGKILL, workdir, paths) == -SIGKILL
+    assert run_killed("checkpoint", 1, flags) == -SIGKILL
     assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) - 1 == 2
-    assert run_sabotaged("episode", 1, SIGTERM, workdir, paths) == 128 + SIGTERM
+    assert run_terminated(monkeypatch, flags) == 128 + SIGTERM
     # The episode that was being played is complete.
     assert kept_episodes(workdir) == len(load_episodes(workdir / "episodes")) == 3
     config = config_of(online_config, prefill=1, policy_reset_every=2, epsilon=0.1, **paths)
