@@ -150,7 +150,7 @@ def flags_of(workdir, paths) -> list[str]:
 def run_killed(place: str, number: int, flags) -> int:
     """Runs in a process of its own until the signal; returns the exit code."""
     command = [sys.executable, SABOTAGED, place, str(number), str(int(SIGKILL)), *flags]
-    return subprocess.run(command, env=environment(), capture_output=True, timeout=240).returncode
+    return subprocess.run(command, env=environment(), capture_output=True, timeout=600).returncode
 
 
 def run_terminated(monkeypatch, flags) -> int:

@@ -9,17 +9,9 @@ from experiments.studies import demo_online
 
 
 @pytest.fixture(scope="module")
-def config():
-    """One whose online run leaves offline AIME, which is a run of its own, out."""
-    config = demo_config.get_config("tiny")
-    config.online.policy_pretraining = 0
-    return config
-
-
-@pytest.fixture(scope="module")
-def finished(config, tmp_path_factory):
+def finished(tmp_path_factory):
     workdir = tmp_path_factory.mktemp("demo-online") / "run"
-    return workdir, demo_online.run(config, workdir)
+    return workdir, demo_online.run(demo_config.get_config("tiny"), workdir)
 
 
 def test_the_tables_have_offline_aime_and_every_variant(finished):
@@ -45,9 +37,9 @@ def test_every_promised_file_is_there(finished):
     assert (workdir / "figures" / "curves_fake-pointmass_env_step_success.png").stat().st_size > 0
 
 
-def test_a_finished_job_does_nothing_again(finished, config):
+def test_a_finished_job_does_nothing_again(finished):
     workdir, result = finished
-    assert demo_online.run(config, workdir) == result
+    assert demo_online.run(demo_config.get_config("tiny"), workdir) == result
 
 
 def test_embodiment_data_of_the_task_itself_are_refused(tmp_path):
