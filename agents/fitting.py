@@ -182,11 +182,13 @@ def draw_training(num_episodes: int, fraction: float, key: Array) -> np.ndarray:
 
 def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
     """Returns the split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
+    return _split(state.train.key, dataset.num_windows, settings.training_fraction)
 
-    def split(key):
-        return split_windows(dataset.num_windows, settings.training_fraction, key)
 
-    return jax.jit(split if state.stopped.ndim == 0 else jax.vmap(split))(state.train.key)
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _split(key: Array, num_windows: int, fraction: float) -> Split:
+    split = functools.partial(split_windows, num_windows, fraction)
+    return split(key) if key.ndim == 0 else jax.vmap(split)(key)
 
 
 def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:

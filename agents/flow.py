@@ -246,14 +246,16 @@ class FlowActor(FrameStackActor):
     """
 
     def __init__(self, policy: FlowNet, key: Array, *, num_seeds: int | None = None):
-        self._key = key
         super().__init__(policy, num_seeds=num_seeds)
+        self._drawing = (key,)
 
-    def _begin(self, policy, observation):
-        frames = super()._begin(policy, observation)
-        return frames, initial_stream(policy.head, len(next(iter(frames.values()))), self._key)
+    @staticmethod
+    def _begin(policy, observation, key):
+        frames = FrameStackActor._begin(policy, observation)
+        return frames, initial_stream(policy.head, len(next(iter(frames.values()))), key)
 
-    def _step(self, policy, memory, observation, is_first):
+    @staticmethod
+    def _step(policy, memory, observation, is_first):
         frames = push(memory[0], observation, is_first)
         action, flowing = stream(policy.head, policy.merged(frames), memory[1], is_first)
         return action, (frames, flowing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,30 +64,27 @@ class FrameStackActor:
         leaves, structure = jax.tree.flatten(policy)
         self._leaves = leaves if num_seeds else [leaf[None] for leaf in leaves]
         self._memory: Any = None
-
-        def begin_with(leaves, observation):
-            return jax.vmap(self._begin)(jax.tree.unflatten(structure, leaves), observation)
-
-        def act_with(leaves, *args):
-            return jax.vmap(self._step)(jax.tree.unflatten(structure, leaves), *args)
-
-        self._begin_all, self._act = jax.jit(begin_with), jax.jit(act_with, donate_argnums=1)
+        self._begin_all, self._act = _programs(type(self), structure)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} -> actions [N, A] float32."""
         observation = {name: self._blocked(value) for name, value in self._inputs(records).items()}
         if self._memory is None:
-            self._memory = self._begin_all(self._leaves, observation)
+            self._memory = self._begin_all(self._leaves, observation, *self._drawing)
         is_first = self._blocked(np.asarray(records["is_first"], bool))
         action, self._memory = self._act(self._leaves, self._memory, observation, is_first)
         action = np.asarray(action)  # [S, N / S, A]
         return action.reshape(-1, action.shape[-1])
 
-    def _begin(self, policy, observation):
+    _drawing: tuple[jax.Array, ...] = ()  # the key of an actor that draws, for all seeds
+
+    @staticmethod
+    def _begin(policy, observation):
         """Returns what one seed remembers before its first step."""
         return initial_frames(observation, policy.num_frames)
 
-    def _step(self, policy, memory, observation, is_first):
+    @staticmethod
+    def _step(policy, memory, observation, is_first):
         """Takes in an observation; returns the actions of one seed and its memory."""
         return act(policy, memory, observation, is_first)
 
@@ -106,3 +104,22 @@ class FrameStackActor:
                 f"{len(values)} environments cannot be shared equally by {self._num_seeds} seeds."
             )
         return values.reshape(self._num_seeds, -1, *values.shape[1:])
+
+
+@functools.lru_cache(maxsize=16)
+def _programs(kind: type[FrameStackActor], structure: Any) -> tuple:
+    """Returns the jitted functions of an actor, the same ones for equal arguments.
+
+    So every evaluation of a run acts by what the first has compiled.
+    """
+
+    def begin_with(leaves, observation, *drawing):
+        def begin(policy, observation):
+            return kind._begin(policy, observation, *drawing)
+
+        return jax.vmap(begin)(jax.tree.unflatten(structure, leaves), observation)
+
+    def act_with(leaves, *args):
+        return jax.vmap(kind._step)(jax.tree.unflatten(structure, leaves), *args)
+
+    return jax.jit(begin_with), jax.jit(act_with, donate_argnums=1)

@@ -156,7 +156,7 @@ def offline_tiny(config: ml_collections.ConfigDict) -> None:
     config.batch_size = 8
     config.stack = 2
     config.network.update(hidden_size=8, hidden_layers=1)
-    config.evaluation.update(every=4, episodes=1, final_episodes=2)
+    config.evaluation.update(every=4, episodes=2, final_episodes=2)
     if config.method == "fb":
         config.representation.update(hidden_size=8, hidden_layers=1, dimension=4)
     else:
@@ -288,7 +288,7 @@ def tiny(config: ml_collections.ConfigDict) -> None:
         return
     small(config)
     config.save_every = 40
-    config.evaluation.update(every=2, episodes=1, final_episodes=2)
+    config.evaluation.update(every=2, episodes=2, final_episodes=2)
     if config.method == "mbbc":
         config.fit.update(batch_size=4, updates_per_epoch=2, max_updates=4)
         config.length = 8

@@ -249,6 +249,7 @@ class IIDM(BCO):
     loss = staticmethod(iidm_loss)
 
 
+@functools.lru_cache(maxsize=16)  # so that a run with the loss of another one does not compile again
 def vmapped_mean(loss_fn: Callable, *, frozen: bool = False) -> Callable:
     """Returns (networks, dataset, indices[, frozen]) -> [num_seeds] mean losses over windows."""
     return jax.jit(

@@ -1,13 +1,12 @@
 """Policies that decide on several actions at once, or by a flow, as a user trains, loads and exports them."""
 
 import dataclasses
-from operator import attrgetter
 
 import jax
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
-from interruption import SIGKILL, assert_same_run, start, stop_after_rows
+from interruption import assert_same_run
 
 from agents.actors import ModelActor
 from agents.chunks import TemporalEnsemble
@@ -21,6 +20,7 @@ from experiments.configs.export import get_config as export_config
 from experiments.methods import baseline, collect, pretrain
 from experiments.models import files
 from experiments.models.loading import load_run
+from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import load_episodes
 
 CHUNK = 3
@@ -42,7 +42,7 @@ def data(tmp_path_factory):
 def world_model(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("model") / "run"
     config = pretrain_config.get_config("tiny")
-    config.embodiment = str(data / "embodiment")
+    config.update(embodiment=str(data / "embodiment"), num_updates=0)  # what it knows does not matter here
     pretrain.run(config, workdir)
     return str(workdir)
 
@@ -71,10 +71,10 @@ def test_a_run_is_loaded_and_evaluated_with_the_actor_that_it_was_trained_for(tr
     kind, workdir, result = trained
     assert np.shape(result["return"]) == (2, 2) and np.shape(result["action_mse"]) == (2,)
     loaded = load_run(workdir)
-    actor = loaded.actor(1)
+    actor = loaded.actor(2)
     assert isinstance(actor, ACTORS[kind])
-    with loaded.arena.make(1, seed=0) as envs:
-        assert actor(envs.reset()).shape == (1, 2)
+    with loaded.arena.make(2, seed=0) as envs:
+        assert actor(envs.reset()).shape == (2, 2)
     scores = [evaluate.run(evaluate_config("tiny"), tmp_path, run=str(workdir)) for _ in range(2)]
     assert scores[0] == scores[1] and np.isfinite(scores[0]["return"]).all()
 
@@ -85,7 +85,7 @@ def test_an_export_acts_as_its_run(trained, tmp_path):
     loaded = load_run(workdir)
     exported = dataclasses.replace(loaded, models=files.load(tmp_path / "model").seed(0))
     position = np.float32([[0.3, -0.2], [-0.1, 0.4]])
-    records = {"position": position, "velocity": position, "is_first": np.ones(2, bool)}
+    records = dict.fromkeys(("position", "velocity", "pre_action"), position) | {"is_first": np.ones(2, bool)}
     first = dataclasses.replace(loaded, models=loaded.models.agent(0))
     actors = [run.make_actor(2) for run in (first, exported)]
     for _ in range(CHUNK + 1):
@@ -106,20 +106,28 @@ def test_what_a_flow_shows_is_recorded_as_sampled(trained, tmp_path):
 @pytest.mark.parametrize("trained", [("bc", "flow"), ("mbbc", "flow")], ids="-".join, indirect=True)
 def test_a_seed_does_not_depend_on_its_neighbours(trained, config_of, tmp_path):
     kind, workdir, _ = trained
-    baseline.run(config_of(*kind, seed=1), tmp_path / "single")
-    together, alone = (files.load(path).policy for path in (workdir, tmp_path / "single"))
-    for ours, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
+    baseline.run(config_of(*kind, seed=1, num_seeds=2), tmp_path / "others")
+    of_0_and_1, of_1_and_2 = (files.load(path).policy for path in (workdir, tmp_path / "others"))
+    for ours, theirs in zip(jax.tree.leaves(of_0_and_1), jax.tree.leaves(of_1_and_2), strict=True):
         np.testing.assert_allclose(ours[1], theirs[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("trained", [("bco", "flow")], ids="-".join, indirect=True)
-def test_a_run_that_is_killed_ends_bit_identical(trained, config_of, data, tmp_path):
+def test_a_run_that_is_interrupted_ends_bit_identical(trained, config_of, tmp_path, monkeypatch):
     kind, reference, _ = trained
-    config = config_of(*kind, num_seeds=2)
-    keys = ("demonstrations", "embodiment", "num_seeds", "head", "chunk", "fit.max_updates")
-    flags = [f"--config.{key}={attrgetter(key)(config)}" for key in keys] + [f"--workdir={tmp_path / 'run'}"]
-    process = start("baseline", "--config=baseline:bco-tiny", *flags)
-    assert stop_after_rows(process, tmp_path / "run" / "metrics.jsonl", 3, SIGKILL) == -SIGKILL
+    config, log = config_of(*kind, num_seeds=2), baseline.FittedBaseline._log
+
+    def killed(self, name, *row):
+        log(self, name, *row)
+        if name == "policy":
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(baseline.FittedBaseline, "_log", killed)
+        baseline.run(config, tmp_path / "run")
+    assert (
+        len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 3 and not (tmp_path / "run" / "DONE").exists()
+    )
     baseline.run(config, tmp_path / "run")
     assert_same_run(tmp_path / "run", reference)
 
