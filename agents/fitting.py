@@ -106,6 +106,7 @@ class FitState(struct.PyTreeNode):
     diverged: Array
 
     @classmethod
+    @functools.partial(jax.jit, static_argnums=(0, 2))
     def create(cls, model, settings: FitSettings, key: Array) -> FitState:
         """State before the first epoch; `key` decides the split, the order of the windows and the updates."""
         return cls(

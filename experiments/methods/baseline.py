@@ -145,7 +145,7 @@ class FittedBaseline:
                 state[name] = FitState.create(self._baseline.create(name, model_key), self._settings, fit_key)
             return state
 
-        return self._baseline.prepare(stacked(jax.jit(create), self._num_seeds, self._config["seed"]))
+        return self._baseline.prepare(stacked(create, self._num_seeds, self._config["seed"]))
 
     def _start_from(self, name: str, teacher: str) -> None:
         """Lets the policy start from its teacher, unless it has begun to learn."""

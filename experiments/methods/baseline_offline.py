@@ -99,7 +99,7 @@ class OfflineRun:
         clocks = ("num_updates", "updates_per_dispatch", "save_every")
         state = train(
             self._directory,
-            architectures.stacked(jax.jit(baseline.create_state), num_seeds, config["seed"]),
+            architectures.stacked(baseline.create_state, num_seeds, config["seed"]),
             make_loops(baseline.make_update(), self.datasets(), **options),
             Schedule(**{name: config[name] for name in clocks}, evaluate_every=config["evaluation"]["every"]),
             prefix="train/",

@@ -83,7 +83,7 @@ class AlphaLearner:
         self._settings = FitSettings(**run.config["fit"])
         self._placement = place(run.config["devices"], batch_sizes=[self._settings.batch_size])
         self._key = jax.random.key(run.config["seed"])
-        self.state: dict[str, FitState] = jax.jit(self._create)(self._key)
+        self.state: dict[str, FitState] = self._create(self._key)
         self.position = {"rounds": 0}
         self._num_played = 0
         self._demonstrations = data.shown_windows(with_actions=False)
