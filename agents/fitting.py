@@ -272,7 +272,7 @@ def end_epoch(
     )
 
 
-@functools.lru_cache(maxsize=8)  # so that a continued fit does not compile again
+@functools.lru_cache(maxsize=16)  # so that a continued fit does not compile again
 def make_epoch(
     loss_fn: Callable,
     settings: FitSettings,

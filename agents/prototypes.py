@@ -65,10 +65,12 @@ class Prototypes(FrameStack):
 
 def sinkhorn_assignments(scores: Array, iterations: int) -> Array:
     """[N, K] scores -> assignments whose rows sum to 1 and whose columns are about equally large."""
-    for _ in range(iterations):
+
+    def normalise(_, scores):
         scores = scores - jax.nn.logsumexp(scores, axis=0, keepdims=True)
-        scores = scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
-    return jnp.exp(scores)
+        return scores - jax.nn.logsumexp(scores, axis=1, keepdims=True)
+
+    return jnp.exp(jax.lax.fori_loop(0, iterations, normalise, scores))
 
 
 def prototype_loss(net: Prototypes, batch: SequenceBatch, key: Array | None = None) -> tuple[Array, Metrics]:

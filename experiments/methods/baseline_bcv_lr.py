@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 
@@ -37,6 +37,12 @@ class BCVLR(BCO):
         return run_rounds(directory, data, LatentLearner) | label_counts(data)
 
 
+@functools.cache
+def _alignment(forward_weight: float) -> Callable:
+    """Returns `alignment_loss`, the same for all seeds, so that only the first one compiles."""
+    return functools.partial(alignment_loss, forward_weight=forward_weight)
+
+
 class LatentLearner(AlphaLearner):
     """Features, model of video, aligned model and policy of one seed; round 0 begins with the first two."""
 
@@ -47,8 +53,7 @@ class LatentLearner(AlphaLearner):
         encoder = jax.eval_shape(lambda: self._latent.model(jax.random.key(0)).inverse.encoder)
         if not jax.tree.leaves(encoder):  # sensors as they are have no features to learn
             self.networks = self.networks[1:]
-        weight = run.config["forward_weight"]
-        self._alignment = functools.partial(alignment_loss, forward_weight=weight)  # compiled once
+        self._alignment = _alignment(run.config["forward_weight"])
         super().__init__(run, data)
 
     def player(self, num_envs, seed):
