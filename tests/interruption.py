@@ -5,6 +5,7 @@ import itertools
 import math
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from experiments.runs import directory
-from experiments.runs.metrics import read_rows
+from experiments.runs.metrics import MetricsWriter, read_rows
 from worldmodels import export, weights
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.data.episodes import episode_paths, read_episode
@@ -73,6 +74,23 @@ def interrupting(owner: object, method: str, call: int, end: Callable[[], None])
         patch.setattr(owner, method, interrupted)
         yield
     assert end is killed or stopped.value.signal_number == signal.SIGTERM
+
+
+@contextlib.contextmanager
+def copied_after(rows: int, folder: pathlib.Path, copy: pathlib.Path) -> Iterator[None]:
+    """Copies a run's folder once it has written so many rows of metrics: what there is if it is killed then."""
+    write, written = MetricsWriter.write, []
+
+    def write_and_copy(self, *args, **options):
+        written.append(write(self, *args, **options))
+        if len(written) == rows:
+            shutil.copytree(folder, copy)
+        return written[-1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MetricsWriter, "write", write_and_copy)
+        yield
+    assert copy.is_dir()
 
 
 def without_clock(rows: list[dict]) -> list[dict]:

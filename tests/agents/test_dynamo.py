@@ -66,24 +66,28 @@ def test_an_embedding_of_zeros_has_a_finite_gradient():
     assert np.isfinite(gradient).all()
 
 
-def influence(function, length):
+@functools.partial(jax.jit, static_argnums=0)
+def jacobian_of(function, net, x):
+    return jax.jacobian(lambda x: function(net, x)[0])(x)  # [outputs, E, 1, T, 2]
+
+
+def influence(function, net, length):
     """[i, t]: whether output i changes with input t of a window."""
-    x = jax.random.normal(jax.random.key(1), (1, length, 2))
-    jacobian = jax.jit(jax.jacobian(lambda x: function(x)[0]))(x)  # [outputs, E, 1, T, 2]
+    jacobian = jacobian_of(function, net, jax.random.normal(jax.random.key(1), (1, length, 2)))
     return np.abs(jacobian).sum(axis=(1, 2, 4)) > 1e-9
 
 
 def test_a_token_sees_itself_and_those_before_it():
     net = CausalTransformer(2, 3, length=4, layers=2, heads=2, width=8, rngs=nnx.Rngs(0))
-    np.testing.assert_array_equal(influence(net, 4), np.tri(4, dtype=bool))
+    np.testing.assert_array_equal(influence(CausalTransformer.__call__, net, 4), np.tri(4, dtype=bool))
 
 
 def test_a_prediction_sees_the_past_and_the_latent_action_that_leads_to_it():
     net = DynaMo({"x": 2}, rngs=nnx.Rngs(0), **SMALL)
-    np.testing.assert_array_equal(influence(net.predict, 4), np.tri(3, 4, 1, dtype=bool))
+    np.testing.assert_array_equal(influence(DynaMo.predict, net, 4), np.tri(3, 4, 1, dtype=bool))
     # Without latent actions it sees the past alone.
     net.inverse.head.kernel[...] = jnp.zeros_like(net.inverse.head.kernel[...])
-    np.testing.assert_array_equal(influence(net.predict, 4), np.tri(3, 4, dtype=bool))
+    np.testing.assert_array_equal(influence(DynaMo.predict, net, 4), np.tri(3, 4, dtype=bool))
 
 
 def test_the_target_has_no_gradient_and_the_encoder_learns_through_the_dynamics():
@@ -95,10 +99,13 @@ def test_the_target_has_no_gradient_and_the_encoder_learns_through_the_dynamics(
 
     batch = make_batch(jax.random.normal(jax.random.key(0), (3, 4, 2)))
 
+    @jax.jit
+    @jax.grad
+    def slope(net, scale):
+        return dynamo_loss(net, batch, covariance_scale=scale)[0]
+
     def gradient(kind, scale):
-        net = kind({"x": 2}, rngs=nnx.Rngs(0), **SMALL, **ENCODER)
-        loss = functools.partial(dynamo_loss, covariance_scale=scale)
-        found = jax.jit(jax.grad(lambda net: loss(net, batch)[0]))(net)
+        found = slope(kind({"x": 2}, rngs=nnx.Rngs(0), **SMALL, **ENCODER), scale)
         return [np.abs(leaf).max() for leaf in jax.tree.leaves(found.encoder)]
 
     assert max(gradient(Constant, 0.0)) == 0

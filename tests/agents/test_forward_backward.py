@@ -30,21 +30,27 @@ def drawn(*shape, seed=0):
 def test_losses_equal_loops_over_pairs():
     model, z, goal = model_of(), fb.on_sphere(drawn(N, 3)), drawn(N, N, seed=1)
     state, action, following = drawn(N, 1, seed=2), drawn(N, 1, seed=3), drawn(N, 1, seed=4)
-    parts = fb.representation_losses(state, action, following, z, goal, SETTINGS)
-    forwards = [np.asarray(f, np.float64) for f in model.forward(state, action, z)]
-    b = np.asarray(model.backward(following), np.float64)
+
+    @compiled
+    def computed(model):
+        parts = fb.representation_losses(state, action, following, z, goal, SETTINGS)
+        losses = {name: loss(model) for name, loss in parts.items()}
+        return losses, model.forward(state, action, z), model.backward(following)
+
+    losses, forwards, b = computed(model)
+    forwards, b = [np.asarray(f, np.float64) for f in forwards], np.asarray(b, np.float64)
     pairs = [(i, j) for i in range(N) for j in range(N) if i != j]
     successor = sum(0.5 * np.mean([(f[i] @ b[j] - goal[i, j]) ** 2 for i, j in pairs]) for f in forwards)
     visit = -sum(np.mean([f[i] @ b[i] for i in range(N)]) for f in forwards)
     apart = np.mean([(b[i] @ b[j]) ** 2 for i, j in pairs]) - 2 * np.mean([b[i] @ b[i] for i in range(N)])
-    np.testing.assert_allclose(parts["successor"](model), successor, rtol=1e-4)
-    np.testing.assert_allclose(parts["visit"](model), visit, rtol=1e-4)
-    np.testing.assert_allclose(parts["orthonormal"](model), apart, rtol=1e-4)
+    np.testing.assert_allclose(losses["successor"], successor, rtol=1e-4)
+    np.testing.assert_allclose(losses["visit"], visit, rtol=1e-4)
+    np.testing.assert_allclose(losses["orthonormal"], apart, rtol=1e-4)
 
 
 def test_b_and_directions_are_on_the_sphere_and_half_of_them_are_seen():
-    backward = model_of().backward(drawn(64, 1))
-    z = fb.directions(backward, jax.random.key(1))
+    backward = compiled(lambda model, x: model.backward(x))(model_of(), drawn(64, 1))
+    z = compiled(fb.directions)(backward, jax.random.key(1))
     for x in (backward, z):
         np.testing.assert_allclose(jnp.linalg.norm(x, axis=-1), np.sqrt(3.0), rtol=1e-5)
     seen = (jnp.abs(z[:, None] - backward[None]).max(axis=-1) < 1e-6).any(axis=1)
@@ -60,21 +66,29 @@ def test_the_policys_loss_is_minus_the_smaller_value_along_z():
     policy, model, z = policy_of(), model_of(), fb.on_sphere(drawn(N, 3))
     frames, state = {"x": drawn(N, 1, 1, seed=2)}, drawn(N, 1, seed=2)
     still = dataclasses.replace(SETTINGS, action_std=0.0)
-    loss, _ = fb.policy_loss(policy, model, frames, state, z, jax.random.key(0), settings=still)
-    forwards = model.forward(state, policy.act(frames, z), z)
+
+    @compiled
+    def computed(policy, model):
+        loss, _ = fb.policy_loss(policy, model, frames, state, z, jax.random.key(0), settings=still)
+        return loss, model.forward(state, policy.act(frames, z), z)
+
+    loss, forwards = computed(policy, model)
     values = np.stack([np.sum(np.asarray(f) * np.asarray(z), axis=-1) for f in forwards])
     np.testing.assert_allclose(loss, -values.min(axis=0).mean(), rtol=1e-5)
 
 
 def test_noise_on_actions_is_clipped():
-    action = fb.noisy_action(jnp.full((1000, 1), 0.9), jax.random.key(0), SETTINGS)
+    noisy = compiled(lambda action, key: fb.noisy_action(action, key, SETTINGS))
+    action = noisy(jnp.full((1000, 1), 0.9), jax.random.key(0))
     assert np.isclose(action.min(), 0.6, atol=1e-5) and action.max() == 1.0
 
 
 def test_a_prompted_policy_acts_along_its_prompt():
     policy, frames, z = policy_of(), {"x": drawn(N, 1, 1)}, fb.on_sphere(drawn(3, seed=5))
-    acted = policy.prompted(z)(frames)
-    np.testing.assert_allclose(acted, policy.act(frames, jnp.broadcast_to(z, (N, 3))), rtol=1e-6)
+    acted, expected = compiled(
+        lambda policy: (policy.prompted(z)(frames), policy.act(frames, jnp.broadcast_to(z, (N, 3))))
+    )(policy)
+    np.testing.assert_allclose(acted, expected, rtol=1e-6)
     np.testing.assert_array_equal(policy.prompt[...], 0.0)
 
 
@@ -116,19 +130,21 @@ def test_one_demonstration_without_actions_says_where_to_go():
         "model/orthonormal_grad_norm",
     } <= metrics.keys()
     frames = {"x": jnp.linspace(-0.5, 0.5, 5).reshape(5, 1, 1)}
+
+    @compiled
+    def act_as_shown(model, policy, x):
+        shown = steps(8, jax.random.key(2)).replace(observation={"x": x}, prev_action=None)
+        return policy.prompted(fb.prompt_of(model, view, shown))(frames)
+
     for place in (0.9, -0.9):
-        shown = steps(8, jax.random.key(2)).replace(
-            observation={"x": jnp.full((8, 2, 1), place)}, prev_action=None
-        )
-        z = fb.prompt_of(state.model.model, view, shown)
-        acted = state.policy.model.prompted(z)(frames)
+        acted = act_as_shown(state.model.model, state.policy.model, jnp.full((8, 2, 1), place))
         assert float((acted * jnp.sign(place)).mean()) > 0.2, (place, acted)
 
 
 def test_the_slow_copy_follows_the_updated_representation():
     view, optimizer = FrameStack(SIZES, num_frames=1, rngs=nnx.Rngs(0)), optax.sgd(0.1)
     before = fb.create_forward_backward(policy_of(), 1, 1, SETTINGS, optimizer, jax.random.key(0))
-    batch = steps(8, jax.random.key(1))
+    batch = compiled(lambda key: steps(8, key))(jax.random.key(1))
     after, _ = compiled(fb.make_forward_backward_update(view, SETTINGS, optimizer))(before, batch)
     triples = zip(*map(jax.tree.leaves, (before.target, after.model.model, after.target)), strict=True)
     for old, online, new in triples:

@@ -1,5 +1,6 @@
 """Planning finds known optima, in plain functions and in a linear model made by hand, and acts like any actor."""
 
+import functools
 import types
 
 import distrax
@@ -210,6 +211,7 @@ def short(reward, *, horizon):
 """
 
 
+@functools.cache
 def modules():
     model = make_model(predict_reward=True)
     policy = TanhGaussianHead(
@@ -224,10 +226,8 @@ def records(n, first=True):
 
 
 def test_a_planning_actor_acts_and_begins_episodes_anew():
-    guided = PlanSettings(
-        **SMALL, use_value=True, policy_share=0.1, warm_start=True, min_std=0.3, temperature=0.5
-    )
-    actor = planning_actor(Planner(guided), *modules(), 3, jax.random.key(0))
+    guided = PLANNERS.make("reward", name="guided", **SMALL)
+    actor = planning_actor(guided, *modules(), 3, jax.random.key(0))
     actions = actor(records(3))
     assert actions.shape == (3, ACTION_SIZE) and actions.dtype == np.float32 and np.abs(actions).max() <= 1
     assert actor.state.plan.shape == (3, 3, ACTION_SIZE)
@@ -239,10 +239,10 @@ def test_a_planning_actor_acts_and_begins_episodes_anew():
 @pytest.mark.parametrize("name", PLANNERS.names())
 def test_every_planner_acts_and_names_its_options(name):
     planner, shown = PLANNERS.make("reward", name=name, **SMALL), make_batch(actions=False)
-    actor = planning_actor(planner, *modules(), 2, jax.random.key(0), demonstrations=shown)
+    actor = planning_actor(planner, *modules(), 3, jax.random.key(0), demonstrations=shown)
     for first in (True, False):
-        actions = actor(records(2, first))
-        assert actions.shape == (2, ACTION_SIZE) and np.abs(actions).max() <= 1
+        actions = actor(records(3, first))
+        assert actions.shape == (3, ACTION_SIZE) and np.abs(actions).max() <= 1
     with pytest.raises(
         ValueError, match="The planner has no option 'horizn'. It has horizon, num_iterations, "
     ):

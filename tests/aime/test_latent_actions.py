@@ -46,17 +46,26 @@ def test_with_u_equal_to_a_the_unlabelled_bound_is_the_loss_of_aime_with_the_inv
 def test_with_u_equal_to_a_the_labelled_bound_clones_the_behaviour_by_the_prior():
     model, batch = model_with(decoder="identity"), make_batch()
     features = jax.random.normal(jax.random.key(2), (*batch.batch_shape, model.feature_size))
-    loss, metrics = action_bound(model.latent_actions, features, batch, None)
-    log_prob = model.latent_actions.prior(features[:, :-1]).log_prob(batch.prev_action[:, 1:])
+
+    @compiled
+    def bound(latent):
+        log_prob = latent.prior(features[:, :-1]).log_prob(batch.prev_action[:, 1:])
+        return action_bound(latent, features, batch, None), log_prob
+
+    (loss, metrics), log_prob = bound(model.latent_actions)
     np.testing.assert_allclose(loss, -log_prob.sum(axis=(1, 2)).mean(), rtol=1e-6)
     assert metrics["latent_action_kl"] == 0.0
 
 
 def test_the_labelled_bound_is_the_elbo_and_what_the_actions_cost():
     model, batch, other = model_with(size=3, kl_scale=0.5), make_batch(), make_batch(seed=1)
-    loss, (metrics, output) = compiled(lambda: latent_action_loss(model, batch, other, None, PLAIN))()
-    elbo, _ = compiled(lambda: elbo_loss(model, batch, None, PLAIN))()
-    free, free_metrics = compiled(lambda: unlabelled_bound(model, other, None, PLAIN))()
+
+    @compiled
+    def losses():
+        both = latent_action_loss(model, batch, other, None, PLAIN)
+        return both, elbo_loss(model, batch, None, PLAIN)[0], unlabelled_bound(model, other, None, PLAIN)
+
+    (loss, (metrics, output)), elbo, (free, free_metrics) = losses()
     cost = metrics["action_nll"] + 0.5 * metrics["latent_action_kl"]
     np.testing.assert_allclose(loss, elbo + cost + free, rtol=1e-5)
     latent, features = model.latent_actions, output.states.features[:, :-1]
@@ -82,10 +91,11 @@ def test_both_batches_teach_every_network_that_they_share():
         loss, (_, output) = elbo_loss(model, labelled, key, PLAIN)
         return loss + action_bound(model.latent_actions, output.states.features, labelled, key)[0]
 
-    slopes = {
-        "labelled": compiled(jax.grad(labelled_bound))(model),
-        "unlabelled": compiled(jax.grad(lambda m: unlabelled_bound(m, unlabelled, key, PLAIN)[0]))(model),
-    }
+    def free_bound(model):
+        return unlabelled_bound(model, unlabelled, key, PLAIN)[0]
+
+    bounds = {"labelled": labelled_bound, "unlabelled": free_bound}
+    slopes = compiled(lambda model: {name: jax.grad(bound)(model) for name, bound in bounds.items()})(model)
     taught = {
         name: {part for part in ("prior", "inverse", "encoder", "decoder") if norm(slope, part) > 0}
         for name, slope in slopes.items()

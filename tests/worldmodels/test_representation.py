@@ -29,10 +29,6 @@ def loss_of(model, batch, key=None):
     return compiled(lambda model: elbo_loss(model, batch, key, PLAIN))(model)
 
 
-def states_of(model, batch):
-    return compiled(lambda: (model.filter(batch).states.features, model.encode(batch.observation)))()
-
-
 # Terms --------------------------------------------------------------------------------------------------------------
 
 
@@ -42,11 +38,12 @@ def test_barlow_is_zero_for_equal_decorrelated_sides_and_counts_dimensions_of_in
     values, vectors = np.linalg.eigh(np.cov(x, rowvar=False))
     decorrelated = jnp.asarray((x - x.mean(axis=0, keepdims=True)) @ vectors)
     every = jnp.ones(number)
-    one = cross_correlation(decorrelated, 7.0 * decorrelated + 3.0, every)
+    correlation = compiled(cross_correlation)
+    one = correlation(decorrelated, 7.0 * decorrelated + 3.0, every)
     np.testing.assert_allclose(one, np.eye(6), atol=1e-4)
     assert all(float(term) < 1e-6 for term in barlow_terms(one))
     other = jax.random.normal(jax.random.key(1), (number, 6))
-    invariance, redundancy = barlow_terms(cross_correlation(x, other, every))
+    invariance, redundancy = barlow_terms(correlation(x, other, every))
     assert invariance == pytest.approx(6.0, abs=0.4) and redundancy < 0.1
     np.testing.assert_allclose(barlow_terms(jnp.array([[0.5, 2.0], [1.0, 1.0]])), [0.25, 5.0])
 
@@ -54,14 +51,17 @@ def test_barlow_is_zero_for_equal_decorrelated_sides_and_counts_dimensions_of_in
 def test_records_of_no_weight_are_no_part_of_a_batch():
     x, y = jax.random.normal(jax.random.key(0), (2, 8, 3))
     weight = jnp.array([1.0] * 5 + [0.0] * 3)
-    np.testing.assert_allclose(
-        cross_correlation(x, y, weight), cross_correlation(x[:5], y[:5], weight[:5]), rtol=1e-5
-    )
-    np.testing.assert_allclose(contrast(x, y, weight)[:5], contrast(x[:5], y[:5], weight[:5]), rtol=1e-5)
-    directions = jnp.eye(3)
-    np.testing.assert_allclose(
-        sigreg(x, directions, weight), sigreg(x[:5], directions, weight[:5]), rtol=1e-5
-    )
+
+    @compiled
+    def terms(x, y, weight):
+        return (
+            cross_correlation(x, y, weight),
+            contrast(x, y, weight)[:5],
+            sigreg(x, jnp.eye(3), weight),
+        )
+
+    for whole, part in zip(terms(x, y, weight), terms(x[:5], y[:5], weight[:5]), strict=True):
+        np.testing.assert_allclose(whole, part, rtol=1e-5)
 
 
 def test_contrast_is_the_log_likelihood_ratio_and_at_most_log_n():
@@ -76,7 +76,7 @@ def test_sigreg_of_standard_normal_samples_and_of_a_collapse():
     directions = jax.random.normal(jax.random.key(0), (5, 256))
     directions = directions / jnp.linalg.norm(directions, axis=0, keepdims=True)
     z = jax.random.normal(jax.random.key(1), (20, 64, 5))
-    distance = jax.vmap(sigreg, in_axes=(0, None, None))
+    distance = compiled(jax.vmap(sigreg, in_axes=(0, None, None)))
     assert distance(z, directions, jnp.ones(64)).mean() == pytest.approx(1.05, abs=0.25)
     assert distance(0.0 * z, directions, jnp.ones(64)).mean() == pytest.approx(0.402 * 64, rel=2e-3)
 
@@ -121,15 +121,21 @@ def test_sigreg_weighs_as_in_the_source_where_the_error_is_a_mean():
 
 @pytest.mark.parametrize(("name", "directly"), [("barlow", False), ("infonce", False), ("sigreg", True)])
 def test_where_the_source_stops_the_embedding_the_encoder_learns_through_the_posterior_alone(name, directly):
-    model, batch = model_with(name), make_batch()
-    features, _ = states_of(model, batch)
+    batch = make_batch()
 
-    def of_embeddings(encoder):
-        embed, mask = encoder(batch.observation), jnp.ones(batch.batch_shape)
-        return model.representation.loss(features, embed, mask, None)[0]
+    @compiled
+    def slopes(model):
+        features = model.filter(batch).states.features
 
-    assert (norm_of(compiled(jax.grad(of_embeddings))(model.encoder)) > 0) == directly
-    slope = compiled(jax.grad(lambda model: elbo_loss(model, batch, None, PLAIN)[0]))(model)
+        def of_embeddings(encoder):
+            embed, mask = encoder(batch.observation), jnp.ones(batch.batch_shape)
+            return model.representation.loss(features, embed, mask, None)[0]
+
+        whole = jax.grad(lambda model: elbo_loss(model, batch, None, PLAIN)[0])(model)
+        return jax.grad(of_embeddings)(model.encoder), whole
+
+    of_encoder, slope = slopes(model_with(name))
+    assert (norm_of(of_encoder) > 0) == directly
     assert norm_of(slope.encoder) > 0 and norm_of(slope.rssm) > 0
 
 
@@ -138,15 +144,19 @@ def test_where_the_source_stops_the_embedding_the_encoder_learns_through_the_pos
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_evidence_is_higher_of_the_own_observation_once_the_model_is_trained(name):
-    model, batch = trained(name), make_batch(6, 8)
-    features, embed = states_of(model, batch)
+    batch = make_batch(6, 8)
 
-    def log_prob(features, embed):
-        return model.representation.log_prob(features, embed, jnp.ones(batch.batch_shape)).mean()
+    @compiled
+    def evidences(model):
+        def log_prob(features, embed):
+            return model.representation.log_prob(features, embed, jnp.ones(batch.batch_shape)).mean()
 
-    evidence = compiled(log_prob)
-    assert evidence(features, embed) > evidence(features, jnp.roll(embed, 1, axis=0)) + 0.5
-    slope = compiled(jax.grad(log_prob))(features, embed)
+        features, embed = model.filter(batch).states.features, model.encode(batch.observation)
+        own, slope = jax.value_and_grad(log_prob)(features, embed)
+        return own, log_prob(features, jnp.roll(embed, 1, axis=0)), slope
+
+    own, other, slope = evidences(trained(name))
+    assert own > other + 0.5
     assert (jnp.abs(slope).sum(axis=-1) > 0).all()  # it draws every state
 
 
@@ -184,9 +194,8 @@ def test_evidence_has_a_term_of_the_embedding_in_its_place(name):
         kl = balanced_kl(output.posterior, output.prior)
         return evidence_terms(model, batch, output.states.features, kl, nll_reweight=nll_reweight)
 
-    found = compiled(terms)()
+    found, per_step = compiled(lambda: (terms(), per_step_evidence(model, batch)))()
     assert set(found.nll) == {"emb"} and found.squared_error == {}
-    per_step = compiled(lambda: per_step_evidence(model, batch))()
     np.testing.assert_allclose(per_step, found.log_prob["emb"] - found.raw_kl, rtol=1e-4)
     with pytest.raises(ValueError, match="with a representation set loss.nll_reweight=none"):
         terms("dim_wise")

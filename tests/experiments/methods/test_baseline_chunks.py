@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 from imitation_data import make_config, write_data
-from interruption import assert_same_run
+from interruption import assert_same_run, copied_after
 
 from agents.actors import ModelActor
 from agents.chunks import TemporalEnsemble
@@ -20,7 +20,6 @@ from experiments.configs.export import get_config as export_config
 from experiments.methods import baseline, collect, pretrain
 from experiments.models import files
 from experiments.models.loading import load_run
-from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import load_episodes
 
 CHUNK = 3
@@ -64,7 +63,10 @@ def config_of(data, request):
 def trained(request, config_of, tmp_path_factory):
     """(method and head, directory, result) of two seeds."""
     workdir = tmp_path_factory.mktemp("run") / "run"
-    return request.param, workdir, baseline.run(config_of(*request.param, num_seeds=2), workdir)
+    config = config_of(*request.param, num_seeds=2)
+    rows = 3 if config.method == "bco" else 1  # the first of the policy
+    with copied_after(rows, workdir, workdir.parent / "killed"):
+        return request.param, workdir, baseline.run(config, workdir)
 
 
 def test_a_run_is_loaded_and_evaluated_with_the_actor_that_it_was_trained_for(trained, tmp_path):
@@ -106,30 +108,19 @@ def test_what_a_flow_shows_is_recorded_as_sampled(trained, tmp_path):
 @pytest.mark.parametrize("trained", [("bc", "flow"), ("mbbc", "flow")], ids="-".join, indirect=True)
 def test_a_seed_does_not_depend_on_its_neighbours(trained, config_of, tmp_path):
     kind, workdir, _ = trained
-    baseline.run(config_of(*kind, seed=1, num_seeds=2), tmp_path / "others")
-    of_0_and_1, of_1_and_2 = (files.load(path).policy for path in (workdir, tmp_path / "others"))
-    for ours, theirs in zip(jax.tree.leaves(of_0_and_1), jax.tree.leaves(of_1_and_2), strict=True):
+    baseline.run(config_of(*kind, seed=1), tmp_path / "single")
+    together, alone = (files.load(path).policy for path in (workdir, tmp_path / "single"))
+    for ours, theirs in zip(jax.tree.leaves(together), jax.tree.leaves(alone), strict=True):
         np.testing.assert_allclose(ours[1], theirs[0], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("trained", [("bco", "flow")], ids="-".join, indirect=True)
-def test_a_run_that_is_interrupted_ends_bit_identical(trained, config_of, tmp_path, monkeypatch):
+def test_a_run_that_is_killed_ends_bit_identical(trained, config_of):
     kind, reference, _ = trained
-    config, log = config_of(*kind, num_seeds=2), baseline.FittedBaseline._log
-
-    def killed(self, name, *row):
-        log(self, name, *row)
-        if name == "policy":
-            raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(baseline.FittedBaseline, "_log", killed)
-        baseline.run(config, tmp_path / "run")
-    assert (
-        len(read_rows(tmp_path / "run" / "metrics.jsonl")) == 3 and not (tmp_path / "run" / "DONE").exists()
-    )
-    baseline.run(config, tmp_path / "run")
-    assert_same_run(tmp_path / "run", reference)
+    killed = reference.parent / "killed"
+    assert not (killed / "DONE").exists()
+    baseline.run(config_of(*kind, num_seeds=2), killed)
+    assert_same_run(killed, reference)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +154,9 @@ def test_wrong_decisions_are_told_before_anything_is_read(tmp_path, method, chan
 @pytest.mark.parametrize("changes", [dict(chunk=3), dict(head="flow")])
 @pytest.mark.parametrize("method", ["iidm", "pidm"])
 def test_a_method_that_decides_on_one_action_says_so_before_anything_is_read(tmp_path, method, changes):
-    config = make_config(get_config("bco-tiny"), tmp_path / "nowhere", method=method, **changes)
+    config = make_config(get_config(f"{method}-tiny"), tmp_path / "nowhere")
+    with config.unlocked():
+        config.update(dict(chunk=1, head="gaussian", euler_steps=8) | changes)
     message = "decides on one action at a time, and by no flow; pass --config.chunk=1 --config.head=gaussian, or take"
     with pytest.raises(ValueError, match=message):
         baseline.run(config, tmp_path / "run")

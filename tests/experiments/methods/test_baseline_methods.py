@@ -1,12 +1,16 @@
 """IIDM, MBBC, BCO(alpha) and images as a user runs them: tiny runs, refusals, stop and resume."""
 
+import contextlib
+import io
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from clocks import assert_clocks
 from imitation_data import make_config, write_data
-from interruption import SIGKILL, assert_same_run, start, stop_after_rows
+from interruption import assert_same_run, copied_after
 
 from agents.fitting import FitSettings, continued
 from experiments.analysis import evaluate
@@ -56,7 +60,7 @@ def world_model(data, tmp_path_factory):
     """One that predicts the environment's reward, too, with which MBBC has nothing to do."""
     workdir = tmp_path_factory.mktemp("model") / "run"
     config = pretrain_config.get_config("tiny")
-    config.embodiment = str(data / "embodiment")
+    config.update(embodiment=str(data / "embodiment"), num_updates=0)  # what it knows does not matter here
     config.world_model.predict_reward = True
     pretrain.run(config, workdir)
     return workdir
@@ -104,7 +108,8 @@ def test_mbbc_refuses_demonstrations_without_actions_and_a_missing_model(data, w
 @pytest.fixture(scope="module")
 def alpha_run(data, tmp_path_factory):
     workdir = tmp_path_factory.mktemp("alpha") / "run"
-    return workdir, baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), workdir)
+    with copied_after(2, workdir, workdir.parent / "killed"):
+        return workdir, baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), workdir)
 
 
 def test_bco_alpha_plays_and_learns_in_rounds(alpha_run):
@@ -144,20 +149,15 @@ def test_no_evaluation_episode_of_bco_alpha_enters_its_data(alpha_run):
     assert not set(seeds) & {episode_seed(seed, n, 0) for seed in evaluations for n in range(10)}
 
 
-def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data, tmp_path):
-    flags = [
-        "--config=baseline:bco_alpha-tiny", f"--config.demonstrations={data / 'observations'}",
-        f"--config.embodiment={data / 'embodiment'}", f"--workdir={tmp_path / 'run'}",
-    ]  # fmt: skip
-    single = tmp_path / "run" / "seeds" / "0"
-    code = stop_after_rows(start("baseline", *flags), single / "metrics.jsonl", 2, SIGKILL)
-    assert code == -SIGKILL and not (single / "DONE").is_file()
-    baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path / "run")
+def test_bco_alpha_killed_between_rounds_ends_bit_identical(alpha_run, data):
+    killed = alpha_run[0].parent / "killed"
+    single = killed / "seeds" / "0"
+    assert not (single / "DONE").is_file()
+    baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), killed)
     assert_same_run(single, alpha_run[0] / "seeds" / "0")
 
 
-@pytest.fixture
-def first_seed_breaks(monkeypatch):
+def break_first_seed(patch):
     """Of the first seed, the weights that a network goes on with in round 1 are not numbers."""
     states = []
 
@@ -170,21 +170,36 @@ def first_seed_breaks(monkeypatch):
             train=state.train.replace(model=jax.tree.map(lambda x: x * jnp.nan, state.train.model))
         )
 
-    monkeypatch.setattr(baseline_rounds, "continued", broken)
+    patch.setattr(baseline_rounds, "continued", broken)
+
+
+@pytest.fixture
+def first_seed_breaks(monkeypatch):
+    break_first_seed(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def broken_run(data, tmp_path_factory):
+    """(config, directory, result, what was printed on stderr) of two seeds, of which the first breaks."""
+    workdir, printed = tmp_path_factory.mktemp("broken") / "run", io.StringIO()
+    config = make_config(get_config("bco_alpha-tiny"), data, "observations", num_seeds=2)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(printed):
+        break_first_seed(patch)
+        result = baseline.run(config, workdir)
+    return config, workdir, result, printed.getvalue()
 
 
 def test_a_seed_of_bco_alpha_whose_loss_becomes_nan_ends_there_and_the_next_one_goes_on(
-    first_seed_breaks, data, tmp_path, capsys
+    broken_run, data, tmp_path
 ):
-    config = make_config(get_config("bco_alpha-tiny"), data, "observations", num_seeds=2)
-    result = baseline.run(config, tmp_path / "run")
-    first, second = ([*read_rows(tmp_path / "run" / "seeds" / i / "eval.jsonl")] for i in "01")
+    _, workdir, result, errors = broken_run
+    first, second = ([*read_rows(workdir / "seeds" / i / "eval.jsonl")] for i in "01")
     assert result["diverged"] == [{"seed": 0, "updates": first[-1]["num_updates"]}]
     assert [row["final"] for row in first] == [False, True], "it ends in round 1, evaluated to the end"
     assert [row["final"] for row in second] == [False, False, True]
-    assert "Seed 0 has diverged in round 1 and ends." in capsys.readouterr().err
+    assert "Seed 0 has diverged in round 1 and ends." in errors
     assert np.isfinite(result["return"]).all()
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(files.load(tmp_path / "run").policy))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(files.load(workdir).policy))
 
     alone = baseline.run(
         make_config(get_config("bco_alpha-tiny"), data, "observations", seed=1), tmp_path / "1"
@@ -193,13 +208,13 @@ def test_a_seed_of_bco_alpha_whose_loss_becomes_nan_ends_there_and_the_next_one_
 
 
 def test_a_seed_of_bco_alpha_that_has_diverged_does_not_go_on_when_the_run_continues(
-    first_seed_breaks, data, tmp_path
+    broken_run, first_seed_breaks, tmp_path
 ):
-    config = make_config(get_config("bco_alpha-tiny"), data, "observations", num_seeds=2)
-    result = baseline.run(config, tmp_path)
-    (tmp_path / "DONE").unlink()
-    (tmp_path / "seeds" / "0" / "DONE").unlink()  # as if killed between its last checkpoint and its end
-    assert baseline.run(config, tmp_path) == result
+    config, workdir, result, _ = broken_run
+    run = shutil.copytree(workdir, tmp_path / "run")
+    (run / "DONE").unlink()
+    (run / "seeds" / "0" / "DONE").unlink()  # as if killed between its last checkpoint and its end
+    assert baseline.run(config, run) == result
 
 
 def test_all_seeds_of_bco_alpha_that_diverge_are_an_error(first_seed_breaks, data, tmp_path):
@@ -240,6 +255,8 @@ def test_bco_learns_from_images(tmp_path):
     config = make_config(get_config("bco-tiny"), data, "observations", setup="visual")
     config.stack = 1
     config.fit.update(max_updates=2, updates_per_epoch=2, batch_size=2)
+    with config.unlocked():
+        config.network.image_encoder = dict(name="dreamer_resnet", width=2, blocks=0, minres=32)
     result = baseline.run(config, tmp_path / "run")
     assert np.shape(result["return"]) == (1, 2)
     loaded = load_run(tmp_path / "run")

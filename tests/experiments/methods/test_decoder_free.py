@@ -24,8 +24,8 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), render_size=8)
 
 
-def pretrained(data, folder, name, preset="tiny"):
-    config = config_of(pretrain_config, preset, embodiment=str(data / "embodiment"))
+def pretrained(data, folder, name, preset="tiny", **changes):
+    config = config_of(pretrain_config, preset, embodiment=str(data / "embodiment"), **changes)
     config.world_model.representation.name = name
     config.world_model.representation.sigreg.num_projections = 8
     pretrain.run(config, folder)
@@ -33,7 +33,7 @@ def pretrained(data, folder, name, preset="tiny"):
 
 
 def test_it_imitates_from_vectors_and_the_report_is_the_evidence(data, tmp_path):
-    model = pretrained(data, tmp_path / "model", "barlow")
+    model = pretrained(data, tmp_path / "model", "barlow", num_updates=0)
     config = config_of(imitate_config, model=str(model), demonstrations=str(data / "observations"))
     assert np.isfinite(imitate.run(config, tmp_path / "policy")["return_mean"])
     rows = [json.loads(line) for line in (tmp_path / "policy" / "metrics.jsonl").read_text().splitlines()]
@@ -44,9 +44,9 @@ def test_it_imitates_from_vectors_and_the_report_is_the_evidence(data, tmp_path)
 
 
 def test_it_learns_online_and_is_exported(data, tmp_path):
-    model = pretrained(data, tmp_path / "model", "sigreg")
+    model = pretrained(data, tmp_path / "model", "sigreg", num_updates=0)
     changes = dict(demonstrations=str(data / "demonstrations"), embodiment=str(data / "embodiment"))
-    config = config_of(online_config, model=str(model), reward__name="ail", **changes)
+    config = config_of(online_config, model=str(model), reward__name="ail", policy_pretraining=0, **changes)
     assert np.isfinite(online.run(config, tmp_path / "online")["return_mean"])
     run = str(tmp_path / "online")
     export.run(export_config.get_config(), "", run=run, to=str(tmp_path / "exported"))

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 from imitation_data import config_of, make_config, write_data
-from interruption import SIGKILL, assert_same_run, start, stop_after_rows
+from interruption import assert_same_run, copied_after
 
 from experiments.configs import baseline as baseline_config
 from experiments.configs import pretrain as pretrain_config
@@ -27,7 +27,9 @@ def dynamo(data, tmp_path_factory):
     """From vectors of two folders, of which one has no actions."""
     workdir = tmp_path_factory.mktemp("dynamo") / "run"
     folders = f"{data / 'embodiment'},{data / 'observations'}"
-    return workdir, pretrain.run(config_of(pretrain_config, "dynamo-tiny", embodiment=folders), workdir)
+    config = config_of(pretrain_config, "dynamo-tiny", embodiment=folders)
+    with copied_after(2, workdir, workdir.parent / "killed"):
+        return workdir, pretrain.run(config, workdir)
 
 
 @pytest.fixture(scope="module")
@@ -53,18 +55,14 @@ def test_dynamo_learns_from_episodes_with_and_without_actions(dynamo):
     assert encoder.names == ("position",) and encoder.encode({"position": np.zeros((3, 2))}).shape == (3, 8)
 
 
-def test_an_interrupted_pretraining_ends_bit_identical(data, dynamo, tmp_path):
+def test_a_killed_pretraining_ends_bit_identical(data, dynamo):
     reference, result = dynamo
-    flags = [
-        "--config=pretrain:dynamo-tiny", f"--workdir={tmp_path / 'run'}",
-        f"--config.embodiment={data / 'embodiment'},{data / 'observations'}",
-    ]  # fmt: skip
-    code = stop_after_rows(start("pretrain", *flags), tmp_path / "run" / "metrics.jsonl", 2, SIGKILL)
-    assert code == -SIGKILL and Checkpoints(tmp_path / "run" / "checkpoints").latest_step() in (2, 4)
+    killed = reference.parent / "killed"
     folders = f"{data / 'embodiment'},{data / 'observations'}"
     config = config_of(pretrain_config, "dynamo-tiny", embodiment=folders)
-    assert pretrain.run(config, tmp_path / "run") == result
-    assert_same_run(tmp_path / "run", reference, checkpoints=("checkpoints", "model"))
+    assert Checkpoints(killed / "checkpoints").latest_step() == 2
+    assert pretrain.run(config, killed) == result
+    assert_same_run(killed, reference, checkpoints=("checkpoints", "model"))
 
 
 @pytest.mark.parametrize("freeze", [True, False])
