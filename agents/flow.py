@@ -250,9 +250,9 @@ class FlowActor(FrameStackActor):
         self._drawing = (key,)
 
     @staticmethod
-    def _begin(policy, observation, key):
+    def _begin(policy, observation, *drawing):
         frames = FrameStackActor._begin(policy, observation)
-        return frames, initial_stream(policy.head, len(next(iter(frames.values()))), key)
+        return frames, initial_stream(policy.head, len(next(iter(frames.values()))), *drawing)
 
     @staticmethod
     def _step(policy, memory, observation, is_first):

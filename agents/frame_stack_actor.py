@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -57,6 +57,8 @@ class FrameStackActor:
         are then S blocks of N / S, one per seed.
     """
 
+    _drawing: tuple[jax.Array, ...] = ()  # the key of an actor that draws, the same for all seeds
+
     def __init__(self, policy: FrameStack, *, num_seeds: int | None = None):
         self._num_seeds = num_seeds or 1
         self._names = policy.names
@@ -64,7 +66,7 @@ class FrameStackActor:
         leaves, structure = jax.tree.flatten(policy)
         self._leaves = leaves if num_seeds else [leaf[None] for leaf in leaves]
         self._memory: Any = None
-        self._begin_all, self._act = _programs(type(self), structure)
+        self._begin_all, self._act = _programs(self._begin, self._step, structure)
 
     def __call__(self, records: Mapping[str, np.ndarray]) -> np.ndarray:
         """Records {name: [N, ...]} -> actions [N, A] float32."""
@@ -76,11 +78,10 @@ class FrameStackActor:
         action = np.asarray(action)  # [S, N / S, A]
         return action.reshape(-1, action.shape[-1])
 
-    _drawing: tuple[jax.Array, ...] = ()  # the key of an actor that draws, for all seeds
-
     @staticmethod
-    def _begin(policy, observation):
+    def _begin(policy, observation, *drawing):
         """Returns what one seed remembers before its first step."""
+        del drawing
         return initial_frames(observation, policy.num_frames)
 
     @staticmethod
@@ -107,19 +108,19 @@ class FrameStackActor:
 
 
 @functools.lru_cache(maxsize=16)
-def _programs(kind: type[FrameStackActor], structure: Any) -> tuple:
+def _programs(begin: Callable, step: Callable, structure: Any) -> tuple:
     """Returns the jitted functions of an actor, the same ones for equal arguments.
 
     So every evaluation of a run acts by what the first has compiled.
     """
 
     def begin_with(leaves, observation, *drawing):
-        def begin(policy, observation):
-            return kind._begin(policy, observation, *drawing)
+        def begin_one(policy, observation):
+            return begin(policy, observation, *drawing)
 
-        return jax.vmap(begin)(jax.tree.unflatten(structure, leaves), observation)
+        return jax.vmap(begin_one)(jax.tree.unflatten(structure, leaves), observation)
 
     def act_with(leaves, *args):
-        return jax.vmap(kind._step)(jax.tree.unflatten(structure, leaves), *args)
+        return jax.vmap(step)(jax.tree.unflatten(structure, leaves), *args)
 
     return jax.jit(begin_with), jax.jit(act_with, donate_argnums=1)
