@@ -20,6 +20,10 @@ os.environ.setdefault(
     "--xla_cpu_use_fusion_emitters=false",
 )
 
+from experiments.runs.startup import choose_convolution_kernels  # noqa: E402
+
+choose_convolution_kernels()  # as commands do, so that they find in the cache what tests have compiled
+
 # A file counts as written once it is on the disk, which takes a moment each time, but in memory no time at all.
 MEMORY = pathlib.Path("/dev/shm")
 if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:

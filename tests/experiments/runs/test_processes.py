@@ -22,7 +22,7 @@ from worldmodels.devices import coordination
 from worldmodels.devices.sharding import Placement
 from worldmodels.export import Models
 
-IMAGES = {"num_updates": 4, "world_model.use_probes": False}
+IMAGES = {"num_updates": 4}
 # Of two processes: name, then main, preset, changes of its config, and the run of one process that it is to repeat.
 RUNS = {
     "images": ("pretrain", "visual-tiny", IMAGES, "images"),
