@@ -6,6 +6,7 @@ Everything here starts without JAX, so that help and mistakes are answered at on
 import ast
 import dataclasses
 import difflib
+import functools
 import importlib
 import importlib.util
 import logging
@@ -255,7 +256,7 @@ def complain(error: BaseException, hint: str = "") -> int:
         )
     else:
         text = " ".join(str(error).split()) or type(error).__name__
-    print(f"Error: {text}{hint}", file=sys.stderr)
+    _say(f"Error: {text}{hint}")
     return _USER_ERROR
 
 
@@ -372,7 +373,22 @@ def format_warning(message, category, filename, lineno, line=None) -> str:
     return _FORMAT(message, category, filename, lineno, line)
 
 
+_BACKGROUND = threading.RLock()  # a destructor may fail while a thread's failure is told
+
+
 def _in_one_line(failure) -> None:
     """Prints what a background thread or a destructor, such as TensorBoard's, says of a full disk."""
     name = failure.exc_type.__name__
-    print(f"Warning: in the background, {name}: {failure.exc_value} (--debug shows where)", file=sys.stderr)
+    with _BACKGROUND:
+        _say_once(f"Warning: in the background, {name}: {failure.exc_value} (--debug shows where)")
+
+
+@functools.cache
+def _say_once(text: str) -> None:
+    """Says what many threads may have to say, as all those that write a checkpoint onto a full disk."""
+    _say(text)
+
+
+def _say(text: str) -> None:
+    """Writes a line to stderr at once, so that no other thread writes into it."""
+    sys.stderr.write(f"{text}\n")

@@ -31,11 +31,12 @@ def small_disk(folder, size):
 
 
 def told(process):
-    """The exit code, and the lines on stderr that are not warnings or bars."""
+    """The exit code, and the lines on stderr that are not warnings or bars; threads that fail alike say so once."""
     _, errors = process.communicate(timeout=240)
-    return process.returncode, [
-        line for line in errors.splitlines() if line.startswith(("Error", "Traceback"))
-    ]
+    lines = [line for line in errors.splitlines() if line]
+    warnings = [line for line in lines if "in the background" in line]
+    assert len(warnings) == len(set(warnings)) and all(line.startswith("Warning: ") for line in warnings)
+    return process.returncode, [line for line in lines if line.startswith(("Error", "Traceback"))]
 
 
 def test_a_collection_goes_on_when_there_is_space(tmp_path):
