@@ -52,7 +52,7 @@ def test_actions_of_unlabelled_episodes_change_nothing(clam_run, data, tmp_path)
     assert result["return"] == clam_run[1]["return"]
 
 
-@pytest.mark.parametrize(("method", "setup"), [("lapo", "lpomdp"), ("laom", "visual")])
+@pytest.mark.parametrize(("method", "setup"), [("lapo", "lpomdp"), ("laom", "lpomdp"), ("laom", "visual")])
 def test_a_decoder_is_learnt_afterwards_from_vectors_and_images(data, tmp_path, method, setup):
     config = make_config(get_config(f"{method}-tiny"), data, num_seeds=2, setup=setup)
     config.fit.update(max_updates=8, updates_per_epoch=2, batch_size=2)

@@ -33,7 +33,7 @@ def pretrained(data, folder, name, preset="tiny", **changes):
 
 
 def test_it_imitates_from_vectors_and_the_report_is_the_evidence(data, tmp_path):
-    model = pretrained(data, tmp_path / "model", "barlow", num_updates=0)
+    model = pretrained(data, tmp_path / "model", "barlow")
     config = config_of(imitate_config, model=str(model), demonstrations=str(data / "observations"))
     assert np.isfinite(imitate.run(config, tmp_path / "policy")["return_mean"])
     rows = [json.loads(line) for line in (tmp_path / "policy" / "metrics.jsonl").read_text().splitlines()]
@@ -44,7 +44,7 @@ def test_it_imitates_from_vectors_and_the_report_is_the_evidence(data, tmp_path)
 
 
 def test_it_learns_online_and_is_exported(data, tmp_path):
-    model = pretrained(data, tmp_path / "model", "sigreg", num_updates=0)
+    model = pretrained(data, tmp_path / "model", "sigreg")
     changes = dict(demonstrations=str(data / "demonstrations"), embodiment=str(data / "embodiment"))
     config = config_of(online_config, model=str(model), reward__name="ail", policy_pretraining=0, **changes)
     assert np.isfinite(online.run(config, tmp_path / "online")["return_mean"])

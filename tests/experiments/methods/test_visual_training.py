@@ -45,8 +45,7 @@ def data(folder):
 
 @pytest.fixture(scope="module")
 def model(folder, data):
-    # Learning from images is that of the expert below.
-    pretrain.run(config_of(pretrain_config, "visual-tiny", embodiment=data, num_updates=0), folder / "model")
+    pretrain.run(config_of(pretrain_config, "visual-tiny", embodiment=data), folder / "model")
     return folder / "model"
 
 
