@@ -126,7 +126,9 @@ def score_curve(
     x_label: str,
     title: str = "",
 ) -> Figure:
-    """Draws scores against a positive setting (data, model size, updates): seeds as dots, mean, Student t whiskers.
+    """Draws scores against a positive setting (data, model size, updates).
+
+    Seeds are dots; their mean has the whiskers of Student's t where there are three or more.
 
     Args:
       series: {method: Points}, drawn in order.
@@ -232,10 +234,16 @@ def _last(curve: Curve) -> float:
 
 
 def _interval(values: intervals.Numbers) -> list[float]:
-    """Returns bounds of the mean of the finite values, or nothing where there are fewer than two."""
+    """Returns bounds of the mean of the finite values, or nothing where there are fewer than three.
+
+    That of two fills the figure and says nothing.
+    """
     values = np.asarray(values, np.float64)
-    interval = intervals.student_t_interval(values[np.isfinite(values)])
-    return [] if math.isnan(interval.low) else [interval.low, interval.high]
+    finite = values[np.isfinite(values)]
+    if len(finite) < 3:
+        return []
+    interval = intervals.student_t_interval(finite)
+    return [interval.low, interval.high]
 
 
 def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, band: bool) -> None:
@@ -244,7 +252,7 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, ban
     x, seeds = x[order], seeds[:, order]
     for seed in seeds:
         axes.plot(x, seed, color=style.colour, linewidth=0.8, alpha=0.3 if crowded else 0.45, zorder=2)
-    if band and len(seeds) > 2:  # the interval of two fills the figure and says nothing
+    if band and len(seeds) > 2:
         bounds = np.array([_interval(column) or [np.nan, np.nan] for column in seeds.T])
         alpha = 0.07 if crowded else 0.13
         axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=alpha, linewidth=0)
@@ -272,7 +280,7 @@ def _draw_points(axes: Axes, points: Points, style: MethodStyle, offset: float) 
     means = [float(np.mean(values)) for values in points.seeds]
     for position, values in zip(x, points.seeds, strict=True):
         axes.scatter(
-            [position] * len(values), values, 12, color=style.colour, alpha=0.45, linewidths=0, zorder=2
+            [position] * len(values), values, 16, color=style.colour, alpha=0.6, linewidths=0, zorder=2
         )
         bounds = _interval(values)
         if bounds:
