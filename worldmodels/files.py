@@ -3,7 +3,6 @@
 import contextlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,20 +60,19 @@ def closing_path(folder: Path) -> Iterator[Path]:
     """Yields another path of a folder, which leads nowhere once the block has failed.
 
     For writers whose threads go on after an error. By the folder's own path they would make it anew after it has been
-    removed; by this one whatever they still do fails.
+    removed; by this one, which is that of a descriptor of this process, whatever they still do fails.
     """
-    place = Path(tempfile.mkdtemp())
-    path = place / "folder"
-    path.symlink_to(folder.absolute())
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        yield path
+        yield Path(f"/proc/self/fd/{descriptor}")
     except BaseException:
-        nowhere = place / "nowhere"
-        nowhere.symlink_to(path)
-        os.replace(nowhere, path)  # leads to itself, and stays: a path that is free could be made a folder
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(
+            nowhere, descriptor
+        )  # and stays open: a number that is free could become that of another folder
+        os.close(nowhere)
         raise
-    path.unlink()
-    place.rmdir()
+    os.close(descriptor)
 
 
 def remove(path: Path) -> None:
