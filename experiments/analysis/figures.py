@@ -252,7 +252,7 @@ def _draw_curve(axes: Axes, curve: Curve, style: MethodStyle, crowded: bool, ban
     x, seeds = x[order], seeds[:, order]
     for seed in seeds:
         axes.plot(x, seed, color=style.colour, linewidth=0.8, alpha=0.3 if crowded else 0.45, zorder=2)
-    if band and len(seeds) > 2:
+    if band:
         bounds = np.array([_interval(column) or [np.nan, np.nan] for column in seeds.T])
         alpha = 0.07 if crowded else 0.13
         axes.fill_between(x, bounds[:, 0], bounds[:, 1], color=style.colour, alpha=alpha, linewidth=0)

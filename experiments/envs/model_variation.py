@@ -65,9 +65,8 @@ class ModelVariation:
             return None
         texture, view, faded = self._sky
         noise = np.roll(self._noise, _SPEED * step, axis=1).repeat(_CELL, axis=1)[:, : view.shape[1]]
-        for number, cells in enumerate(
-            noise
-        ):  # what lies between fits the processor's cache: half of the time
+        # Row by row what lies between fits the processor's cache, which takes half of the time.
+        for number, cells in enumerate(noise):
             rows = slice(number * _CELL, (number + 1) * _CELL)
             view[rows] = faded[rows] + cells
         return texture
