@@ -9,6 +9,7 @@ from experiments.runs import own_parts
 from launch.runs import Output, Run, in_order, load_config, product, seed_folder
 
 AXES = ("task", "dataset", "setup", "method", "seed")
+SHOWN_SEEDS = 1000  # demonstrations start elsewhere than the embodiment data of their seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,8 +147,8 @@ class _Planner:
         self._images = {"image_size": 64} if "visual" in suite.setups else {}
         self.runs: dict[str, Run] = {}
 
-    def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> None:
-        """Adds the run of a cell, and all that it needs."""
+    def add_cell(self, task: str, dataset: str, setup: str, method: str, seed: int) -> str:
+        """Adds the run of a cell, and all that it needs; returns its name."""
         suite, stage = self._suite, self._suite.methods[method]
         model = suite.stages[stage].model
         self._random_policy(task)
@@ -158,6 +159,8 @@ class _Planner:
             "unlabelled": lambda: self._data(suite.unlabelled or dataset, task, seed),
             "model": lambda: Output(self._model(model, dataset, task, setup, seed)),
             "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
+            "policy_from": lambda: Output(self.add_cell(task, dataset, setup, "aime", seed)),
+            "analysis.demonstrations": lambda: self._demonstrations(task, seed),
             "env": lambda: suite.tasks[task],
             "setup": lambda: setup,
             "seed": lambda: seed,
@@ -168,7 +171,7 @@ class _Planner:
             dataset = ""  # the same for all of them
         labels = {"task": task, "method": method, "setup": setup, "dataset": dataset, "seed": seed}
         name = "-".join(filter(None, (method.replace(":", "."), dataset, setup)))
-        self._add(task, name, seed, stage, settings, labels)
+        return self._add(task, name, seed, stage, settings, labels)
 
     def _add(self, task: str, method: str, seed: int, stage: str, settings: dict, labels: dict) -> str:
         name = f"{self._name}-{task}/{method}/{seed_folder(seed)}"
@@ -183,7 +186,7 @@ class _Planner:
     def _add_data(self, name: str, seed: int, stage: str, settings: dict, label: str) -> str:
         """Plans data: one for all seeds of the table, unless it repeats them."""
         if self._suite.repeats_data:
-            settings = settings | {"seed": seed}
+            settings = {"seed": seed} | settings
         return self._add(
             "data", name, seed if self._suite.repeats_data else 0, stage, settings, {"stage": label}
         )
@@ -205,6 +208,7 @@ class _Planner:
         }
         wanted = suite.stages[suite.shown[task]].settings
         settings = {key: values[key]() for key, value in wanted.items() if value is ...} | self._images
+        settings["seed"] = seed + SHOWN_SEEDS
         name = self._add_data(f"shown-{task}", seed, suite.shown[task], settings, "demonstrations")
         return Output(name, "episodes")
 

@@ -15,6 +15,7 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     Later:      --config=online:aime-nob    larger value gradient, faster targets; best with --config.reward.name=ail
     Meta-World: --config=online:aime-v2-metaworld, aime-nob-metaworld    their windows, batches and numbers of updates
     On a CPU:   --config=online:small       after pretraining with the presets small, and viper-small for the reward
+                --config=online:medium --config.policy_from=DIR    after pretrain:medium and imitate:medium
     For a test: --config=online:tiny
     DreamerV3:  --config=online:small-v3, ...   any of them with its critic and normalised returns
 
@@ -187,6 +188,16 @@ def small(config: ml_collections.ConfigDict) -> None:
     config.evaluation.update(every=20, final_episodes=20)
 
 
+def medium(config: ml_collections.ConfigDict) -> None:
+    """`small` with twice the units, for `policy_from`; after pretraining and imitation with the presets medium."""
+    small(config)
+    config.reward.head.hidden_size = 128
+    for name in ("ail", "difo"):
+        config.reward[name].hidden_size = 128
+    config.ensemble.hidden_size = 128
+    config.critic.hidden_size = 128
+
+
 def tiny(config: ml_collections.ConfigDict) -> None:
     """Seconds: for tests, on any data."""
     small(config)
@@ -220,6 +231,7 @@ PUBLISHED_AND_SMALL: dict[str, _presets.Changes] = {
     "aime-v2-metaworld": (metaworld,),
     "aime-nob-metaworld": (nob, metaworld),
     "small": (small,),
+    "medium": (medium,),
     "tiny": (tiny,),
 }
 PRESETS = _dreamer_v3.added(PUBLISHED_AND_SMALL, _dreamer_v3.of_online)

@@ -6,7 +6,8 @@ import pytest
 
 from experiments.configs import baseline, surrogate
 from launch.runs import Output, check_settings, load_config
-from launch.suites import SHARES, SUITES, runs_of
+from launch.state_suites import SHARES
+from launch.suites import SUITES, runs_of
 from worldmodels.data.episodes import subsample
 
 CONFIGS = pathlib.Path(__file__).parent.parent.parent / "experiments" / "configs"
@@ -149,7 +150,8 @@ def test_levels_of_exogenous_noise_share_the_expert_and_have_data_of_their_own()
     ]
     shown = runs["exogenous-data/shown-exogenous-4/seed_001"]
     assert shown.needs == ("exogenous-data/exogenous-0/seed_001",)
-    assert shown.settings["env"] == "cheetah-runbackward?exogenous=4" and shown.settings["seed"] == 1
+    assert shown.settings["env"] == "cheetah-runbackward?exogenous=4"
+    assert shown.settings["seed"] == 1001  # the embodiment data start elsewhere
     mix = runs["exogenous-data/flailing-cheetah-exogenous=4/seed_001"]
     assert [runs[name].config for name in mix.needs] == ["collect:rhythmic", "collect:uniform"]
     assert all(runs[name].settings["env"] == "cheetah-runbackward?exogenous=4" for name in mix.needs)
@@ -223,17 +225,29 @@ def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter()
             assert filtered.settings == {**plain.settings, "common_parts.max_gap": 6}
 
 
-@pytest.mark.parametrize("name", ["labels", "exogenous", "extraneous"])
+def test_online_methods_begin_where_offline_aime_ends():
+    runs = {run.name: run for run in runs_of("metaworld6-state", {"task": ["sweep"], "seed": [2]})}
+    aime = runs["metaworld6-state-sweep/aime-mt39-mdp/seed_002"]
+    for method in ("aime-nob-ail", "aime-nob-viper", "aime-nob-ot", "no-reward", "no-regulariser"):
+        run = runs[f"metaworld6-state-sweep/{method}-mt39-mdp/seed_002"]
+        assert run.settings["policy_from"] == Output(aime.name)
+        assert run.settings["model"] == aime.settings["model"]
+        assert run.settings["demonstrations"] == aime.settings["demonstrations"]
+        assert ("embodiment" in run.settings) == (method != "no-regulariser")
+    data, shown = (runs[f"metaworld6-state-data/{name}/seed_002"] for name in ("mt39", "shown-sweep"))
+    assert data.settings["tasks"] == "mt39" and shown.settings["tasks"] == "metaworld-sweep"
+    assert data.settings["seed"] != shown.settings["seed"]
+
+
+@pytest.mark.parametrize("name", ["labels", "exogenous", "extraneous", "metaworld6-state"])
 def test_small_variants_of_suites_from_state_have_the_same_methods(name):
     expected = [run.name.replace(name, f"{name}-trial", 1) for run in runs_of(name, {"seed": [0]})]
     assert [run.name for run in runs_of(f"{name}:trial")] == expected
     for variant in ("trial", "tiny"):
         runs = runs_of(f"{name}:{variant}")
         assert all("tiny" in run.config for run in runs)
-        assert {run.labels["method"] for run in runs if "method" in run.labels} == {
-            *SUITES[name].methods,
-            "random",
-        }
+        methods = {run.labels["method"] for run in runs if "method" in run.labels}
+        assert methods - {"random"} == set(SUITES[name].methods)
     assert {run.labels["env"] for run in runs} <= {"fake-pointmass", "fake-pointmass?exogenous=4", ""}
 
 
