@@ -94,14 +94,18 @@ for _name, _suite in PAPER_SUITES.items():
     SUITES[f"{_name}:trial"] = trial(_suite)
 for _name, _suite in STATE_SUITES.items():
     SUITES[f"{_name}:trial"] = at_tiny_size(_suite)
-_FAKE = {
-    "labels": {"pointmass": "fake-pointmass"},
-    "exogenous": {f"exogenous-{number}": with_points("fake-pointmass", number) for number in (0, 4)},
-    "extraneous": {f"extraneous-{percent}": "fake-pointmass" for percent in AWAY[:2]},
-    "metaworld6-state": {"push": "fake-pointmass"},
+_POINTMASS = {"pointmass": "fake-pointmass"}
+_FAKE: dict[str, dict[str, Any]] = {
+    "ilfo-state": {"tasks": _POINTMASS, "datasets": {"flailing": ("flail", "rhythmic"), "p2e": "explore"}},
+    "labels": {"tasks": _POINTMASS},
+    "exogenous": {
+        "tasks": {f"exogenous-{number}": with_points("fake-pointmass", number) for number in (0, 4)}
+    },
+    "extraneous": {"tasks": {f"extraneous-{percent}": "fake-pointmass" for percent in AWAY[:2]}},
+    "metaworld6-state": {"tasks": {"push": "fake-pointmass"}},
 }
-for _name, _tasks in _FAKE.items():
-    SUITES[f"{_name}:tiny"] = at_tiny_size(STATE_SUITES[_name], tasks=_tasks)
+for _name, _changes in _FAKE.items():
+    SUITES[f"{_name}:tiny"] = at_tiny_size(STATE_SUITES[_name], **_changes)
 DEFAULTS = {  # of the tiny variants: fewer cells than they have
     "dataset": ["mix"],
 }

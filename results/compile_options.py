@@ -4,7 +4,7 @@
 
 Writes `compile_options.{md,csv}` into the folder: processor seconds (of all threads) to trace and compile the loop of
 updates with an empty cache, once, and milliseconds of an update, the least of five; of policies and world models of the
-presets for a CPU, on random data.
+presets for a CPU and of the published size, on random data.
 """
 
 import sys
@@ -27,14 +27,20 @@ OPTIONS = {
     "older emitters, level 1": OLDER | {"xla_backend_optimization_level": 1},
 }
 POLICY, WORLD_MODEL = programs.policy_program, programs.world_model_program
-PROGRAMS = (("policy", "small", POLICY), ("world model", "small", WORLD_MODEL), ("policy", "medium", POLICY))
+PROGRAMS = (
+    ("policy", "", "small", POLICY),
+    ("world model", "", "small", WORLD_MODEL),
+    ("policy", "", "medium", POLICY),
+    ("world model", "", "", WORLD_MODEL),
+    ("world model", "visual", "visual-small", WORLD_MODEL),
+)
 UPDATES = 10  # of a call
 
 
 def rows():
     """Yields what is compiled, the options, seconds to compile and of an update."""
-    config = plain_config(benchmark.get_config()) | {"updates_per_dispatch": UPDATES}
-    for kind, size, make in PROGRAMS:
+    for kind, sensors, size, make in PROGRAMS:
+        config = plain_config(benchmark.get_config(sensors)) | {"updates_per_dispatch": UPDATES}
         presets = dict(pretrain=pretrain.get_config(size), imitate=imitate.get_config(size))
         program = make(
             config | {size: {name: plain_config(part) for name, part in presets.items()}}, size, None
@@ -42,7 +48,8 @@ def rows():
         for name, options in OPTIONS.items():
             compiling = compile_seconds(program, options)
             program()
-            yield f"{kind}, {size}", name, compiling, min(update_seconds(program) for _ in range(5))
+            update = min(update_seconds(program) for _ in range(5))
+            yield f"{kind}, {size or 'published'}", name, compiling, update
 
 
 def compile_seconds(program: programs.Program, options: dict) -> float:

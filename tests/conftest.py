@@ -20,9 +20,9 @@ os.environ.setdefault(
     "--xla_cpu_use_fusion_emitters=false",
 )
 
-from experiments.runs.startup import choose_convolution_kernels  # noqa: E402
+from experiments.runs.startup import choose_options_of_xla  # noqa: E402
 
-choose_convolution_kernels()  # as commands do, so that they find in the cache what tests have compiled
+choose_options_of_xla()  # as commands do, so that they find in the cache what tests have compiled
 
 # A file counts as written once it is on the disk, which takes a moment each time, but in memory no time at all.
 MEMORY = pathlib.Path("/dev/shm")

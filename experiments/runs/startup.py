@@ -16,7 +16,7 @@ _ZLIB = b"\x78"
 def set_up_process() -> None:
     """Sets what has to be set before JAX is first used."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    choose_convolution_kernels()
+    choose_options_of_xla()
     set_compilation_cache()
 
 
@@ -83,20 +83,23 @@ def _whole(content: bytes) -> bool:
         return False
 
 
-NAME = "--xla_cpu_experimental_ynn_fusion_type"
+OPTIONS = {  # of XLA
+    # Its YNN kernels of convolutions run on one core: without them an update from 2,500 images of 64 x 64 takes two
+    # thirds of the time on two cores, that of a policy half (results/visual-demo.md).
+    "--xla_cpu_experimental_ynn_fusion_type": "individual_dot,reduce",
+    # Policies compile in half of the time, and updates of no size take longer (results/start-up.md).
+    "--xla_backend_optimization_level": "1",
+}
 KNOWN_TO = ("0.10.2", "0.11.")  # versions of jaxlib; XLA stops at an option that it does not know
 ACCELERATORS = ("jax_plugins", "libtpu")  # packages with an XLA of their own, which reads the options too
 
 
-def choose_convolution_kernels(
+def choose_options_of_xla(
     environment: MutableMapping[str, str] = os.environ,
     version: str | None = None,
     accelerators: tuple[str, ...] = ACCELERATORS,
 ) -> None:
-    """Keeps XLA from its YNN kernels for convolutions, before JAX is first used; for the rest its defaults stay.
-
-    Their convolutions run on one core: without them an update from 2,500 images of 64 x 64 takes two thirds of the time
-    on two cores, that of a policy half (results/visual-demo.md). An option that the user has set stays.
+    """Gives XLA the options that are best on a CPU, before JAX is first used; one that the user has set stays.
 
     Args:
       environment: where `XLA_FLAGS` is. version: of jaxlib; None: the one that is installed.
@@ -104,6 +107,7 @@ def choose_convolution_kernels(
     """
     flags = environment.get("XLA_FLAGS", "")
     known = (version or metadata.version("jaxlib")).startswith(KNOWN_TO)
-    if NAME in flags or not known or any(importlib.util.find_spec(name) for name in accelerators):
+    if not known or any(importlib.util.find_spec(name) for name in accelerators):
         return
-    environment["XLA_FLAGS"] = f"{flags} {NAME}=individual_dot,reduce".strip()
+    chosen = [f"{name}={value}" for name, value in OPTIONS.items() if name not in flags]
+    environment["XLA_FLAGS"] = " ".join(filter(None, [flags, *chosen]))

@@ -6,7 +6,7 @@ import pytest
 
 from experiments.configs import baseline, surrogate
 from launch.runs import Output, check_settings, load_config
-from launch.state_suites import SHARES
+from launch.state_suites import SHARES, STATE_SUITES
 from launch.suites import SUITES, runs_of
 from worldmodels.data.episodes import subsample
 
@@ -239,7 +239,13 @@ def test_online_methods_begin_where_offline_aime_ends():
     assert data.settings["seed"] != shown.settings["seed"]
 
 
-@pytest.mark.parametrize("name", ["labels", "exogenous", "extraneous", "metaworld6-state"])
+def test_every_suite_has_both_small_variants():
+    assert all(
+        f"{name}:{variant}" in SUITES for name in SUITES if ":" not in name for variant in ("tiny", "trial")
+    )
+
+
+@pytest.mark.parametrize("name", STATE_SUITES)
 def test_small_variants_of_suites_from_state_have_the_same_methods(name):
     expected = [run.name.replace(name, f"{name}-trial", 1) for run in runs_of(name, {"seed": [0]})]
     assert [run.name for run in runs_of(f"{name}:trial")] == expected
