@@ -6,6 +6,8 @@ embeddings, so that they do not shape the model.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,31 +18,20 @@ from flax import nnx
 from agents.diffusion_discriminator import Denoiser, diffusion_losses, diffusion_reward
 from agents.discriminator import Discriminator, adversarial_reward, discriminator_loss
 from aime.surrogate_reward import RewardInputs, SurrogateReward
-from worldmodels.structures import Array
-from worldmodels.training import TrainState, apply_gradient, gradient_of_parts, make_optimizer, make_update
+from worldmodels.structures import Array, SequenceBatch
+from worldmodels.training import (
+    Metrics,
+    TrainState,
+    apply_gradient,
+    gradient_of_parts,
+    make_optimizer,
+    make_update,
+)
+
+Relabelled = tuple[TrainState, SequenceBatch, Metrics]
 
 
-class Learning(SurrogateReward):
-    """A reward that remembers nothing but its options: two with the same ones are equal, and share programs.
-
-    A subclass of one of them may depend on more; such a reward is equal to itself alone.
-
-    Attributes:
-      options: hashable, all that it depends on.
-    """
-
-    stored = False
-    options: tuple
-
-    def __eq__(self, other):
-        alike = type(self) is type(other) and Learning in type(self).__bases__
-        return self is other or (alike and self.options == other.options)
-
-    def __hash__(self):
-        return hash(self.options)
-
-
-class Adversarial(Learning):
+class Adversarial(SurrogateReward):
     """Logit of a discriminator between embeddings of demonstrations and of the model's batches.
 
     Args:
@@ -50,6 +41,7 @@ class Adversarial(Learning):
     """
 
     head = "ail_reward"
+    stored = False
 
     def __init__(
         self,
@@ -61,18 +53,10 @@ class Adversarial(Learning):
         grad_clip: float = 100.0,
         penalty_scale: float = 10.0,
     ):
-        self.options = (
-            *(inputs.embed_size, hidden_size, hidden_layers),
-            *(learning_rate, grad_clip, penalty_scale),
-        )
         self._sizes: dict[str, Any] = dict(in_size=inputs.embed_size)
         self._sizes |= dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
-
-        def loss(discriminator, demonstrated, own, key):
-            return discriminator_loss(discriminator, demonstrated, own, key, penalty_scale=penalty_scale)
-
-        self._update = make_update(loss, self._optimizer)
+        self._penalty_scale = penalty_scale
 
     def initial_state(self, key):
         """Returns the TrainState of a fresh discriminator."""
@@ -83,15 +67,31 @@ class Adversarial(Learning):
         """Returns the present discriminator's rewards, for reports."""
         return adversarial_reward(state.model(model.encode(episode.observation)[0])), state
 
-    def relabel(self, state, model, batch, demonstration):
+    @property
+    def relabel(self):
         """Updates the discriminator, then rewards the batch with it."""
+        return _adversarial_relabel(self.head, self._optimizer, self._penalty_scale)
+
+
+@functools.lru_cache(maxsize=16)  # updates share their programs where they relabel by one function
+def _adversarial_relabel(
+    head: str, optimizer: optax.GradientTransformation, penalty_scale: float
+) -> Callable[..., Relabelled]:
+    def loss(discriminator, demonstrated, own, key):
+        return discriminator_loss(discriminator, demonstrated, own, key, penalty_scale=penalty_scale)
+
+    update = make_update(loss, optimizer)
+
+    def relabel(state, model, batch, demonstration):
         own, shown = (jax.lax.stop_gradient(model.encode(x.observation)) for x in (batch, demonstration))
-        state, metrics = self._update(state, *(x.reshape(-1, x.shape[-1]) for x in (shown, own)))
+        state, metrics = update(state, *(x.reshape(-1, x.shape[-1]) for x in (shown, own)))
         reward = adversarial_reward(state.model(own))
-        return state, batch.replace(observation=batch.observation | {self.head: reward[..., None]}), metrics
+        return state, batch.replace(observation=batch.observation | {head: reward[..., None]}), metrics
+
+    return relabel
 
 
-class DIFO(Learning):
+class DIFO(SurrogateReward):
     """Softplus of the logit of a diffusion model of embeddings, see `agents.diffusion_discriminator`.
 
     It learns and rewards as `Adversarial`, by steps (e_{t-1}, e_t): the first record of a window has no reward, and is
@@ -104,6 +104,7 @@ class DIFO(Learning):
     """
 
     head = "difo_reward"
+    stored = False
 
     def __init__(
         self,
@@ -116,10 +117,6 @@ class DIFO(Learning):
         learning_rate: float = 1e-4,
         grad_clip: float = 100.0,
     ):
-        self.options = (
-            *(inputs.embed_size, hidden_size, hidden_layers),
-            *(scale, bce_scale, learning_rate, grad_clip),
-        )
         self._sizes: dict[str, Any] = dict(hidden_size=hidden_size, hidden_layers=hidden_layers)
         self._size, self._scale, self._bce_scale = inputs.embed_size, scale, bce_scale
         self._optimizer: optax.GradientTransformation = make_optimizer(learning_rate, grad_clip)
@@ -132,29 +129,39 @@ class DIFO(Learning):
 
     def score(self, state, model, episode):
         """Returns the present rewards, 0 for the first record, for reports."""
-        return self._rewards(state.model, model.encode(episode.observation), jax.random.key(0))[0], state
+        embed = model.encode(episode.observation)
+        return _step_rewards(state.model, embed, jax.random.key(0), self._scale)[0], state
 
-    def relabel(self, state, model, batch, demonstration):
+    @property
+    def relabel(self):
         """Updates the denoiser, then rewards the batch with it."""
+        return _diffusion_relabel(self.head, self._optimizer, self._scale, self._bce_scale)
+
+
+@functools.lru_cache(maxsize=16)
+def _diffusion_relabel(
+    head: str, optimizer: optax.GradientTransformation, scale: float, bce_scale: float
+) -> Callable[..., Relabelled]:
+    def relabel(state, model, batch, demonstration):
         own, shown = (jax.lax.stop_gradient(model.encode(x.observation)) for x in (batch, demonstration))
         loss_key, key = jax.random.split(jax.random.fold_in(state.key, state.step))
-        scales = dict(scale=self._scale, bce_scale=self._bce_scale)
-        grads, metrics = gradient_of_parts(
-            diffusion_losses(steps_of(shown), steps_of(own), loss_key, **scales), state.model
-        )
-        state = apply_gradient(self._optimizer, state, grads)
-        reward = self._rewards(state.model, own, key)
+        losses = diffusion_losses(steps_of(shown), steps_of(own), loss_key, scale=scale, bce_scale=bce_scale)
+        grads, metrics = gradient_of_parts(losses, state.model)
+        state = apply_gradient(optimizer, state, grads)
+        reward = _step_rewards(state.model, own, key, scale)
         mask = jnp.ones_like(reward).at[:, 0].set(0.0)
         batch = batch.replace(
-            observation=batch.observation | {self.head: reward[..., None]},
-            masks=batch.masks | {self.head: mask},
+            observation=batch.observation | {head: reward[..., None]}, masks=batch.masks | {head: mask}
         )
         return state, batch, metrics | {"reward": reward[:, 1:].mean()}
 
-    def _rewards(self, denoiser, embed: Array, key: Array) -> Array:
-        """[B, T, E] -> [B, T], 0 at the first record."""
-        reward = diffusion_reward(denoiser, embed[:, :-1], embed[:, 1:], key, scale=self._scale)
-        return jnp.pad(reward, ((0, 0), (1, 0)))
+    return relabel
+
+
+def _step_rewards(denoiser: Denoiser, embed: Array, key: Array, scale: float) -> Array:
+    """[B, T, E] -> [B, T], 0 at the first record."""
+    reward = diffusion_reward(denoiser, embed[:, :-1], embed[:, 1:], key, scale=scale)
+    return jnp.pad(reward, ((0, 0), (1, 0)))
 
 
 def steps_of(embed: Array) -> tuple[Array, Array]:

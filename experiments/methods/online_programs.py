@@ -18,10 +18,12 @@ _NO_PART = ("seed", "num_seeds", "num_episodes")  # of the config: they are no p
 
 
 @dataclasses.dataclass(frozen=True)
-class StoredReward(SurrogateReward):
-    """A reward that is stored with episodes, as far as updates know it."""
+class KnownReward(SurrogateReward):
+    """A reward as far as updates know it: its head, and how it relabels, unless it is stored with episodes."""
 
     head: str
+    stored: bool
+    relabel: Callable
 
 
 class Programs:
@@ -29,7 +31,7 @@ class Programs:
 
     Args:
       config: of a run. model_loss, adopted: of its pretrained world model.
-      reward: one that relabels, or a `StoredReward`, or None.
+      reward: what updates know of the surrogate reward; None: there is none.
       placement: the devices of the run.
 
     Attributes:
@@ -77,12 +79,18 @@ def programs_of(
 ) -> Programs:
     """Returns the programs of a learner: those of an earlier one of this process whose settings are the same.
 
-    They depend on values alone, and not on seeds. Rewards that relabel are the same where they are equal; what others
-    remember of demonstrations is no part of an update.
+    They depend on values alone, and not on seeds. Rewards are the same where they relabel by the same function; what
+    a stored one remembers of demonstrations is no part of an update.
     """
     settings = {name: value for name, value in config.items() if name not in _NO_PART}
-    known = StoredReward(reward.head) if reward is not None and reward.stored else reward
+    known = None if reward is None else known_reward(reward)
     return _programs(json.dumps([settings, model_loss], sort_keys=True), tuple(adopted), known, placement)
+
+
+def known_reward(reward: SurrogateReward) -> KnownReward:
+    """Returns what updates know of a reward."""
+    relabel = SurrogateReward.relabel if reward.stored else reward.relabel
+    return KnownReward(reward.head, reward.stored, relabel)
 
 
 @functools.lru_cache(maxsize=_LEARNERS)

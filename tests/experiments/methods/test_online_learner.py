@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 from imitation_data import config_of
 
+from aime.rewards import Adversarial, RewardInputs, SurrogateReward
 from experiments.configs import online as online_config
 from experiments.methods.online_learner import OnlineLearner
 from experiments.methods.online_parts import make_draws
+from experiments.methods.online_programs import known_reward
 from experiments.runs.settings import plain_config
 from worldmodels import registry
 from worldmodels.data.episodes import Episode, load_episodes
@@ -115,6 +117,25 @@ def test_learners_of_the_same_settings_share_their_programs(matching, paths, own
     own_code("my.module", RECORDING)
     recording, another = (learner_with(paths, "my.module:Recording") for _ in range(2))
     assert recording.programs is not another.programs
+
+
+def test_rewards_are_the_same_to_programs_where_they_relabel_by_one_function(matching):
+    """So is one derived from the project's that leaves its way to relabel as it is; one that has its own is not."""
+
+    class Derived(Adversarial):
+        def score(self, state, model, episode):
+            raise NotImplementedError
+
+    class Halved(Derived):
+        def relabel(self, state, model, batch, demonstration):
+            raise NotImplementedError
+
+    inputs = RewardInputs(None, None, embed_size=3)
+    known = [known_reward(kind(inputs)) for kind in (Adversarial, Derived, Derived, Halved, Halved)]
+    assert known[0] == known[1] == known[2]
+    assert len(set(known)) == 3
+    assert known_reward(Derived(inputs, penalty_scale=1.0)) not in known
+    assert known_reward(matching.reward).relabel is SurrogateReward.relabel
 
 
 def test_a_diffusion_reward_is_sought_with_dreamer_v3s_critic(paths):
