@@ -7,7 +7,6 @@ updates with an empty cache, once, and milliseconds of an update, the least of f
 presets for a CPU and of the published size, on random data.
 """
 
-import sys
 import time
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import jax
 
 from experiments.configs import benchmark, imitate, pretrain
 from experiments.drawing.table import Table
+from experiments.runs.scripts import run_script
 from experiments.runs.settings import plain_config
 from experiments.speed import benchmark_programs as programs
 from experiments.speed.timing import machine
@@ -90,4 +90,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main, __doc__)

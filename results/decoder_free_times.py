@@ -5,10 +5,9 @@ python results/decoder_free_times.py [state|images]
 Processor time, which other work on the machine changes less than that on the wall.
 """
 
-import sys
-
 from experiments.configs import benchmark
 from experiments.drawing.table import Table
+from experiments.runs.scripts import run_script
 from experiments.speed.benchmark_programs import policy_program, world_model_program
 from experiments.speed.timing import measure
 
@@ -16,8 +15,10 @@ KINDS = ("reconstruction", "barlow", "infonce", "sigreg")
 HEADINGS = ("", "world model, ms per update", "policy, ms per update", "world model, MiB")
 
 
-def main(seen: str) -> None:
+def main(seen: str = "state") -> None:
     """Prints a row for each of `KINDS` and a table of all."""
+    if seen not in ("state", "images"):
+        raise ValueError(f"Models see state or images, not {seen!r}.")
     config = benchmark.get_config({"state": "", "images": "visual"}[seen]).to_dict()
     config["num_episodes"] = 2
     if seen == "images":
@@ -36,4 +37,4 @@ def main(seen: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:] or ["state"])
+    run_script(main, __doc__)

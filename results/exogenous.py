@@ -4,12 +4,11 @@ python results/exogenous.py noise FOLDER...     of cheetahs that flail, amid mor
 python results/exogenous.py filter FOLDER...    of demonstrations, with more and more extraneous segments
 """
 
-import sys
-
 import numpy as np
 
 from experiments.data.demonstrations import Demonstrations, is_extraneous
 from experiments.drawing.table import Table
+from experiments.runs.scripts import run_script
 from worldmodels.data.alignment import aligned, common_parts
 from worldmodels.data.episodes import load_episodes
 
@@ -17,6 +16,14 @@ BODY = ("position", "velocity")
 LABELLED = (1, 10, 20)  # episodes, of which the first are for fitting and the last twenty for testing
 TESTED = 20
 MIN_LENGTH = 10
+
+
+def main(table: str, folder: str, *folders: str) -> None:
+    """Prints a table."""
+    tables = {"noise": noise, "filter": filtered}
+    if table not in tables:
+        raise ValueError(f"The tables are {' and '.join(tables)}; there is none of {table!r}.")
+    print(tables[table]([folder, *folders]).markdown())
 
 
 def noise(folders: list[str]) -> Table:
@@ -96,4 +103,4 @@ def filtered(folders: list[str]) -> Table:
 
 
 if __name__ == "__main__":
-    print({"noise": noise, "filter": filtered}[sys.argv[1]](sys.argv[2:]).markdown())
+    run_script(main, __doc__)

@@ -23,6 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.drawing.table import Table
+from experiments.runs.scripts import run_script
 
 ROOT = Path(__file__).parent.parent
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.DOTALL | re.MULTILINE)
@@ -208,4 +209,4 @@ def main(folder: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main, __doc__)

@@ -10,7 +10,6 @@ import functools
 import itertools
 import math
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -27,6 +26,7 @@ from experiments.drawing import style
 from experiments.drawing.table import Table
 from experiments.envs.sensors import Setup
 from experiments.envs.vector import VectorEnvironment
+from experiments.runs.scripts import run_script
 from experiments.runs.settings import plain_config
 from experiments.speed import benchmark_programs as programs
 from experiments.speed.timing import forget_peak_memory, machine, peak_memory
@@ -206,4 +206,4 @@ def figure(series: dict) -> Figure:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main, __doc__)

@@ -8,7 +8,6 @@
 
 import json
 import pathlib
-import sys
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -19,6 +18,7 @@ from experiments.analysis.scores import scores_of
 from experiments.data.evaluation import by_expert
 from experiments.drawing import style
 from experiments.drawing.table import MISSING, Table
+from experiments.runs.scripts import run_script
 from launch.attempts import is_done, read_sweeps
 from launch.runs import Run
 from worldmodels.files import write_atomically
@@ -114,4 +114,4 @@ def said(scores: Sequence[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main, __doc__)

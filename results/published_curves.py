@@ -8,9 +8,10 @@ Writes `experiments/analysis/published/aime_nob.json`, a line per task, method a
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from experiments.runs.scripts import run_script
 
 FILE = Path(__file__).parents[1] / "experiments/analysis/published/aime_nob.json"
 COMMIT = "303b26d"
@@ -93,11 +94,14 @@ def main(repository: str) -> None:
     curves = []
     for suite in HEADER["suites"]:
         show = ["git", "-C", repository, "show", f"{COMMIT}:results/{suite}-results.json"]
-        curves += series(suite, json.loads(subprocess.check_output(show)))
+        found = subprocess.run(show, capture_output=True, text=True)
+        if found.returncode:
+            raise ValueError(f"{repository} is no clone of {HEADER['source']['repository']}: {found.stderr}")
+        curves += series(suite, json.loads(found.stdout))
     lines = ",\n".join(json.dumps(curve, separators=(",", ":")) for curve in curves)
     header = json.dumps(HEADER, indent=2).removesuffix("\n}")
     FILE.write_text(f'{header},\n  "curves": [\n{lines}\n]}}\n', encoding="utf-8")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    run_script(main, __doc__)

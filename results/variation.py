@@ -6,7 +6,6 @@ python results/variation.py RUN_OF_BCO FOLDER
 import dataclasses
 import json
 import pathlib
-import sys
 
 import jax
 import numpy as np
@@ -18,6 +17,7 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation
 from experiments.drawing.table import Table
 from experiments.models.loading import load_run
+from experiments.runs.scripts import run_script
 
 TASK, EPISODES, SEED = "cheetah-runbackward", 10, 1000
 VARIATIONS = ("", "mass=0.2", "mass=0.5", "friction=0.5", "length=0.1", "mass=0.5&friction=0.5&length=0.1")
@@ -59,4 +59,4 @@ def said(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(main, __doc__)
