@@ -43,7 +43,9 @@ class Images(Walk):
         black, white = (low, high) if values is None else values
         stripe = np.full((6, 8, 3), black, np.float64)
         stripe[:, 4:] = white
-        if shape[-1] == 1:
+        if len(shape) == 2:
+            stripe = stripe[..., 0]
+        elif shape[-1] == 1:
             stripe = stripe[..., :1]
         elif shape[0] in (1, 3):
             stripe = np.moveaxis(stripe[..., : shape[0]], -1, 0)

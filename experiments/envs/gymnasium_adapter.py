@@ -136,7 +136,7 @@ class GymnasiumEnvironment(BaseEnvironment):
         if not (isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], dict)):
             raise ValueError(_older(self.name, "reset", "(observation, info)"))
         self._observation, info = result
-        return self._success(info)
+        return self._success(info, 0)
 
     def _advance(self, action: np.ndarray) -> Outcome:
         result = self._environment.step(self._actions.to_space(action))
@@ -148,7 +148,7 @@ class GymnasiumEnvironment(BaseEnvironment):
             raise ValueError(
                 f"The reward of {self._moment(self._steps + 1)} is {reward!r}, not a finite number."
             )
-        return Outcome(reward.item(), self._success(info), bool(terminated), bool(truncated))
+        return Outcome(reward.item(), self._success(info, self._steps + 1), bool(terminated), bool(truncated))
 
     def _sensors(self) -> Record:
         where = f"The observation of {self._moment(self._steps)}"
@@ -159,9 +159,11 @@ class GymnasiumEnvironment(BaseEnvironment):
         seed = "" if self._seed is None else f" with seed {self._seed}"
         return f"{self.name!r} at {f'step {step}' if step else 'the reset'} of the episode{seed}"
 
-    def _success(self, info: dict[str, Any]) -> bool | None:
-        """Returns whether `info` says that there is success; None as long as it has never said anything about it."""
+    def _success(self, info: dict[str, Any], step: int) -> bool | None:
+        """Returns whether the `info` of a step says that there is success; None as long as none has said anything."""
         said = [np.asarray(info[key]) for key in _SUCCESS if info.get(key) is not None]
+        if any(value.dtype.kind not in "biuf" or np.isnan(value).any() for value in said):
+            raise ValueError(f"The success of {self._moment(step)} is {said!r}, neither true nor false.")
         self._defines_success |= bool(said)
         return any(bool(value.any()) for value in said) if self._defines_success else None
 

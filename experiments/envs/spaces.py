@@ -56,6 +56,7 @@ class Leaf:
                 f"{self.space}; make the two agree."
             )
         if len(self.spec.shape) == 3:
+            value = value.reshape(*lead, *_image_shape(self.space))
             return _image(value, self.space, f"{where} has an image {self.name!r}")
         if hasattr(self.space, "nvec") or (hasattr(self.space, "n") and not shape):
             value = _one_hot(value, self.space, lead, f"{where} has {self.name!r}")
@@ -122,7 +123,7 @@ def boxes_of(
 def _leaves(space: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
     """Yields (keys, space) of everything that is not a Dict or Tuple."""
     parts = getattr(space, "spaces", None)
-    if parts is None:
+    if parts is None or type(space).__name__ == "OneOf":  # which changes its part from step to step
         yield path, space
         return
     for key, part in parts.items() if isinstance(parts, Mapping) else enumerate(parts):
@@ -137,11 +138,24 @@ def _spec(space: Any, what: str) -> ArraySpec:
         return ArraySpec((math.prod(space.shape) if space.shape else int(space.n),), "float32")
     if getattr(space, "low", None) is None:
         raise ValueError(f"{what} in {space}; vectors, images and discrete values are supported: {_WAY_OUT}.")
-    if len(space.shape) != 3:
-        return ArraySpec((math.prod(space.shape),), "float32")
+    if len(space.shape) > 3:
+        raise ValueError(
+            f"{what} in {space}, with more axes than a picture has; leave stacks of frames out, since world models "
+            f"remember, and make of other arrays a vector or a picture: {_WAY_OUT}."
+        )
+    shape = _image_shape(space)
+    if len(shape) != 3:
+        return ArraySpec((math.prod(shape),), "float32")
     _pixel_bounds(space, what)
-    rows, columns, _ = _channels_last(space.shape, what)
+    rows, columns, _ = _channels_last(shape, what)
     return ArraySpec((rows, columns, 3), "uint8", 0, 255)
+
+
+def _image_shape(space: Any) -> tuple[int, ...]:
+    """Returns the shape of a Box; that of a grey picture of bytes, [y, x], with its channel."""
+    shape, low, high = tuple(space.shape), np.asarray(space.low), np.asarray(space.high)
+    grey = len(shape) == 2 and low.dtype == np.uint8 and (low == 0).all() and (high == 255).all()
+    return (*shape, 1) if grey else shape
 
 
 def _channels_last(shape: tuple[int, ...], what: str) -> tuple[int, ...]:
@@ -169,8 +183,7 @@ def _pixel_bounds(space: Any, what: str) -> tuple[float, float]:
 
 def _image(value: np.ndarray, space: Any, what: str) -> np.ndarray:
     """Returns images [..., y, x, 3] uint8 from those of a space, scaled by its bounds."""
-    shape = _channels_last(space.shape, what)
-    if shape != tuple(space.shape) or space.shape[-1] not in (1, 3):
+    if _channels_last(_image_shape(space), what) != _image_shape(space):
         value = np.moveaxis(value, -3, -1)
     low, high = _pixel_bounds(space, what)
     if value.dtype != np.uint8 or (low, high) != (0, 255):
@@ -198,7 +211,7 @@ def _one_hot(value: np.ndarray, space: Any, lead: tuple[int, ...], what: str) ->
     indices = value.reshape(*lead, len(sizes)).astype(np.int64) - start
     if (indices < 0).any() or (indices >= sizes).any():
         raise ValueError(f"{what} with values from {value.min()} to {value.max()}, its space says {space}.")
-    return np.concatenate([np.eye(size)[indices[..., i]] for i, size in enumerate(sizes)], axis=-1)
+    return np.concatenate([indices[..., i, None] == np.arange(n) for i, n in enumerate(sizes)], axis=-1)
 
 
 @dataclasses.dataclass(frozen=True)

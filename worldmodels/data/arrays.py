@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from worldmodels.data.episodes import Episode, canonical_records
-from worldmodels.data.records import REQUIRED, ROUNDING
+from worldmodels.data.records import NOT_SENSORS, ROUNDING
 
 
 def from_arrays(
@@ -23,7 +23,8 @@ def from_arrays(
 
     Args:
       observations: {sensor: one array [T + 1, d], or uint8 image [T + 1, y, x, 3], of each episode}.
-      actions: one array [T, A] in [-1, 1] of each episode; None for demonstrations without actions.
+      actions: one array [T, A], or [T] of a single action, in [-1, 1] of each episode; None for demonstrations
+        without actions.
       rewards: one array [T] of each episode, earned by the actions; None: zeros.
       terminal: whether episodes ended in a terminal state, instead of a time limit.
       metadata: kept with each episode, for example {"environment": "walker-walk"}.
@@ -68,7 +69,7 @@ def from_transitions(
 
     Args:
       observations: {sensor: [N, d], or uint8 images [N, y, x, 3]}.
-      actions: [N, A] in [-1, 1].
+      actions: [N, A], or [N] of a single action, in [-1, 1].
       rewards: [N], earned by the actions; None: zeros.
       next_observations: as `observations`; None where they are not known.
       terminals: [N] bool, whether the step led to a terminal state, which ends an episode.
@@ -112,9 +113,9 @@ def from_transitions(
 def _check_names(observations: Mapping) -> None:
     if not isinstance(observations, Mapping) or not observations:
         raise ValueError("Observations have names; pass them as {sensor: arrays}.")
-    if reserved := [name for name in observations if name in REQUIRED]:
+    if reserved := [name for name in observations if name in NOT_SENSORS]:
         names = " and ".join(map(repr, reserved))
-        raise ValueError(f"Every episode has a part called {names}; give the sensor another name.")
+        raise ValueError(f"The records have a part called {names}; give the sensor another name.")
 
 
 def _without_last_action(part: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -137,6 +138,7 @@ def _episode(
 ) -> Episode:
     num_steps = len(next(iter(seen.values()))) - 1
     actions = np.zeros((num_steps, 0)) if actions is None else actions
+    actions = actions[:, None] if actions.ndim == 1 else actions
     rewards = np.zeros(num_steps) if rewards is None else rewards
     lengths = {name: len(value) - 1 for name, value in seen.items()}
     lengths |= {"actions": len(actions), "rewards": len(rewards)}
@@ -144,6 +146,8 @@ def _episode(
         raise ValueError(
             f"T actions and rewards go with T + 1 observations; the steps of an episode are {_listed(lengths)}."
         )
+    if actions.ndim != 2:
+        raise ValueError(f"Actions of an episode are [T, A]; there are some of shape {list(actions.shape)}.")
     largest = np.abs(actions).max(initial=0)
     if largest > 1 + ROUNDING:
         raise ValueError(f"Actions are in [-1, 1]; there is one of {largest:g}. Scale them.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -76,10 +77,30 @@ def scaled_actions(actions: np.ndarray, low: np.ndarray, high: np.ndarray, sourc
     scaled = 2 * (actions[1:] - low) / (high - low) - 1
     if np.abs(scaled).max(initial=0) > 1 + ROUNDING:
         raise EpisodeError(
-            f"{source} has actions from {actions[1:].min():g} to {actions[1:].max():g}, outside of the bounds that "
-            "action_low and action_high give; use those of their space."
+            f"{source} has actions from {actions[1:].min():g} to {actions[1:].max():g}, outside of the bounds "
+            f"{low.tolist()} and {high.tolist()}; pass those of their space: --config.action_low, --config.action_high."
         )
     return np.concatenate([np.zeros_like(actions[:1]), np.clip(scaled, -1, 1).astype(np.float32)])
+
+
+@contextlib.contextmanager
+def ways_out(where: object) -> Iterator[None]:
+    """Says in which episode of others' data an error is, and which options may leave it out."""
+    try:
+        yield
+    except ValueError as error:
+        raise EpisodeError(
+            f"{where} cannot be used: {error} --config.leave_out=NAME drops a sensor, and --config.action_low and "
+            "--config.action_high give the bounds of the actions."
+        ) from error
+
+
+def check_left_out(names: Iterable[str], sensors: Iterable[str], where: object) -> None:
+    """Raises EpisodeError if a sensor that is to be dropped is not among those that there are."""
+    if missing := sorted({*names} - {*sensors}):
+        raise EpisodeError(
+            f"{where} has no {', '.join(missing)} to leave out; it has {', '.join(sorted(sensors))}."
+        )
 
 
 def unscaled_actions(episode: Episode, source: object) -> np.ndarray:

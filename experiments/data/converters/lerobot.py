@@ -11,14 +11,16 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import math
 import subprocess
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 import numpy as np
 
-from experiments.data.converters.files import scaled_actions
+from experiments.data.converters import files
 from experiments.data.converters.resizing import resize
 from experiments.drawing.video import ffmpeg
 from worldmodels.data.arrays import from_transitions
@@ -42,6 +44,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
       ValueError: pyarrow is not installed, or the folder holds no such dataset.
     """
     dataset = Dataset.open(config.source)
+    files.check_left_out(config.leave_out, dataset.sensors.values(), dataset.root)
     low, high = dataset.action_bounds()
     if config.action_low or config.action_high:
         low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
@@ -49,7 +52,15 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
     metadata |= {"action_bounds": {"low": low.tolist(), "high": high.tolist()}}
     metadata |= {"environment": config.env} if config.env else {}
     metadata |= {"robot": dataset.info["robot_type"]} if dataset.info.get("robot_type") else {}
-    for place in dataset.places()[: config.limit]:
+    places = dataset.places()
+    if short := [place.index for place in places if place.length < 2]:
+        listed = f"{', '.join(map(str, short[:5]))}{', ...' if len(short) > 5 else ''}"
+        warnings.warn(
+            f"{dataset.root}: {len(short)} episodes of one frame ({listed}) are left out, which show nothing of what "
+            "their action led to.",
+            stacklevel=2,
+        )
+    for place in [place for place in places if place.length > 1][: config.limit]:
 
         def make(place=place) -> Episode:
             return dataset.episode(place, (low, high), config, metadata)
@@ -98,14 +109,11 @@ class Dataset:
         version, features, fps = (info.get(name) for name in ("codebase_version", "features", "fps"))
         if not str(version).startswith(("v2.", "v3.")):
             raise ValueError(f"{path} says version {version!r}; known are v2.0, v2.1 and v3.0.")
-        if (
-            not isinstance(features, dict)
-            or _ACTION not in features
-            or not isinstance(fps, int | float)
-            or fps <= 0
-        ):
+        action = features.get(_ACTION) if isinstance(features, dict) else None
+        known = isinstance(action, dict) and isinstance(action.get("shape"), list)
+        if not known or not isinstance(fps, int | float) or fps <= 0:
             raise ValueError(
-                f"{path} is damaged: it lacks fps or the feature {_ACTION!r}; download it again."
+                f"{path} is damaged: it lacks fps or the shape of the feature {_ACTION!r}; download it again."
             )
         return cls(root, info)
 
@@ -144,13 +152,13 @@ class Dataset:
             rows = _read_json_lines(meta / "episodes.jsonl")
         try:
             return sorted((self._place(row) for row in rows), key=lambda place: place.index)
-        except (KeyError, IndexError, TypeError, AttributeError) as error:
+        except (KeyError, IndexError, TypeError, AttributeError, ArithmeticError) as error:
             raise ValueError(
                 f"{meta} is damaged ({type(error).__name__}: {error}); download it again."
             ) from error
 
     def _place(self, row: Mapping[str, Any]) -> Place:
-        index, template, videos = int(row["episode_index"]), self.info["video_path"], {}
+        index, template, videos = int(row["episode_index"]), self.info.get("video_path") or "", {}
         cameras = [name for name in self.sensors if self.info["features"][name]["dtype"] == "video"]
         chunk = {"episode_index": index, "episode_chunk": index // int(self.info.get("chunks_size", 1000))}
         data = chunk | {name: row.get(f"data/{name}") for name in ("chunk_index", "file_index")}
@@ -187,11 +195,17 @@ class Dataset:
         except (KeyError, TypeError):
             low = high = []
         if not low:
-            files = {place.data: None for place in self.places()}
+            paths = {place.data: None for place in self.places()}
             low = high = [
-                row for path in files for row in _column(_read_table(path, [_ACTION]), _ACTION, path)
+                row for path in paths for row in _column(_read_table(path, [_ACTION]), _ACTION, path)
             ]
         low, high = np.min(low, axis=0).astype(np.float64), np.max(high, axis=0).astype(np.float64)
+        size = math.prod(self.info["features"][_ACTION]["shape"])
+        if not low.size == high.size == size or not np.isfinite([low, high]).all():
+            raise ValueError(
+                f"{meta} is damaged: its statistics of {size} actions are {low.tolist()} and {high.tolist()}; "
+                "download it again."
+            )
         still = low == high
         return low - still, high + still
 
@@ -221,11 +235,14 @@ class Dataset:
                 values = resize(values, config.image_size, config.image_size)
             seen[sensor] = values
         actions = _column(table, _ACTION, place.data)
-        actions = scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), *bounds, where)[1:]
+        actions = files.scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), *bounds, where)[
+            1:
+        ]
         known = {name: _column(table, feature, place.data) for name, feature in steps.items()}
         facts = {**metadata, "episode": place.index} | ({"tasks": place.tasks} if place.tasks else {})
         rewards, successes = known.get("rewards"), known.get("successes")
-        (episode,) = from_transitions(seen, actions, rewards, successes=successes, metadata=facts)
+        with files.ways_out(where):
+            (episode,) = from_transitions(seen, actions, rewards, successes=successes, metadata=facts)
         if self.info.get("total_tasks", 1) > 1:
             episode.records["task_id"] = _column(table, "task_index", place.data).reshape(-1)
         return episode
@@ -275,9 +292,14 @@ def _images(table: Any, name: str, path: Path) -> np.ndarray:
             f"{path} has images {name!r} that are in other files, which are not read; embed them."
         )
     try:
-        return np.stack([np.asarray(Image.open(io.BytesIO(content)).convert("RGB")) for content in encoded])
+        pictures = [Image.open(io.BytesIO(content)) for content in encoded]
+        if other := {picture.mode for picture in pictures} - {"1", "L", "P", "RGB", "RGBA"}:
+            raise ValueError(f"their mode is {', '.join(sorted(other))}, as of depth")
+        return np.stack([np.asarray(picture.convert("RGB")) for picture in pictures])
     except (OSError, ValueError) as error:
-        raise EpisodeError(f"{path} has images {name!r} that cannot be read ({error}).") from error
+        raise EpisodeError(
+            f"{path} has images {name!r} that cannot be read ({error}); drop them by leave_out."
+        ) from error
 
 
 def _size(feature: Mapping[str, Any]) -> tuple[int, int]:

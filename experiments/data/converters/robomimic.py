@@ -1,7 +1,7 @@
 """Demonstrations of robomimic and LIBERO as episodes: one HDF5 file with a group data/demo_N for each.
 
 A group has `actions` [T, A], `rewards` [T], `dones` [T], the sensors in `obs` and perhaps those that the actions led
-to in `next_obs`; without these, what the last action led to is not known, see `from_transitions`.
+to in `next_obs`; without all of these, what the last action led to is not known, see `from_transitions`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from experiments.data.converters.files import scaled_actions
+from experiments.data.converters import files
 from experiments.data.converters.resizing import resize
 from worldmodels.data.arrays import from_arrays, from_transitions
 from worldmodels.data.episode_files import RESERVED_NAMES, HDF5File, check_memory, hdf5_kind, open_file
@@ -43,8 +43,13 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
             raise EpisodeError(
                 f"{path} holds no group `data` with demonstrations; is it a file of robomimic?"
             )
-        names = _listed(file, config.filter_key, path) if config.filter_key else list(data)
-        names = [name for name in names if name in data and _NAME.fullmatch(name)]
+        listed = _listed(file, config.filter_key, path) if config.filter_key else list(data)
+        names = [name for name in listed if name in data and _NAME.fullmatch(name)]
+        if not names:
+            raise EpisodeError(
+                f"{path} has no demonstrations demo_0, demo_1, ...; in their place it has: "
+                f"{', '.join(listed[:3]) or 'nothing'}."
+            )
         metadata = {"source": f"robomimic:{path.name}"} | _facts(data.attrs)
     metadata |= {"environment": config.env} if config.env else {}
     for name in sorted(names, key=_number)[: config.limit]:
@@ -64,23 +69,25 @@ def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) ->
         raise EpisodeError(
             f"{where} has no observations or no actions; extract them with robomimic's own scripts."
         )
-    seen = _sensors(before, config)
+    files.check_left_out(config.leave_out, _arrays(before), where)
     actions, facts = np.asarray(arrays["actions"], np.float64), {**metadata, "episode": _number(group.name)}
+    actions = actions.reshape(len(actions), -1)
     if config.action_low or config.action_high:
         low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))
-        actions = scaled_actions(np.concatenate([np.zeros_like(actions[:1]), actions]), low, high, where)[1:]
+        actions = files.scaled_actions(
+            np.concatenate([np.zeros_like(actions[:1]), actions]), low, high, where
+        )[1:]
         facts["action_bounds"] = {"low": low.tolist(), "high": high.tolist()}
     rewards = np.asarray(arrays["rewards"]) if "rewards" in arrays else None
-    try:
-        if after is None:
+    with files.ways_out(where):
+        seen = _sensors(before, config)
+        last = {} if after is None else _sensors(after, config, slice(len(actions) - 1, len(actions)))
+        if seen.keys() - last:  # as where the files keep no later images
             return from_transitions(seen, actions, rewards, metadata=facts)[0]
-        last = _sensors(after, config, slice(len(actions) - 1, len(actions)))
-        whole = {name: [np.concatenate([seen[name], last[name]])] for name in seen if name in last}
+        whole = {name: [np.concatenate([values, last[name]])] for name, values in seen.items()}
         terminal = "dones" in arrays and bool(np.ravel(arrays["dones"])[-1])
         earned = None if rewards is None else [rewards]
         return from_arrays(whole, [actions], earned, terminal=terminal, metadata=facts)[0]
-    except ValueError as error:
-        raise EpisodeError(f"{where} cannot be used: {error}") from error
 
 
 def _sensors(group: h5py.Group, config, rows: slice = slice(None)) -> dict[str, np.ndarray]:

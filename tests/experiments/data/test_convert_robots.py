@@ -53,6 +53,7 @@ def pictures_of(index):
 
 
 def png(picture):
+    """As a parquet file has it: uint8 [y, x, 3], or uint16 [y, x] of depth."""
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, "png")
     return {"bytes": buffer.getvalue(), "path": None}
@@ -190,6 +191,8 @@ def test_without_statistics_the_actions_themselves_are_the_bounds(tmp_path):
     [
         ({"codebase_version": "v1.6"}, "says version 'v1.6'; known are"),
         ({"fps": 0}, "is damaged: it lacks fps"),
+        ({"chunks_size": 0}, "is damaged .ZeroDivisionError"),
+        ({"features": {"action": {"dtype": "float32"}}}, "lacks fps or the shape of the feature 'action'"),
         ({"data_path": "../{episode_index}.parquet"}, "leads out of the dataset"),
         ({"data_path": "data/{episode_index}.parquet"}, "cannot be read"),
         ({"data_path": "data/{other}"}, "is damaged .KeyError"),
@@ -199,6 +202,76 @@ def test_a_damaged_lerobot_dataset_is_a_sentence(tmp_path, info, message):
     source = write_lerobot(tmp_path / "so100", "v2.1", "image", **info)
     with pytest.raises(ValueError, match=message):
         run(config_of("lerobot", source), tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    "low", [pytest.param([0.0], id="of one action"), pytest.param([0.0, np.nan], id="not finite")]
+)
+def test_statistics_that_are_not_of_the_actions_are_a_sentence(tmp_path, low):
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    (source / "meta/stats.json").write_text(json.dumps({"action": {"min": low, "max": [50.0, 3.0]}}))
+    with pytest.raises(ValueError, match="meta is damaged: its statistics of 2 actions are"):
+        run(config_of("lerobot", source), tmp_path / "out")
+
+
+def test_actions_beyond_the_statistics_are_told_with_the_bounds_and_the_option(tmp_path):
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    (source / "meta/stats.json").write_text(json.dumps({"action": {"min": [0.0, 3.0], "max": [20.0, 3.0]}}))
+    expected = (
+        r"episode 0, has actions from 0 to 30, outside of the bounds \[0.0, 2.0\] and \[20.0, 4.0\]; pass"
+    )
+    with pytest.raises(ValueError, match=expected):
+        run(config_of("lerobot", source), tmp_path / "out")
+
+
+def with_feature(root, name, feature, values):
+    """Adds a feature, whose values are those of all frames, to a dataset of version 3.0."""
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path, info = root / "data/chunk-000/file-000.parquet", root / "meta/info.json"
+    pq.write_table(pq.read_table(path).append_column(name, pa.array(values)), path)
+    facts = json.loads(info.read_text())
+    facts["features"][name] = feature
+    info.write_text(json.dumps(facts))
+
+
+def test_depth_is_refused_and_not_made_white(tmp_path):
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    feature = {"dtype": "image", "shape": [16, 32, 1]}
+    depth = png(np.full((16, 32), 1000, np.uint16))
+    with_feature(source, "observation.images.depth", feature, [depth] * sum(LENGTHS))
+    with pytest.raises(EpisodeError, match="their mode is I;16, as of depth.*drop them by leave_out"):
+        run(config_of("lerobot", source), tmp_path / "refused")
+    run(config_of("lerobot", source, leave_out=("depth",)), tmp_path / "out")
+    assert load_episodes(tmp_path / "out" / "episodes")[0].sensors == ("state", "top")
+
+
+def test_what_cannot_be_used_is_told_with_its_episode_and_what_leaves_it_out(tmp_path):
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    with_feature(source, "observation.words", {"dtype": "string", "shape": [1]}, ["a"] * sum(LENGTHS))
+    with pytest.raises(
+        EpisodeError, match="episode 0, cannot be used.*'words' has dtype.*leave_out=NAME drops"
+    ):
+        run(config_of("lerobot", source), tmp_path / "out")
+    with pytest.raises(EpisodeError, match="has no word to leave out; it has state, top, words"):
+        run(config_of("lerobot", source, leave_out=("word",)), tmp_path / "other")
+
+
+def test_a_dataset_without_videos_needs_no_path_of_them(tmp_path):
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    info = json.loads((source / "meta/info.json").read_text())
+    del info["video_path"]
+    (source / "meta/info.json").write_text(json.dumps(info))
+    run(config_of("lerobot", source), tmp_path / "out")
+    assert len(load_episodes(tmp_path / "out" / "episodes")) == 2
+
+
+def test_an_episode_of_one_frame_is_left_out_and_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(globals(), "LENGTHS", (4, 1))
+    source = write_lerobot(tmp_path / "so100", "v3.0", "image")
+    with pytest.warns(UserWarning, match=r"1 episodes of one frame \(1\) are left out"):
+        run(config_of("lerobot", source), tmp_path / "out")
+    (episode,) = load_episodes(tmp_path / "out" / "episodes")
+    assert episode.num_records == 4
 
 
 def test_a_video_that_is_too_short_is_a_sentence(tmp_path):
@@ -275,6 +348,44 @@ def test_a_file_of_libero_has_no_next_observations(tmp_path):
     assert not episode.records["is_terminal"].any()
 
 
+def test_a_sensor_without_later_observations_is_kept_and_the_last_action_dropped(tmp_path):
+    source = write_robomimic(tmp_path / "low_dim.hdf5")
+    with h5py.File(source, "a") as file:
+        del file["data/demo_0/next_obs/agentview_image"]
+    run(config_of("robomimic", source), tmp_path / "out")
+    first, second = load_episodes(tmp_path / "out" / "episodes")
+    assert first.sensors == second.sensors == ("agentview_image", "eef_pos")
+    assert (first.num_records, second.num_records) == (3, 4) and first.return_ == second.return_ == 1
+    assert not first.records["is_terminal"].any()
+
+
+def test_a_file_of_robomimic_with_a_single_action_and_a_vector_of_one_number(tmp_path):
+    source = write_robomimic(tmp_path / "low_dim.hdf5")
+    with h5py.File(source, "a") as file:
+        for number in range(2):
+            del file[f"data/demo_{number}/actions"]
+            file[f"data/demo_{number}/actions"] = np.array([1.0, 2.0, 3.0])
+            for part in ("obs", "next_obs"):
+                file[f"data/demo_{number}/{part}/grip"] = np.arange(3.0)
+    bounds = dict(action_low=(-4.0,), action_high=(4.0,))
+    run(config_of("robomimic", source, **bounds), tmp_path / "out")
+    (episode, _) = load_episodes(tmp_path / "out" / "episodes")
+    np.testing.assert_allclose(episode.records["pre_action"], [[0], [0.25], [0.5], [0.75]])
+    assert episode.records["grip"].shape == (4, 1)
+
+
+def test_options_that_fit_no_sensor_or_action_of_robomimic_are_told(tmp_path):
+    source = write_robomimic(tmp_path / "low_dim.hdf5", scale=10.0)
+    with pytest.raises(
+        EpisodeError, match="demo_0, cannot be used: Actions are in .*--config.action_low and"
+    ):
+        run(config_of("robomimic", source), tmp_path / "a")
+    with pytest.raises(
+        EpisodeError, match="demo_0, has no depth to leave out; it has agentview_image, eef_pos"
+    ):
+        run(config_of("robomimic", source, leave_out=("depth",)), tmp_path / "b")
+
+
 def test_a_file_of_robomimic_that_is_none_is_a_sentence(tmp_path):
     with h5py.File(tmp_path / "other.hdf5", "w") as file:
         file["data"] = np.zeros(3)
@@ -288,6 +399,11 @@ def test_a_file_of_robomimic_that_is_none_is_a_sentence(tmp_path):
         file["data/demo_0/obs"] = h5py.ExternalLink(str(tmp_path / "secret.hdf5"), "/obs")
     with pytest.raises(EpisodeError, match="demo_0, has no observations"):
         run(config_of("robomimic", source), tmp_path / "c")
+    with h5py.File(source, "a") as file:
+        for number in range(2):
+            file.move(f"data/demo_{number}", f"data/episode_{number}")
+    with pytest.raises(EpisodeError, match="no demonstrations demo_0, .*it has: episode_0, episode_1"):
+        run(config_of("robomimic", source), tmp_path / "e")
     np.savez(tmp_path / "other.npz", data=np.zeros(3))
     with pytest.raises(EpisodeError, match="other.npz is an npz archive; a file of robomimic is HDF5"):
         run(config_of("robomimic", tmp_path / "other.npz"), tmp_path / "d")

@@ -13,7 +13,7 @@ from experiments.envs.vector import VectorEnvironment
 pytest.importorskip("gymnasium")
 
 import user_environments as users
-from gymnasium.spaces import Box, Dict, Text
+from gymnasium.spaces import Box, Dict, Discrete, OneOf, Text
 
 from experiments.envs.gymnasium_adapter import GymnasiumEnvironment
 
@@ -126,6 +126,9 @@ def test_a_wrong_path_says_what_is_missing(name, message):
         {"shape": (3, 6, 8)},
         {"shape": (6, 8, 1)},
         {"shape": (1, 6, 8), "low": 0, "high": 255, "dtype": np.uint8},
+        {"shape": (6, 8), "low": 0, "high": 255, "dtype": np.uint8},
+        {"low": 0, "high": 65535, "dtype": np.uint16},
+        {"low": -128, "high": 127, "dtype": np.int8},
     ],
 )
 def test_images_are_scaled_by_the_bounds_of_their_space(options):
@@ -146,6 +149,7 @@ def test_grey_between_black_and_white_stays_between():
         ({"low": -np.inf, "high": np.inf}, "do not say what black and white are"),
         ({"low": 0.0, "high": np.inf}, "do not say what black and white are"),
         ({"shape": (6, 8, 4)}, r"of shape \[6, 8, 4\], neither .* with 1 or 3 channels"),
+        ({"shape": (4, 6, 8, 3)}, "with more axes than a picture has; leave stacks of frames out"),
     ],
 )
 def test_images_that_cannot_be_scaled_are_refused_before_anything_is_played(options, message):
@@ -178,10 +182,26 @@ def test_nested_and_discrete_observations_become_sensors_and_reserved_names_are_
     assert environment.step(np.zeros(1))["reward"] == 1.0
 
 
+def test_a_matrix_of_other_numbers_than_bytes_is_a_vector():
+    environment = users.Walk()
+    environment.observation_space = Box(0, 1, (2, 3))
+    environment.observe = lambda: np.arange(6, dtype=np.float32).reshape(2, 3) / 6
+    state = GymnasiumEnvironment(environment, "mine").reset()["state"]
+    np.testing.assert_allclose(state, np.arange(6) / 6, rtol=1e-6)
+
+
+def test_a_discrete_observation_of_many_values_needs_no_square_of_them():
+    environment = users.Walk()
+    environment.observation_space, environment.observe = Discrete(10**6, start=-3), lambda: 7
+    state = GymnasiumEnvironment(environment, "mine").reset()["state"]
+    assert state.shape == (10**6,) and np.flatnonzero(state).tolist() == [10]
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
         (Dict({"words": Text(5)}), "'words' in Text"),
+        (OneOf([Discrete(2), Box(0, 1, (2,))]), "in OneOf"),
         (Dict({}), "nothing to see"),
         (Dict({"a_b": Box(0, 1, (2,)), "a": Dict({"b": Box(0, 1, (2,))})}), "both be the sensor 'a_b'"),
     ],
@@ -302,6 +322,18 @@ def test_every_evaluation_has_the_success_that_only_a_later_step_knows(name):
         rows = evaluate(envs, lambda records: np.zeros((1, 1), np.float32), 4)
     assert rows["success_any"] == [0.0, 1.0, 0.0, 1.0]
     assert rows["success_final"] == ([0.0, 1.0, 0.0, 1.0] if name == "LateSuccess" else [0.0] * 4)
+
+
+@pytest.mark.parametrize("said", ["False", np.nan, np.array([np.nan])])
+def test_a_success_that_is_neither_true_nor_false_is_told_with_step_and_seed(said):
+    environment = users.Walk()
+    environment.info = lambda: {"success": said}
+    wrapped = GymnasiumEnvironment(environment, "mine")
+    wrapped.reset(seed=3)
+    with pytest.raises(
+        ValueError, match="success of 'mine' at step 1 of the episode with seed 3 is .*neither"
+    ):
+        wrapped.step(np.zeros(1))
 
 
 # Images, options ----------------------------------------------------------------------------------------------

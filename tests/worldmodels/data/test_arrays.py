@@ -39,13 +39,26 @@ def test_what_does_not_go_together_is_refused(seen, actions, message):
         from_arrays({"position": seen}, actions)
 
 
-@pytest.mark.parametrize("name", ["reward", "pre_action", "is_first", "is_last", "is_terminal"])
+@pytest.mark.parametrize(
+    "name",
+    ["reward", "pre_action", "is_first", "is_last", "is_terminal", "success", "task_id", "physics_state"],
+)
 def test_a_sensor_named_like_a_part_of_the_records_is_refused_and_not_lost(name):
     seen = {"position": np.zeros((1, 3, 1)), name: np.ones((1, 3, 1))}
     with pytest.raises(ValueError, match=f"a part called '{name}'; give the sensor another name"):
         from_arrays(seen)
     with pytest.raises(ValueError, match=f"a part called '{name}'; give the sensor another name"):
         from_transitions({sensor: arrays[0] for sensor, arrays in seen.items()}, np.zeros((3, 1)))
+
+
+def test_a_single_action_needs_no_axis_of_its_own():
+    seen, done = np.zeros((4, 2)), np.array([0.1, 0.2, 0.3])
+    (episode,) = from_arrays({"position": [seen]}, [done])
+    np.testing.assert_allclose(episode.records["pre_action"], [[0], [0.1], [0.2], [0.3]])
+    (episode,) = from_transitions({"position": seen[:3]}, done)
+    np.testing.assert_allclose(episode.records["pre_action"], [[0], [0.1], [0.2]])
+    with pytest.raises(ValueError, match=r"\[T, A\]; there are some of shape \[3, 1, 2\]"):
+        from_arrays({"position": [seen]}, [np.zeros((3, 1, 2))])
 
 
 def test_a_sensor_may_be_named_like_an_argument():
