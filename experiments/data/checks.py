@@ -204,6 +204,12 @@ def other_task(checked: Checked, other: Checked, other_name: str) -> Iterator[st
         yield f"the task is {here}, in {other_name} {there}"
 
 
+def apart(checked: Checked, other: Checked, folder: Path) -> Iterator[str]:
+    """In what keeps a file from being learnt from together with those of another folder."""
+    for what, mine, theirs in differences(checked.metadata, other.metadata):
+        yield f"the {what} is {mine}, in {folder} {theirs}, so that they are not learnt from together"
+
+
 def orientation(image: np.ndarray, drawn: np.ndarray) -> str | None:
     """Judges an image against the same state drawn again, both uint8 [y, x, 3].
 

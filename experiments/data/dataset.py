@@ -20,6 +20,7 @@ from experiments.data.arena import Arena
 from experiments.data.checks import (
     NO_PHYSICS_STATE,
     Checked,
+    apart,
     check_files,
     other_task,
     start_of,
@@ -117,6 +118,8 @@ def check(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
                 name, other = first.setdefault(path.parent, (path.name, checked))
                 found += unlike(checked, other, name)
                 unusual += other_task(checked, other, name)
+                folder, origin = next((folder, checked) for folder, (_, checked) in first.items())
+                unusual += apart(checked, origin, folder) if folder != path.parent else ()
                 if checked.drawable is not None:
                     drawable.append((path, checked.drawable))
                 elif config.draw and "image" in checked.shapes:

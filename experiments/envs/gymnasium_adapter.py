@@ -105,6 +105,10 @@ class GymnasiumEnvironment(BaseEnvironment):
             atexit.register(self._close)  # registered after the driver's own, so called before it
         return rendering.resized(_picture(image, self.name), height, width)
 
+    def metadata(self) -> dict[str, Any]:
+        """Returns json-able facts about the environment and the present episode."""
+        return {**super().metadata(), "action_bounds": self._actions.bounds()}
+
     def close(self) -> None:
         """Closes the wrapped environment."""
         self._close()

@@ -245,6 +245,10 @@ class ActionScale:
             )
         return cls(low.reshape(-1), high.reshape(-1), tuple(np.shape(low)))
 
+    def bounds(self) -> dict[str, list[float]]:
+        """Returns {"low": [A], "high": [A]}, as the metadata of episodes keep it."""
+        return {"low": self.low.astype(np.float64).tolist(), "high": self.high.astype(np.float64).tolist()}
+
     def to_space(self, action: np.ndarray) -> np.ndarray:
         """Returns actions [A] in [-1, 1] as those of the space, within its bounds and in its dtype."""
         low, high = self.low.astype(np.float64), self.high.astype(np.float64)

@@ -22,7 +22,7 @@ FILE = "inputs.json"
 _OUTPUTS_OF_RUNS = ("model", "policy", "checkpoints", "episodes")  # the first that is there is read by others
 _OUTPUTS_FOR_A_MIX = ("episodes",)
 _BLOCK, _BLOCKS = 2**16, 16  # of a file with more bytes than these, so many are read
-_RECORDED = ("environment", "action_repeat", "control_seconds")
+_RECORDED = ("environment", "action_repeat", "control_seconds", "action_bounds")
 
 
 def describe(config: Mapping[str, Any]) -> dict[str, dict]:
@@ -46,12 +46,12 @@ def read(run: str | os.PathLike) -> dict[str, dict]:
 
 def is_same(key: str, before: Mapping, now: Mapping) -> bool:
     """Returns whether an input has the content that it had, wherever it is."""
-    return key in before and key in now and before[key] == now[key] and now[key]["files"] > 0
+    return key in before and key in now and _content_is_same(before[key], now[key]) and now[key]["files"] > 0
 
 
 def check_unchanged(before: Mapping, now: Mapping, run: str | os.PathLike) -> None:
     """Raises a RunError that names the inputs whose content is another than when the run began."""
-    changed = [key for key in before.keys() & now.keys() if before[key] != now[key]]
+    changed = [key for key in before.keys() & now.keys() if not _content_is_same(before[key], now[key])]
     if changed:
         numbers = {key: (before[key]["files"], now[key]["files"]) for key in sorted(changed)}
         listed = ", ".join(
@@ -78,6 +78,11 @@ def check_setups(inputs: Mapping[str, Mapping], action_repeat: int | None = None
         for earlier, other in known[:index]:
             names = (earlier, key) if earlier != key else (f"one folder of {key}", "another")
             check_together(other, setup, names, images=False)
+
+
+def _content_is_same(before: Mapping, now: Mapping) -> bool:
+    """Compares content; of the set-up, earlier releases may have recorded less."""
+    return all(before[fact] == now[fact] for fact in ("files", "fingerprint"))
 
 
 def _inputs(key: str, value: Any) -> Iterator[str]:

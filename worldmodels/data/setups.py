@@ -14,10 +14,12 @@ def setup_of(metadata: Mapping, *, images: bool = True) -> dict[str, object]:
     """
     drawn = (metadata.get("rendering") or {}) if images else {}
     camera, seconds = drawn.get("camera"), metadata.get("control_seconds")
+    bounds = metadata.get("action_bounds")
     setup = {
         "body": _body(metadata.get("environment")),
         "action repeat": metadata.get("action_repeat"),
         "seconds per step": round(seconds, 9) if isinstance(seconds, float) else None,
+        "action bounds": f"{bounds['low']} to {bounds['high']}" if bounds else None,
         "quality of images": drawn.get("quality"),
         "camera": ("published" if camera is None else camera) if drawn else None,
     }
@@ -39,9 +41,10 @@ def check_together(
 ) -> None:
     """Raises EpisodeError unless two metadata agree; `names` are those of what they belong to."""
     for what, mine, theirs in differences(here, there, images=images):
+        again = "convert it with the --config.action_low and --config.action_high of the other"
         raise EpisodeError(
             f"{names[0]} has the {what} {mine} and {names[1]} has {theirs}; what is learnt from together must agree: "
-            "leave one out, or collect it again."
+            f"leave one out, or {again if what == 'action bounds' else 'collect it again'}."
         )
 
 

@@ -29,7 +29,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
     dataset = _load(config.source, config.download)
     actions = ActionScale.of(dataset.action_space, config.source)
     leaves = sensors_of(dataset.observation_space, config.source)
-    metadata = {"source": f"minari:{config.source}"}
+    metadata = {"source": f"minari:{config.source}", "action_bounds": actions.bounds()}
     spec = getattr(dataset, "env_spec", None)
     if spec is not None:
         metadata["environment"] = f"gymnasium:{spec.id}"

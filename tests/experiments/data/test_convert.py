@@ -419,6 +419,7 @@ def test_what_minari_itself_writes_is_read(tmp_path, monkeypatch):
     np.testing.assert_array_equal(first.records["state"], episode["observations"])
     np.testing.assert_array_equal(second.records["pre_action"][:, 0], [0, 0, 0.5, 1])  # actions end at 2
     assert first.metadata["environment"] == "gymnasium:Pendulum-v1"
+    assert first.metadata["action_bounds"] == {"low": [-2.0], "high": [2.0]}
 
 
 def test_minari_datasets_that_cannot_be_had_are_explained(minari, tmp_path, monkeypatch):

@@ -247,6 +247,13 @@ def test_other_tasks_are_noted(tmp_path):
     assert notes["the task is fake-b, in 0.hdf5 fake-a"] == 1
 
 
+def test_folders_that_are_not_learnt_from_together_are_noted(tmp_path):
+    one, other = (folder_of(tmp_path / name, played(0, action_repeat=n)) for name, n in (("a", 1), ("b", 3)))
+    found = run(config_of("check", f"{one},{other}", draw=False))
+    note = f"the action repeat is 3, in {one} 1, so that they are not learnt from together"
+    assert found["notes"] == {note: 1} and not found["problems"]
+
+
 @pytest.mark.parametrize(
     ("image", "sentence"),
     [

@@ -50,6 +50,7 @@ def test_actions_are_scaled_to_the_action_space():
     environment.reset(seed=0)
     environment.step(np.array([1.0]))
     assert environment._environment.unwrapped.last_u == pytest.approx(2.0)  # the pendulum takes [-2, 2]
+    assert environment.metadata()["action_bounds"] == {"low": [-2.0], "high": [2.0]}
 
 
 def test_discrete_actions_are_refused():

@@ -178,6 +178,25 @@ def test_data_of_another_set_up_do_not_meet(tmp_path, data, metadata, sentence):
     assert not (tmp_path / "run").exists()
 
 
+def test_actions_that_were_scaled_from_different_bounds_do_not_meet(tmp_path):
+    for name, high in (("one", 50.0), ("other", 40.0)):
+        add_episode(tmp_path / name, action_bounds={"low": [0.0], "high": [high]})
+    config = {"embodiment": str(tmp_path / "one"), "demonstrations": str(tmp_path / "other")}
+    with pytest.raises(
+        EpisodeError, match=r"demonstrations has \[0.0\] to \[40.0\].*action_high of the other"
+    ):
+        RunDirectory(tmp_path / "run", config)
+
+
+def test_a_run_whose_beginning_recorded_less_of_the_set_up_continues(tmp_path):
+    add_episode(tmp_path / "data", action_bounds={"low": [0.0], "high": [50.0]})
+    RunDirectory(tmp_path / "run", {"embodiment": str(tmp_path / "data")}).close()
+    recorded = json.loads((tmp_path / "run" / "inputs.json").read_text())
+    recorded["embodiment"]["setups"] = [{}]
+    (tmp_path / "run" / "inputs.json").write_text(json.dumps(recorded))
+    RunDirectory(tmp_path / "run", {"embodiment": str(tmp_path / "data")}).close()
+
+
 def test_folders_of_one_key_do_not_meet_either(tmp_path, data):
     add_episode(tmp_path / "other", environment="walker-run", action_repeat=4)
     with pytest.raises(

@@ -11,6 +11,7 @@ WALKER = {
     "action_repeat": 2,
     "control_seconds": 0.05,
     "rendering": {"quality": "published", "camera": None},
+    "action_bounds": {"low": [0.0], "high": [50.0]},
 }
 
 
@@ -34,6 +35,7 @@ def write(folder, **changes):
         ({"action_repeat": 4}, "the action repeat 2 and .* has 4"),
         ({"environment": "cheetah-run"}, "the body walker and .* has cheetah"),
         ({"control_seconds": 0.025}, "the seconds per step 0.05 and .* has 0.025"),
+        ({"action_bounds": {"low": [0.0], "high": [40.0]}}, r"the action bounds .* has \[0.0\] to \[40.0\]"),
         ({"rendering": {"quality": "fast"}}, "the quality of images published and .* has fast"),
         ({"rendering": {"quality": "published", "camera": 1}}, "the camera published and .* has 1"),
     ],
