@@ -21,6 +21,8 @@ LABELS = {
     "aime-nob-viper": "AIME-NoB (VIPER)",
     "aime-nob-ail": "AIME-NoB (AIL)",
     "aime-nob-ot": "AIME-NoB (OT)",
+    "aime-nob-no-regulariser": "AIME-NoB (AIL), no regulariser",
+    "aime-nob-no-reward": "AIME-NoB, no reward",
     **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm", "smodice", "lobsdice", "fb")},
     **{name.replace("_", "-"): method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.analysis import aggregates, published_results, tables
+from experiments.analysis import aggregates, learning_curves, published_results, tables
 from experiments.analysis import page as pages
 from experiments.analysis.aggregates import Normalisation
 from experiments.analysis.intervals import Improvement, seed_scores
 from experiments.analysis.labels import AIME
-from experiments.analysis.scores import Cell, Results, read_results
+from experiments.analysis.scores import Results, read_results
 from experiments.drawing.table import Table, to_csv
 from worldmodels.files import write_atomically
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:  # matplotlib is slow to import
 MAX_VIDEOS = 6
 MAX_CONCLUDED = 6  # methods in the first sentence
 MAX_PAIRS = 20  # of methods in the figure of improvements
-SCALES = {"return": 1.0, "success_any": 100.0}  # of the scores in learning curves
-CLOCKS = {"env_step": "Simulator steps", "update": "Updates"}
 
 
 def run(config: Mapping, workdir: str | Path = "", *, fresh: bool = False) -> dict:
@@ -189,6 +187,8 @@ def make_tables(
         found["returns"] = tables.return_table(results)
     if success := tables.success_table(results):
         found["success"] = success
+    if steadiness := learning_curves.steadiness_table(results):
+        found["steadiness"] = steadiness
     return found
 
 
@@ -260,9 +260,9 @@ def figures_of(
         drawn, text = drawn_pairs(pairs)
         yield "improvement", aggregate_figures.improvement_intervals(drawn), text
     for task in results.tasks:
-        for (clock, score), figure in curves(results, task).items():
+        for (clock, score), figure in learning_curves.curves(results, task).items():
             suffix, what = ("", "return") if score == "return" else ("_success", "success")
-            text = f"{task}: {what} during training, against {CLOCKS[clock].lower()}"
+            text = f"{task}: {what} during training, against {learning_curves.CLOCKS[clock].lower()}"
             yield f"curves_{task}_{clock}{suffix}", figure, text
 
 
@@ -302,55 +302,6 @@ def drawn_pairs(
     return drawn, text
 
 
-def curves(results: Results, task: str) -> dict[tuple[str, str], Figure]:
-    """Draws the learning curves of a task, published ones behind them; returns {(clock, score): figure}."""
-    from experiments.analysis.figures import Curve
-
-    drawn: dict[tuple[str, str], dict[str, Curve]] = {}
-    for cell in results.of_task(task):
-        clock = "env_step" if all(_advances(run.curve.get("env_step")) for run in cell.runs) else "update"
-        for score, scale in SCALES.items():
-            if (curve := _merged(cell, clock, score)) is None:
-                continue
-            x, values = curve
-            drawn.setdefault((clock, score), {})[cell.name] = Curve(x, scale * values)
-    return {key: curve_figure(results, task, *key, of_methods) for key, of_methods in drawn.items()}
-
-
-def curve_figure(results: Results, task: str, clock: str, score: str, of_methods: Mapping) -> Figure:
-    """Draws scores against a clock; methods that have no curve by it are level lines, published curves stand behind."""
-    from experiments.analysis import figures
-
-    others = [cell for cell in results.of_task(task) if cell.name not in of_methods]
-    levels, finals = dict[str, float | None](), dict[str, list[list[float]] | None]()
-    if score == "return":
-        experts = results.experts(task)
-        names = ["Expert"] if len(experts) == 1 else [f"Expert, {value:.0f}" for value in experts]
-        levels |= {**dict(zip(names, experts, strict=True)), "Random": results.random_return(task)}
-        finals = {cell.name: cell.returns for cell in others}
-        note = "Thin lines: seeds. Band: 95% interval of the mean (Student's t), of three seeds or more."
-        y_label = "Return"
-    else:
-        rates = {cell.name: cell.success("any") for cell in others}
-        finals = {name: rate and tables.in_percent(rate) for name, rate in rates.items()}
-        note, y_label = "Thin lines: seeds.", "Episodes with success, %"
-    levels |= {name: float(np.mean(seed_scores(final))) for name, final in finals.items() if final}
-    online = [cell for cell in results.of_task(task) if cell.name in of_methods and clock == "env_step"]
-    found = [published_results.online_curve(c.env, c.method, c.reward, c.dataset) for c in online]
-    published = {curve.label: curve for curve in found if curve and curve.score == score}
-    notes = dict.fromkeys([note, *map(published_results.online_caption, published.values())])
-    return figures.learning_curves(
-        of_methods,
-        title=task,
-        x_label=CLOCKS[clock],
-        y_label=y_label,
-        references={name: level for name, level in levels.items() if level is not None},
-        behind={name: figures.Curve(c.steps, list(c.scores.values())) for name, c in published.items()},
-        note="\n".join(notes),
-        bands=score == "return",
-    )
-
-
 def remarks(results: Results, notes: Sequence[str]) -> list[pages.TextSection]:
     """Says what comes before the tables: runs that are left out, that do not belong together, that diverged."""
     texts: dict[str, Sequence[str]] = {}
@@ -380,21 +331,3 @@ def video_sections(results: Results) -> list[pages.MediaSection]:
             caption = "One episode of the final evaluation, seeds side by side."
             found.append(pages.MediaSection(title, path, alt, caption))
     return found[:MAX_VIDEOS]
-
-
-def _advances(clock: np.ndarray | None) -> bool:
-    return clock is not None and bool(np.any(clock > 0))
-
-
-def _merged(cell: Cell, clock: str, score: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Returns positions [P] and scores [N, P] of the seeds of all runs; NaN where a run was not evaluated."""
-    found = [run.curve for run in cell.runs if {clock, score} <= run.curve.keys()]
-    x = sorted({float(value) for curve in found for value in curve[clock]})
-    if len(x) < 2:
-        return None
-    rows = []
-    for curve in found:
-        for seed in np.asarray(curve[score]).T:
-            row = dict(zip(map(float, curve[clock]), seed, strict=True))
-            rows.append([row.get(position, np.nan) for position in x])
-    return np.array(x), np.array(rows)

@@ -196,6 +196,10 @@ def medium(config: ml_collections.ConfigDict) -> None:
         config.reward[name].hidden_size = 128
     config.ensemble.hidden_size = 128
     config.critic.hidden_size = 128
+    # The rates with which model and policy have ended: with those of `small` the policy first loses what it could.
+    config.policy_optimizer.learning_rate = 3e-4
+    config.model_lr_from_pretraining = True
+    config.average = 0.99
 
 
 def tiny(config: ml_collections.ConfigDict) -> None:

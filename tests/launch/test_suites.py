@@ -228,12 +228,12 @@ def test_extraneous_demonstrations_are_learnt_from_with_and_without_the_filter()
 def test_online_methods_begin_where_offline_aime_ends():
     runs = {run.name: run for run in runs_of("metaworld6-state", {"task": ["sweep"], "seed": [2]})}
     aime = runs["metaworld6-state-sweep/aime-mt39-mdp/seed_002"]
-    for method in ("aime-nob-ail", "aime-nob-viper", "aime-nob-ot", "no-reward", "no-regulariser"):
-        run = runs[f"metaworld6-state-sweep/{method}-mt39-mdp/seed_002"]
+    for variant in ("ail", "viper", "ot", "no-reward", "no-regulariser"):
+        run = runs[f"metaworld6-state-sweep/aime-nob-{variant}-mt39-mdp/seed_002"]
         assert run.settings["policy_from"] == Output(aime.name)
         assert run.settings["model"] == aime.settings["model"]
         assert run.settings["demonstrations"] == aime.settings["demonstrations"]
-        assert ("embodiment" in run.settings) == (method != "no-regulariser")
+        assert ("embodiment" in run.settings) == (variant != "no-regulariser")
     data, shown = (runs[f"metaworld6-state-data/{name}/seed_002"] for name in ("mt39", "shown-sweep"))
     assert data.settings["tasks"] == "mt39" and shown.settings["tasks"] == "metaworld-sweep"
     assert data.settings["seed"] != shown.settings["seed"]

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.analysis import intervals, published_results, report
+from experiments.analysis import intervals, learning_curves, published_results, report
 from experiments.analysis.aggregates import (
     aggregate,
     normalisations,
@@ -314,7 +314,7 @@ def one_task(tmp_path):
 
 def test_on_one_task_methods_stand_in_rows_and_single_seeds_are_not_compared(one_task):
     result = report_on(one_task)
-    assert result["tables"] == ["results", "success"] and "comparison" in result["figures"]
+    assert result["tables"] == ["results", "success", "steadiness"] and "comparison" in result["figures"]
     rows = list(csv.DictReader(open(one_task / "report" / "tables" / "results.csv")))
     assert [(row["method"], row["by_expert"]) for row in rows] == [("AIME", "70"), ("AIME-v2 (AIL)", "90")]
     assert [row["num_env_steps"] for row in rows] == ["", "500"]
@@ -322,12 +322,23 @@ def test_on_one_task_methods_stand_in_rows_and_single_seeds_are_not_compared(one
 
 
 def test_methods_without_a_curve_are_level_lines_beside_those_that_have_one(one_task):
-    figures = report.curves(read_results([one_task]), "walk")
+    figures = learning_curves.curves(read_results([one_task]), "walk")
     assert list(figures) == [("env_step", "return"), ("env_step", "success_any")]
     for figure, level in zip(figures.values(), (7.0, 50.0), strict=True):
         (axes,) = figure.axes
         assert level in [line.get_ydata()[0] for line in axes.get_lines()]
         assert "AIME" in [text.get_text() for text in axes.texts]
+
+
+def test_steadiness_is_the_mean_step_between_evaluations_of_methods_that_learn_in_the_environment(one_task):
+    table = learning_curves.steadiness_table(read_results([one_task]))
+    assert [row[0] for row in table.rows] == ["AIME-v2 (AIL)"]
+    assert (
+        table.numbers[0] | {"score": "success_any", "change": 0.0, "best": 50.0, "last": 50.0}
+        == table.numbers[0]
+    )
+    up_and_down = np.array([[0.0, 80.0, 20.0, 100.0], [50.0, np.nan, 40.0, 40.0]])
+    assert learning_curves.steadiness(up_and_down) == pytest.approx(((80 + 60 + 80) / 6 + 10 / 4, 75.0, 70.0))
 
 
 def test_every_known_method_has_a_label_and_others_go_by_their_names():
@@ -371,7 +382,7 @@ def test_published_curves_stand_behind_ours_by_the_same_steps(tmp_path, env, sco
     (path / "config.json").write_text(json.dumps({"reward": {"name": "ail"}}))
     rows = [{"update": n, "env_step": n * x[-1], "return": [[7.0]], "success_any": [[0.5]]} for n in (0, 1)]
     (path / "eval.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    drawn = report.curves(read_results([tmp_path]), "mine")
+    drawn = learning_curves.curves(read_results([tmp_path]), "mine")
     (axes,) = drawn["env_step", score].axes
     (theirs,) = [
         line for line in axes.get_lines() if line.get_color() == MUTED and len(line.get_xdata()) == len(x)
