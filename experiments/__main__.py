@@ -37,7 +37,10 @@ COMMANDS = {
         "experiments.analysis.export",
         "export",
         "",
-        {"run": "Run or published folder to export.", "to": "Folder to write; it must not exist."},
+        {
+            "run": "Run or published folder to export.",
+            "to": "Folder to write, which must not exist, or hf://USER/NAME.",
+        },
     ),
     "demo": Command("experiments.studies.demo", "demo", "runs/demo"),
     "demo_online": Command("experiments.studies.demo_online", "demo_online", "runs/demo-online"),

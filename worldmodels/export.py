@@ -341,8 +341,8 @@ def read_facts(folder: pathlib.Path) -> dict:
     number = facts.get("num_seeds")
     wrong += [] if number is None or (isinstance(number, int) and number > 0) else ["num_seeds"]
     together = facts.get("ensemble", 1)
-    fits = isinstance(together, int) and together > 0 and (number or 1) % together == 0
-    wrong += [] if wrong or fits else ["ensemble"]
+    if not wrong and not (isinstance(together, int) and together > 0 and (number or 1) % together == 0):
+        wrong = ["ensemble"]
     if wrong:
         raise ValueError(
             f"{path} is damaged ({', '.join(wrong)} missing or of another kind); get an intact copy."

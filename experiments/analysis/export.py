@@ -17,7 +17,7 @@ from typing import Any
 
 from experiments.models import files
 from experiments.runs import paths
-from experiments.runs.settings import read_json
+from experiments.runs.settings import read_json, read_sessions
 from worldmodels import hub
 from worldmodels.export import save
 
@@ -53,13 +53,8 @@ def shared_name(folders: str) -> str:
 
 def facts_of_run(directory: pathlib.Path, seed: int) -> dict[str, Any]:
     """Returns the scores of a seed and the commit that made them, for the card; {} of what is no run."""
-    facts = {}
-    for name, file in (("result", "DONE"), ("session", "metadata.json")):
-        facts[name] = read_json(directory / file) if (directory / file).is_file() else {}
-    scores = {
-        "return": facts["result"].get("return_by_seed"),
-        "percent of the expert": facts["result"].get("by_expert"),
-    }
+    result = read_json(directory / "DONE") if (directory / "DONE").is_file() else {}
+    scores = {"return": result.get("return_by_seed"), "percent of the expert": result.get("by_expert")}
     rows = {name: round(each[seed], 1) for name, each in scores.items() if each and seed < len(each)}
-    commit = next((each["commit"] for each in reversed(facts["session"].get("sessions", []))), None)
+    commit = next((each.get("commit") for each in reversed(read_sessions(directory))), None)
     return rows | ({"commit": commit["hash"] + " (edited)" * commit["edited"]} if commit else {})

@@ -52,6 +52,8 @@ class Demonstrations:
             that are read.
         """
         paths = [path for folder in folders_of(source) for path in some_episode_paths(folder)]
+        if not paths:
+            raise ValueError("No demonstrations are named; pass their folder: --config.demonstrations=DIR.")
         first, keys = read_episode(paths[0], images_on_disk=True), None
         if sensors is not None:
             keys = [*sensors(Arena.of_episodes([first], env).name, first), "pre_action"]

@@ -134,7 +134,9 @@ def load_complete(path: str | pathlib.Path) -> Models:
         arguments=models.arguments | {"world_model": arch},
         world_model=for_seeds(seen, models.num_seeds or 1),
         loss=seen.loss,
-        card={"environment": arch.get("environment", "")} | models.card,
+        card={"environment": arch.get("environment", "")}
+        | {name: seen.card[name] for name in ("data",) if name in seen.card}
+        | models.card,
     )
 
 

@@ -55,7 +55,7 @@ class Command:
       module: has `run(config, workdir, *, fresh=False, **flags)`.
       config: config without `--config`; None makes the flag required.
       workdir: directory without `--workdir`; None makes the flag required.
-      flags: more flags, {name: help}; strings, None if absent.
+      flags: more flags, {name: help}, which have to be given; strings.
       listed: key of the config that arguments without a flag are for, or "".
       several_processes: `run` can be one of several processes (`experiments.runs.processes`).
       alone: the module has `main(argv)` instead, which needs nothing that is installed.
@@ -175,8 +175,9 @@ def parse(command: Command, argv: Sequence[str]) -> dict[str, Any] | None:
         raise UsageError(
             f"Unexpected argument {rest[0]!r}. Flags look like --workdir=DIR or --config.key=value."
         )
-    if values.workdir is None:
-        raise UsageError("--workdir is required. --help lists the flags.")
+    for name in ("workdir", *command.flags):
+        if values[name].value is None:
+            raise UsageError(f"--{name} is required. --help lists the flags.")
     if not command.several_processes and any(values[name].value for name in _GROUP):
         raise UsageError(_ALONE)
     names = ("config", "workdir", *_SWITCHES, *command.flags, *_GROUP)
@@ -286,7 +287,7 @@ def _help(name: str, command: Command, config: Any, path: str) -> Iterator[str]:
     flags = {
         "config=FILE:PRESET": f"Config file, or its name in experiments/configs ({command.config or 'required'}).",
         "workdir=DIR": f"Directory of the run{default or ' (required)' * (command.workdir is None)}.",
-        **command.flags,
+        **{flag: f"{text.removesuffix('.')} (required)." for flag, text in command.flags.items()},
         **_SWITCHES,
         "import": _IMPORT,
         **(_GROUP if command.several_processes else {}),
@@ -320,7 +321,8 @@ def _with_config_file(arguments: list[str], default: str | None) -> list[str]:
 
 def _config_of(argv: Sequence[str], command: Command) -> Any:
     """Returns the config that a command line names, without its settings."""
-    arguments = parse(command, [argv[0], f"--config={_given_config(argv)}", "--workdir="])
+    required = [f"--{name}=" for name in ("workdir", *command.flags)]
+    arguments = parse(command, [argv[0], f"--config={_given_config(argv)}", *required])
     assert arguments is not None  # nobody asks for help
     return arguments["config"]
 

@@ -14,14 +14,14 @@ FOLDERS = ("embodiment", "unlabelled", "demonstrations", "episodes", "data")
 PATHS = ("model", "encoder", "policy_from", "critic_from", "source", "sources", "run", "runs")
 
 
-def folders_of(value: str | Sequence[str]) -> list[str]:
+def folders_of(value: str | Sequence[str] | None) -> list[str]:
     """Returns the folders that a value of a config names: one, or several separated by commas.
 
     A text that is a folder as it stands names that one. Among several, a name that contains a comma stands in single
     quotes: `--config.embodiment="'a,b',c"` are two folders. A sequence is taken as it is; "" names none.
     """
     if not isinstance(value, str):
-        return list(value)
+        return list(value or ())
     if os.path.isdir(os.path.expanduser(value)):
         return [value]
     fields = next(csv.reader([value], quotechar="'", skipinitialspace=True), [])

@@ -101,9 +101,17 @@ def _recorded(tree: Mapping[str, Any], source: pathlib.Path) -> _Recorded:
 
 
 def read_sessions(run: pathlib.Path) -> list[dict[str, Any]]:
-    """Reads what `describe_session` said at every start of a run."""
+    """Reads what `describe_session` said at every start of a run; raises a RunError if that is damaged."""
     path = run / "metadata.json"
-    return read_json(path).get("sessions", []) if path.is_file() else []
+    sessions = read_json(path).get("sessions", []) if path.is_file() else []
+    if not isinstance(sessions, list) or not all(map(_is_session, sessions)):
+        raise RunError(f"{path} is damaged (its sessions are of another kind); {_REMEDY}.")
+    return sessions
+
+
+def _is_session(value: Any) -> bool:
+    places = ("directory", "workdir")
+    return isinstance(value, dict) and all(isinstance(value.get(place, ""), str) for place in places)
 
 
 def config_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

@@ -167,6 +167,8 @@ def test_a_damaged_or_newer_folder_is_one_sentence(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
+        (dict(num_seeds="x"), "model.json is damaged .num_seeds missing or of another kind"),
+        (dict(ensemble=2), "model.json is damaged .ensemble missing or of another kind"),
         (dict(policy=...), "model.json is damaged .policy missing or of another kind"),
         (dict(critic=[1]), "critic missing or of another kind"),
         (dict(world_model=[1]), "world_model missing or of another kind"),

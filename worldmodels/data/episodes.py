@@ -281,7 +281,7 @@ def some_episode_paths(folder: str | os.PathLike) -> list[Path]:
             str((parent / name).relative_to(Path(folder).expanduser()))
             for parent, names in _walk(Path(folder).expanduser())
             for name in sorted(names)
-            if name.endswith((*SUFFIXES, ".h5", ".hdf", ".he5"))
+            if name.lower().endswith((*SUFFIXES, ".h5", ".hdf", ".he5"))
         ]
         advice = "; collect or download some, or check the path."
         if seen:

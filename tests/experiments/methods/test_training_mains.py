@@ -274,6 +274,7 @@ def test_a_policy_is_exported_with_its_world_model(policy, folder):
     ):
         np.testing.assert_array_equal(before, after)
     assert opened.card["environment"] == "fake-pointmass"
+    assert opened.card["data"].endswith("episodes") and opened.card["demonstrations"].endswith("episodes")
     assert opened.arguments["world_model"]["environment"] == "fake-pointmass"
 
 

@@ -104,3 +104,20 @@ def test_a_config_that_lacks_something_or_has_a_number_in_its_place_is_one_sente
         with pytest.raises(ValueError):
             load_run(name)
     path.write_text(content)
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "sentence"),
+    [("config.json", {"demonstrations": value}, "No demonstrations are named") for value in (None, [], {})]
+    + [
+        ("metadata.json", {"sessions": value}, "metadata.json is damaged .its sessions are of another kind")
+        for value in (None, 5, [5], [{"directory": 5}])
+    ],
+)
+def test_other_kinds_of_values_in_the_files_of_a_run_are_one_sentence(folder, file, change, sentence):
+    path = folder / "imitate" / file
+    content = path.read_text() if path.is_file() else None  # earlier releases kept no sessions
+    path.write_text(json.dumps(json.loads(content or "{}") | change))
+    with pytest.raises(ValueError, match=sentence):
+        load_run("imitate")
+    path.write_text(content) if content else path.unlink()

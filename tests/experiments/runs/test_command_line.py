@@ -193,6 +193,9 @@ def test_a_misspelt_flag_gets_a_suggestion():
 def test_missing_flags_are_named():
     assert error_of("--workdir=x").startswith("--config is required")
     assert error_of(f"--config={TOY}").startswith("--workdir is required")
+    assert error_of(command=COMMANDS["evaluate"]).startswith("--run is required")
+    assert error_of("--run=x", command=COMMANDS["export"]).startswith("--to is required")
+    assert "'plane'" in error_of("--config.plane=x", "--run=x", command=COMMANDS["evaluate"])
 
 
 def test_a_stray_argument_is_refused():
