@@ -5,7 +5,8 @@ An epoch is a pass over a random 70% of the windows (BCO(alpha): of the episodes
 stops when that loss has not improved for `patience` epochs in a row, but not before `min_epochs` and
 `min_updates`; the weights with the lowest validation loss are the result. One epoch is one dispatch. Several
 seeds are trained in one program: each has its own split, order and weights, and one that has stopped keeps
-its state while the others continue. One that diverges (a loss or a gradient is not finite) stops there.
+its state while the others continue. One that diverges (a loss or a gradient is not finite) stops there. Data that grow
+from fit to fit are given room for all that is to come, and later fits run the program of the first.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from flax import struct
 
+from agents.splits import SEED_AXES, Split, draw_split, shuffled
 from worldmodels.data.dataset import SequenceDataset, sample, windows
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.structures import Array
@@ -37,9 +38,19 @@ from worldmodels.training import (
 
 VALIDATION_CHUNK = 1024  # windows at a time
 IMAGE_CHUNK = 64  # the same where there are images, whose features are large
-_SPLIT, _SHUFFLE = 1, 2  # streams of random numbers besides the updates' own
+_SHUFFLE = 2  # stream of random numbers besides the updates' own and that of the split
+_NEVER = 2**31 - 1
 
 Datasets = SequenceDataset | tuple[SequenceDataset, SequenceDataset]  # windows, or those and labelled ones
+
+
+class StoppingRule(NamedTuple):
+    """Limits at which a fit stops, as of `FitSettings`; what is None there is an integer beyond reach."""
+
+    patience: int
+    min_epochs: int
+    min_updates: int
+    max_updates: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +91,19 @@ class FitSettings:
     def optimizer(self) -> optax.GradientTransformation:
         """Adam."""
         return make_optimizer(self.learning_rate, self.grad_clip)
+
+    @property
+    def rule(self) -> StoppingRule:
+        """Limits at which a fit stops."""
+        values = (getattr(self, name) for name in StoppingRule._fields)
+        return StoppingRule(*(_NEVER if value is None else value for value in values))
+
+    @property
+    def learning(self) -> FitSettings:
+        """The same settings with the default rule: what programs depend on."""
+        return dataclasses.replace(
+            self, **{name: getattr(FitSettings, name) for name in StoppingRule._fields}
+        )
 
 
 class FitState(struct.PyTreeNode):
@@ -126,84 +150,25 @@ class FitState(struct.PyTreeNode):
         return self.replace(train=self.train.replace(model=model), best_model=best)
 
 
-class Split(struct.PyTreeNode):
-    """Numbers of the windows of a dataset that are trained on, [V] int32, and validated on, [W - V] int32."""
-
-    training: Array
-    validation: Array
-
-
-def split_windows(num_windows: int, fraction: float, key: Array) -> Split:
-    """Random split of the windows 0..W-1, a share `fraction` of them for training.
-
-    Windows, not episodes, are split, as published: the two parts overlap in their records.
-
-    Raises:
-      ValueError: a part would be empty.
-    """
-    num_training = round(fraction * num_windows)
-    if not 0 < num_training < num_windows:
-        raise ValueError(
-            f"A split of {num_windows} windows at {fraction:g} leaves one part empty; use more data."
-        )
-    order = jax.random.permutation(jax.random.fold_in(key, _SPLIT), num_windows).astype(jnp.int32)
-    return Split(training=order[:num_training], validation=order[num_training:])
-
-
-def split_episodes(
-    num_records: Sequence[int], length: int, is_training: Sequence[bool] | np.ndarray
-) -> Split:
-    """Split of a dataset's windows by whole episodes, so that the parts have no record in common.
-
-    Args:
-      num_records: of each episode, in the order of `SequenceDataset.create`.
-      length: T, records per window.
-      is_training: of each episode, whether it is trained on; see `draw_training`.
-
-    Raises:
-      ValueError: a part would be empty.
-    """
-    counts = np.maximum(np.asarray(num_records) - length + 1, 1)
-    training = np.repeat(np.asarray(is_training, bool), counts)
-    if training.all() or not training.any():
-        raise ValueError(
-            f"A split of {len(counts)} episodes leaves one part empty; use at least two episodes."
-        )
-    parts = (np.flatnonzero(part).astype(np.int32) for part in (training, ~training))
-    return Split(*map(jnp.asarray, parts))
-
-
-def draw_training(num_episodes: int, fraction: float, key: Array) -> np.ndarray:
-    """[num_episodes] bool: a random share `fraction` to train on, both parts with at least one of two or more."""
-    num_training = round(fraction * num_episodes)
-    if num_episodes > 1:
-        num_training = min(max(num_training, 1), num_episodes - 1)
-    return np.asarray(jax.random.permutation(jax.random.fold_in(key, _SPLIT), num_episodes)) < num_training
-
-
 def split_of(state: FitState, dataset: SequenceDataset, settings: FitSettings) -> Split:
     """Returns the split that the state's key decides, always the same; of stacked seeds, leaves [N, ...]."""
-    return _split(state.train.key, dataset.num_windows, settings.training_fraction)
+    return draw_split(state.train.key, int(dataset.num_windows), settings.training_fraction)
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
-def _split(key: Array, num_windows: int, fraction: float) -> Split:
-    split = functools.partial(split_windows, num_windows, fraction)
-    return split(key) if key.ndim == 0 else jax.vmap(split)(key)
-
-
-def epoch_batches(training: Array, settings: FitSettings, key: Array) -> Array:
-    """Window numbers of an epoch's batches, [U, B]: all training windows [V] in a fresh random order.
+def epoch_batches(split: Split, settings: FitSettings, key: Array) -> tuple[Array, Array | int]:
+    """Window numbers of an epoch's batches, [U or more, B], and U: all training windows in a fresh random order.
 
     What is missing to a full last batch is filled up with the first windows of that order. With
     `updates_per_epoch` the windows are drawn with replacement.
     """
-    num_windows, batch_size = training.shape[0], settings.batch_size
+    training, size = split.training, settings.batch_size
     if settings.updates_per_epoch is not None:
-        return training[jax.random.randint(key, (settings.updates_per_epoch, batch_size), 0, num_windows)]
-    num_updates = math.ceil(num_windows / batch_size)
-    order = jax.random.permutation(key, training)
-    return order[jnp.arange(num_updates * batch_size) % num_windows].reshape(num_updates, batch_size)
+        drawn = jax.random.randint(key, (settings.updates_per_epoch, size), 0, split.num_training)
+        return training[drawn], settings.updates_per_epoch
+    order = shuffled(key, training, split.num_training)
+    most = math.ceil(len(training) / size)
+    batches = order[jnp.arange(most * size) % split.num_training].reshape(most, size)
+    return batches, -(-split.num_training // size)
 
 
 def continued(state: FitState) -> FitState:
@@ -222,12 +187,13 @@ def continued(state: FitState) -> FitState:
 
 
 def make_mean_loss(loss_fn: Callable) -> Callable:
-    """Returns the pure function `mean_loss(model, dataset, indices, *frozen) -> []`: mean over windows.
+    """Returns the pure function `mean_loss(model, dataset, indices, number, *frozen) -> []`: mean over windows.
 
-    Of a pair of datasets (see `make_epoch`) it is the mean over the first, without windows of the second.
+    Of the numbers of windows, `indices`, the first `number` count. Of a pair of datasets (see `make_epoch`) it is the
+    mean over the first, without windows of the second.
     """
 
-    def mean_loss(model, dataset: Datasets, indices: Array, *frozen) -> Array:
+    def mean_loss(model, dataset: Datasets, indices: Array, number: Array | int, *frozen) -> Array:
         dataset, more = (dataset[0], (None,)) if isinstance(dataset, tuple) else (dataset, ())
 
         def of_window(index):
@@ -235,39 +201,41 @@ def make_mean_loss(loss_fn: Callable) -> Callable:
             return loss_fn(model, windows(dataset, index[None]), *more, *frozen, key)[0]
 
         has_images = any(value.ndim == 4 for value in dataset.observation.values())
-        chunk = IMAGE_CHUNK if has_images else VALIDATION_CHUNK
-        return jax.lax.map(of_window, indices, batch_size=chunk).mean()
+        chunks = math.ceil(len(indices) / (IMAGE_CHUNK if has_images else VALIDATION_CHUNK))
+        size = math.ceil(len(indices) / chunks)
+        indices = jnp.pad(jnp.asarray(indices), (0, chunks * size - len(indices))).reshape(chunks, size)
+
+        def add(chunk, total):
+            counts = chunk * size + jnp.arange(size) < number
+            return total + jnp.where(counts, jax.vmap(of_window)(indices[chunk]), 0.0).sum()
+
+        return jax.lax.fori_loop(0, -(-number // size), add, jnp.zeros(())) / number
 
     return mean_loss
 
 
 def end_epoch(
-    state: FitState, validation_loss: Array, settings: FitSettings, *, finite: Array | bool = True
+    state: FitState, validation_loss: Array, rule: StoppingRule, *, finite: Array | bool = True
 ) -> FitState:
     """Updates the bookkeeping after an epoch: best weights, patience, and whether to stop.
 
     Args:
       state: with the weights that the epoch has trained.
       validation_loss: [] of those weights.
-      settings: the stopping rule.
+      rule: of the settings.
       finite: [] bool, whether all updates of the epoch were.
     """
     diverged = ~(finite & jnp.isfinite(validation_loss))
     improved = validation_loss < state.best_loss
     epoch, stale_epochs = state.epoch + 1, jnp.where(improved, 0, state.stale_epochs + 1)
     updates = state.train.step - state.earlier_updates
-    stopped = diverged
-    if settings.patience is not None:
-        stale = (stale_epochs >= settings.patience) & (epoch >= settings.min_epochs)
-        stopped |= stale & (updates >= settings.min_updates)
-    if settings.max_updates is not None:
-        stopped |= updates >= settings.max_updates
+    stale = (stale_epochs >= rule.patience) & (epoch >= rule.min_epochs) & (updates >= rule.min_updates)
     return state.replace(
         best_model=where(improved, state.train.model, state.best_model),
         best_loss=jnp.where(improved, validation_loss, state.best_loss),
         stale_epochs=stale_epochs,
         epoch=epoch,
-        stopped=stopped,
+        stopped=diverged | stale | (updates >= rule.max_updates),
         diverged=diverged,
     )
 
@@ -280,13 +248,13 @@ def make_epoch(
     num_seeds: int | None = None,
     placement: Placement = ONE_DEVICE,
 ) -> Callable:
-    """Returns the jitted `epoch(state, split, dataset, *frozen) -> (state, metrics)`, one dispatch.
+    """Returns the jitted `epoch(state, split, dataset, rule, *frozen) -> (state, metrics)`, one dispatch.
 
     Args:
       loss_fn: (model, batch, *frozen, key) -> (scalar loss, metrics), a mean over the batch. Where `dataset` is a
         pair, it gets a batch of the second behind that of the first: as many windows, drawn with replacement; None
         in validation.
-      settings: the same as of `FitState.create`.
+      settings: the same as of `FitState.create`, but for the rule of stopping, which is an argument of the epoch.
       num_seeds: N trains N runs in one program: leaves of `state`, `split` and `frozen` have a leading axis
         [N], `dataset` is shared, metrics are [N].
       placement: the devices of the run, whose `put` must have placed the arguments.
@@ -299,9 +267,11 @@ def make_epoch(
     update = only_finite(make_update(loss_fn, settings.optimizer))
     mean_loss = make_mean_loss(loss_fn)
 
-    def epoch(state: FitState, split: Split, dataset: Datasets, frozen) -> tuple[FitState, Metrics]:
+    def epoch(
+        state: FitState, split: Split, dataset: Datasets, rule: StoppingRule, frozen
+    ) -> tuple[FitState, Metrics]:
         shuffle_key = jax.random.fold_in(jax.random.fold_in(state.train.key, _SHUFFLE), state.epoch)
-        batches = epoch_batches(split.training, settings, shuffle_key)
+        batches, num_updates = epoch_batches(split, settings, shuffle_key)
         first, *others = dataset if isinstance(dataset, tuple) else (dataset,)
 
         def one_update(train, indices):
@@ -310,12 +280,12 @@ def make_epoch(
             batch, *more = placement.share_batch([windows(first, indices), *drawn])
             return update(train, batch, *more, *frozen)
 
-        train, metrics = jax.lax.scan(one_update, state.train, batches)
-        validation_loss = mean_loss(train.model, dataset, split.validation, *frozen)
-        finite = metrics["finite"].all()
-        ended = end_epoch(state.replace(train=train), validation_loss, settings, finite=finite)
+        train, sums = _scan_first(one_update, state.train, batches, num_updates)
+        validation_loss = mean_loss(train.model, dataset, split.validation, split.num_validation, *frozen)
+        finite = sums["finite"] == num_updates
+        ended = end_epoch(state.replace(train=train), validation_loss, rule, finite=finite)
         state = where(state.stopped, state, ended)
-        metrics = jax.tree.map(jnp.mean, metrics) | {
+        metrics = {name: value / num_updates for name, value in sums.items()} | {
             "validation_loss": validation_loss,
             "best_validation_loss": state.best_loss,
             "epoch": state.epoch,
@@ -324,11 +294,23 @@ def make_epoch(
         return state, metrics
 
     if num_seeds is not None:
-        epoch = jax.vmap(epoch, in_axes=(0, 0, None, 0), axis_size=num_seeds)
-    sharding = placement.state_sharding
+        epoch = jax.vmap(epoch, in_axes=(0, SEED_AXES, None, None, 0), axis_size=num_seeds)
     return jax.jit(
-        lambda state, split, dataset, *frozen: epoch(state, split, dataset, frozen), out_shardings=sharding
+        lambda state, split, dataset, rule, *frozen: epoch(state, split, dataset, rule, frozen),
+        out_shardings=placement.state_sharding,
     )
+
+
+def _scan_first(step: Callable, carry, xs: Array, number: Array | int) -> tuple[Any, dict[str, Array]]:
+    """Scans the first `number` of the xs as `jax.lax.scan`; returns the sums of what the steps return."""
+    _, shapes = jax.eval_shape(step, carry, xs[0])
+    zeros = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
+
+    def next_step(index, done):
+        carry, found = step(done[0], xs[index])
+        return carry, jax.tree.map(jnp.add, done[1], found)
+
+    return jax.lax.fori_loop(0, number, next_step, (carry, zeros))
 
 
 def fit(
@@ -351,12 +333,13 @@ def fit(
       placement: the devices of the run; what is given and returned, also to `on_epoch`, is on one.
     """
     num_seeds = None if state.stopped.ndim == 0 else state.stopped.shape[0]
-    run_epoch = make_epoch(loss_fn, settings, num_seeds=num_seeds, placement=placement)
+    run_epoch = make_epoch(loss_fn, settings.learning, num_seeds=num_seeds, placement=placement)
     if split is None:
         split = split_of(state, dataset[0] if isinstance(dataset, tuple) else dataset, settings)
-    state, (dataset, split, *frozen) = placement.put(state, (dataset, split, *frozen))
+    sizes, numbers = (split.num_training, split.num_validation), (split.training, split.validation)
+    state, ((dataset, sizes), numbers, *frozen) = placement.put(state, ((dataset, sizes), numbers, *frozen))
     while not bool(state.stopped.all()):
-        state, metrics = run_epoch(state, split, dataset, *frozen)
+        state, metrics = run_epoch(state, Split(*numbers, *sizes), dataset, settings.rule, *frozen)
         if on_epoch is not None:
             on_epoch(*placement.fetch((state, metrics)))
     return placement.fetch(state)

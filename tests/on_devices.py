@@ -22,7 +22,7 @@ from aime.regularizer import draw_model_batch
 from aime.rewards import REWARDS, RewardInputs
 from experiments.methods.online_parts import OnlineData
 from worldmodels.action_head import TanhGaussianHead
-from worldmodels.data.dataset import SequenceDataset, sample
+from worldmodels.data.dataset import SequenceDataset, WindowTables, sample
 from worldmodels.data.episodes import Episode
 from worldmodels.data.loops import make_loops
 from worldmodels.data.replay import Replay, append_episode
@@ -52,6 +52,8 @@ def dataset(with_actions: bool) -> SequenceDataset:
         reward=jnp.zeros(20) if with_actions else None,
         starts=starts,
         first_starts=starts[:1],
+        num_windows=jnp.int32(16),
+        num_episodes=jnp.int32(1),
         length=LENGTH,
     )
 
@@ -189,7 +191,7 @@ def squared_error(network, batch, key):
 def on_the_host(data: SequenceDataset) -> StreamedDataset:
     """The same data in main memory."""
     fields = {field.name: getattr(data, field.name) for field in dataclasses.fields(StreamedDataset)}
-    tables = ("starts", "first_starts", "length")
+    tables = (*WindowTables._fields, "length")
     records = jax.tree.map(np.asarray, {name: fields[name] for name in fields if name not in tables})
     return StreamedDataset(**records, **{name: fields[name] for name in tables})
 

@@ -41,6 +41,16 @@ def termination_mask(is_terminal: Array) -> Array:
     return 1.0 - is_terminal * (seen_before > 0)
 
 
+def recorded(is_last: Array) -> Array:
+    """[B, T] float32: 0 behind the end of an episode, where its last record is repeated to fill a window, else 1."""
+    return (jnp.cumsum(is_last, axis=1) - is_last == 0).astype(jnp.float32)
+
+
+def masked_mean(x: Array, mask: Array) -> Array:
+    """Mean of the values where the mask, of the same shape, is 1; 0 where it is 0 everywhere."""
+    return (x * mask).sum() / jnp.maximum(mask.sum(), 1.0)
+
+
 def sum_time_mean_batch(x: Array) -> Array:
     """[B, T] -> scalar: the published reduction, sum over time and mean over the batch."""
     return x.sum(axis=1).mean(axis=0)

@@ -88,7 +88,11 @@ class OfflineRun:
         """Returns windows of the embodiment data, of the demonstrations, and the first of each embodiment episode."""
         data = self._baseline.data
         body = data.windows(data.body, with_actions=True)
-        return body, data.shown_windows(with_actions=False), body.replace(starts=body.first_starts)
+        return (
+            body,
+            data.shown_windows(with_actions=False),
+            body.replace(starts=body.first_starts, num_windows=body.num_episodes),
+        )
 
     def run(self) -> dict:
         """Trains from the newest checkpoint, or from scratch, to the end; returns the final evaluation."""
@@ -181,7 +185,7 @@ class ForwardBackward(OfflineBaseline):
         self._optimizer = make_optimizer(config["learning_rate"])
         self.arguments = self.arguments | {"kind": "prompted", "dimension": self._settings.dimension}
         shown = self.data.shown_windows(with_actions=False)
-        self._shown = windows(shown, np.arange(shown.num_windows))
+        self._shown = windows(shown, np.arange(int(shown.num_windows)))
 
     def create_state(self, key):
         """Creates a state; see `OfflineBaseline`."""

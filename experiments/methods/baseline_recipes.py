@@ -10,9 +10,10 @@ import dataclasses
 import functools
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from agents.bc import bc_loss
 from agents.bco import bco_loss, inverse_dynamics_loss
@@ -190,7 +191,7 @@ class FrameStackBaseline(Baseline):
         for network, (name, loss) in self.error_losses.items():
             if network in models:
                 error = self._errors.setdefault(network, vmapped_mean(loss))
-                errors[name] = error(models[network], data, all_windows(data))
+                errors[name] = error(models[network], data)
         return errors
 
 
@@ -251,15 +252,14 @@ class IIDM(BCO):
 
 @functools.lru_cache(maxsize=16)  # so that a run with the loss of another one does not compile again
 def vmapped_mean(loss_fn: Callable, *, frozen: bool = False) -> Callable:
-    """Returns (networks, dataset, indices[, frozen]) -> [num_seeds] mean losses over windows."""
-    return jax.jit(
-        jax.vmap(make_mean_loss(loss_fn), in_axes=(0, None, None, 0) if frozen else (0, None, None))
-    )
+    """Returns (networks, dataset[, frozen]) -> [num_seeds] mean losses over all windows."""
+    mean_loss = make_mean_loss(loss_fn)
 
+    def of_all(network, dataset, *frozen):
+        indices = jnp.arange(len(dataset.starts), dtype=jnp.int32)
+        return mean_loss(network, dataset, indices, dataset.num_windows, *frozen)
 
-def all_windows(dataset: SequenceDataset) -> np.ndarray:
-    """Returns the numbers of all windows, [W] int32."""
-    return np.arange(dataset.num_windows, dtype=np.int32)
+    return jax.jit(jax.vmap(of_all, in_axes=(0, None, 0) if frozen else (0, None)))
 
 
 # Data ---------------------------------------------------------------------------------------------------------------
@@ -294,24 +294,26 @@ class Data:
         return self.arch["num_frames"] + self.arch.get("chunk", 1)
 
     def windows(
-        self, episodes: list[Episode], with_actions: bool, length: int | None = None
+        self, episodes: list[Episode], with_actions: bool, length: int | None = None, room: int = 0
     ) -> SequenceDataset:
         """Returns the windows of episodes, of `window_length` records if `length` names no other.
+
+        Those of a chunk may reach behind the end of an episode, so that the policy learns from every state before it.
 
         Raises:
           ValueError: they do not all fit into memory at once.
         """
+        overhang = 0 if length else self.arch.get("chunk", 1) - 1
         sensors, length = list(self.arch["sizes"]), length or self.window_length
-        need, free = estimate_bytes(episodes, sensors, length), free_memory()
+        need, free = estimate_bytes(episodes, sensors, length, room), free_memory()
         if need > free:
             raise ValueError(
                 f"Baselines hold all their data at once, and these {len(episodes)} episodes need "
                 f"{need / 2**30:.2f} GiB where {free / 2**30:.2f} GiB are free; use fewer "
                 "(config.num_embodiment, config.num_demonstrations) or smaller images."
             )
-        return SequenceDataset.create(
-            episodes, length=length, sensors=sensors, with_actions=with_actions, with_reward=False
-        )
+        options: dict[str, Any] = dict(with_actions=with_actions, overhang=overhang, room=room)
+        return SequenceDataset.create(episodes, length=length, sensors=sensors, with_reward=False, **options)
 
     def shown_windows(self, *, with_actions: bool) -> SequenceDataset:
         """Returns the windows of the demonstrations, which share their arrays with `true_actions`."""

@@ -2,7 +2,8 @@
 
 A round plays some episodes with the deterministic policy (a learner may add noise), adds them to the embodiment data,
 70% of them to train on and the rest to validate, and continues with the inverse model and the policy: the best weights,
-and the optimizers' states. An interrupted round is repeated and ends the same.
+and the optimizers' states. An interrupted round is repeated and ends the same. The data have room for all rounds, whose
+programs are those of the first.
 """
 
 from __future__ import annotations
@@ -14,10 +15,11 @@ import jax
 import numpy as np
 
 from agents.bco import bco_loss, inverse_dynamics_loss, later_rounds
-from agents.fitting import FitSettings, FitState, Split, continued, draw_training, fit, split_episodes
+from agents.fitting import FitSettings, FitState, continued, fit
 from agents.frame_stack import with_encoder_of
 from agents.frame_stack_actor import FrameStackActor
 from agents.loop import Actor
+from agents.splits import Split, draw_training, split_episodes
 from experiments.data.evaluation import Scores
 from experiments.data.rounds import Rounds, read_round
 from experiments.envs import registry
@@ -188,8 +190,16 @@ class AlphaLearner:
         names = [*data.arch["sizes"], "pre_action"]
         episodes = [*data.body, *read_round(self._run / "episodes", 0, self._num_played, names)]
         lengths = [episode.num_records for episode in episodes]
-        split = split_episodes(lengths, data.window_length, np.concatenate(training))
-        return data.windows(episodes, with_actions=True), split
+        room = self._room(lengths)
+        split = split_episodes(lengths, data.window_length, np.concatenate(training), room)
+        return data.windows(episodes, with_actions=True, room=room), split
+
+    def _room(self, lengths: list[int]) -> int:
+        """Returns the records of all rounds, if no episode to come is longer than the longest of those so far."""
+        longest = max(*lengths, *(episode.num_records for episode in self._data.shown.episodes))
+        rows = np.maximum(lengths[: len(self._data.body)], self._data.window_length).sum()
+        to_play = self._config["num_rounds"] * self._config["episodes_per_round"]
+        return int(rows) + to_play * max(longest, self._data.window_length)
 
 
 class AlphaRun(Rounds):

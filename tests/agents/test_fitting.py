@@ -9,30 +9,27 @@ from agents.bco import later_rounds
 from agents.fitting import (
     FitSettings,
     FitState,
-    Split,
     continued,
-    draw_training,
     end_epoch,
     epoch_batches,
     fit,
     make_epoch,
     make_mean_loss,
-    split_episodes,
     split_of,
-    split_windows,
 )
+from agents.splits import Split, draw_training, shuffled, split_episodes, split_windows
 from worldmodels.data.dataset import SequenceDataset, windows
 from worldmodels.data.episodes import Episode
 
 
-def make_dataset(num_records=61, seed=0):
+def make_dataset(num_records=61, seed=0, room=0):
     """Windows of one record: x [num_records, 2], noisy y = x @ (1, -2), kept as an action."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(num_records, 2)).astype(np.float32)
     y = (x @ [[1.0], [-2.0]] + 0.1 * rng.normal(size=(num_records, 1))).astype(np.float32)
     flags = {name: np.zeros(num_records, bool) for name in ("is_first", "is_last", "is_terminal")}
     episode = Episode({"x": x, "pre_action": y, **flags})
-    return SequenceDataset.create([episode], length=1, sensors=["x"], with_reward=False)
+    return SequenceDataset.create([episode], length=1, sensors=["x"], with_reward=False, room=room)
 
 
 DATASET = make_dataset()
@@ -76,7 +73,7 @@ def apply_rule(losses, *, patience, min_epochs, min_updates, max_updates, update
 )
 def test_the_stopping_rule_is_the_plain_one(rule):
     settings = FitSettings(**rule)
-    step = jax.jit(lambda state, loss: end_epoch(state, loss, settings))
+    step = jax.jit(lambda state, loss: end_epoch(state, loss, settings.rule))
     for seed in range(8):
         losses = np.random.default_rng(seed).normal(size=400).astype(np.float32)
         epochs, best = apply_rule(losses, updates_per_epoch=10, **rule)
@@ -124,29 +121,47 @@ def test_a_split_that_leaves_nothing_to_validate_is_refused():
 
 
 def test_an_epoch_is_a_pass_over_the_training_windows():
-    training = jnp.arange(100, 143)
-    batches = np.asarray(epoch_batches(training, FitSettings(batch_size=10), jax.random.key(0)))
-    assert batches.shape == (5, 10)
+    training = np.arange(100, 143)
+    batches, num_updates = epoch_batches(
+        Split.of(training, np.arange(3)), FitSettings(batch_size=10), jax.random.key(0)
+    )
+    assert batches.shape == (5, 10) and num_updates == 5
+    batches = np.asarray(batches)
     np.testing.assert_array_equal(np.sort(batches.reshape(-1)[:43]), training)
     np.testing.assert_array_equal(batches.reshape(-1)[43:], batches[0, :7])
 
 
 def test_an_epoch_of_few_windows_fills_its_batch():
-    batches = epoch_batches(jnp.arange(3), FitSettings(batch_size=8), jax.random.key(0))
+    split = Split.of(np.arange(3), np.arange(3, 4))
+    batches, _ = epoch_batches(split, FitSettings(batch_size=8), jax.random.key(0))
     assert batches.shape == (1, 8) and set(np.asarray(batches[0])) == {0, 1, 2}
 
 
 def test_an_epoch_of_given_length_draws_training_windows():
     settings = FitSettings(batch_size=10, updates_per_epoch=4)
-    batches = np.asarray(epoch_batches(jnp.arange(100, 143), settings, jax.random.key(0)))
+    split = Split.of(np.arange(100, 143), np.arange(3), room=60)
+    batches, num_updates = epoch_batches(split, settings, jax.random.key(0))
+    assert num_updates == 4
     assert batches.shape == (4, 10) and batches.min() >= 100 and batches.max() < 143
+
+
+@pytest.mark.parametrize("number", [1, 2, 1625, 1626, 4000])
+def test_the_first_of_many_are_shuffled_as_they_would_be_alone(number):
+    """With one pass of the sort or with two; those behind them stay there."""
+    values = jnp.arange(100, 4100)
+    found = jax.jit(shuffled)(jax.random.key(3), values, number)
+    np.testing.assert_array_equal(found[:number], jax.random.permutation(jax.random.key(3), values[:number]))
+    np.testing.assert_array_equal(np.sort(found[number:]), values[number:])
 
 
 def test_the_mean_loss_is_that_of_one_batch(monkeypatch):
     monkeypatch.setattr("agents.fitting.VALIDATION_CHUNK", 8)  # 20 windows are two chunks and a rest
     weights, indices = jnp.array([0.3, 0.5]), jnp.arange(3, 23)
     expected, _ = squared_error(weights, windows(DATASET, indices), None)
-    np.testing.assert_allclose(make_mean_loss(squared_error)(weights, DATASET, indices), expected, rtol=1e-6)
+    mean_loss = make_mean_loss(squared_error)
+    np.testing.assert_allclose(mean_loss(weights, DATASET, indices, 20), expected, rtol=1e-6)
+    more = jnp.concatenate([indices, jnp.arange(13)])
+    np.testing.assert_allclose(mean_loss(weights, DATASET, more, 20), expected, rtol=1e-6)
 
 
 def test_a_fit_learns_and_returns_the_weights_with_the_lowest_validation_loss():
@@ -161,17 +176,17 @@ def test_a_fit_learns_and_returns_the_weights_with_the_lowest_validation_loss():
     np.testing.assert_array_equal(state.best_model, weights)
     np.testing.assert_allclose(weights, [1.0, -2.0], atol=0.1)
     validation = split_of(state, DATASET, settings).validation
-    np.testing.assert_allclose(
-        make_mean_loss(squared_error)(state.best_model, DATASET, validation), loss, rtol=1e-5
-    )
+    mean_loss = make_mean_loss(squared_error)(state.best_model, DATASET, validation, len(validation))
+    np.testing.assert_allclose(mean_loss, loss, rtol=1e-5)
 
 
 def test_validation_windows_are_not_trained_on():
     settings = FitSettings(batch_size=8, max_updates=30)
-    split = Split(training=jnp.arange(40), validation=jnp.arange(40, 61))
+    split = Split.of(np.arange(40), np.arange(40, 61))
     poisoned = DATASET.replace(prev_action=DATASET.prev_action.at[40:].set(1e6))
     epoch = make_epoch(squared_error, settings)
-    states = [epoch(create(jax.random.key(0), settings), split, data)[0] for data in (DATASET, poisoned)]
+    start = create(jax.random.key(0), settings)
+    states = [epoch(start, split, data, settings.rule)[0] for data in (DATASET, poisoned)]
     np.testing.assert_array_equal(states[0].train.model, states[1].train.model)
 
 
@@ -192,7 +207,7 @@ def test_a_seed_that_has_stopped_keeps_its_state_to_the_bit():
     state = jax.vmap(lambda key: create(key, settings))(jax.random.split(jax.random.key(0), 2))
     state = state.replace(stopped=jnp.array([True, False]))
     after, _ = make_epoch(squared_error, settings, num_seeds=2)(
-        state, split_of(state, DATASET, settings), DATASET
+        state, split_of(state, DATASET, settings), DATASET, settings.rule
     )
     raw = jax.tree.map(
         lambda x: jax.random.key_data(x) if jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key) else x,
@@ -228,6 +243,29 @@ def test_a_fit_compiles_once():
 
     fit(create(jax.random.key(0), settings), DATASET, counted, settings, on_epoch=lambda *_: traces.append(1))
     assert 1 not in traces[: traces.index(1)] and 0 not in traces[traces.index(1) :]
+
+
+def test_fits_of_data_that_grow_within_their_room_compile_once():
+    """And are those of the same data without room, whatever their rules of stopping are."""
+    traces = []
+
+    def counted(weights, batch, key):
+        traces.append(0)
+        return squared_error(weights, batch, key)
+
+    first = FitSettings(batch_size=8, min_epochs=5)
+    for settings, number in ((first, 30), (later_rounds(first), 61)):
+        split = (np.arange(number - 10), np.arange(number - 10, number))
+        roomy, tight = (make_dataset(number, room=room) for room in (100, 0))
+        assert len(roomy.starts) == 100 and roomy.num_windows == number
+        state = create(jax.random.key(0), settings)
+        found = fit(state, roomy, counted, settings, split=Split.of(*split, room=100))
+        if number == 30:
+            compiled = len(traces)
+        alone = fit(state, tight, squared_error, settings, split=Split.of(*split))
+        assert found.epoch == alone.epoch
+        np.testing.assert_allclose(found.best_model, alone.best_model, rtol=1e-5)
+    assert len(traces) == compiled
 
 
 def test_a_split_by_episodes_keeps_their_windows_together():
@@ -269,7 +307,7 @@ def test_later_rounds_stop_at_the_first_epoch_without_improvement():
     state = continued(FitState.create(jnp.zeros(()), settings, jax.random.key(0)))
     stopped = []
     for loss in (3.0, 2.0, 2.5):
-        state = end_epoch(state, jnp.float32(loss), settings)
+        state = end_epoch(state, jnp.float32(loss), settings.rule)
         stopped.append(bool(state.stopped))
     assert stopped == [False, False, True]
     assert state.best_loss == 2.0

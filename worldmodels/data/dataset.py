@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,7 +30,8 @@ from worldmodels.structures import Array, SequenceBatch
 class SequenceDataset(struct.PyTreeNode):
     """Windows of episodes, ready to be sampled inside jit; a pytree of device arrays.
 
-    Shape letters: R records of all episodes (with the padding of short ones), W windows, F first windows.
+    Shape letters: R records of all episodes (with the padding of short ones), W windows, F first windows; arrays may
+    have room for more, and no program that samples them depends on how much of it is used.
 
     Attributes:
       observation: {sensor: [R, d] float32, or [R, y, x, 3] uint8 for images}.
@@ -39,6 +40,7 @@ class SequenceDataset(struct.PyTreeNode):
       is_first, is_last, is_terminal: [R] float32.
       starts: [W] int32 rows at which windows begin.
       first_starts: [F] int32, those of them that are record 0 of an episode.
+      num_windows, num_episodes: [] int32, W and F.
       length: T, records per window.
     """
 
@@ -50,6 +52,8 @@ class SequenceDataset(struct.PyTreeNode):
     is_terminal: Array
     starts: Array
     first_starts: Array
+    num_windows: Array
+    num_episodes: Array
     length: int = struct.field(pytree_node=False)
 
     def __repr__(self) -> str:
@@ -64,6 +68,8 @@ class SequenceDataset(struct.PyTreeNode):
         sensors: Sequence[str] | None = None,
         with_actions: bool = True,
         with_reward: bool | None = None,
+        overhang: int = 0,
+        room: int = 0,
     ) -> SequenceDataset:
         """Puts episodes on the default device.
 
@@ -73,32 +79,26 @@ class SequenceDataset(struct.PyTreeNode):
           sensors: which of their sensors to load; all by default.
           with_actions: False for demonstrations; their actions do not even reach the device.
           with_reward: the same for rewards; None means as `with_actions`.
+          overhang: records by which a window may reach behind the end of an episode, whose last one is repeated there.
+          room: records for which there is room, at least; data for which there is equal room share their programs.
 
         Raises:
           ValueError: no episodes, a sensor that one lacks or has in another shape, or more bytes than are
             free.
         """
         names = names_of(episodes, length, sensors, with_actions, with_reward)
-        _check_fits(episodes, names, length)
-        return cls(
-            **fields_of(names, lambda name: jnp.asarray(flat_records(episodes, name, length))),
-            **window_tables(episodes, length),
-            length=length,
-        )
+        _check_fits(episodes, names, length, room)
+        num_rows = max(sum(padded_lengths(episodes, length, overhang)), room)
+
+        def load(name):
+            return jnp.asarray(flat_records(episodes, name, length, 0, num_rows, overhang=overhang))
+
+        tables = window_tables(episodes, length, overhang, room)
+        return cls(**fields_of(names, load), **tables._asdict(), length=length)
 
     def gather(self, rows: Array) -> SequenceBatch:
         """Returns the batch of given rows, [B, T] int32 in 0..R-1."""
         return gather_rows(self, rows)
-
-    @property
-    def num_windows(self) -> int:
-        """W."""
-        return self.starts.shape[0]
-
-    @property
-    def num_episodes(self) -> int:
-        """F, the number of episodes."""
-        return self.first_starts.shape[0]
 
 
 def sample(
@@ -116,18 +116,27 @@ def sample(
     Returns:
       Leaves [B, T, ...].
     """
-    starts = draw_starts(dataset.starts, dataset.first_starts, key, batch_size, first_fraction=first_fraction)
+    starts = draw_starts(dataset, key, batch_size, first_fraction=first_fraction)
     return dataset.gather(window_rows(starts, dataset.length))
 
 
+class WindowTables(NamedTuple):
+    """Rows at which the windows of a dataset begin; fields as there."""
+
+    starts: Array
+    first_starts: Array
+    num_windows: Array
+    num_episodes: Array
+
+
 def draw_starts(
-    starts: Array, first_starts: Array, key: Array, batch_size: int, *, first_fraction: float = 0.0
+    tables: WindowTables | SequenceDataset, key: Array, batch_size: int, *, first_fraction: float = 0.0
 ) -> Array:
-    """Returns the rows at which the windows of `sample` begin, [B], from the tables [W] and [F] of a dataset."""
+    """Returns the rows at which the windows of `sample` begin, [B]."""
     uniform_key, first_key, choice_key = jax.random.split(key, 3)
-    drawn = _draw(starts, uniform_key, batch_size)
+    drawn = _draw(tables.starts, tables.num_windows, uniform_key, batch_size)
     if first_fraction:
-        first = _draw(first_starts, first_key, batch_size)
+        first = _draw(tables.first_starts, tables.num_episodes, first_key, batch_size)
         drawn = jnp.where(jax.random.bernoulli(choice_key, first_fraction, (batch_size,)), first, drawn)
     return drawn
 
@@ -217,8 +226,8 @@ def free_main_memory() -> int:
 # Helpers of SequenceDataset ---------------------------------------------------------------------------------
 
 
-def _draw(table: Array, key: Array, batch_size: int) -> Array:
-    return table[jax.random.randint(key, (batch_size,), 0, table.shape[0])]
+def _draw(table: Array, number: Array, key: Array, batch_size: int) -> Array:
+    return table[jax.random.randint(key, (batch_size,), 0, number)]
 
 
 def names_of(
@@ -250,36 +259,45 @@ def fields_of(names: Sequence[str], load: Callable[[str], Any]) -> dict[str, Any
     }
 
 
-def window_tables(episodes: Sequence[Episode], length: int) -> dict[str, Any]:
-    """Returns the fields `starts` and `first_starts` of a dataset, on the default device."""
-    starts, first_starts = _window_starts([episode.num_records for episode in episodes], length)
-    return {"starts": jnp.asarray(starts), "first_starts": jnp.asarray(first_starts)}
+def padded_lengths(episodes: Sequence[Episode], length: int, overhang: int = 0) -> list[int]:
+    """Returns the rows of each episode in a dataset of windows of `length`; see `SequenceDataset.create`."""
+    return [max(episode.num_records + overhang, length) for episode in episodes]
 
 
-def _window_starts(num_records: Sequence[int], length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows where windows begin, [W] int32, and rows where episodes do, [F] int32."""
-    padded = np.maximum(num_records, length)
+def window_tables(episodes: Sequence[Episode], length: int, overhang: int = 0, room: int = 0) -> WindowTables:
+    """Returns where the windows of a dataset begin, on the default device; arguments as of `SequenceDataset.create`."""
+    padded = padded_lengths(episodes, length, overhang)
     first = np.cumsum(padded) - padded
     starts = [np.arange(begin, begin + n - length + 1) for begin, n in zip(first, padded, strict=True)]
-    return np.concatenate(starts).astype(np.int32), first.astype(np.int32)
+    tables = np.concatenate(starts), first
+    most = (room, room // length)  # every episode has a window at least, of rows of its own
+    filled = (np.pad(table, (0, max(size - len(table), 0))) for table, size in zip(tables, most, strict=True))
+    counts = (len(table) for table in tables)
+    return WindowTables(*(jnp.asarray(value, jnp.int32) for value in (*filled, *counts)))
 
 
 def flat_records(
-    episodes: Sequence[Episode], name: str, length: int, begin: int = 0, end: int | None = None
+    episodes: Sequence[Episode],
+    name: str,
+    length: int,
+    begin: int = 0,
+    end: int | None = None,
+    *,
+    overhang: int = 0,
 ) -> np.ndarray:
-    """Records of one name, [R, ...], episodes shorter than `length` padded with their last record.
+    """Records of one name, [R, ...], each episode padded with its last record to its `padded_lengths`.
 
     Rows `begin` to `end` of them, by default all; only episodes with such rows are read. Rows past the last are 0.
     """
     row = as_stored(name, np.asarray(episodes[0].records[name][:1]))
-    padded = [max(episode.num_records, length) for episode in episodes]
+    padded = padded_lengths(episodes, length, overhang)
     end = sum(padded) if end is None else end
     flat = np.zeros((end - begin, *row.shape[1:]), row.dtype)
     first = 0
     for episode, num_rows in zip(episodes, padded, strict=True):
         low, high = max(first, begin), min(first + num_rows, end)
         if low < high:
-            values = as_stored(name, pad_records(np.asarray(episode.records[name]), length))
+            values = as_stored(name, pad_records(np.asarray(episode.records[name]), num_rows))
             flat[low - begin : high - begin] = values[low - first : high - first]
         first += num_rows
     return flat
@@ -323,9 +341,9 @@ def _check_alike(episodes: Sequence[Episode], names: Sequence[str]) -> None:
                 )
 
 
-def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int) -> None:
+def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int, room: int) -> None:
     free = free_memory()
-    num_bytes = estimate_bytes(episodes, names, length)
+    num_bytes = estimate_bytes(episodes, names, length, room)
     if num_bytes > free:
         raise ValueError(
             f"These {len(episodes)} episodes need {num_bytes / 2**30:.2f} GiB on {jax.local_devices()[0]}, where "
@@ -333,7 +351,11 @@ def _check_fits(episodes: Sequence[Episode], names: Sequence[str], length: int) 
         )
 
 
-def estimate_bytes(episodes: Sequence[Episode], names: Sequence[str], length: int) -> int:
-    """Memory that the arrays of these names will take in a dataset of windows of `length`."""
-    row = sum(as_stored(name, episodes[0].records[name][:1]).nbytes for name in names)
-    return row * sum(max(episode.num_records, length) for episode in episodes)
+def estimate_bytes(episodes: Sequence[Episode], names: Sequence[str], length: int, room: int = 0) -> int:
+    """Memory that the arrays of these names will take in a dataset; arguments as of `SequenceDataset.create`."""
+    return row_bytes(episodes, names) * max(sum(padded_lengths(episodes, length)), room)
+
+
+def row_bytes(episodes: Sequence[Episode], names: Sequence[str]) -> int:
+    """Memory that a record of these names takes."""
+    return sum(as_stored(name, episodes[0].records[name][:1]).nbytes for name in names)

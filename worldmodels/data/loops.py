@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from worldmodels.data.dataset import SequenceDataset, draw_starts, sample
+from worldmodels.data.dataset import SequenceDataset, WindowTables, draw_starts, sample
 from worldmodels.data.streaming import StreamedDataset
 from worldmodels.devices.sharding import ONE_DEVICE, Placement
 from worldmodels.structures import Array
@@ -171,7 +171,8 @@ class _Stream:
         self._update, self._data, self._draw = only_finite(update), data, draw
         self._num_seeds, self._placement = num_seeds, placement
         host = _host_device()
-        self._tables = [jax.device_put((part.starts, part.first_starts), host) for part in data]
+        tables = [WindowTables(*(getattr(part, name) for name in WindowTables._fields)) for part in data]
+        self._tables = jax.device_put(tables, host)
         self._draw_starts = jax.jit(self._starts_of, static_argnums=3)
         self._blocks = _Ahead(self._make_block)
         sharding = placement.state_sharding
@@ -238,7 +239,7 @@ class _Stream:
         def of_update(key_data, step):
             keys = keys_of(sample_key(jax.random.wrap_key_data(key_data), step), self._data)
             pairs = zip(tables, keys, strict=True)
-            return [draw_starts(starts, first, key, **self._draw) for (starts, first), key in pairs]
+            return [draw_starts(part, key, **self._draw) for part, key in pairs]
 
         return jax.vmap(lambda done: jax.vmap(of_update)(key_data, begin + done))(jnp.arange(size))
 

@@ -44,7 +44,7 @@ class SharedDataset(SequenceDataset):
     ) -> SharedDataset:
         """Arguments as of `SequenceDataset.create`; all processes of the mesh call it with the same."""
         names = datasets.names_of(episodes, length, sensors, with_actions, with_reward)
-        num_rows = sum(max(episode.num_records, length) for episode in episodes)
+        num_rows = sum(datasets.padded_lengths(episodes, length))
         num_rows = -(-num_rows // mesh.size) * mesh.size
         sharding = NamedSharding(mesh, PartitionSpec(AXIS))
 
@@ -58,7 +58,7 @@ class SharedDataset(SequenceDataset):
             return jax.make_array_from_callback((num_rows, *row.shape[1:]), sharding, read)
 
         tables = datasets.window_tables(episodes, length)
-        return cls(**datasets.fields_of(names, load), **tables, length=length, mesh=mesh)
+        return cls(**datasets.fields_of(names, load), **tables._asdict(), length=length, mesh=mesh)
 
     def gather(self, rows: Array) -> SequenceBatch:
         """Gathers the batch of rows [B, T] int32 in 0..R-1, in equal parts on the devices (not inside `shard_map`)."""
@@ -75,7 +75,7 @@ class SharedDataset(SequenceDataset):
 
             return jax.tree.map(share, batch)
 
-        records = self.replace(starts=None, first_starts=None)
+        records = self.replace(**dict.fromkeys(datasets.WindowTables._fields))
         parts, whole = PartitionSpec(AXIS), PartitionSpec()
         return jax.shard_map(
             gather_part, mesh=self.mesh, in_specs=(parts, whole), out_specs=parts, check_vma=False

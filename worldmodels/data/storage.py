@@ -96,6 +96,7 @@ def open_dataset(
     sensors: Sequence[str],
     with_actions: bool = True,
     with_reward: bool | None = None,
+    room_bytes: int = 0,
     on_storage: Callable[[Storage], object] = lambda storage: None,
     placement: Placement = ONE_DEVICE,
 ) -> SequenceDataset | StreamedDataset:
@@ -105,6 +106,7 @@ def open_dataset(
       episodes, length, sensors, with_actions, with_reward: as of `SequenceDataset.create`. With images, load them by
         `load_episodes(..., images_on_disk=True)`, so that they are read once, or not at all.
       storage: as of `choose_storage`.
+      room_bytes: for which there is room, about; few records and fewer share their programs, on a device alone.
       on_storage: called with the decision, to print it.
       placement: of the run. Several processes that share batches share data on the devices, too.
 
@@ -120,7 +122,8 @@ def open_dataset(
     if chosen.place == "device" and mesh is not None:
         return SharedDataset.create(episodes, mesh=mesh, **options)
     if chosen.place == "device":
-        return SequenceDataset.create(episodes, **options)
+        room = room_bytes // datasets.row_bytes(episodes, names)
+        return SequenceDataset.create(episodes, room=room, **options)
     return StreamedDataset.create(episodes, images_on_disk=chosen.place == "disk", **options)
 
 

@@ -52,7 +52,7 @@ class StreamedDataset:
     Attributes:
       observation: {sensor: NumPy array as in `SequenceDataset`, or `StoredRows`}.
       prev_action, reward, is_first, is_last, is_terminal: NumPy arrays as there.
-      starts, first_starts, length: as there.
+      starts, first_starts, num_windows, num_episodes, length: as there.
     """
 
     observation: dict[str, np.ndarray | StoredRows]
@@ -63,6 +63,8 @@ class StreamedDataset:
     is_terminal: np.ndarray
     starts: Array
     first_starts: Array
+    num_windows: Array
+    num_episodes: Array
     length: int
 
     __repr__ = datasets.SequenceDataset.__repr__
@@ -88,7 +90,7 @@ class StreamedDataset:
             return datasets.flat_records(episodes, name, length)
 
         fields = datasets.fields_of(names, load)
-        return cls(**fields, **datasets.window_tables(episodes, length), length=length)
+        return cls(**fields, **datasets.window_tables(episodes, length)._asdict(), length=length)
 
     def gather(self, rows: Array | np.ndarray) -> SequenceBatch:
         """Returns the batch of given rows, [..., T] int32 in 0..R-1, as NumPy arrays.
@@ -106,9 +108,6 @@ class StreamedDataset:
     def replace(self, **changes: Any) -> StreamedDataset:
         """Returns a copy with other fields."""
         return dataclasses.replace(self, **changes)
-
-    num_windows = datasets.SequenceDataset.num_windows
-    num_episodes = datasets.SequenceDataset.num_episodes
 
 
 def _take(values: np.ndarray | StoredRows, rows: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from clocks import assert_clocks
 from imitation_data import make_config, write_data
 from interruption import assert_same_run, copied_after
 
+from agents.bco import bco_loss, inverse_dynamics_loss
 from agents.fitting import FitSettings, continued
 from experiments.analysis import evaluate
 from experiments.configs import pretrain as pretrain_config
@@ -134,6 +135,23 @@ def test_policies_of_bco_alpha_are_loaded_like_others(alpha_run):
 def test_policies_without_a_world_model_cannot_plan(alpha_run, tmp_path):
     with pytest.raises(ValueError, match="a run of kind 'baseline', which has no world model to plan in"):
         plan(alpha_run[0], tmp_path, "cem")
+
+
+def test_rounds_of_bco_alpha_learn_by_the_programs_of_the_first(data, tmp_path, monkeypatch):
+    """Though each has more episodes than the one before, and another rule of stopping than the first."""
+    rounds = {"idm": [], "policy": []}
+
+    def counted(name, loss):
+        def of_round(*arguments):
+            rounds[name].append(len([*(tmp_path / "seeds" / "0" / "episodes").glob("*")]))
+            return loss(*arguments)
+
+        return of_round
+
+    monkeypatch.setattr(baseline_rounds, "inverse_dynamics_loss", counted("idm", inverse_dynamics_loss))
+    monkeypatch.setattr(baseline_rounds, "bco_loss", counted("policy", bco_loss))
+    baseline.run(make_config(get_config("bco_alpha-tiny"), data, "observations"), tmp_path)
+    assert {name: set(traced) for name, traced in rounds.items()} == {"idm": {0}, "policy": {0}}
 
 
 def test_no_evaluation_episode_of_bco_alpha_enters_its_data(alpha_run):

@@ -113,9 +113,9 @@ def test_no_divergence_leaves_results_as_they_are():
 @pytest.mark.parametrize(("validation_loss", "finite"), [(float("nan"), True), (1.0, False)])
 def test_a_fit_that_diverges_stops_with_its_best_weights(validation_loss, finite):
     state = FitState.create(jnp.float32(1.0), FitSettings(), jax.random.key(0))
-    state = end_epoch(state, jnp.float32(2.0), FitSettings(), finite=jnp.array(True))
+    state = end_epoch(state, jnp.float32(2.0), FitSettings().rule, finite=jnp.array(True))
     state = state.replace(train=state.train.replace(model=jnp.float32(9.0)), best_loss=jnp.float32(0.5))
-    ended = end_epoch(state, jnp.float32(validation_loss), FitSettings(), finite=jnp.array(finite))
+    ended = end_epoch(state, jnp.float32(validation_loss), FitSettings().rule, finite=jnp.array(finite))
     assert ended.stopped and ended.diverged and ended.best_model == 1.0
 
 

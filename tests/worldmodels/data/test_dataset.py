@@ -11,6 +11,7 @@ import pytest
 from worldmodels.data import dataset as dataset_module
 from worldmodels.data.dataset import SequenceDataset, sample, statistics, windows
 from worldmodels.data.episodes import Episode
+from worldmodels.sequences import recorded
 
 draw = jax.jit(sample, static_argnames=("batch_size", "first_fraction"))
 
@@ -91,6 +92,15 @@ def test_a_short_episode_is_filled_with_its_last_record():
     np.testing.assert_array_equal(batch.is_last[0], [0, 1, 1, 1])
     np.testing.assert_array_equal(batch.is_terminal[0], [0, 1, 1, 1])
     assert identities(all_windows(dataset)) == [(0, 0), (1, 0), (1, 1)]
+
+
+def test_windows_may_reach_behind_the_end_of_an_episode():
+    """By so many records, which repeat the last one; a mask tells them."""
+    dataset = make_dataset(num_records=(6, 2, 1), length=3, overhang=1)
+    assert identities(all_windows(dataset)) == [(0, s) for s in range(5)] + [(1, 0), (2, 0)]
+    batch = windows(dataset, [4, 5, 6])
+    np.testing.assert_array_equal(batch.observation["time"][:, :, 1], [[4, 5, 5], [0, 1, 1], [0, 0, 0]])
+    np.testing.assert_array_equal(recorded(batch.is_last), [[1, 1, 0], [1, 1, 0], [1, 0, 0]])
 
 
 def chi_square(counts):

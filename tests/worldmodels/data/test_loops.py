@@ -1,3 +1,4 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -5,7 +6,8 @@ import pytest
 from worldmodels.data.arrays import from_arrays
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.loops import fit, make_loops
-from worldmodels.training import cosine_schedule, make_optimizer, make_update
+from worldmodels.data.storage import open_dataset
+from worldmodels.training import TrainState, cosine_schedule, make_optimizer, make_update
 
 
 @pytest.fixture
@@ -49,3 +51,31 @@ def test_equal_settings_share_a_program_and_other_ones_do_not(data):
         loop(make_update(loss, optimizer(2e-3))),
     ]
     assert len({loop(update), *others}) == 4
+
+
+@pytest.mark.parametrize("first_fraction", [0.0, 0.5])
+def test_data_with_equal_room_are_learnt_from_by_one_program_and_as_without_room(first_fraction):
+    """Whatever number of episodes they have, of whatever lengths."""
+    traces, optimizer = [], make_optimizer(0.1)
+
+    def counted(model, batch, key):
+        traces.append(0)
+        value = jnp.mean((model[None, None] - batch.observation["position"]) ** 2)
+        return value, {"loss": value}
+
+    def learnt(update, lengths, room_bytes):
+        values = [np.random.default_rng(n).normal(size=(length, 3)) for n, length in enumerate(lengths)]
+        episodes = from_arrays({"position": values})
+        data = open_dataset(
+            episodes, length=4, sensors=["position"], with_actions=False, room_bytes=room_bytes
+        )
+        loops = make_loops(update, (data,), batch_size=8, first_fraction=first_fraction)
+        return loops(TrainState.create(jnp.zeros(3), optimizer, jax.random.key(0)), 20)[0].model
+
+    update, few, many = make_update(counted, optimizer), [6], [5, 9, 3]
+    found = [learnt(update, few, 1000)]
+    compiled = len(traces)
+    found.append(learnt(update, many, 1000))
+    assert len(traces) == compiled
+    exact = [learnt(make_update(counted, optimizer), lengths, 0) for lengths in (few, many)]
+    np.testing.assert_array_equal(found, exact)
