@@ -1,12 +1,16 @@
 """Behaviour cloning (BC): regress the true actions of demonstrations; the oracle of the imitation baselines.
 
 A window has one record more than the policy's stack of F frames: the policy sees records 0..F-1 and predicts
-the action that led to record F. With H records more it predicts the H actions that led to them (`agents.chunks`).
+the action that led to record F. With H records more it predicts the H actions that led to them (`agents.chunks`). Where
+an episode ends before, its last record is repeated, and what led to the repetitions is not learnt.
 """
 
 from __future__ import annotations
 
+import jax.numpy as jnp
+
 from agents.frame_stack import FrameStackNet, policy_frames
+from worldmodels.sequences import masked_mean, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -23,7 +27,8 @@ def bc_loss(policy: FrameStackNet, batch: SequenceBatch, key: Array | None = Non
       ValueError: the demonstrations have no actions.
     """
     target = next_actions(batch, policy.num_frames)
-    loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
+    action = policy(policy_frames(batch.observation, policy.num_frames))
+    loss = masked_mean((action - target) ** 2, known_actions(batch, policy.num_frames, action))
     return loss, {"loss": loss}
 
 
@@ -31,6 +36,12 @@ def next_actions(batch: SequenceBatch, num_frames: int) -> Array:
     """[B, H * A] the true actions after F frames, of windows [B, F + H, ...]."""
     action = true_actions(batch, "Behaviour cloning")[:, num_frames:]
     return action.reshape(len(action), -1)
+
+
+def known_actions(batch: SequenceBatch, num_frames: int, action: Array) -> Array:
+    """[B, H * A] float32, as the actions after F frames: 0 for those behind the end of an episode, else 1."""
+    steps = recorded(batch.is_last)[:, num_frames:]
+    return jnp.repeat(steps, action.shape[-1] // steps.shape[1], axis=1)
 
 
 def true_actions(batch: SequenceBatch, who: str) -> Array:

@@ -13,9 +13,10 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from agents.bc import true_actions
+from agents.bc import known_actions, true_actions
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
+from worldmodels.sequences import masked_mean
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -52,7 +53,8 @@ def bco_loss(
       key: unused; a loss takes one.
     """
     target = inferred_actions(idm, batch, policy.num_frames)
-    loss = ((policy(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
+    action = policy(policy_frames(batch.observation, policy.num_frames))
+    loss = masked_mean((action - target) ** 2, known_actions(batch, policy.num_frames, action))
     return loss, {"loss": loss}
 
 

@@ -29,12 +29,13 @@ import jax.numpy as jnp
 from flax import nnx, struct
 
 from agents.actors import ActorState, filter_step, initial_actor_state
-from agents.bc import next_actions
+from agents.bc import known_actions, next_actions
 from agents.bco import inferred_actions
 from agents.frame_stack import FrameStack, FrameStackNet, policy_frames
 from agents.frame_stack_actor import FrameStackActor, push
 from agents.mbbc import following_actions
 from worldmodels.nets import MLP, as_rows
+from worldmodels.sequences import masked_mean
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
@@ -154,12 +155,15 @@ def draw_levels(head: FlowHead, number: int, key: Array) -> Array:
     return jnp.where(is_whole, whole, head.buffer_levels + offset)
 
 
-def flow_loss(head: FlowHead, features: Array, target: Array, key: Array) -> tuple[Array, Metrics]:
+def flow_loss(
+    head: FlowHead, features: Array, target: Array, known: Array, key: Array
+) -> tuple[Array, Metrics]:
     """Mean squared error of the clean actions that the network says of noisy ones.
 
     Args:
       features: [N, E].
       target: [N, H * A] in [-1, 1].
+      known: [N, H * A], 0 for actions that do not count, else 1.
       key: of levels and noise.
     """
     level_key, noise_key = jax.random.split(key)
@@ -167,14 +171,15 @@ def flow_loss(head: FlowHead, features: Array, target: Array, key: Array) -> tup
     level = draw_levels(head, len(target), level_key)
     noise = jax.random.normal(noise_key, action.shape)
     found = head.clean(features, mixed(noise, action, level / head.num_levels), level)
-    loss = ((found - action) ** 2).mean()
+    loss = masked_mean((found - action) ** 2, known.reshape(action.shape))
     return loss, {"loss": loss}
 
 
 def bc_flow_loss(policy: FlowNet, batch: SequenceBatch, key: Array) -> tuple[Array, Metrics]:
     """Returns `flow_loss` of the true actions; windows as of `agents.bc.bc_loss`."""
     features = policy.merged(policy_frames(batch.observation, policy.num_frames))
-    return flow_loss(policy.head, features, next_actions(batch, policy.num_frames), key)
+    target = next_actions(batch, policy.num_frames)
+    return flow_loss(policy.head, features, target, known_actions(batch, policy.num_frames, target), key)
 
 
 def bco_flow_loss(
@@ -182,7 +187,8 @@ def bco_flow_loss(
 ) -> tuple[Array, Metrics]:
     """Returns `flow_loss` of the actions that the frozen IDM infers; windows as of `agents.bco.bco_loss`."""
     features = policy.merged(policy_frames(batch.observation, policy.num_frames))
-    return flow_loss(policy.head, features, inferred_actions(idm, batch, policy.num_frames), key)
+    target = inferred_actions(idm, batch, policy.num_frames)
+    return flow_loss(policy.head, features, target, known_actions(batch, policy.num_frames, target), key)
 
 
 def mbbc_flow_loss(
@@ -190,16 +196,16 @@ def mbbc_flow_loss(
 ) -> tuple[Array, Metrics]:
     """Returns `flow_loss` of the true actions over the state of the frozen model; as `agents.mbbc.mbbc_loss`."""
     model_key, flow_key = jax.random.split(key)
-    features, target = following_actions(batch, model, model_key, head.chunk)
-    return flow_loss(head, as_rows(features), as_rows(target), flow_key)
+    features, target, known = map(as_rows, following_actions(batch, model, model_key, head.chunk))
+    return flow_loss(head, features, target, known, flow_key)
 
 
 def mbbc_flow_error(
     head: FlowHead, batch: SequenceBatch, model: WorldModel, key: Array
 ) -> tuple[Array, Metrics]:
     """Mean squared error to the true actions of those that come from no noise."""
-    features, target = following_actions(batch, model, key, head.chunk)
-    error = ((head(as_rows(features)) - as_rows(target)) ** 2).mean()
+    features, target, known = map(as_rows, following_actions(batch, model, key, head.chunk))
+    error = masked_mean((head(features) - target) ** 2, known)
     return error, {"loss": error}
 
 

@@ -81,10 +81,7 @@ class Demonstrations:
             for episode, matched in zip(self.episodes, frames, strict=True)
             for part in common_parts(matched, **options)
         ]
-        parts = [
-            Episode({name: values[part] for name, values in episode.records.items()}, episode.metadata)
-            for episode, part in kept
-        ]
+        parts = [_part(episode, part) for episode, part in kept]
         if not parts:
             raise ValueError(
                 f"No part of {min_length} records is common to the demonstrations; raise common_parts.max_gap, or "
@@ -125,6 +122,12 @@ class Demonstrations:
         """Returns what scores imitators, by the `random_return` and `workers` of the config's `evaluation`."""
         scale = (self.expert, options["random_return"])
         return Evaluation(self.arena, num_seeds, *scale, workers=options.get("workers", 0))
+
+
+def _part(episode: Episode, part: slice) -> Episode:
+    records = {name: values[part] for name, values in episode.records.items()}
+    ends = np.arange(len(records["is_last"])) == len(records["is_last"]) - 1
+    return Episode(records | {"is_last": ends}, episode.metadata)
 
 
 def is_extraneous(episode: Episode) -> np.ndarray:

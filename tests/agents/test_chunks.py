@@ -18,6 +18,13 @@ def make_batch(action=None):
     return SequenceBatch({"x": x}, action, None, flags, flags, flags)
 
 
+def ending(batch):
+    """The same windows of episodes that end a record earlier, which is repeated in the place of the last."""
+    rows = jnp.array([0, 1, 2, 2])
+    is_last = jnp.zeros((2, 4)).at[:, 2:].set(1.0)
+    return jax.tree.map(lambda x: x[:, rows], batch).replace(is_last=is_last)
+
+
 class Last:
     """Stands for a network: the last x of its frames, for each of its outputs."""
 
@@ -33,6 +40,16 @@ def test_behaviour_cloning_regresses_the_actions_after_the_frames():
     action = jnp.full((2, 4, 1), jnp.nan).at[:, 2:, 0].set(jnp.array([[1.0, 4.0], [11.0, 14.0]]))
     loss, _ = jax.jit(lambda batch: bc_loss(Last(2, outputs=2), batch))(make_batch(action))
     assert float(loss) == pytest.approx((0 + 3**2) / 2)
+
+
+def test_what_is_repeated_behind_the_end_of_an_episode_is_not_learnt():
+    """Neither its actions nor what an inverse model would say of a body that does not move."""
+    action = jnp.full((2, 4, 1), 7.0).at[:, 2, 0].set(jnp.array([3.0, 11.0]))
+    batch, policy = ending(make_batch(action)), Last(2, outputs=2)
+    assert float(bc_loss(policy, batch)[0]) == pytest.approx(2**2 / 2)
+    assert float(bco_loss(policy, batch, Last(3))[0]) == pytest.approx(1**2)
+    none = batch.replace(is_last=jnp.ones((2, 4)))
+    assert float(bc_loss(policy, none)[0]) == 0.0
 
 
 def test_bco_regresses_what_the_inverse_model_infers_step_by_step():

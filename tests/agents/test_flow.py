@@ -21,6 +21,7 @@ from agents.flow import (
 from agents.frame_stack import FrameStackNet
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode
+from worldmodels.structures import SequenceBatch
 
 FEATURES = jnp.array([[0.5], [-0.25]])  # of two environments
 
@@ -73,9 +74,31 @@ def test_the_error_is_that_of_the_velocity_times_what_is_left_of_the_way():
     level_key, noise_key = jax.random.split(key)
     noise = jax.random.normal(noise_key, (2, 2, 1))[..., 0]
     left = 1 - draw_levels(head, 2, level_key) / 2
-    loss, metrics = jax.jit(flow_loss)(head, FEATURES, target, key)
-    assert float(loss) == pytest.approx(float(((left * (target - noise)) ** 2).mean()), rel=1e-5)
+    errors = (left * (target - noise)) ** 2
+    known = jnp.ones_like(target)
+    loss, metrics = jax.jit(flow_loss)(head, FEATURES, target, known, key)
+    assert float(loss) == pytest.approx(float(errors.mean()), rel=1e-5)
     assert metrics["loss"] == loss
+    loss, _ = jax.jit(flow_loss)(head, FEATURES, target, known.at[1, 1].set(0.0), key)
+    assert float(loss) == pytest.approx(float((errors.sum() - errors[1, 1]) / 3), rel=1e-5)
+
+
+def test_what_is_repeated_behind_the_end_of_an_episode_is_not_learnt():
+    """Of windows that end at their second record, the second action of a chunk."""
+    policy = FlowNet(
+        {"x": 1}, 1, num_frames=1, chunk=2, euler_steps=2, hidden_size=4, hidden_layers=1, rngs=nnx.Rngs(0)
+    )
+    flags = jnp.zeros((5, 3))
+    batch = SequenceBatch({"x": jnp.zeros((5, 3, 1))}, jnp.zeros((5, 3, 1)), None, flags, flags, flags)
+    ended = batch.replace(is_last=flags.at[:, 1:].set(1.0))
+    found = [bc_flow_loss(policy, each, jax.random.key(0))[0] for each in (batch, ended)]
+    target = jnp.zeros((5, 2))
+    head, known = (policy.head, policy.merged({"x": batch.observation["x"][:, :1]})), jnp.ones_like(target)
+    masks = (known, known.at[:, 1].set(0.0))
+    np.testing.assert_array_equal(
+        found, [flow_loss(*head, target, mask, jax.random.key(0))[0] for mask in masks]
+    )
+    assert found[0] != found[1]
 
 
 def test_an_action_flows_through_the_observations_of_its_chunk():

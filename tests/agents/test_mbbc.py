@@ -66,7 +66,8 @@ def test_the_likelihood_is_that_of_the_policy():
 
 def test_a_chunk_goes_with_the_actions_that_follow_its_state():
     batch = windows(dataset(0, demonstrated=True, length=6), jnp.arange(10))
-    features, following = following_actions(batch, MODEL, None, 3)
+    features, following, known = following_actions(batch, MODEL, None, 3)
+    assert known.all() and known.shape == following.shape
     np.testing.assert_array_equal(features, batch.observation["x"][:, :3])
     for step in range(3):
         now = following[:, :, 2 * step : 2 * step + 2]
@@ -74,6 +75,19 @@ def test_a_chunk_goes_with_the_actions_that_follow_its_state():
     policy = TanhGaussianHead(2, 6, hidden_layers=0, rngs=nnx.Rngs(0))
     loss, _ = mbbc_loss(policy, batch, MODEL, None, chunk=3)
     np.testing.assert_allclose(loss, ((policy(features).mode - following) ** 2).mean(), rtol=1e-6)
+
+
+def test_what_is_repeated_behind_the_end_of_an_episode_is_not_learnt():
+    """Of windows of six records whose episodes have four, by either loss and by chunks."""
+    batch = windows(dataset(0, demonstrated=True, length=6), jnp.arange(10))
+    ended = jax.tree.map(lambda x: x.at[:, 4:].set(x[:, 3:4]), batch)
+    ended = ended.replace(is_last=ended.is_last.at[:, 3:].set(1.0))
+    whole = jax.tree.map(lambda x: x[:, :4], batch)
+    for options in ({}, {"use_log_prob": True}):
+        losses = [mbbc_loss(make_policy(), each, MODEL, None, **options)[0] for each in (ended, whole)]
+        np.testing.assert_allclose(*losses, rtol=1e-6)
+    _, _, known = following_actions(ended, MODEL, None, 3)
+    np.testing.assert_array_equal(known[0, :, ::2], [[1, 1, 1], [1, 1, 0], [1, 0, 0]])
 
 
 def test_a_fit_recovers_the_demonstrators_weights():

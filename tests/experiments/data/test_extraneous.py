@@ -72,6 +72,10 @@ def test_what_demonstrations_have_in_common_tells_of_them(folder, capsys):
     common = shown.common(lambda episode: episode.records["position"], max_gap=1000, min_length=2)
     assert f"of {extraneous} extraneous ones {extraneous}, in 12 parts" in capsys.readouterr().out
     assert len(common.episodes) == 12
+    assert all(
+        episode.records["is_last"].tolist().index(True) + 1 == episode.num_records
+        for episode in common.episodes
+    )
 
 
 def test_an_unknown_behaviour_is_refused(tmp_path):

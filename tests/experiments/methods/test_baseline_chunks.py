@@ -18,9 +18,14 @@ from experiments.configs.collect import get_config as collect_config
 from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.configs.export import get_config as export_config
 from experiments.methods import baseline, collect, pretrain
+from experiments.methods.baseline_mbbc import MBBC
+from experiments.methods.baseline_recipes import BC
 from experiments.models import files
 from experiments.models.loading import load_run
-from worldmodels.data.episodes import load_episodes
+from experiments.runs.settings import plain_config
+from worldmodels.data.dataset import windows
+from worldmodels.data.episodes import Episode, append_episode, load_episodes
+from worldmodels.sequences import recorded
 
 CHUNK = 3
 ACTORS = {
@@ -175,6 +180,27 @@ def test_a_chunk_that_no_demonstration_has_is_refused(config_of, tmp_path, metho
     )
     with pytest.raises(ValueError, match=message):
         baseline.run(config, tmp_path / "run")
+
+
+@pytest.mark.parametrize(("kind", "num_frames"), [(BC, 2), (MBBC, 1)])
+def test_a_chunk_is_learnt_from_every_state_that_an_action_follows(config_of, tmp_path, kind, num_frames):
+    """However short an episode is: those shorter than the chunk have states, too."""
+    lengths = (26, 26, 3, 2)
+    for episode, length in zip(
+        load_episodes(config_of("bc", "gaussian").demonstrations), lengths, strict=True
+    ):
+        records = {name: values[:length] for name, values in episode.records.items()}
+        records["is_last"] = np.arange(length) == length - 1
+        append_episode(tmp_path / "cut", Episode(records, episode.metadata))
+    windows_of = dict(length=CHUNK + 1) if kind is MBBC else {}
+    config = config_of(kind.preset, "gaussian", demonstrations=str(tmp_path / "cut"), **windows_of)
+    (fit,) = kind(plain_config(config)).fits
+    batch = windows(fit.dataset, np.arange(fit.dataset.num_windows))
+    decided = [max(length - num_frames, 1) for length in lengths]
+    assert fit.dataset.num_windows == sum(decided)
+    known = np.asarray(recorded(batch.is_last)[:, num_frames : num_frames + CHUNK])
+    expected = sum(min(CHUNK, left) for length in lengths for left in range(1, length - num_frames + 1))
+    assert known.sum() == expected
 
 
 @pytest.mark.parametrize(
