@@ -33,6 +33,8 @@ from worldmodels.export import Models
 from worldmodels.losses import LossOptions
 from worldmodels.training import TrainState
 
+_ROOM = 2**24  # bytes, so that runs on few demonstrations have the programs of those on more
+
 
 def run(config, workdir, *, fresh: bool = False) -> dict:
     """Trains and evaluates `config.num_seeds` policies in one program.
@@ -73,6 +75,7 @@ def imitate(directory: RunDirectory) -> dict:
             episode.records["pre_action"].shape[-1] == models.action_size for episode in shown.episodes
         ),
         with_reward=False,
+        room_bytes=_ROOM,
         on_storage=print_storage("Demonstrations"),
         placement=placement,
     )

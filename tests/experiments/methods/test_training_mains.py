@@ -20,6 +20,7 @@ from experiments.methods import collect, imitate, pretrain
 from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
 from experiments.runs.metrics import MetricsWriter, read_rows
+from worldmodels.data import loops
 from worldmodels.data.episodes import load_episodes
 from worldmodels.export import load as load_export
 
@@ -56,6 +57,24 @@ def test_imitation_learns_from_what_demonstrations_have_in_common(data, model, f
     config.common_parts.max_gap = 0  # no two records are that close
     with pytest.raises(ValueError, match="No part of 8 records is common to the demonstrations; raise"):
         imitate.run(config, folder / "nothing")
+
+
+def test_runs_on_few_demonstrations_have_the_programs_of_those_on_more(data, model, folder, monkeypatch):
+    traced, sample = [], loops.sample
+
+    def counted(*arguments, **options):
+        traced.append(0)
+        return sample(*arguments, **options)
+
+    monkeypatch.setattr(loops, "sample", counted)
+    options = dict(model=str(model), demonstrations=data, num_seeds=2, env="none")
+    options["batch_size"] = 3  # as in no other test, whose programs are kept
+    counts = []
+    for number in (1, 4):
+        config = config_of(imitate_config, num_demonstrations=number, **options)
+        imitate.run(config, folder / f"shown-{number}")
+        counts.append(len(traced))
+    assert counts[0] == counts[1] > 0
 
 
 def test_a_killed_and_terminated_pretraining_ends_bit_identical(data, model, folder):
