@@ -20,6 +20,7 @@ from worldmodels.data.arrays import from_arrays
 from worldmodels.data.episodes import append_episode, load_episodes
 
 PAGES = pathlib.Path(__file__).parent.parent / "docs" / "how-to"
+README = PAGES.parent.parent / "README.md"
 
 
 ENCODER = """
@@ -150,9 +151,18 @@ def test_episodes_get_another_reward(tmp_path, monkeypatch):
     np.testing.assert_allclose(episode.records["reward"], velocity[:, 0])
 
 
+def test_the_first_example_of_the_readme_infers_what_moved_the_cheetah_of_the_package():
+    code, *_ = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    names = {}
+    exec(code, names)
+    inferred, true = (np.asarray(x)[:, 1:] for x in (names["actions"], names["batch"].prev_action))
+    assert inferred.shape == true.shape == (9, 49, 6)
+    assert np.corrcoef(inferred.ravel(), true.ravel())[0, 1] > 0.85
+
+
 def test_a_world_model_of_arrays_infers_actions_in_25_lines():
     (code, *_) = python_blocks("notebook")
-    assert code in (PAGES.parent.parent / "README.md").read_text()
+    assert code in README.read_text()
     assert len([line for line in code.splitlines() if line.strip()]) <= 25
     names = {}
     exec(code, names)

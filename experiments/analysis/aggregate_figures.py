@@ -109,8 +109,8 @@ def comparison_figure(
 ) -> Figure:
     """Draws the methods of one task: means and seeds, by default in % of the expert; at the right P(AIME is better).
 
-    Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with nothing
-    else, there is no right panel.
+    Published figures stand below ours as a grey diamond, with their standard deviation. Without AIME, or with single
+    seeds, there is no right panel.
 
     Args:
       scores: {method: `[N][E]` in `unit`}, from the top.
@@ -122,7 +122,8 @@ def comparison_figure(
         raise ValueError("comparison_figure got no methods; pass at least one.")
     published = published or {}
     figure = Figure(figsize=(WIDTH, 0.42 * len(scores) + 1.5), layout="constrained")
-    if AIME in scores and len(scores) > 1:
+    better = intervals.improvements(scores, AIME)
+    if better:
         left, right = figure.subplots(1, 2, sharey=True, width_ratios=[2.2, 1])
     else:
         left, right = figure.subplots(), None
@@ -142,7 +143,7 @@ def comparison_figure(
     left.set_xlim(limits([*seeds, 100.0, *([] if random is None else [random])], ends))
     left.set_xlabel(f"Mean over seeds, {unit}")
     if right is not None:
-        _draw_improvements(right, scores, styles)
+        _draw_improvements(right, list(scores), better, styles)
     _legend(left, bool(published))
     describe(figure, note=note)
     return figure
@@ -180,15 +181,14 @@ def _draw_method(
         axes.plot(mean, below, "D", color="white", markeredgecolor=MUTED, markersize=4.5, zorder=3)
 
 
-def _draw_improvements(axes: Axes, scores: Mapping[str, Scores], styles) -> None:
-    """Draws the probability that AIME beats each method, with its interval."""
-    for row, (method, of_method) in enumerate(scores.items()):
-        if method == AIME:
-            continue
-        better = intervals.probability_of_improvement([scores[AIME]], [of_method])
-        colour = styles[method].colour
-        axes.plot([better.interval.low, better.interval.high], [row, row], color=colour, linewidth=2.2)
-        axes.plot(better.probability, row, "D", color=colour, markersize=5.5)
+def _draw_improvements(
+    axes: Axes, methods: Sequence[str], better: Mapping[str, intervals.Improvement], styles
+) -> None:
+    """Draws the probability that AIME beats each method, with its interval, in the row of the method."""
+    for method, found in better.items():
+        row, colour = methods.index(method), styles[method].colour
+        axes.plot([found.interval.low, found.interval.high], [row, row], color=colour, linewidth=2.2)
+        axes.plot(found.probability, row, "D", color=colour, markersize=5.5)
     axes.axvline(0.5, color=MUTED, linewidth=1, linestyle=DASHED, zorder=1)
     axes.set_xlim(-0.04, 1.04)
     axes.set_xlabel(f"P({AIME} better)")

@@ -7,7 +7,7 @@ seeds vary between two runs, while episodes of one policy are not repetitions of
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,6 +203,21 @@ def probability_of_improvement(
     low, high = np.quantile(np.mean(drawn, axis=0), [0.025, 0.975])
     interval = Interval(float(low), float(high), f"bootstrap over {count} seeds")
     return Improvement(float(np.mean(values)), interval, len(ours))
+
+
+def improvements(scores: Mapping[str, Scores], reference: str) -> dict[str, Improvement]:
+    """Returns {method: how often the reference beats it on one task}, of those that have several seeds, as it has.
+
+    Args:
+      scores: {method: `[N][E]`}, with or without the reference.
+    """
+    several = {method: of_method for method, of_method in scores.items() if len(of_method) > 1}
+    ours = several.pop(reference, None)
+    return (
+        {}
+        if ours is None
+        else {name: probability_of_improvement([ours], [of]) for name, of in several.items()}
+    )
 
 
 def _wins(x: np.ndarray, y: np.ndarray) -> np.ndarray:

@@ -282,15 +282,14 @@ def _comparison(scores: Mapping[str, intervals.Scores]) -> dict[str, dict[str, o
     Args:
       scores: {method: `[N][E]` in % of the expert}.
     """
-    found = {}
+    found, better = {}, intervals.improvements(scores, AIME)
     for method, of_method in scores.items():
         interval = intervals.stratified_bootstrap_interval([of_method], "iqm")
         iqm = float(intervals.interquartile_mean(intervals.seed_scores(of_method)))
         found[method] = {"iqm": iqm, "iqm_interval": (interval.low, interval.high), "improvement": None}
-        if AIME in scores and method != AIME and min(len(scores[AIME]), len(of_method)) > 1:
-            better = intervals.probability_of_improvement([scores[AIME]], [of_method])
-            bounds = (better.interval.low, better.interval.high)
-            found[method]["improvement"] = (better.probability, *bounds)
+        if method in better:
+            probability, bounds = better[method].probability, better[method].interval
+            found[method]["improvement"] = (probability, bounds.low, bounds.high)
     return found
 
 

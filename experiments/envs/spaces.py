@@ -5,7 +5,7 @@ Spaces are recognised by what they have, so that data sets can be read whose spa
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -67,7 +67,7 @@ class Leaf:
         return vector
 
 
-def sensors_of(space: Any, where: str) -> list[Leaf]:
+def sensors_of(space: Any, where: str, wanted: Callable[[str], bool] = lambda name: True) -> list[Leaf]:
     """Returns the sensors of an observation space.
 
     A vector becomes `state`, an image `image`; a dict gives its keys, nested ones joined by "_". What is named like a
@@ -76,18 +76,17 @@ def sensors_of(space: Any, where: str) -> list[Leaf]:
     Args:
       space: Box, Discrete, MultiDiscrete, MultiBinary, or Dict and Tuple of these.
       where: it is from, for messages.
+      wanted: whether the sensor of a name is; of others nothing is asked.
 
     Raises:
       ValueError: another space, images that cannot be scaled to 0..255 or have other than 1 or 3 channels, or two
         sensors of one name.
     """
     found: dict[str, Leaf] = {}
-    for path, leaf in _leaves(space):
+    for name, (path, leaf) in zip(names_of(space), _leaves(space), strict=True):
+        if not wanted(name):
+            continue
         spec = _spec(leaf, f"{where} has the observation {'/'.join(map(str, path)) or 'space'!r}")
-        name = "_".join(str(key) for key in path).replace("/", "_").replace("\0", "_")
-        name = name or ("image" if len(spec.shape) == 3 else "state")
-        if name in (*NOT_SENSORS, *RESERVED_NAMES):
-            name = f"observed_{name}"
         if name in found:
             raise ValueError(
                 f"{where} has two observations that would both be the sensor {name!r}; rename one: {_WAY_OUT}."
@@ -96,6 +95,16 @@ def sensors_of(space: Any, where: str) -> list[Leaf]:
     if not found:
         raise ValueError(f"{where} has the observation space {space}, in which there is nothing to see.")
     return list(found.values())
+
+
+def names_of(space: Any) -> list[str]:
+    """Returns the names of all sensors of an observation space, of those too that cannot be used."""
+    names = []
+    for path, leaf in _leaves(space):
+        alone = "image" if len(_image_shape(leaf)) == 3 else "state"
+        name = "_".join(str(key) for key in path).replace("/", "_").replace("\0", "_") or alone
+        names.append(f"observed_{name}" if name in (*NOT_SENSORS, *RESERVED_NAMES) else name)
+    return names
 
 
 def boxes_of(
@@ -152,8 +161,9 @@ def _spec(space: Any, what: str) -> ArraySpec:
 
 
 def _image_shape(space: Any) -> tuple[int, ...]:
-    """Returns the shape of a Box; that of a grey picture of bytes, [y, x], with its channel."""
-    shape, low, high = tuple(space.shape), np.asarray(space.low), np.asarray(space.high)
+    """Returns the shape of a space; that of a grey picture of bytes, [y, x], with its channel."""
+    shape = tuple(getattr(space, "shape", None) or ())
+    low, high = np.asarray(getattr(space, "low", 0)), np.asarray(getattr(space, "high", 0))
     grey = len(shape) == 2 and low.dtype == np.uint8 and (low == 0).all() and (high == 255).all()
     return (*shape, 1) if grey else shape
 

@@ -48,13 +48,10 @@ def adapted(arrays: Mapping[str, np.ndarray], config, source: object) -> dict[st
     Raises:
       EpisodeError: an array that is named is not there.
     """
-    missing = sorted({*config.arrays, *config.leave_out} - set(arrays))
-    if missing:
-        raise EpisodeError(f"{source} lacks {', '.join(missing)}; it has {', '.join(sorted(arrays))}.")
+    check_has([*config.arrays, *config.leave_out], arrays, source)
     kept = {*(config.arrays or arrays), "pre_action", "reward", "success", *FLAGS} - {*config.leave_out}
-    channels_first, scale = config.get("channels_first", False), config.get("image_scale", 1.0)
     return {
-        name: _image(value, channels_first, scale) if value.ndim == 4 else value
+        name: _image(value, config.channels_first, config.image_scale) if value.ndim == 4 else value
         for name, value in arrays.items()
         if name in kept
     }
@@ -95,12 +92,10 @@ def ways_out(where: object) -> Iterator[None]:
         ) from error
 
 
-def check_left_out(names: Iterable[str], sensors: Iterable[str], where: object) -> None:
-    """Raises EpisodeError if a sensor that is to be dropped is not among those that there are."""
-    if missing := sorted({*names} - {*sensors}):
-        raise EpisodeError(
-            f"{where} has no {', '.join(missing)} to leave out; it has {', '.join(sorted(sensors))}."
-        )
+def check_has(names: Iterable[str], known: Iterable[str], where: object) -> None:
+    """Raises EpisodeError if an array that an option names is not among those that there are."""
+    if missing := sorted({*names} - {*known}):
+        raise EpisodeError(f"{where} lacks {', '.join(missing)}; it has {', '.join(sorted(known))}.")
 
 
 def unscaled_actions(episode: Episode, source: object) -> np.ndarray:

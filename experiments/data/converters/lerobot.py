@@ -44,7 +44,7 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
       ValueError: pyarrow is not installed, or the folder holds no such dataset.
     """
     dataset = Dataset.open(config.source)
-    files.check_left_out(config.leave_out, dataset.sensors.values(), dataset.root)
+    files.check_has(config.leave_out, dataset.sensors.values(), dataset.root)
     low, high = dataset.action_bounds()
     if config.action_low or config.action_high:
         low, high = (np.asarray(bound, np.float64) for bound in (config.action_low, config.action_high))

@@ -6,6 +6,7 @@ stores T + 1 observations and T actions; action t led to observation t + 1.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.data.converters import files
-from experiments.envs.spaces import ActionScale, Leaf, boxes_of, sensors_of
+from experiments.envs.spaces import ActionScale, Leaf, boxes_of, names_of, sensors_of
 from worldmodels.data.episodes import Episode, read_episode
 
 
@@ -21,14 +22,19 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
     """Yields the episodes of the dataset `config.source`, e.g. "mujoco/halfcheetah/expert-v0".
 
     Args:
-      config: download (whether to fetch what is not on this machine), what `files.adapted` takes, suffix, limit.
+      config: download (whether to fetch what is not on this machine), arrays (sensors to keep; () for all), leave_out
+        (sensors to drop), suffix, limit.
 
     Raises:
       ValueError: minari is not installed, the dataset is not there, or its spaces are not supported.
     """
     dataset = _load(config.source, config.download)
     actions = ActionScale.of(dataset.action_space, config.source)
-    leaves = sensors_of(dataset.observation_space, config.source)
+    files.check_has([*config.arrays, *config.leave_out], names_of(dataset.observation_space), config.source)
+    try:
+        leaves = sensors_of(dataset.observation_space, config.source, functools.partial(_wanted, config))
+    except ValueError as error:
+        raise ValueError(f"{error} Of a dataset, --config.leave_out=NAME drops it.") from error
     metadata = {"source": f"minari:{config.source}", "action_bounds": actions.bounds()}
     spec = getattr(dataset, "env_spec", None)
     if spec is not None:
@@ -39,10 +45,13 @@ def episodes(config) -> Iterator[tuple[str, Callable[[], Episode]]]:
 
         def make(data=data, number=number) -> Episode:
             where = f"{config.source}, episode {number},"
-            records = files.adapted(records_of(data, actions, leaves, where), config, where)
-            return Episode(records, metadata | {"episode": number})
+            return Episode(records_of(data, actions, leaves, where), metadata | {"episode": number})
 
         yield f"{number}{config.suffix}", make
+
+
+def _wanted(config, name: str) -> bool:
+    return name not in config.leave_out and (not config.arrays or name in config.arrays)
 
 
 def records_of(data, scale: ActionScale, leaves: Sequence[Leaf], where: str) -> dict[str, np.ndarray]:

@@ -69,7 +69,7 @@ def _episode(group: h5py.Group | None, where: str, config, metadata: Mapping) ->
         raise EpisodeError(
             f"{where} has no observations or no actions; extract them with robomimic's own scripts."
         )
-    files.check_left_out(config.leave_out, _arrays(before), where)
+    files.check_has(config.leave_out, _arrays(before), where)
     actions, facts = np.asarray(arrays["actions"], np.float64), {**metadata, "episode": _number(group.name)}
     actions = actions.reshape(len(actions), -1)
     if config.action_low or config.action_high:

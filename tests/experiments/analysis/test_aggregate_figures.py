@@ -19,5 +19,12 @@ def test_the_comparison_shows_every_method_once_and_published_figures_below():
     assert tuple(drawn) == (of_table.low, of_table.high)
 
 
+def test_a_single_seed_beats_none_with_a_probability():
+    figure = comparison_figure(SCORES | {"BC": [[70.0, 90.0]]})
+    rows = {line.get_ydata()[0] for line in figure.axes[1].lines if line.get_marker() == "D"}
+    assert rows == {1}  # of BCO(0), as in the table
+    assert len(comparison_figure({"AIME": [[80.0, 70.0]], "BC": [[70.0, 90.0]]}).axes) == 1
+
+
 def test_a_comparison_without_the_reference_has_one_panel():
     assert len(comparison_figure({"BC": [[40.0]], "BCO(0)": [[40.0]]}).axes) == 1

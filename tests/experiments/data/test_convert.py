@@ -479,6 +479,18 @@ def test_a_sensor_of_minari_takes_the_place_of_nothing_and_may_be_left_out(minar
         run(config_of("minari", source="toy/expert-v0", leave_out=("speed",)), tmp_path / "none")
 
 
+def test_a_space_of_minari_that_is_no_sensor_may_be_left_out(minari, tmp_path):
+    minari.observation_space.spaces["depth"] = minari.box(0.0, np.inf, (2, 2, 1))
+    minari.episode.observations["depth"] = np.ones((4, 2, 2, 1), np.float32)
+    with pytest.raises(
+        ValueError, match="(?s)'depth' in .*black and white.*Of a dataset, --config.leave_out=NAME"
+    ):
+        run(config_of("minari", source="toy/expert-v0"), tmp_path / "refused")
+    for name, changes in (("left", dict(leave_out=("depth",))), ("kept", dict(arrays=("position",)))):
+        run(config_of("minari", source="toy/expert-v0", **changes), tmp_path / name)
+        assert "depth" not in load_episodes(tmp_path / name / "episodes")[0].sensors
+
+
 def test_actions_of_other_bounds_are_scaled_and_the_bounds_are_kept(tmp_path):
     actions = np.array([[0, 0], [-2, 0], [0, 5], [2, 10]], np.float32)
     (tmp_path / "in").mkdir()

@@ -252,7 +252,7 @@ def test_what_cannot_be_used_is_told_with_its_episode_and_what_leaves_it_out(tmp
         EpisodeError, match="episode 0, cannot be used.*'words' has dtype.*leave_out=NAME drops"
     ):
         run(config_of("lerobot", source), tmp_path / "out")
-    with pytest.raises(EpisodeError, match="has no word to leave out; it has state, top, words"):
+    with pytest.raises(EpisodeError, match="lacks word; it has state, top, words"):
         run(config_of("lerobot", source, leave_out=("word",)), tmp_path / "other")
 
 
@@ -380,9 +380,7 @@ def test_options_that_fit_no_sensor_or_action_of_robomimic_are_told(tmp_path):
         EpisodeError, match="demo_0, cannot be used: Actions are in .*--config.action_low and"
     ):
         run(config_of("robomimic", source), tmp_path / "a")
-    with pytest.raises(
-        EpisodeError, match="demo_0, has no depth to leave out; it has agentview_image, eef_pos"
-    ):
+    with pytest.raises(EpisodeError, match="demo_0, lacks depth; it has agentview_image, eef_pos"):
         run(config_of("robomimic", source, leave_out=("depth",)), tmp_path / "b")
 
 
