@@ -82,7 +82,7 @@ def scored_sensors(inputs: RewardInputs) -> tuple[str, ...]:
     if model is None:
         raise ValueError(
             "The reward 'viper' needs a model of the demonstrations: pretrain one with "
-            "experiments/configs/pretrain.py:viper and pass --config.reward.model=DIR."
+            "--config=pretrain:viper and pass --config.reward.model=DIR."
         )
     if model.action_size:
         raise ValueError(

@@ -26,11 +26,9 @@ from worldmodels.published import tensors
 from worldmodels.structures import SequenceBatch
 
 FLAGS = ("is_first", "is_last", "is_terminal")
-COMPILER_OPTIONS = {
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-    "xla_cpu_use_fusion_emitters": False,
-}
+COMPILER_OPTIONS: dict = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+if jax.__version__.startswith("0.10."):  # later ones do not know it
+    COMPILER_OPTIONS["xla_cpu_use_fusion_emitters"] = False
 
 
 @dataclasses.dataclass(frozen=True)

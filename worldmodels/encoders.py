@@ -84,7 +84,8 @@ class CNNEncoder(nnx.Module):
         self.size = tuple(size)
         if size[0] != size[1]:
             raise ValueError(
-                f"cnn_ha reads square images, the sensor has {size[0]}x{size[1]}; render squares or crop them."
+                f"cnn_ha reads square images, the sensor has {size[0]}x{size[1]}; render squares, crop them, or "
+                "convert them with --config.image_size."
             )
         channels = (3, width, 2 * width, 4 * width, 8 * width)
         self.layers = nnx.List(

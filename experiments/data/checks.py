@@ -236,7 +236,7 @@ def _some(indices: np.ndarray) -> str:
 # What is said of files, such as the published ones, that hold nothing to draw from.
 NO_PHYSICS_STATE = (
     "the images are not compared with drawn ones, because there is no physics_state; say of which environment they "
-    "are, --config.env=NAME, or look at some (experiments/configs/dataset.py:export)"
+    "are, --config.env=NAME, or look at some (--config=dataset:export)"
 )
 
 

@@ -60,7 +60,8 @@ def pretrain(directory: RunDirectory) -> dict:
     first = load_episodes(folders_of(config["embodiment"]), limit=1, images_on_disk=True)
     env_name = Arena.of_episodes(first, config["env"]).name
     setup = architectures.chosen_setup(config, env_name, first[0])
-    arch = architectures.world_model(config["world_model"], env_name, setup, first)
+    named = {"use_probes": True} if config["probes"] else {}
+    arch = architectures.world_model(config["world_model"] | named, env_name, setup, first)
     if config["unlabelled"]:
         arch["latent_actions"] = config["latent_actions"]
     if config["action_free"]:

@@ -270,10 +270,16 @@ def _sizes(
     records = episodes[0].records
     missing = [name for name in names if name not in records]
     if missing:
-        named = "the chosen set-up" if isinstance(setup, Setup) else f"set-up {setup!r} of {env_name!r}"
+        named = f"set-up {setup!r} of {env_name!r}"
+        way_out = "Choose data of this environment or another set-up"
+        if isinstance(setup, Setup):
+            named, way_out = (
+                "the chosen set-up",
+                "Name what is there: --config.sensors=a,b, also targets and probes",
+            )
         raise ValueError(
-            f"The data lacks {', '.join(missing)}, which {named} needs; it has {', '.join(sorted(records))}. "
-            "Choose data of this environment or another set-up."
+            f"The data lacks {', '.join(missing)}, which {named} needs; it has {', '.join(episodes[0].sensors)}. "
+            f"{way_out}."
         )
     return dict(
         sizes={name: sensor_size(name, records[name]) for name in names},

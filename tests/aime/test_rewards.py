@@ -282,7 +282,7 @@ def test_an_unknown_reward_lists_the_known_ones(model):
 
 
 def test_viper_without_a_model_says_how_to_get_one(model):
-    with pytest.raises(ValueError, match="pretrain.py:viper.*--config.reward.model=DIR"):
+    with pytest.raises(ValueError, match="pretrain:viper.*--config.reward.model=DIR"):
         REWARDS.make(inputs(model), name="viper")
 
 

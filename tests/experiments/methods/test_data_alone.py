@@ -103,9 +103,11 @@ def test_sensors_are_chosen_by_name(data):
         ("camera",),
         ("gripper",),
     )
-    config.update(sensors="eef", targets="", probes="")
-    with pytest.raises(ValueError, match="lacks eef, which the chosen set-up needs; it has camera, eef_pos"):
-        pretrain.run(config, data / "unknown")
+    config.world_model.use_probes = False  # of those that nobody names
+    for wrong in (dict(sensors="eef", targets="", probes=""), dict(probes="eef")):
+        config.update({"sensors": "camera", "targets": "camera", **wrong})
+        with pytest.raises(ValueError, match="lacks eef, .*; it has camera, eef_pos, gripper. Name what is"):
+            pretrain.run(config, data / "unknown")
     config.update(sensors="", targets="camera")
     with pytest.raises(ValueError, match="name them too: --config.sensors=a,b"):
         pretrain.run(config, data / "half")

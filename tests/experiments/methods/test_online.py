@@ -418,7 +418,7 @@ def test_a_run_starts_from_policy_and_critic_of_another(folder, finished, paths)
     [
         (dict(model=""), "--config.model=DIR"),
         (dict(demonstrations=""), "--config.demonstrations=DIR"),
-        (dict(reward__model=""), "pretrain.py:viper"),
+        (dict(reward__model=""), "pretrain:viper"),
         (dict(reward__name="gail"), "Unknown surrogate reward 'gail'"),
         (dict(num_demonstrations=0), "at least one --config.num_demonstrations"),
         (dict(offline=True), "empty online buffer.*--config.prefill.*regularizer.label=True"),
