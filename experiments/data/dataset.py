@@ -44,6 +44,7 @@ from worldmodels.data.episodes import (
     write_episode,
 )
 from worldmodels.data.records import stack_records
+from worldmodels.files import remove
 
 _SHOWN = 20  # problems that are printed
 EXPORTS = {"lerobot": lerobot_export.export, "minari": minari.export}  # datasets of others
@@ -254,6 +255,10 @@ def export(config, folders: Sequence[str], workdir: str, fresh: bool) -> dict:
     if config.format in EXPORTS:
         all_paths = [path for folder in folders for path in some_episode_paths(folder)]
         target = Path(_required(workdir)) / config.format
+        if fresh:
+            remove(target)
+        if target.exists():
+            raise ValueError(f"{target} exists; choose another --workdir, or --fresh to replace it.")
         found = EXPORTS[config.format](all_paths, target, config.fps)
         print(f"{target}: {found['num_episodes']} episodes, {found['num_frames']} steps.")
         return found | {"path": str(target)}

@@ -99,7 +99,12 @@ class GymnasiumEnvironment(BaseEnvironment):
         del camera
         if not self._can_render:
             raise ValueError(self._no_images())
-        image = self._environment.render()
+        try:
+            image = self._environment.render()
+        except Exception as error:
+            if type(error).__name__ != "DependencyNotInstalled":  # Gymnasium's, as of pygame
+                raise
+            raise MissingPackageError(f"{self.name!r} cannot draw: {error}") from error
         if not self._closes_at_exit:
             self._closes_at_exit = True
             atexit.register(self._close)  # registered after the driver's own, so called before it

@@ -111,6 +111,7 @@ def export(paths: Sequence[Path], target: Path, fps: float | None = None) -> dic
     bounds = first.metadata.get("action_bounds") or {"low": [-1.0], "high": [1.0]}
     sensors = {name: first.records[name].shape[1:] for name in first.sensors}
     seen, actions = boxes_of(sensors, first.records["pre_action"].shape[1], bounds["low"], bounds["high"])
+    target = target.absolute()  # for minari's files lead to one another
     target.mkdir(parents=True, exist_ok=True)
     before = os.environ.get("MINARI_DATASETS_PATH")
     os.environ["MINARI_DATASETS_PATH"] = str(target)

@@ -448,6 +448,23 @@ def test_episodes_are_exported_to_lerobot_and_read_again(tmp_path):
         assert one.metadata["tasks"] == other.metadata["tasks"]
 
 
+@pytest.mark.parametrize("kind", ["lerobot", "minari"])
+def test_an_export_takes_a_relative_folder_and_replaces_nothing_that_is_there_unless_asked(
+    tmp_path, monkeypatch, kind
+):
+    pytest.importorskip({"lerobot": "pyarrow", "minari": "minari"}[kind])
+    (episode,) = from_arrays({"position": [np.zeros((3, 2))]}, [np.zeros((2, 1))])
+    append_episode(tmp_path / "data", episode)
+    monkeypatch.chdir(tmp_path)
+    assert exported("data", "out", kind, fps=10.0)["num_frames"] == 2
+    with pytest.raises(ValueError, match=f"out/{kind} exists; choose another --workdir, or --fresh"):
+        exported("data", "out", kind, fps=10.0)
+    append_episode(tmp_path / "data", from_arrays({"position": [np.ones((3, 2))]}, [np.zeros((2, 1))])[0])
+    config = dataset_config.get_config("export")
+    config.update(data="data", format=kind, fps=10.0)
+    assert dataset.run(config, "out", fresh=True)["num_episodes"] == 2
+
+
 def test_pandas_reads_the_tasks_of_an_export_as_lerobot_does(tmp_path):
     pandas = pytest.importorskip("pandas")
     run(config_of("lerobot", write_lerobot(tmp_path / "so100", "v3.0")), tmp_path / "ours")

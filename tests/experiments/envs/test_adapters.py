@@ -12,10 +12,12 @@ from experiments.envs.vector import VectorEnvironment
 
 pytest.importorskip("gymnasium")
 
+import gymnasium
 import user_environments as users
 from gymnasium.spaces import Box, Dict, Discrete, OneOf, Text
 
 from experiments.envs.gymnasium_adapter import GymnasiumEnvironment
+from experiments.envs.interface import MissingPackageError
 
 
 @pytest.fixture
@@ -373,6 +375,17 @@ def test_a_picture_that_is_none_is_refused(picture):
     with pytest.raises(
         ValueError, match=r"render\(\) of 'mine' returned .*expected one picture of whole numbers"
     ):
+        GymnasiumEnvironment(environment, "mine", render_size=8).reset()
+
+
+def test_a_package_that_drawing_lacks_is_one_sentence():
+    environment = users.Draws("rgb_array")
+
+    def render():
+        raise gymnasium.error.DependencyNotInstalled("pygame is not installed")
+
+    environment.render = render
+    with pytest.raises(MissingPackageError, match="'mine' cannot draw: pygame is not installed"):
         GymnasiumEnvironment(environment, "mine", render_size=8).reset()
 
 
