@@ -18,7 +18,7 @@ option() { # NAME SETTINGS
   cp -rln "$root"/metaworld6-state-{data,model} "$root-$1" 2> /dev/null || true
   for task in ${tasks//,/ }; do
     mkdir -p "$root-$1/metaworld6-state-$task"
-    cp -rln "$root/metaworld6-state-$task/aime-mt39-mdp" "$root-$1/metaworld6-state-$task"
+    cp -rln "$root/metaworld6-state-$task/aime-mt39-mdp" "$root-$1/metaworld6-state-$task" 2> /dev/null || true
   done
   sweep "$root-$1" aime-nob-ail "${@:2}"
 }

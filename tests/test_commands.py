@@ -138,7 +138,9 @@ def recorded(script: pathlib.Path, folder: pathlib.Path) -> list[list[str]]:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=name_of)
 def test_the_commands_of_a_script_are_accepted(script, tmp_path):
-    found = [words[1:] for words in recorded(script, tmp_path) if words[:2] == ["-m", "experiments"]]
+    programs = {"experiments": "experiments", "launch.sweep": "launch"}
+    calls = [words[1:] for words in recorded(script, tmp_path) if words[0] == "-m"]
+    found = [[programs[module], *words] for module, *words in calls if module in programs]
     assert found and wrong(found) == []
 
 

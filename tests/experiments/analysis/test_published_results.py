@@ -3,7 +3,7 @@ import pytest
 
 from experiments.analysis import published_results
 from experiments.envs.metaworld_tasks import SETS
-from launch.suites import DMC9
+from launch.paper_suites import DMC9
 
 
 def test_every_cell_of_the_paper_is_there_once():

@@ -159,7 +159,7 @@ def test_an_error_of_another_process_ends_process_0_with_a_sentence(folder, tmp_
 
 
 def test_other_programs_refuse_several_processes():
-    group = start_main("evaluate", "--workdir=nowhere")
+    group = start_main("evaluate", "--run=nowhere")
     for errors in errors_of(group, timeout=150):
         assert errors.startswith("Error: This command runs in one process") and errors.count("\n") == 1
     assert [process.returncode for process in group] == [2, 2]
