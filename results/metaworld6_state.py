@@ -1,6 +1,6 @@
 """Writes what AIME-v2 reaches on six Meta-World tasks from state, by whole pipeline: table, curves, figure.
 
-    python results/metaworld6_state.py SWEEP...
+    python results/metaworld6_state.py SWEEP [SWEEP...]
 
 Reads finished runs of the suite metaworld6-state, with different pipelines in different roots if need be, and writes
 `results/metaworld6-state/{success.md, evaluations.csv, curves.png}`.
@@ -100,11 +100,9 @@ def draw(cells: Sequence[Cell]) -> Figure:
     return figure
 
 
-def main(*roots: str) -> None:
+def main(sweep: str, *others: str) -> None:
     """Reads the sweeps, and writes table, curves and figure."""
-    if not roots:
-        raise ValueError("Name the roots of the sweeps, as in their --root.")
-    cells = read_results(list(map(Path, roots))).cells
+    cells = read_results([Path(sweep), *map(Path, others)]).cells
     found = table(percent_of(cells))
     OUT.mkdir(exist_ok=True)
     found.write(OUT / "success")

@@ -8,6 +8,7 @@ import pytest
 RESULTS = pathlib.Path(__file__).parents[3] / "results"
 # Arguments with which a script has nothing to do, and part of what it says; without any it says how it is called.
 CALLS = {
+    "metaworld6_state": ("nowhere", "nowhere"),
     "latent_actions": ("nowhere out", "There is no sweep in nowhere. Start one: "),
     "exogenous": ("sound nowhere", "The tables are noise and filter; there is none of 'sound'."),
     "decoder_free_times": ("sound", "Models see state or images, not 'sound'."),
