@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Sequence
 
 import jax
@@ -101,15 +100,9 @@ def draw_split(key: Array, num_windows: int, fraction: float) -> Split:
 
 
 def shuffled(key: Array, values: Array, number: Array) -> Array:
-    """Shuffles the first `number` of the values [C], as `jax.random.permutation` does if there are no others.
+    """Shuffles the first `number` of the values [C]: sorts them by random numbers, which do not depend on C.
 
-    That sorts by random bits, which are the same for the first of many as for few, as often as ties make it necessary:
-    r times up to 2 ** (32 r / 3) values. Those that are not shuffled stay behind them.
+    The others stay behind them.
     """
-    place, most = jnp.arange(len(values)), np.iinfo(np.uint32).max
-    for done in range(math.ceil(3 * math.log(max(2, len(values))) / math.log(most))):
-        key, bits_key = jax.random.split(key)
-        bits = jnp.where(place < number, jax.random.bits(bits_key, values.shape), jnp.uint32(most))
-        necessary = 3 * jnp.log(jnp.maximum(number, 2)) > done * math.log(most)
-        values = jnp.where(necessary, jax.lax.sort_key_val(bits, values)[1], values)
-    return values
+    draws = jax.random.uniform(key, values.shape)
+    return values[jnp.argsort(jnp.where(jnp.arange(len(values)) < number, draws, jnp.inf))]
