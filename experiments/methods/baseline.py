@@ -11,14 +11,12 @@ One of your own: --config.method=my.module:Name, a `Baseline` of experiments/met
 
 from __future__ import annotations
 
-import dataclasses
 import time
 
 import jax
 import numpy as np
 
 from agents.fitting import FitSettings, FitState, fit
-from agents.loop import Actor
 from experiments.configs import baseline as baseline_config
 from experiments.methods.baseline_bcv_lr import BCVLR
 from experiments.methods.baseline_latent import CLAM, LAOM, LAPO
@@ -35,7 +33,6 @@ from experiments.runs.metrics import DivergenceWatch, MetricsWriter, diverged_re
 from experiments.runs.progress import Progress
 from worldmodels.checkpoints import Checkpoints
 from worldmodels.devices.sharding import place
-from worldmodels.export import Models
 from worldmodels.registry import Registry
 
 BASELINES = Registry(
@@ -120,15 +117,8 @@ class FittedBaseline:
                 if part.teacher is not None:
                     self._start_from(part.network, part.teacher)
                 self._fit(part)
-        files.save(run.path, self._config, self._models(self._state["policy"].best_model))
+        files.save(run.path, self._config, self._baseline.models(self._state["policy"].best_model))
         return self._result
-
-    def _models(self, policies) -> Models:
-        """Returns what is kept of the run."""
-        arguments = self._baseline.arguments
-        if self._baseline.build is not None:
-            arguments = arguments | {"kind": self._config["method"]}
-        return Models({"policy": arguments}, policy=policies, num_seeds=self._num_seeds)
 
     @property
     def _updates(self) -> int:
@@ -209,27 +199,17 @@ class FittedBaseline:
         """Evaluates the present policies if it is time to; at the end the best ones, for the result."""
         evaluation = self._config["evaluation"]
         if stopped:
-            result = self._play(state.best_model, evaluation["final_episodes"], evaluation["seed"] + 1)
+            episodes, seed = evaluation["final_episodes"], evaluation["seed"] + 1
+            scores = self._baseline.play(state.best_model, episodes, seed)
             best = {name: fitted.best_model for name, fitted in self._state.items()}
             errors = to_numbers(self._baseline.errors(best, final=True))
             fitted = self._state.values()
             diverged = np.any([network.diverged for network in fitted], axis=0)
             counts = {"num_updates": self._updates, **self._baseline.counts}
-            self._result = result | errors | counts
+            self._result = scores.row() | errors | counts
             steps = np.sum([network.train.step for network in fitted], axis=0)
             self._result |= diverged_result(diverged, steps)
             self._writer.write_eval({"update": self._updates, "final": True, **self._result})
         elif evaluation["every"] and epoch % evaluation["every"] == 0:
-            result = self._play(state.train.model, evaluation["episodes"], evaluation["seed"])
-            self._writer.write_eval({"update": self._updates, "final": False, **result})
-
-    def _play(self, policy, num_episodes: int, seed: int) -> dict:
-        """Plays every seed's policy; returns per-episode lists and normalised scores."""
-        baseline, options = self._baseline, self._config["evaluation"]
-        models = dataclasses.replace(self._models(policy), world_model=baseline.world_model)
-        evaluation = baseline.shown.evaluation(options, self._num_seeds)
-
-        def make_actor(num_envs: int) -> Actor:
-            return baseline.make_actor(models, num_envs, seed)
-
-        return evaluation.play(make_actor, num_episodes, seed).row()
+            scores = self._baseline.play(state.train.model, evaluation["episodes"], evaluation["seed"])
+            self._writer.write_eval({"update": self._updates, "final": False, **scores.row()})

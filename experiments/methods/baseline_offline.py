@@ -9,7 +9,7 @@ import functools
 from collections.abc import Callable, Mapping
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from agents.dice import DiceOptimizers, DiceSettings, create_dice, make_dice_update
 from agents.forward_backward import (
@@ -19,8 +19,6 @@ from agents.forward_backward import (
     prompt_of,
 )
 from agents.frame_stack import FrameStack
-from agents.loop import Actor
-from experiments.data.evaluation import Scores
 from experiments.methods.baseline_recipes import FrameStackBaseline
 from experiments.models import architectures, files
 from experiments.models.architectures import build_prompted
@@ -30,7 +28,6 @@ from experiments.runs.training import Schedule, train
 from worldmodels.data.dataset import SequenceDataset, windows
 from worldmodels.data.loops import make_loops
 from worldmodels.devices.sharding import place
-from worldmodels.export import Models
 from worldmodels.training import make_optimizer
 
 
@@ -47,7 +44,6 @@ class OfflineBaseline(FrameStackBaseline):
 
     def __init__(self, config: Mapping):
         super().__init__(config)
-        self.config = config
         images = [name for name, size in self.data.arch["sizes"].items() if not isinstance(size, int)]
         if images:
             raise ValueError(
@@ -109,36 +105,20 @@ class OfflineRun:
             prefix="train/",
             description=config["method"],
             progress_metric=baseline.progress_metric,
-            evaluate=self._evaluate,
+            evaluate=lambda state, update: self._evaluate(baseline.policies(state), final=False),
             placement=placement,
         )
-        policies, seed = baseline.policies(state), config["evaluation"]["seed"] + 1
-        files.save(self._directory.path, config, self._models(policies))
-        scores = self._play(policies, config["evaluation"]["final_episodes"], seed)
-        errors = to_numbers(baseline.errors({"policy": policies}, final=True))
+        policies = baseline.policies(state)
+        files.save(self._directory.path, config, baseline.models(policies))
         diverged = diverged_result(state.step < config["num_updates"], state.step)
-        return scores.row() | errors | {"num_updates": config["num_updates"]} | diverged
+        return self._evaluate(policies, final=True) | {"num_updates": config["num_updates"]} | diverged
 
-    def _models(self, policies) -> Models:
-        return Models(
-            {"policy": self._baseline.arguments}, policy=policies, num_seeds=self._config["num_seeds"]
-        )
-
-    def _evaluate(self, state, update: int) -> dict:
-        """Returns what eval.jsonl records of the present policies."""
-        del update
-        options, policies = self._config["evaluation"], self._baseline.policies(state)
-        errors = to_numbers(self._baseline.errors({"policy": policies}, final=False))
-        return self._play(policies, options["episodes"], options["seed"]).row() | errors
-
-    def _play(self, policies, num_episodes: int, seed: int) -> Scores:
-        options, models = self._config["evaluation"], self._models(policies)
-
-        def make_actor(num_envs: int) -> Actor:
-            return self._baseline.make_actor(models, num_envs, seed)
-
-        evaluation = self._baseline.shown.evaluation(options, self._config["num_seeds"])
-        return evaluation.play(make_actor, num_episodes, seed)
+    def _evaluate(self, policies: FrameStack, *, final: bool) -> dict:
+        """Returns scores and errors of the policies of all seeds; the final ones are from other starts."""
+        options = self._config["evaluation"]
+        num_episodes = options["final_episodes" if final else "episodes"]
+        errors = to_numbers(self._baseline.errors({"policy": policies}, final=final))
+        return self._baseline.play(policies, num_episodes, options["seed"] + final).row() | errors
 
 
 class SMODICE(OfflineBaseline):
@@ -185,7 +165,14 @@ class ForwardBackward(OfflineBaseline):
         self._optimizer = make_optimizer(config["learning_rate"])
         self.arguments = self.arguments | {"kind": "prompted", "dimension": self._settings.dimension}
         shown = self.data.shown_windows(with_actions=False)
-        self._shown = windows(shown, np.arange(int(shown.num_windows)))
+        windows_shown = windows(shown, jnp.arange(shown.num_windows))
+
+        @jax.jit
+        @jax.vmap
+        def prompted(policy, model):
+            return policy.prompted(prompt_of(model, self.view, windows_shown))
+
+        self._prompted = prompted
 
     def create_state(self, key):
         """Creates a state; see `OfflineBaseline`."""
@@ -201,11 +188,7 @@ class ForwardBackward(OfflineBaseline):
 
     def policies(self, state):
         """Prompts the policies with the demonstrations; see `OfflineBaseline`."""
-
-        def prompted(model, policy):
-            return policy.prompted(prompt_of(model, self.view, self._shown))
-
-        return jax.jit(jax.vmap(prompted))(state.model.model, state.policy.model)
+        return self._prompted(state.policy.model, state.model.model)
 
 
 def _view(network, *, sizes, action_size, num_frames, statistics, rngs):

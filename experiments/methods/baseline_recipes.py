@@ -25,6 +25,7 @@ from agents.iidm import ForwardNet, forward_loss, iidm_loss
 from agents.loop import Actor
 from experiments.data.arena import Arena
 from experiments.data.demonstrations import Demonstrations
+from experiments.data.evaluation import Scores
 from experiments.methods.baseline_decisions import check_decisions, check_lengths
 from experiments.methods.baseline_encoder import PretrainedEncoder
 from experiments.models import architectures
@@ -60,7 +61,7 @@ class Fit:
 
 
 class Baseline(Method):
-    """A baseline that is fitted: its networks and its actor; see `Method` for its name, needs and options.
+    """A baseline that is fitted: its networks and how they play; see `Method` for its other attributes.
 
     Attributes:
       instead: what to use where the demonstrations have no actions.
@@ -114,6 +115,17 @@ class Baseline(Method):
     def make_actor(models: Models, num_envs: int, seed: int) -> Actor:
         """Returns an actor with `models.policy`, leaves [num_seeds, ...]; also of a finished run."""
         raise NotImplementedError
+
+    def models(self, policies) -> Models:
+        """Returns what is kept of a run with these policies, leaves [num_seeds, ...]."""
+        kind = {} if self.build is None else {"kind": self.config["method"]}
+        return Models({"policy": self.arguments | kind}, policy=policies, num_seeds=self.num_seeds)
+
+    def play(self, policies, num_episodes: int, seed: int) -> Scores:
+        """Plays with the policies of all seeds where the demonstrations were played, from starts that `seed` draws."""
+        models = dataclasses.replace(self.models(policies), world_model=self.world_model)
+        evaluation = self.shown.evaluation(self.config["evaluation"], self.num_seeds)
+        return evaluation.play(lambda num_envs: self.make_actor(models, num_envs, seed), num_episodes, seed)
 
     def errors(self, models: dict, *, final: bool) -> dict:
         """Returns {name: [num_seeds] error to the true actions of the demonstrations}, as far as they are known."""

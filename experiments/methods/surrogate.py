@@ -14,7 +14,7 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -128,18 +128,10 @@ def load_data(config: dict) -> Data:
 
 
 class Surrogate(Method):
-    """A method that gives SAC a reward; see `Method` for its name, needs and options. One of your own is a subclass.
-
-    Attributes:
-      config: of the run, plain.
-    """
+    """A method that gives SAC a reward; see `Method` for its attributes. One of your own is a subclass."""
 
     command = "surrogate"
     needs = ("vectors",)
-
-    def __init__(self, config: Mapping):
-        super().__init__(config)
-        self.config = config
 
     @property
     def updates_per_dispatch(self) -> int:

@@ -16,6 +16,7 @@ class Method:
         model", "vectors" (no images) and "two episodes" (it validates on whole ones).
       preset: of the config file: the keys of its config, and their values.
       options: {name: default} of keys of its own, `config.options`; of an instance the config's.
+      config: of the run, plain; of an instance.
     """
 
     command: str
@@ -24,6 +25,7 @@ class Method:
     needs: Sequence[str] = ()
     preset: str
     options: Mapping[str, object] = {}
+    config: Mapping
 
     def __init__(self, config: Mapping):
         given = config.get("options") or {}
@@ -32,4 +34,4 @@ class Method:
             raise ValueError(
                 f"{self.label} has no option {unknown[0]!r}. It has {', '.join(self.options) or 'none'}."
             )
-        self.options = {**self.options, **given}
+        self.config, self.options = config, {**self.options, **given}

@@ -41,7 +41,7 @@ def test_it_needs_no_actions_of_the_demonstrations_and_continues_to_the_bit(data
     result = baseline.run(config, tmp_path / "whole")
     assert "action_mse" not in result
 
-    def killed(self, state, update):
+    def killed(self, policies, final):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
