@@ -13,8 +13,9 @@ from agents.frame_stack import with_encoder_of
 from agents.latent_action_model import with_parts_of
 from agents.noise import GaussianNoise
 from agents.prototypes import prototype_loss
+from experiments.methods.baseline_data import load_data
 from experiments.methods.baseline_latent import LatentNetworks, label_counts, with_unlabelled
-from experiments.methods.baseline_recipes import BCO, load_data
+from experiments.methods.baseline_recipes import BCO
 from experiments.methods.baseline_rounds import AlphaLearner, run_rounds
 
 # What is predicted: the features of the next frame, which do not move.

@@ -21,7 +21,8 @@ from agents.latent_action_model import (
     with_parts_of,
 )
 from agents.prototypes import Prototypes
-from experiments.methods.baseline_recipes import Data, Fit, FrameStackBaseline
+from experiments.methods.baseline_data import Data
+from experiments.methods.baseline_recipes import Fit, FrameStackBaseline
 from experiments.models import architectures
 from experiments.runs.paths import folders_of
 from worldmodels.data.episodes import load_episodes

@@ -10,13 +10,9 @@ import jax
 from agents.chunks import filter_actor
 from agents.flow import mbbc_flow_error, mbbc_flow_loss
 from agents.mbbc import mbbc_loss
+from experiments.methods.baseline_data import load_demonstrations
 from experiments.methods.baseline_decisions import check_lengths
-from experiments.methods.baseline_recipes import (
-    Baseline,
-    Fit,
-    load_demonstrations,
-    vmapped_mean,
-)
+from experiments.methods.baseline_recipes import Baseline, Fit, vmapped_mean
 from experiments.models import architectures, files
 from worldmodels import export
 from worldmodels.data.dataset import SequenceDataset

@@ -23,7 +23,8 @@ from agents.splits import Split, draw_training, split_episodes
 from experiments.data.evaluation import Scores
 from experiments.data.rounds import Rounds, read_round
 from experiments.envs import registry
-from experiments.methods.baseline_recipes import BCO, Data, load_data
+from experiments.methods.baseline_data import Data, load_data
+from experiments.methods.baseline_recipes import BCO
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_among

@@ -14,6 +14,7 @@ class Method:
       paper: where it comes from.
       needs: of "embodiment" (episodes with actions), "actions" (the true ones of the demonstrations: an oracle), "world
         model", "vectors" (no images) and "two episodes" (it validates on whole ones).
+      instead: what to use where the demonstrations lack the actions that it needs.
       preset: of the config file: the keys of its config, and their values.
       options: {name: default} of keys of its own, `config.options`; of an instance the config's.
       config: of the run, plain; of an instance.
@@ -23,6 +24,7 @@ class Method:
     label: str
     paper: str = ""
     needs: Sequence[str] = ()
+    instead: str = "another method"
     preset: str
     options: Mapping[str, object] = {}
     config: Mapping

@@ -21,7 +21,7 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.envs.sensors import observation_setup
 from experiments.methods import baseline, imitate, pretrain, surrogate
 from experiments.methods.baseline import BASELINES
-from experiments.methods.baseline_recipes import has_actions
+from experiments.methods.baseline_data import has_actions
 from experiments.runs.directory import RunDirectory
 from experiments.runs.method import Method
 from experiments.runs.paths import folders_of

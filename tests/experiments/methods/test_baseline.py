@@ -12,7 +12,7 @@ from experiments.configs.baseline import get_config
 from experiments.configs.collect import get_config as collect_config
 from experiments.configs.evaluate import get_config as evaluate_config
 from experiments.envs.vector import VectorEnvironment
-from experiments.methods import baseline, baseline_recipes, collect
+from experiments.methods import baseline, baseline_data, baseline_recipes, collect
 from experiments.models import architectures, files
 from experiments.runs.metrics import read_rows
 from worldmodels.data.episodes import load_episodes, write_episode
@@ -51,12 +51,12 @@ def test_a_baseline_is_shown_what_demonstrations_have_in_common(data):
     lengths = {}
     for max_gap in (None, 1000, 1):
         config.common_parts.max_gap = max_gap
-        shown = baseline_recipes.load_data(config, baseline_recipes.BCO).shown
+        shown = baseline_data.load_data(config, baseline_recipes.BCO).shown
         lengths[max_gap] = [episode.num_records for episode in shown.episodes]
     assert lengths[1000] == lengths[None] and sum(lengths[1]) < sum(lengths[None]) and min(lengths[1]) >= 3
     config.common_parts.max_gap = 0
     with pytest.raises(ValueError, match="No part of 3 records is common"):
-        baseline_recipes.load_data(config, baseline_recipes.BCO)
+        baseline_data.load_data(config, baseline_recipes.BCO)
 
 
 def test_a_finished_run_is_evaluated_under_another_variation(bco_run, tmp_path):
@@ -158,7 +158,7 @@ def test_actions_that_no_policy_can_take_are_refused_with_the_command_that_scale
 
 
 def test_data_that_exceed_the_memory_are_refused_with_what_to_set(data, tmp_path, monkeypatch):
-    monkeypatch.setattr(baseline_recipes, "free_memory", lambda: 100)
+    monkeypatch.setattr(baseline_data, "free_memory", lambda: 100)
     with pytest.raises(ValueError, match=r"0.00 GiB are free; use fewer \(config.num_embodiment"):
         baseline.run(make_config(get_config("bco-tiny"), data), tmp_path / "run")
 

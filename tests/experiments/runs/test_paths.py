@@ -10,7 +10,7 @@ from imitation_data import write_data
 
 from experiments.configs import baseline as baseline_config
 from experiments.configs import surrogate as surrogate_config
-from experiments.methods import baseline_recipes, surrogate
+from experiments.methods import baseline_data, baseline_recipes, surrogate
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of, joined
 from experiments.runs.settings import RunError, config_changes, read_config
@@ -64,7 +64,7 @@ def test_methods_read_all_folders_of_a_list(tmp_path, method):
         assert len(surrogate.load_data(config).demonstrations) == 8
     else:
         config = dict(baseline_config.get_config("bc-tiny"), demonstrations=several)
-        assert len(baseline_recipes.load_data(config, baseline_recipes.BC).shown.episodes) == 8
+        assert len(baseline_data.load_data(config, baseline_recipes.BC).shown.episodes) == 8
 
 
 @pytest.fixture
