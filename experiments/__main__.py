@@ -29,7 +29,12 @@ COMMANDS = {
     "compare": Command("experiments.studies.compare", "compare"),
     "aggregate": Command("experiments.studies.aggregate", "aggregate", "runs/aggregate"),
     "rewards": Command("experiments.analysis.rewards", "rewards", "runs/rewards"),
-    "evaluate": Command("experiments.analysis.evaluate", "evaluate", "", {"run": _RUN}),
+    "evaluate": Command(
+        "experiments.analysis.evaluate",
+        "evaluate",
+        "",
+        {"run": "Run, or folder of `export`, that is to play."},
+    ),
     "inspect": Command("experiments.analysis.inspect_run", "inspect_run", "", {"run": _RUN}),
     "curves": Command("experiments.analysis.curves", "curves", listed="runs"),
     "report": Command("experiments.analysis.report", "report", "", listed="runs"),

@@ -7,9 +7,10 @@ from experiments.configs import _presets
 
 
 def get_config(preset: str = "") -> ml_collections.ConfigDict:
-    """Plays episodes with every policy of a run.
+    """Plays episodes with every policy of a run, or of a folder of `export`.
 
     Run:      python -m experiments evaluate --run=DIR
+    Export:   ... --run=FOLDER --config.demonstrations=DIR --workdir=ELSEWHERE    plays as they were played
     Elsewhere: ... '--config.env=cheetah-run?mass=0.5'    another task or variation of the same body
     Planning: ... --config.planner=cem, icem, mppi or guided    where the run's world model predicts a reward
               ... --config.planner=tracking --config.demonstrations=DIR    any world model, also of `pretrain`
@@ -26,7 +27,8 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     config.planner = ""
     # Name of the reward head; `online` learns viper_reward, ail_reward or ot_reward.
     config.planner_reward = "reward"
-    config.demonstrations = ""  # that `tracking` follows, which are also played like; "": those of the run
+    # In whose environment it plays, and which `tracking` follows; "": those of the run.
+    config.demonstrations = ""
     config.num_demonstrations = placeholder(int)  # of them, the first; None: all
     config.options = (
         dict()

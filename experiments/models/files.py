@@ -82,6 +82,11 @@ def load(path: str | pathlib.Path, *needs: str) -> Models:
     return models
 
 
+def is_model(folder: pathlib.Path) -> bool:
+    """Returns True for a folder of `export`, or one that the papers' authors published."""
+    return (folder / export.MODEL).is_file() or (folder / published_files.CONFIG).is_file()
+
+
 def opened(path: str | pathlib.Path) -> Models:
     """Opens what models there are in a folder; see `load`. There may be none."""
     name, path = str(path), hub.local(path)

@@ -1,6 +1,6 @@
-"""Finished runs, loaded with one call: to evaluate them, and to act, filter and imagine in a notebook.
+"""Finished runs and exports, loaded with one call: to evaluate them, and to act, filter and imagine in a notebook.
 
-run = load_run("runs/demo/aime")
+run = load_run("runs/demo/aime")                 # or a folder of `export`
 model, policy = run.world_model(seed=0), run.policy(seed=0)
 actor = run.actor(num_envs=1, seed=0)            # records {name: [1, ...]} -> actions [1, A]
 """
@@ -27,6 +27,7 @@ from experiments.envs import registry
 from experiments.models import files
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
+from worldmodels import hub
 from worldmodels.data.episodes import read_episode, some_episode_paths
 from worldmodels.export import Models
 from worldmodels.structures import SequenceBatch
@@ -48,9 +49,9 @@ class LoadedRun:
 
     Attributes:
       path: its directory. kind: "aime", "dreamer", "baseline", "sac" or "own"; "pretraining" has no policies.
-      config: its configuration.
+      config: its configuration; {} of an export.
       models: its networks, leaves [num_seeds, ...].
-      arena: where it was evaluated.
+      arena: where it was evaluated; an export does not say, and is nowhere.
       expert: mean return of its demonstrations, or None.
     """
 
@@ -82,6 +83,19 @@ class LoadedRun:
     def policies(self):
         """Policies of all seeds, or None."""
         return self.models.policy
+
+    @property
+    def reader(self) -> Mapping:
+        """Arguments of what reads the sensors: the world model, or the policy where it has none."""
+        return self.models.arguments.get("world_model") or self.models.arguments["policy"]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Sensors that are read."""
+        reader = self.reader
+        return tuple(
+            reader.get("inputs") or reader.get("sizes") or reader.get("observer", {}).get("sensors", ())
+        )
 
     @property
     def critics(self) -> dict | None:
@@ -129,7 +143,7 @@ class LoadedRun:
         """Makes an actor of all seeds, a block of environments each; a ValueError of a run without policies."""
         if self.policies is None:
             raise ValueError(
-                f"{self.path} is a pretraining run and has no policy; imitate with it, or plan in it: `evaluate` with "
+                f"{self.path} is a world model without a policy; imitate with it, or plan in it: `evaluate` with "
                 "--config.planner=tracking --config.demonstrations=DIR. load_world_model loads its models."
             )
         if self.kind == "sac":
@@ -168,45 +182,60 @@ class LoadedRun:
 def load_run(path: str | pathlib.Path, env: str = "") -> LoadedRun:
     """Loads a finished run of imitate, online, dreamer, baseline, surrogate, collect with SAC, or pretrain.
 
-    Of `collect` with SAC it is the best policy; a run of `pretrain` has none, and acts by planning alone.
+    Of `collect` with SAC it is the best policy; a run of `pretrain` has none, and acts by planning alone. A folder of
+    `export`, also on the Hub, and a published one are loaded alike; they do not say where they played.
 
     Args:
       path: its directory.
-      env: the environment, if it is code of the user's and named by them, not only by the files of the run.
+      env: the environment, if it is code of the user's and named by them, not only by the files of the run. What is no
+        run plays there, with the options that are its defaults.
 
     Raises:
       ValueError: nothing there, or a run of another kind; the sentence says which.
     """
-    path = pathlib.Path(path).expanduser()
-    config, models = read_config(path), files.load_complete(path)
+    folder = hub.local(path)
+    of_a_run = (folder / "config.json").is_file() or not files.is_model(folder)
+    config, models = read_config(folder) if of_a_run else {}, files.load_complete(path)
     if config.get("env") != env:
         registry.trusted(config.get("env") or "", f"The files of {path} name")
     if models.encoder is not None:
         raise ValueError(
             f"{path} holds an encoder, which does not act; pass a run of what was trained with it."
         )
-    if models.policy is None:
-        first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
-        arena = Arena.of_episodes([first], config["env"], models.parts["world_model"].inputs)
-        return LoadedRun(path, "pretraining", config, models, arena)
-    kind = models.arguments["policy"].get("kind", "")
-    if kind == "sac":
+    run = LoadedRun(folder, _kind(models, config), config, models, Arena(""))
+    if run.kind == "sac":
         if models.card["environment"] != env:
             registry.trusted(models.card["environment"], f"The files of {path} name")
-        arena = Arena(models.card["environment"], models.card["environment_options"])
-        run = LoadedRun(path, "sac", config, models, arena)
-        if "num_seeds" in config:
+        run = dataclasses.replace(
+            run, arena=Arena(models.card["environment"], models.card["environment_options"])
+        )
+        if "num_seeds" in config or not of_a_run:
             return run
         return dataclasses.replace(run, models=models.seed(run.best).stacked())
-    if "demonstrations" not in config:
-        return LoadedRun(path, "dreamer", config, models, Arena.of_setup(config))
+    if not of_a_run:
+        drawn = run.reader["sizes"]["image"] if "image" in run.inputs else None
+        return dataclasses.replace(run, arena=Arena(env, {"render_size": drawn} if drawn else {}))
+    if run.kind == "pretraining":
+        first = read_episode(some_episode_paths(folders_of(config["embodiment"])[0])[0], images_on_disk=True)
+        return dataclasses.replace(run, arena=Arena.of_episodes([first], config["env"], run.inputs))
+    if run.kind == "dreamer":
+        return dataclasses.replace(run, arena=Arena.of_setup(config))
+    shown = Demonstrations.read(config["demonstrations"], 1, env=config["env"], inputs=run.inputs)
+    return dataclasses.replace(run, arena=shown.arena, expert=shown.expert)
+
+
+def _kind(models: Models, config: Mapping) -> str:
+    """Returns the `kind` of a loaded run."""
+    if models.policy is None:
+        return "pretraining"
+    kind = models.arguments["policy"].get("kind", "")
+    if kind == "sac":
+        return kind
+    if config and "demonstrations" not in config:
+        return "dreamer"
     if kind in files.OVER_FEATURES:
-        kind, inputs = "aime", models.parts["world_model"].inputs
-    else:
-        inputs = tuple(models.arguments["policy"].get("sizes", ()))
-        kind = "own" if ":" in kind else "baseline"
-    shown = Demonstrations.read(config["demonstrations"], 1, env=config["env"], inputs=inputs)
-    return LoadedRun(path, kind, config, models, shown.arena, shown.expert)
+        return "aime"
+    return "own" if ":" in kind else "baseline"
 
 
 def load_world_model(path: str | pathlib.Path, seed: int = DEFAULT_SEED):

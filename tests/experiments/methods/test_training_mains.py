@@ -1,6 +1,7 @@
 """Pretraining, imitation, evaluation: as users run them, interrupted and resumed, and with what users get wrong."""
 
 import json
+import pathlib
 import shutil
 
 import jax
@@ -16,6 +17,7 @@ from experiments.configs import evaluate as evaluate_config
 from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import pretrain as pretrain_config
+from experiments.data.evaluation import Evaluation
 from experiments.methods import collect, imitate, pretrain
 from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
@@ -237,8 +239,68 @@ def test_tracking_needs_no_policy(policy, model, data, folder):
     config.update(demonstrations=data, num_demonstrations=2)
     result = evaluate.run(config, folder / "tracking-model", run=str(model))
     assert np.shape(result["return"]) == (2, 1) and result["expert_return"]
-    with pytest.raises(ValueError, match="is a pretraining run and has no policy"):
+    with pytest.raises(ValueError, match="is a world model without a policy"):
         evaluate.run(config_of(evaluate_config), folder / "no", run=str(model))
+
+
+def test_an_evaluation_that_is_repeated_says_what_was_reached_until_something_has_changed(
+    policy, data, folder, capsys, monkeypatch
+):
+    def again(workdir="evaluated", fresh=False, **settings):
+        played.clear()
+        result = evaluate.run(
+            config_of(evaluate_config, **settings), folder / workdir, run=str(policy), fresh=fresh
+        )
+        return result, bool(played)
+
+    played, play = [], Evaluation.play
+    monkeypatch.setattr(
+        Evaluation, "play", lambda *args, **options: played.append(0) or play(*args, **options)
+    )
+    first, did = again()
+    assert did and "Finished: return" in capsys.readouterr().out
+    assert again() == (first, False)
+    said = capsys.readouterr().out
+    assert "Finished before, and nothing is done again (--fresh starts over): return" in said
+    assert str(folder / "evaluated" / "evaluation.json") in said
+    assert again(fresh=True) == (first, True)
+    assert again(seed=7)[1] and again()[1] and not again()[1]
+    shutil.copytree(data, folder / "shown")
+    shown = dict(demonstrations=str(folder / "shown"))
+    assert again(**shown)[1] and not again(**shown)[1]
+    (folder / "shown" / "0.hdf5").unlink()
+    assert again(**shown)[1]
+    weights = policy / "model" / "weights.safetensors"
+    kept = weights.read_bytes()
+    assert again()[1]
+    weights.write_bytes(kept[:-4] + bytes(4))
+    assert again()[1]
+    weights.write_bytes(kept)
+
+
+def test_what_was_exported_plays_as_demonstrations_were_played(policy, model, data, folder):
+    """By its policy, or by planning that follows them; it says no longer itself where it played."""
+    paths = {name: str(folder / f"to-evaluate-{name}") for name in ("policy", "model")}
+    for run, to in zip((policy, model), paths.values(), strict=True):
+        export.run(config_of(export_config, ""), "", run=str(run), to=to)
+    shown = dict(demonstrations=data, num_demonstrations=2)
+    result = evaluate.run(config_of(evaluate_config, **shown), folder / "of-export", run=paths["policy"])
+    of_run = evaluate.run(config_of(evaluate_config, **shown), folder / "of-run", run=str(policy))
+    np.testing.assert_allclose(result["return"], of_run["return"][:1], rtol=1e-5)
+    assert result["expert_return"] == of_run["expert_return"]
+    tracking = config_of(evaluate_config, planner="tracking", episodes=1, **shown)
+    for name, path in paths.items():
+        result = evaluate.run(tracking, folder / f"of-export-{name}", run=path)
+        assert (
+            np.shape(result["return"]) == (1, 1) and result["environment"]["environment"] == "fake-pointmass"
+        )
+        assert not list(pathlib.Path(path).glob("evaluation.json"))
+    with pytest.raises(ValueError, match="say where the evaluation goes: --workdir=DIR"):
+        evaluate.run(tracking, "", run=paths["model"])
+    with pytest.raises(ValueError, match="does not say in which environment it plays; pass"):
+        evaluate.run(config_of(evaluate_config), folder / "no", run=paths["policy"])
+    with pytest.raises(ValueError, match="is a world model without a policy"):
+        evaluate.run(config_of(evaluate_config, **shown), folder / "no", run=paths["model"])
 
 
 def test_a_run_with_relative_paths_works_from_every_directory_and_after_a_move(
