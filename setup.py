@@ -29,12 +29,13 @@ CORE = [
 ]
 
 # dm_control 1.0.50 with mujoco 4 loads no model, and neither does metaworld from mujoco 3.17 on. Without the
-# lower bound, pip answers a missing wheel of labmaze with a dm_control of 2020.
+# lower bound, pip answers a missing wheel of labmaze with a dm_control of 2020. There is none for Python 3.13, where
+# Meta-World does without.
 DMC = ["mujoco>=3.3,<3.17", "dm_control>=1.0.27,<1.0.50"]
 METAWORLD = [
     "metaworld==3.1.1",
     "mujoco==3.3.0",
-    "dm_control>=1.0.27,<1.0.30",
+    'dm_control>=1.0.27,<1.0.30 ; python_version < "3.13"',
     "gymnasium>=1.1,<2",
     "packaging",  # gymnasium needs it and does not say so
 ]

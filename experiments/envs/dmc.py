@@ -145,7 +145,7 @@ def _load(name: str, domain: str, task: str, seed: int | None) -> Any:
     except ImportError as error:
         raise MissingPackageError(
             f"Environment {name!r} needs dm_control, which cannot be imported ({error}); "
-            "install it with: pip install -e '.[dmc]'"
+            "install it with: pip install -e '.[dmc]', in Python 3.11 or 3.12"
         ) from error
     environment = suite.load(domain, task, task_kwargs={"random": seed})
     if domain == "quadruped":

@@ -41,6 +41,9 @@ OPTIONAL = {
     "submitit": "slurm",
     "pytest": "dev",
 }
+_WITHOUT_DM_CONTROL = (
+    "for DeepMind Control use Python 3.12: labmaze, which it needs, has no wheel for 3.13; the rest works"
+)
 APT_PACKAGES = "libegl1 libgl1 libgles2 libosmesa6"
 _GIB = 2**30
 
@@ -118,13 +121,16 @@ def line(finding: Finding) -> str:
 
 
 def check_python() -> Finding:
-    """Python 3.11 or 3.12."""
+    """Python 3.11 to 3.13, the last without DeepMind Control."""
     version = sys.version.split()[0]
-    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
-        return Finding(
-            "python", "broken", version, "use Python 3.11 or 3.12: the simulators have no wheels for others"
-        )
-    return Finding("python", "ok", f"{version} in {sys.prefix}")
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        return Finding("python", "broken", version, "use Python 3.12, or 3.11 or 3.13")
+    return _optional("python", _has_dm_control(), f"{version} in {sys.prefix}", _WITHOUT_DM_CONTROL)
+
+
+def _has_dm_control() -> bool:
+    """Returns True if this Python can have dm_control, whether or not it is installed."""
+    return sys.version_info[:2] <= (3, 12)
 
 
 def check_packages() -> Iterator[Finding]:
@@ -142,8 +148,15 @@ def check_packages() -> Iterator[Finding]:
 def check_extras() -> Iterator[Finding]:
     """Versions of what belongs to the extras of setup.py."""
     for name, extra in OPTIONAL.items():
-        fix = f'pip install -c constraints.txt -e ".[{extra}]"'
+        fix = _install("metaworld" if name == "mujoco" and not _has_dm_control() else extra)
         yield _optional(name, version_of(name) is not None, version_of(name) or "not installed", fix)
+
+
+def _install(extra: str) -> str:
+    """Returns how to get what belongs to an extra of setup.py."""
+    if extra == "dmc" and not _has_dm_control():
+        return _WITHOUT_DM_CONTROL
+    return f'pip install -c constraints.txt -e ".[{extra}]"'
 
 
 def _optional(name: str, works: bool, value: str, fix: str) -> Finding:
@@ -271,7 +284,7 @@ def check_simulator(package: str, task: str) -> Finding:
         result = run_snippet(_STEPS.format(task=task), {"MUJOCO_GL": "disable"})
     works = "error" not in result
     found = f"{task}: loads in {{load:.1f}} s, {{rate:.0f}} steps/s" if works else "{error}"
-    fix = f'pip install -c constraints.txt -e ".[{OPTIONAL[package]}]"'
+    fix = _install(OPTIONAL[package])
     return _optional(f"{package} task", works, found.format(**result), fix)
 
 

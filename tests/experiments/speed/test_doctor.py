@@ -57,8 +57,24 @@ def test_rendering_is_timed_in_both_qualities(monkeypatch):
 
 
 def test_an_unsupported_python_is_refused(monkeypatch):
-    monkeypatch.setattr(sys, "version_info", (3, 13, 0))
-    assert doctor.check_python().state == "broken"
+    for version in ((3, 10, 9), (3, 14, 0)):
+        monkeypatch.setattr(sys, "version_info", version)
+        assert doctor.check_python().state == "broken"
+
+
+@pytest.mark.parametrize("version", [(3, 11, 0), (3, 12, 1), (3, 13, 0)])
+def test_all_of_python_3_13_works_but_deepmind_control_for_which_there_are_no_wheels(monkeypatch, version):
+    monkeypatch.setattr(sys, "version_info", version)
+    monkeypatch.setattr(doctor, "version_of", lambda name: None)
+    works = version < (3, 13)
+    finding = doctor.check_python()
+    assert finding.state == ("ok" if works else "missing")
+    fixes = {each.name: each.fix for each in doctor.check_extras()}
+    fixes["task"] = doctor.check_simulator("dm_control", "walker-walk").fix
+    for fix in (fixes["dm_control"], fixes["task"], *([] if works else [finding.fix])):
+        assert ("use Python 3.12: labmaze, which it needs, has no wheel for 3.13" in fix) != works
+    assert fixes["mujoco"].endswith('".[dmc]"' if works else '".[metaworld]"')
+    assert fixes["metaworld"].endswith('".[metaworld]"')
 
 
 def test_a_process_that_hangs_is_given_up():
