@@ -57,6 +57,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
     if not fresh and (row := finished(folder, facts)) is not None:
         print(sentence(row, folder / FILE, again=True))
         return row
+    inputs.check_setups(facts["inputs"])
     planner = make_planner(config)
     follows = getattr(planner, "uses_demonstrations", False)
     if config.demonstrations or follows:

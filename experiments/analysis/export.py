@@ -17,6 +17,7 @@ from typing import Any
 
 from experiments.models import files
 from experiments.runs import paths
+from experiments.runs.inputs import setup_of_run
 from experiments.runs.settings import read_json, read_sessions
 from worldmodels import hub
 from worldmodels.export import save
@@ -31,7 +32,8 @@ def run(config, workdir, *, run: str | None = None, to: str | None = None, fresh
     if not run or not to:
         raise ValueError("What, and where to? Pass --run=DIR --to=FOLDER.")
     models = files.load_complete(run).agent(config.seed)
-    card = models.card | facts_of_run(pathlib.Path(run).expanduser(), config.seed)
+    directory = pathlib.Path(run).expanduser()
+    card = setup_of_run(directory) | models.card | facts_of_run(directory, config.seed)
     card |= {name: config[name] for name in ("title", "description", "license") if config[name]}
     card |= {name: shared_name(card[name]) for name in ("data", "demonstrations") if name in card}
     models = dataclasses.replace(models, card=card)

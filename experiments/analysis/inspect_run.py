@@ -20,6 +20,7 @@ from aime.inference import infer_actions
 from experiments.data.arena import Arena
 from experiments.envs import registry
 from experiments.models import architectures, files, inspection
+from experiments.runs import inputs
 from experiments.runs.metrics import read_rows
 from experiments.runs.paths import folders_of
 from experiments.runs.settings import read_config
@@ -38,6 +39,7 @@ def run(config, workdir, *, run: str | None = None, fresh: bool = False) -> dict
         raise ValueError("Which run? Pass its directory: --run=DIR.")
     path = pathlib.Path(run).expanduser()
     check_windows(config)
+    inputs.check_setups(inputs.describe({"model": run, "data": config.data}))
     run_config, models = read_config(path), files.load_complete(path).seed(config.model_seed)
     model, policy = models.world_model, models.policy
     if model is None:

@@ -21,6 +21,7 @@ from experiments.methods.online_checks import read_settings
 from experiments.methods.online_learner import OnlineLearner
 from experiments.methods.online_parts import whole_episode
 from experiments.models import architectures
+from experiments.runs import inputs
 from experiments.runs.directory import RunDirectory
 from experiments.runs.paths import folders_of
 from worldmodels.checkpoints import Checkpoints
@@ -46,6 +47,7 @@ def compare(directory: RunDirectory) -> dict:
     folders = folders_of(config["episodes"])
     if not folders:
         raise ValueError("Which episodes? Pass folders separated by commas: --config.episodes=DIR,DIR.")
+    inputs.check_setups(inputs.describe({"model": config["run"], "episodes": config["episodes"]}))
     learner = learner_of(config)
     reward = learner.reward
     if reward is None:

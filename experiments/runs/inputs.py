@@ -17,6 +17,7 @@ from experiments.runs.settings import RunError, read_json
 from worldmodels import hub
 from worldmodels.data.episodes import EpisodeError, episode_paths, read_episode
 from worldmodels.data.setups import check_together
+from worldmodels.export import MODEL
 
 FILE = "inputs.json"
 _OUTPUTS_OF_RUNS = ("model", "policy", "checkpoints", "episodes")  # the first that is there is read by others
@@ -109,7 +110,22 @@ def _described(key: str, names: Sequence[Path]) -> dict:
                 setups.append({fact: metadata[fact] for fact in _RECORDED if fact in metadata})
         if not is_data and name.is_dir():
             setups += [setup for entry in read(name).values() for setup in entry["setups"]]
+            setups += _setup_of_export(name)
     return {"files": number, "fingerprint": digest.hexdigest(), "setups": _distinct(setups)}
+
+
+def setup_of_run(run: str | os.PathLike) -> dict:
+    """Returns what a run has learnt from, as far as it has recorded it: its action repeat, bounds of actions, ..."""
+    setups = [setup for entry in read(run).values() for setup in entry["setups"]]
+    return {fact: value for setup in reversed(setups) for fact, value in setup.items()}
+
+
+def _setup_of_export(folder: Path) -> list[dict]:
+    """Returns the same of a folder of `export`, from its card, in a list; an empty one of other folders."""
+    path = folder / MODEL
+    card = read_json(path).get("card") if path.is_file() else None
+    setup = {fact: card[fact] for fact in _RECORDED if fact in card} if isinstance(card, Mapping) else {}
+    return [setup] if setup else []
 
 
 def _files(name: Path, outputs: Sequence[str]) -> list[Path]:

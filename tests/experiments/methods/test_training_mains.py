@@ -11,11 +11,12 @@ from clocks import assert_clocks
 from imitation_data import config_of
 from interruption import SIGKILL, assert_same_run, interrupting, start, stop_after_rows, terminated
 
-from experiments.analysis import evaluate, export
+from experiments.analysis import evaluate, export, inspect_run
 from experiments.configs import collect as collect_config
 from experiments.configs import evaluate as evaluate_config
 from experiments.configs import export as export_config
 from experiments.configs import imitate as imitate_config
+from experiments.configs import inspect_run as inspect_config
 from experiments.configs import pretrain as pretrain_config
 from experiments.data.evaluation import Evaluation
 from experiments.methods import collect, imitate, pretrain
@@ -23,7 +24,7 @@ from experiments.models import architectures, files
 from experiments.models.loading import load_run, load_world_model
 from experiments.runs.metrics import MetricsWriter, read_rows
 from worldmodels.data import loops
-from worldmodels.data.episodes import load_episodes
+from worldmodels.data.episodes import Episode, load_episodes, write_episode
 from worldmodels.export import load as load_export
 
 
@@ -295,6 +296,16 @@ def test_what_was_exported_plays_as_demonstrations_were_played(policy, model, da
             np.shape(result["return"]) == (1, 1) and result["environment"]["environment"] == "fake-pointmass"
         )
         assert not list(pathlib.Path(path).glob("evaluation.json"))
+    shutil.copytree(data, folder / "slower")
+    (first,) = load_episodes(folder / "slower", limit=1)
+    write_episode(folder / "slower" / "0.hdf5", Episode(first.records, first.metadata | {"action_repeat": 4}))
+    tracking.demonstrations = str(folder / "slower")
+    for run in (model, paths["model"]):
+        with pytest.raises(ValueError, match="model has the action repeat 1 and demonstrations has 4"):
+            evaluate.run(tracking, folder / "no", run=str(run))
+    inspected = config_of(inspect_config, "", data=str(folder / "slower"))
+    with pytest.raises(ValueError, match="model has the action repeat 1 and data has 4"):
+        inspect_run.run(inspected, folder / "no", run=str(model))
     with pytest.raises(ValueError, match="say where the evaluation goes: --workdir=DIR"):
         evaluate.run(tracking, "", run=paths["model"])
     with pytest.raises(ValueError, match="does not say in which environment it plays; pass"):
@@ -357,6 +368,7 @@ def test_a_policy_is_exported_with_its_world_model(policy, folder):
     assert opened.card["environment"] == "fake-pointmass"
     assert opened.card["data"].endswith("episodes") and opened.card["demonstrations"].endswith("episodes")
     assert opened.arguments["world_model"]["environment"] == "fake-pointmass"
+    assert opened.card["action_repeat"] == 1 and opened.card["control_seconds"] == 0.05
 
 
 def test_a_model_of_another_body_is_refused(data, model):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from experiments.runs.directory import RunDirectory
+from experiments.runs.inputs import setup_of_run
 from experiments.runs.settings import RunError
 from worldmodels.data.episodes import Episode, EpisodeError, append_episode, read_episode, write_episode
 
@@ -218,6 +219,18 @@ def test_a_model_remembers_the_set_up_of_its_data(tmp_path, data):
     with pytest.raises(EpisodeError, match="model has the action repeat 2"):  # also a run further on
         (tmp_path / "run" / "model").mkdir()
         RunDirectory(tmp_path / "next", {"model": str(tmp_path / "run"), "action_repeat": 1})
+
+
+def test_so_does_a_model_that_was_exported(tmp_path, data):
+    setup = setup_of_run(model_of(tmp_path, data))
+    assert setup == {"environment": "walker-walk", "action_repeat": 2}
+    (tmp_path / "exported").mkdir()
+    (tmp_path / "exported" / "model.json").write_text(json.dumps({"card": setup | {"title": "A walker"}}))
+    add_episode(tmp_path / "shown", environment="walker-run", action_repeat=4)
+    config = {"model": str(tmp_path / "exported"), "demonstrations": str(tmp_path / "shown")}
+    with pytest.raises(EpisodeError, match="model has the action repeat 2 and demonstrations has 4"):
+        RunDirectory(tmp_path / "run", config)
+    RunDirectory(tmp_path / "run", config | {"demonstrations": str(data)}).close()
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
