@@ -1,5 +1,6 @@
 """Switches for all tests: implicit rank promotion is an error; `--golden-dir` chooses the recorded cases."""
 
+import ctypes
 import gc
 import os
 import pathlib
@@ -30,6 +31,7 @@ if os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 4 * 2**30:
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(MEMORY))
 
 import jax  # noqa: E402  (it reads the environment)
+import psutil  # noqa: E402
 import pytest  # noqa: E402
 
 from worldmodels import registry  # noqa: E402
@@ -39,6 +41,7 @@ gc.set_threshold(50_000, 10, 10)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
+LARGE = 2**31  # bytes of a process
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -56,6 +59,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             path.parent for path in metafunc.config.getoption("--golden-dir").glob("*/expected.npz")
         )
         metafunc.parametrize("golden_case", folders, ids=[folder.name for folder in folders])
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory():
+    """Drops the compiled programs of the files so far where the process is large; those on the disk come back quickly.
+
+    They are nearly all of its memory.
+    """
+    yield
+    if psutil.Process().memory_info().rss > LARGE:
+        jax.clear_caches()
+        gc.collect()
+        give_back = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc keeps what is freed
+        if give_back is not None:
+            give_back(0)
 
 
 @pytest.fixture
