@@ -13,10 +13,11 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Self, TypeVar
 
 import jax
 import numpy as np
+from flax import nnx
 
 from agents.actors import FilterActor
 from agents.loop import Actor
@@ -35,22 +36,55 @@ from worldmodels.files import write_atomically
 from worldmodels.training import Metrics, select_seed, stack_seeds
 from worldmodels.world_model import WorldModel
 
+State = TypeVar("State", bound=Any)
 
-class ModelLearner(Learner, Protocol):
-    """One that learns a policy in a world model, on the devices of its `placement`."""
+
+class ModelLearner(Learner, Generic[State]):
+    """One that learns a policy in a world model.
+
+    Attributes:
+      placement: the devices of the run.
+      state: what has been learnt: `model`, `policy`, `critic` or None, and `step`; on all these devices, and may be
+        replaced by one from anywhere.
+    """
 
     placement: Placement
 
     @property
-    def model(self) -> WorldModel:
-        """The present world model, on one device."""
+    def state(self) -> State:
+        """The learnt state."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = self.placement.put_state(state)
 
     @property
-    def policy(self) -> Callable:
+    def num_updates(self) -> int:
+        """Updates made, pretraining included."""
+        return int(self.state.step)
+
+    @property
+    def model(self) -> WorldModel:
+        """The present world model, on one device."""
+        return self.placement.fetch(self.state.model.model)
+
+    @property
+    def policy(self) -> nnx.Module:
         """The present policy, on one device."""
+        return self.placement.fetch(self.state.policy.model)
+
+    @property
+    def critics(self) -> dict[str, tuple] | None:
+        """{reward: (value network, its target)}, on one device; None without a critic."""
+        if self.state.critic is None:
+            return None
+        critic = self.placement.fetch(self.state.critic)
+        return {name: (critic.train.model[name], target) for name, target in critic.target.items()}
 
     def dispatches(self) -> list[int]:
         """Returns how many updates each program of a round makes."""
+        raise NotImplementedError
 
 
 class Member(Rounds):

@@ -19,7 +19,7 @@ from agents.dreamer import (
 )
 from agents.imagination import ImaginationOptions, value_networks
 from agents.plan2explore import rewards_of, side_networks
-from experiments.data.members import JointUpdates
+from experiments.data.members import JointUpdates, ModelLearner
 from experiments.envs.sensors import observation_setup
 from experiments.models import architectures, files
 from worldmodels import export
@@ -31,15 +31,14 @@ from worldmodels.losses import LossOptions
 from worldmodels.training import Metrics, make_optimizer, make_train_loop, stack_seeds
 
 
-class Learner:
+class Learner(ModelLearner[DreamerState]):
     """Learns from the episodes that it is given to remember.
 
     Args:
       config: of the run. episodes: the first ones; they decide sizes and statistics, and are not remembered.
 
     Attributes:
-      state: DreamerState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
-      placement: those devices.
+      state, placement: see `ModelLearner`.
       updates_owed: that the steps have earned and that are not made yet.
       stage: (update, what draws its batches).
       learns: see `experiments.data.rounds.Learner`, as for `position`.
@@ -71,15 +70,6 @@ class Learner:
         return self._replay
 
     @property
-    def state(self) -> DreamerState:
-        """The learnt state."""
-        return self._state
-
-    @state.setter
-    def state(self, state: DreamerState) -> None:
-        self._state = self.placement.put_state(state)
-
-    @property
     def position(self) -> dict:
         """JSON values that belong to the state."""
         return {"updates_owed": self.updates_owed}
@@ -87,21 +77,6 @@ class Learner:
     @position.setter
     def position(self, position: dict) -> None:
         self.updates_owed = position["updates_owed"]
-
-    @property
-    def num_updates(self) -> int:
-        """Updates made, those of the model alone included."""
-        return int(self.state.step)
-
-    @property
-    def model(self):
-        """The present world model, on one device."""
-        return self.placement.fetch(self.state.model.model)
-
-    @property
-    def policy(self):
-        """The present policy, on one device."""
-        return self.placement.fetch(self.state.policy.model)
 
     def remember(self, episodes: Sequence[Episode]) -> None:
         """Appends episodes to the replay; their steps earn updates."""
@@ -139,10 +114,8 @@ class Learner:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
-        critic = self.placement.fetch(self.state.critic)
-        pairs = {name: (critic.train.model[name], critic.target[name]) for name in critic.target}
         loss = self._config["loss"]
-        models = Models(self._arguments, self.model, policy=self.policy, critic=pairs, loss=loss)
+        models = Models(self._arguments, self.model, policy=self.policy, critic=self.critics, loss=loss)
         files.save(folder, self._config, models)
 
 
@@ -209,10 +182,8 @@ def pretrained_architecture(config: dict, side: dict) -> dict:
     Raises:
       ValueError: the model reads other sensors than those of the set-up of this run.
     """
-    options, model = (
-        config["world_model"],
-        files.load(config["model"], "world_model").arguments["world_model"],
-    )
+    options = config["world_model"]
+    model = files.load(config["model"], "world_model").arguments["world_model"]
     inputs = observation_setup(config["env"], config["setup"]).inputs
     if set(inputs) != set(model["inputs"]):
         raise ValueError(
@@ -228,10 +199,8 @@ def create(config: dict, archs: dict[str, dict], episodes: list[Episode]) -> tup
     """Creates the first state and the optimizers; parts that the config names come from runs."""
     keys = jax.random.split(jax.random.key(config["seed"]), 4)
     model_arch, policy_arch, critic_arch = (archs[name] for name in ("world_model", "policy", "critic"))
-    model, policy = (
-        architectures.build_world_model(model_arch, keys[0], episodes),
-        export.build_policy(policy_arch, keys[1]),
-    )
+    model = architectures.build_world_model(model_arch, keys[0], episodes)
+    policy = export.build_policy(policy_arch, keys[1])
     rewards, size = critic_arch["rewards"], critic_arch["in_size"]
     networks, targets = value_networks(rewards, size, keys[2], **config["critic"]), None
     adam = {n: make_optimizer(**config[f"{n}_optimizer"]) for n in ("model", "policy", "critic")}

@@ -18,6 +18,7 @@ from aime.online import (
     create_online,
     rewards_sought,
 )
+from experiments.data.members import ModelLearner
 from experiments.data.rounds import mean_metrics
 from experiments.methods.online_checks import needs_online_data
 from experiments.methods.online_parts import (
@@ -42,15 +43,14 @@ from worldmodels.export import Models
 from worldmodels.training import Metrics
 
 
-class OnlineLearner:
+class OnlineLearner(ModelLearner[OnlineState]):
     """Learns from demonstrations, pretraining data and the episodes that it is given to remember.
 
     Args:
       config: of the run. demonstrations: episodes; their actions are not used.
 
     Attributes:
-      state: OnlineState, what has been learnt, on all devices of the run; may be replaced by one from anywhere.
-      placement: those devices.
+      state, placement: see `ModelLearner`.
       reward: the surrogate reward, or None.
       sensors: what is read and predicted.
       programs: its updates, and what runs them; shared by learners of the same settings.
@@ -104,15 +104,6 @@ class OnlineLearner:
         self.position: dict = {}
 
     @property
-    def state(self) -> OnlineState:
-        """The learnt state."""
-        return self._state
-
-    @state.setter
-    def state(self, state: OnlineState) -> None:
-        self._state = self.placement.put_state(state)
-
-    @property
     def settings(self) -> OnlineSettings:
         """Settings of its updates."""
         return self.programs.settings
@@ -123,24 +114,9 @@ class OnlineLearner:
         return self.programs.optimizers
 
     @property
-    def num_updates(self) -> int:
-        """Updates made, pretraining included."""
-        return int(self.state.step)
-
-    @property
     def architecture(self) -> dict:
         """Arguments of the world model; `sizes` are those of all sensors that it reads or predicts."""
         return self._arch
-
-    @property
-    def model(self):
-        """The present world model, on one device, as all that is not for `make_loop`."""
-        return self.placement.fetch(self.state.model.model)
-
-    @property
-    def policy(self):
-        """The present policy."""
-        return self.placement.fetch(self.state.policy.model)
 
     @property
     def evaluated_policy(self):
@@ -241,10 +217,6 @@ class OnlineLearner:
 
     def save(self, folder: pathlib.Path) -> None:
         """Writes model, policy and critic where `experiments.models.loading.load_run` finds them."""
-        pairs = None
-        if self.state.critic is not None:
-            critic = self.placement.fetch(self.state.critic)
-            pairs = {name: (critic.train.model[name], critic.target[name]) for name in critic.target}
-        parts = dict(world_model=self.model, policy=self.evaluated_policy, critic=pairs)
+        parts = dict(world_model=self.model, policy=self.evaluated_policy, critic=self.critics)
         models = Models(self._arguments, **parts, loss=self._model_loss)
         files.save(folder, self.config, models)
