@@ -40,7 +40,7 @@ class Suite:
         replay of its expert), a tuple of them (a mixture), {task: one of these}, or a folder of the user ("data/NAME").
       setups: what the robot senses.
       methods: {name: stage that trains the policy}; a baseline without a stage gets one of the size of BCO(0)'s.
-      stages: {name: Stage}, among them "expert" and "model".
+      stages: {name: Stage}, among them "model" and, unless all tasks are `shown`, "expert".
       seeds: of the table.
       demonstrations: shown per task.
       shown: {task: stage that collects its demonstrations}, where the expert is that of the first task, or needs no

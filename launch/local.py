@@ -91,11 +91,6 @@ class LocalSweep:
                     return self._states
                 time.sleep(_POLL_SECONDS)
 
-    @property
-    def signal_number(self) -> int | None:
-        """Signal that has ended it."""
-        return self._signal
-
     def _reap(self) -> None:
         """Writes down which runs have ended, and kills those that hang."""
         for slot, attempt in list(self._active.items()):

@@ -85,7 +85,7 @@ def with_filter(stages: Mapping[str, Stage], max_gap: int) -> dict[str, Stage]:
 
 NOISY = {"tasks": ..., "shares.expert": 0.0, "shares.noisy": 0.7, "shares.random": 0.3}
 AWAY = (0, 25, 50)  # % of the steps
-EXTRANEOUS = STATE_FROM_VIDEO | {
+EXTRANEOUS_STAGES = STATE_FROM_VIDEO | {
     "noisy": Stage("collect", "collect:scripted", {**NOISY, "num_episodes": 200}),
     "aime": Stage("imitate", "imitate:medium", {"length": 16}),
     "lawm": Stage("imitate", "imitate:medium", {"length": 16}, model="lawm_model"),
@@ -95,8 +95,7 @@ EXTRANEOUS = STATE_FROM_VIDEO | {
         for percent in AWAY
     },
 }
-EXTRANEOUS = with_filter(EXTRANEOUS, max_gap=6)
-
+EXTRANEOUS = with_filter(EXTRANEOUS_STAGES, max_gap=6)
 
 # Online from state on Meta-World, from the policy that has been learnt without the environment.
 KNOWN = {"loss.observation_noise": 0.0}
@@ -121,7 +120,6 @@ def online(**changes: object) -> Stage:
 
 
 METAWORLD = {
-    "expert": OFFLINE["expert"],  # not used: experts are scripted
     "bco": STATE["bco"],
     "mt39": Stage("collect", "collect:scripted", {"tasks": "mt39", "num_episodes": 10}),
     "scripted": scripted(),

@@ -28,7 +28,7 @@ from experiments.methods.baseline_recipes import BCO
 from experiments.models import architectures, files
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_among
-from experiments.runs.stages import run_seeds, seed_path
+from experiments.runs.stages import run_seeds
 from worldmodels.data.dataset import SequenceDataset
 from worldmodels.data.episodes import Episode
 from worldmodels.devices.sharding import place
@@ -46,8 +46,7 @@ def run_rounds(directory: RunDirectory, data: Data, learner: type[AlphaLearner])
     """
     registry.entry_point(data.shown.arena.name)
     results = run_seeds(directory, lambda run: AlphaRun(run, data, learner(run, data)).finish())
-    models = files.merge([seed_path(directory, i) for i in range(len(results))])
-    files.save(directory.path, directory.config, models)
+    files.save_seeds(directory)
     scores = Scores.joined(Scores.of_row(result) for result in results)
     counts = {name: [result[name] for result in results] for name in ("num_updates", "num_episodes")}
     return scores.row() | counts | diverged_among(results)

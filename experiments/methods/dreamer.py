@@ -23,7 +23,6 @@ from experiments.methods.dreamer_learner import Learner, joint_updates
 from experiments.models import files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
-from experiments.runs.stages import seed_path
 from worldmodels.data.episode_folders import summarise_folder
 from worldmodels.data.episodes import Episode
 
@@ -44,8 +43,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         if directory.config["num_seeds"] == 1:
             return DreamerRun(directory).finish()
         result = run_members(directory, DreamerRun, joint_updates, allowed)
-        paths = [seed_path(directory, index) for index in range(directory.config["num_seeds"])]
-        files.save(directory.path, directory.config, files.merge(paths))
+        files.save_seeds(directory)
         return directory.mark_done(result)
 
 

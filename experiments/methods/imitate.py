@@ -1,6 +1,6 @@
 """AIME phase 2: trains a policy on demonstrations without actions, with a pretrained world model.
 
-    python -m experiments imitate --config=imitate --config.model=DIR \
+    python -m experiments imitate --config=imitate --config.model=DIR \\
         --config.demonstrations=DIR --workdir=DIR
 """
 

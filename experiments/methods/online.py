@@ -31,7 +31,6 @@ from experiments.models import files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter, read_rows
 from experiments.runs.progress import Every
-from experiments.runs.stages import seed_path
 from experiments.runs.training import Schedule, train
 from worldmodels.data.episodes import Episode
 
@@ -52,8 +51,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
             return directory.result
         if directory.config["num_seeds"] > 1:
             result = run_members(directory, OnlineRun, joint_updates, allowed)
-            paths = [seed_path(directory, index) for index in range(directory.config["num_seeds"])]
-            files.save(directory.path, directory.config, files.merge(paths))
+            files.save_seeds(directory)
             return directory.mark_done(result)
         return OnlineRun(directory).finish()
 

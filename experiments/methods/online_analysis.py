@@ -54,10 +54,8 @@ class ActionErrors:
         """Reads the episodes of `config.analysis.demonstrations`, if it names a folder."""
         folder, shown = config["analysis"]["demonstrations"], None
         if folder:
-            episodes, what = (
-                load_episodes(folders_of(folder), config["num_demonstrations"]),
-                "demonstrations for the analysis",
-            )
+            episodes = load_episodes(folders_of(folder), config["num_demonstrations"])
+            what = "demonstrations for the analysis"
             architectures.check_body(learner.architecture, episodes, what)
             architectures.check_actions(episodes, what)
             sensors = shared_sensors(learner.architecture, episodes)
@@ -187,8 +185,5 @@ class Balance:
             batch = whole_episode(episode, learner.sensors, actions=True)
             inputs = (learner.model, learner.policy, critic, batch, self._score(reward, episode))
             rows.append(jax.device_get(returns(*inputs, jax.random.key(number))))
-        return (
-            {f"analysis/{name}": float(np.mean([row[name] for row in rows])) for name in rows[0]}
-            if rows
-            else {}
-        )
+        names = rows[0] if rows else ()
+        return {f"analysis/{name}": float(np.mean([row[name] for row in rows])) for name in names}

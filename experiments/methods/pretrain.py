@@ -1,6 +1,6 @@
 """AIME phase 1: trains a world model on embodiment data (observations and actions, any behaviour).
 
-python -m experiments pretrain --config=pretrain --config.embodiment=DIR --workdir=DIR
+    python -m experiments pretrain --config=pretrain --config.embodiment=DIR --workdir=DIR
 
 With the presets dynamo and inverse_dynamics it trains an encoder of frames alone, see `pretrain_encoder`.
 """

@@ -1,6 +1,6 @@
 """Pretrains an encoder of single frames, which `baseline`, `surrogate` and the matching rewards of `online` take.
 
-python -m experiments pretrain --config=pretrain:dynamo --config.embodiment=DIR --workdir=DIR
+    python -m experiments pretrain --config=pretrain:dynamo --config.embodiment=DIR --workdir=DIR
 
 dynamo: latent dynamics of observations (agents/dynamo.py); inverse_dynamics: the action between frames, by an inverse
 model as that of BCO (agents/bco.py). Only the encoder is kept.

@@ -35,7 +35,6 @@ from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.method import Method
 from experiments.runs.metrics import Diverged
 from experiments.runs.paths import folders_of
-from experiments.runs.stages import seed_path
 from worldmodels.data.dataset import statistics
 from worldmodels.data.episodes import Episode, load_episodes
 from worldmodels.export import Models
@@ -58,8 +57,7 @@ def run(config, workdir, *, fresh: bool = False) -> dict:
         learner = chosen(config).make_learner(data, SACSettings(**config["sac"]))
         make = functools.partial(SurrogateRun, data=data, learner=learner)
         result = run_members(directory, make, learning_meanwhile, FREE_TO_CHANGE)
-        paths = [seed_path(directory, index) for index in range(config["num_seeds"])]
-        files.save(directory.path, config, files.merge(paths))
+        files.save_seeds(directory)
         return directory.mark_done(result | {"label": chosen.label})
 
 
@@ -207,7 +205,7 @@ class SurrogateRun(Member):
 
     def __init__(self, directory: RunDirectory, data: Data, learner: Learner):
         config = directory.config
-        self._data, self._method = data, learner
+        self._data, self._shared = data, learner
         evaluation = config["evaluation"]
         super().__init__(
             directory,
@@ -224,7 +222,7 @@ class SurrogateRun(Member):
         """Opens the environments for the time of the block, and makes the agent that plays in them."""
         config = self.config
         options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
-        rounds = config["rounds"] | ({"discount": 1.0} if self._method.discounts else {})
+        rounds = config["rounds"] | ({"discount": 1.0} if self._shared.discounts else {})
         with self._data.evaluation.arena.make(config["num_envs"], **options) as self._envs:
             self.learner = SACRun(
                 self._envs,
@@ -233,7 +231,7 @@ class SurrogateRun(Member):
                 rounds=RoundSettings(**rounds),
                 seed=config["seed"],
                 observer=self._data.observer(),
-                learner=self._method,
+                learner=self._shared,
             )
             yield
 
@@ -264,7 +262,7 @@ class SurrogateRun(Member):
 
     @property
     def _actor(self) -> Actor:
-        return self._method.actor(self.learner.state)
+        return self._shared.actor(self.learner.state)
 
     def metadata(self) -> dict:
         """Names the policy that plays."""

@@ -18,7 +18,9 @@ import jax.numpy as jnp
 from agents.latent_action_model import LatentPolicy
 from agents.pidm import PredictivePolicy
 from experiments.models import architectures, former
+from experiments.runs.directory import RunDirectory
 from experiments.runs.settings import read_config
+from experiments.runs.stages import seed_path
 from worldmodels import export, hub
 from worldmodels.checkpoints import named_leaves
 from worldmodels.data.episodes import SUFFIXES
@@ -186,6 +188,12 @@ def merge(runs: Sequence[str | pathlib.Path]) -> Models:
     return dataclasses.replace(
         models[0], num_seeds=sum(each.num_seeds or 1 for each in models), card=card, **parts
     )
+
+
+def save_seeds(directory: RunDirectory) -> None:
+    """Writes the models of seeds, which have directories of their own, into that of their run; see `merge`."""
+    seeds = range(directory.config["num_seeds"])
+    save(directory.path, directory.config, merge([seed_path(directory, index) for index in seeds]))
 
 
 # Starting from kept parameters ---------------------------------------------------------------------------------------
