@@ -40,7 +40,7 @@ class SequenceDataset(struct.PyTreeNode):
       is_first, is_last, is_terminal: [R] float32.
       starts: [W] int32 rows at which windows begin.
       first_starts: [F] int32, those of them that are record 0 of an episode.
-      num_windows, num_episodes: [] int32, W and F.
+      num_windows, num_episodes: [] int32, W and F; `int(dataset.num_windows)` is a number outside jit.
       length: T, records per window.
     """
 
