@@ -171,7 +171,7 @@ class GymnasiumEnvironment(BaseEnvironment):
     def _success(self, info: dict[str, Any], step: int) -> bool | None:
         """Returns whether the `info` of a step says that there is success; None as long as none has said anything."""
         said = [np.asarray(info[key]) for key in _SUCCESS if info.get(key) is not None]
-        if any(value.dtype.kind not in "biuf" or np.isnan(value).any() for value in said):
+        if not all(value.dtype.kind in "biuf" and np.isin(value, (0, 1)).all() for value in said):
             raise ValueError(f"The success of {self._moment(step)} is {said!r}, neither true nor false.")
         self._defines_success |= bool(said)
         return any(bool(value.any()) for value in said) if self._defines_success else None

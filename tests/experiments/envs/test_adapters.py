@@ -327,7 +327,7 @@ def test_every_evaluation_has_the_success_that_only_a_later_step_knows(name):
     assert rows["success_final"] == ([0.0, 1.0, 0.0, 1.0] if name == "LateSuccess" else [0.0] * 4)
 
 
-@pytest.mark.parametrize("said", ["False", np.nan, np.array([np.nan])])
+@pytest.mark.parametrize("said", ["False", np.nan, np.array([np.nan]), -1, 0.3, np.array([0.0, 2.0])])
 def test_a_success_that_is_neither_true_nor_false_is_told_with_step_and_seed(said):
     environment = users.Walk()
     environment.info = lambda: {"success": said}
