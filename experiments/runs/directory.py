@@ -9,7 +9,6 @@ before any work was done leaves nothing.
 import contextlib
 import fcntl
 import fnmatch
-import json
 import os
 import pathlib
 import shutil
@@ -33,6 +32,7 @@ from experiments.runs.settings import (
     flatten,
     plain_config,
     read_config,
+    read_json,
     read_sessions,
     with_absolute_paths,
     write_json,
@@ -192,7 +192,7 @@ class RunDirectory:
     @property
     def result(self) -> dict[str, Any]:
         """Argument of `mark_done`, {} while the run is not done."""
-        return json.loads((self.path / "DONE").read_text()) if self.done else {}
+        return read_json(self.path / "DONE") if self.done else {}
 
     def mark_done(self, result: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """Writes `DONE` with a result, JSON values and NumPy arrays, and returns it as it reads back."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.runs import paths
-from experiments.runs.settings import RunError, read_json
+from experiments.runs.settings import REMEDY, RunError, read_json
 from worldmodels import hub
 from worldmodels.data.episodes import EpisodeError, episode_paths, read_episode
 from worldmodels.data.setups import check_together
@@ -40,9 +40,30 @@ def describe(config: Mapping[str, Any]) -> dict[str, dict]:
 
 
 def read(run: str | os.PathLike) -> dict[str, dict]:
-    """Reads what `describe` said when a run began; nothing for runs of earlier releases."""
+    """Reads what `describe` said when a run began; nothing for runs of earlier releases.
+
+    Raises:
+      RunError: it is damaged.
+    """
     path = Path(run) / FILE
-    return read_json(path) if path.is_file() else {}
+    entries = read_json(path) if path.is_file() else {}
+    for key, entry in entries.items():
+        if not (isinstance(entry, dict) and entry.keys() >= {"files", "fingerprint"} and _are_setups(entry)):
+            raise RunError(f"{path} is damaged (its entry of {key!r} is of another kind); {REMEDY}.")
+    return entries
+
+
+def _are_setups(entry: Mapping) -> bool:
+    """Returns True if the set-ups of an entry are what `check_together` takes."""
+    setups = entry.get("setups")
+    return isinstance(setups, list) and all(map(_is_setup, setups))
+
+
+def _is_setup(setup: Any) -> bool:
+    bounds = setup.get("action_bounds") if isinstance(setup, dict) else None
+    return isinstance(setup, dict) and (
+        bounds is None or isinstance(bounds, dict) and bounds.keys() == {"low", "high"}
+    )
 
 
 def is_same(key: str, before: Mapping, now: Mapping) -> bool:

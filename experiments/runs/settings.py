@@ -27,7 +27,7 @@ _LEAST = {
 _TEXTS = ("env", "embodiment", "demonstrations", *paths.PATHS)
 
 _ABSENT = "(absent)"
-_REMEDY = "run the command of its run again with --fresh, or get an intact copy"
+REMEDY = "run the command of its run again with --fresh, or get an intact copy"
 
 
 class RunError(ValueError):
@@ -73,7 +73,7 @@ def read_config(run: str | os.PathLike) -> dict[str, Any]:
 
     def read(key: str, value: Any) -> Any:
         if key.rpartition(".")[2] in _TEXTS and isinstance(value, int | float):
-            raise RunError(f"{home / 'config.json'} is damaged ({key} is {value!r}); {_REMEDY}.")
+            raise RunError(f"{home / 'config.json'} is damaged ({key} is {value!r}); {REMEDY}.")
         return paths.located(key, value, session, home)
 
     return _recorded(_with_values(read_json(home / "config.json"), read), home / "config.json")
@@ -85,7 +85,7 @@ class _Recorded(dict):
     source: pathlib.Path
 
     def __missing__(self, key: str) -> Any:
-        raise RunError(f"{self.source} is damaged (it lacks {key!r}); {_REMEDY}.")
+        raise RunError(f"{self.source} is damaged (it lacks {key!r}); {REMEDY}.")
 
 
 def _recorded(tree: Mapping[str, Any], source: pathlib.Path) -> _Recorded:
@@ -105,7 +105,7 @@ def read_sessions(run: pathlib.Path) -> list[dict[str, Any]]:
     path = run / "metadata.json"
     sessions = read_json(path).get("sessions", []) if path.is_file() else []
     if not isinstance(sessions, list) or not all(map(_is_session, sessions)):
-        raise RunError(f"{path} is damaged (its sessions are of another kind); {_REMEDY}.")
+        raise RunError(f"{path} is damaged (its sessions are of another kind); {REMEDY}.")
     return sessions
 
 
@@ -126,9 +126,9 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} is damaged ({error}); {_REMEDY}.") from error
+        raise RunError(f"{path} is damaged ({error}); {REMEDY}.") from error
     if not isinstance(value, dict):
-        raise RunError(f"{path} is damaged (no mapping of names to values); {_REMEDY}.")
+        raise RunError(f"{path} is damaged (no mapping of names to values); {REMEDY}.")
     return value
 
 

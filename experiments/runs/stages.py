@@ -6,7 +6,6 @@ Stages that are done are not done again; one that was interrupted continues.
 from __future__ import annotations
 
 import contextlib
-import json
 import multiprocessing
 import time
 import traceback
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
-from experiments.runs.settings import write_json
+from experiments.runs.settings import read_json, write_json
 from experiments.runs.startup import set_up_process
 
 
@@ -24,7 +23,7 @@ class Stages:
     def __init__(self, workdir: Path):
         self._workdir = workdir
         self._file = workdir / "seconds.json"
-        self.seconds: dict[str, float] = json.loads(self._file.read_text()) if self._file.is_file() else {}
+        self.seconds: dict[str, float] = read_json(self._file) if self._file.is_file() else {}
 
     def path(self, name: str) -> Path:
         """Returns the directory of a stage."""
@@ -61,7 +60,7 @@ class Stages:
             process.join()
         if process.exitcode:
             raise ValueError(f"The stage {name!r} failed; {log} says why. The same command tries again.")
-        return json.loads((self.path(name) / "DONE").read_text())
+        return read_json(self.path(name) / "DONE")
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:

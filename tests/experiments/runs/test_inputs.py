@@ -198,6 +198,29 @@ def test_a_run_whose_beginning_recorded_less_of_the_set_up_continues(tmp_path):
     RunDirectory(tmp_path / "run", {"embodiment": str(tmp_path / "data")}).close()
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *([], 3, None, {}, {"files": 1, "fingerprint": ""}),
+        *({"files": 1, "fingerprint": "", "setups": setups} for setups in ({}, [3], [{"action_bounds": 3}])),
+    ],
+)
+def test_damaged_descriptions_of_inputs_are_told(tmp_path, data, damage):
+    RunDirectory(tmp_path / "run", {"embodiment": str(data)}).close()
+    (tmp_path / "run" / "inputs.json").write_text(json.dumps({"embodiment": damage}))
+    with pytest.raises(RunError, match="inputs.json is damaged .*'embodiment'"):
+        RunDirectory(tmp_path / "run", {"embodiment": str(data)})
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"return": '])
+def test_a_damaged_result_is_told(tmp_path, content):
+    with RunDirectory(tmp_path / "run") as directory:
+        directory.mark_done({"return": 3})
+    (tmp_path / "run" / "DONE").write_text(content)
+    with RunDirectory(tmp_path / "run") as directory, pytest.raises(RunError, match="DONE is damaged"):
+        directory.result  # noqa: B018
+
+
 def test_folders_of_one_key_do_not_meet_either(tmp_path, data):
     add_episode(tmp_path / "other", environment="walker-run", action_repeat=4)
     with pytest.raises(
