@@ -59,7 +59,7 @@ def act(
       executed: [N, A] the actions that led here as the environment did them, which may have narrower limits; None:
         those that were chosen.
       sample_state: draws the latent from the posterior instead of taking its mode.
-      sample_action: draws the action instead of taking the policy's mode.
+      sample_action: draws the action, or the latent action, instead of taking the policy's mode.
       epsilon: std of Gaussian noise on top of the action, which is clipped to [-1, 1] afterwards.
 
     Returns:
@@ -70,7 +70,7 @@ def act(
     )
     decided = policy(latent.features)
     noise = jax.random.normal(action_key, decided.mean.shape) if sample_action else None
-    action = decided.sample(noise)
+    action = model.action(latent.features, decided.sample(noise))
     if epsilon:
         disturbance = epsilon * jax.random.normal(jax.random.fold_in(action_key, 1), action.shape)
         action = jnp.clip(action + disturbance, -1.0, 1.0)
@@ -88,12 +88,11 @@ def filter_step(
 ) -> tuple[LatentState, Array, Array]:
     """Takes in an observation; arguments as for `act`. Returns the latent state, a key for the action, the next key."""
     key, latent_key, action_key = jax.random.split(state.key, 3)
-    prev_action = (state.prev_action if executed is None else executed) * (1.0 - is_first)[:, None]
+    prev_action = state.prev_action if executed is None else executed
     embed = model.encode(observation)
     latent = model.dynamics.forget(state.latent, is_first)
-    latent, _ = model.dynamics.posterior_step(
-        latent, prev_action, embed, latent_key if sample_state else None
-    )
+    read = model.read(latent.features, prev_action) * (1.0 - is_first)[:, None]
+    latent, _ = model.dynamics.posterior_step(latent, read, embed, latent_key if sample_state else None)
     return latent, action_key, key
 
 

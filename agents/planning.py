@@ -42,7 +42,7 @@ def score_actions(
 
     Args:
       start: one state, leaves [D] and [S].
-      actions: [K, H, A].
+      actions: [K, H, R], what the dynamics read.
       key: PRNG key, consumed; None takes the modes of the priors.
       reward: see `agents.imagination.Reward`.
       value: features [..., F] -> [..., 1] that stands for everything from s_H on; None ends there.
@@ -84,8 +84,8 @@ class PlanState(struct.PyTreeNode):
 
     Attributes:
       filtered: as any actor with a world model.
-      plan: [N, H, A] means of the latest searches.
-      kept: [N, E, H, A] the best sequences that they found.
+      plan: [N, H, R] means of the latest searches, over what the dynamics read: actions, or latent actions.
+      kept: [N, E, H, R] the best sequences that they found.
       clock: [N] int32, steps since the first observation of the episode, which has 0; before it -1.
       goal: what the planner has made of the demonstrations.
     """
@@ -119,7 +119,7 @@ class Planner:
     def initial(self, modules: Modules, num_envs: int, key: Array) -> PlanState:
         """Returns the state before the first observation of `num_envs` episodes."""
         model = modules.model
-        shape = (self.settings.horizon, model.action_size)
+        shape = (self.settings.horizon, model.read_size)
         return PlanState(
             filtered=initial_actor_state(model, num_envs, key),
             plan=jnp.zeros((num_envs, *shape)),
@@ -168,7 +168,7 @@ class Planner:
             lambda xs: self.plan(modules, xs[0], xs[1], xs[2], kept=xs[3], clock=xs[4], goal=state.goal),
             (latent, plan, keys, shifted(state.kept), clock),
         )
-        action = found.actions[:, 0]
+        action = modules.model.action(latent.features, found.actions[:, 0])
         filtered = ActorState(latent=latent, prev_action=action, key=key)
         return action, PlanState(filtered, found.mean, found.kept, clock, state.goal)
 

@@ -31,8 +31,8 @@ class InferenceOutput(struct.PyTreeNode):
     Attributes:
       output: states, prior and posterior of the filter.
       actions: [B, T, A]; `actions[t]` led to `observation[t]`, as `prev_action` does.
-      policy, idm: the action distributions that policy and IDM had at each step; `idm` is None if not asked for. With
-        `latent`, over latent actions.
+      policy, idm: the action distributions that policy and IDM had at each step; `idm` is None if not asked for. Over
+        latent actions with `latent`, or where the dynamics read them.
     """
 
     output: FilterOutput
@@ -58,20 +58,24 @@ def infer_actions(
     Starts from zero states, so that the first action is what the policy does on zero features. Gradients flow
     through the whole unroll: actions, memory, posterior samples.
 
+    Where the dynamics read latent actions, these are inferred; actions are what they are decoded into, by modes.
+
     Args:
       model: the world model; frozen because it is not the argument that a loss differentiates.
-      policy: features [B, F] -> TanhNormal over [B, A].
+      policy: features [B, F] -> TanhNormal over [B, R], what the dynamics read.
       batch: SequenceBatch [B, T]; its actions are not looked at.
       key: PRNG key, consumed; None takes modes of actions and posteriors.
-      use_idm: also evaluates `model.idm` at each step.
+      use_idm: also evaluates `model.idm`, or of latent actions their inverse model, at each step.
       action_source: whose actions drive the unroll, "policy" or "idm".
       first_action: what led to a record with `is_first`. "policy": inferred like any other, as published. "zero":
         nothing led there, so the action is the zero that data and actors have in its place.
       observation_noise: std, in standardised units, of noise on the vectors that the encoder sees; 0 as published. The
         states are then a little off the demonstration and the actions that explain what follows lead back to it.
-      latent: policy and IDM are over its latent actions, the IDM is its inverse model, and it draws the actions.
+      latent: policy and IDM are over its latent actions, and where the dynamics read actions it draws these.
     """
     use_idm = use_idm or action_source == "idm"
+    codec = model.codec
+    latent = codec if latent is None else latent
     idm: Any = model.idm if latent is None else latent.inverse
     check_sources(action_source, first_action, has_idm=not use_idm or idm is not None)
     keys = (None, None, None) if key is None else (*jax.random.split(key), jax.random.fold_in(key, 3))
@@ -80,18 +84,20 @@ def infer_actions(
         observation = model.with_noise(observation, observation_noise, jax.random.fold_in(key, 2))
     embed, dynamics = model.encode(observation), model.dynamics
     noise = normal_noise(keys[0], *shape, model.action_size if latent is None else latent.size)
-    decoder_noise = None if latent is None else normal_noise(keys[2], *shape, model.action_size)
+    draws = latent is not None and codec is None
+    decoder_noise = normal_noise(keys[2], *shape, model.action_size) if draws else None
 
     def step(state, xs):
         embed_t, projected, first, noise, decoder_noise, latent_noise = xs
         state = dynamics.forget(state, first)
         policy_dist = policy(state.features)
         idm_dist: Any = idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
-        action = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
-        action = action if latent is None else latent.action(state.features, action, decoder_noise)
+        read = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
+        action = read if latent is None else latent.action(state.features, read, decoder_noise)
+        read = action if codec is None else read
         if first_action == "zero":
-            action = action * (1.0 - first)[:, None]
-        state, posterior = dynamics.observe(state, action, projected, latent_noise)
+            read, action = (x * (1.0 - first)[:, None] for x in (read, action))
+        state, posterior = dynamics.observe(state, read, projected, latent_noise)
         return state, (state, posterior, action, policy_dist, idm_dist)
 
     idm_embed = embed if use_idm else None

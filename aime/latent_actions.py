@@ -9,6 +9,15 @@ Both are evidence lower bounds of one generative model; prior, decoder and dynam
 bounds are not public: these follow from its factorisation. With u = a (`decoder="identity"`) the second is the loss of
 AIME with the inverse dynamics model as posterior and the prior as policy (`aime.losses`, `idm_mode="posterior"`):
 AIME's two phases, learnt together. Phase 2 works on such a model as on any other.
+
+Dynamics that read u (`reads="u"`) are our own derivation, of p(s_t | s_{t-1}, u_{t-1}) in the same factorisation:
+
+    labelled    log p(o_t | s_t) - KL( q(s_t | s_{t-1}, u_{t-1}, o_t) || p(s_t | s_{t-1}, u_{t-1}) )
+                + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, a_t) || p(u_t | s_t) ),  u ~ q(u | s, a)
+    unlabelled  the same without the action and its decoder, and q(u_{t-1} | s_{t-1}, o_t) in the place of q(u | s, a)
+
+The decoder then learns from labels alone. In phase 2 the policy is over u, and AIME's evidence has u in the place of
+the action; the IDM of its `idm_mode`s is q(u | s, o').
 """
 
 from __future__ import annotations
@@ -18,9 +27,8 @@ import jax.numpy as jnp
 
 from aime.inference import infer_actions
 from worldmodels.distributions import balanced_kl, with_free_nats
-from worldmodels.latent_actions import LatentActions
-from worldmodels.losses import PUBLISHED, LossOptions, elbo_loss, evidence_terms, state_loss
-from worldmodels.sequences import sum_time_mean_batch, termination_mask
+from worldmodels.losses import PUBLISHED, LossOptions, action_bound, elbo_loss, evidence_terms, state_loss
+from worldmodels.sequences import sum_time_mean_batch
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
@@ -47,39 +55,15 @@ def latent_action_loss(
     keys = (None, None, None) if key is None else jax.random.split(key, 3)
     loss, (metrics, output) = elbo_loss(model, labelled, keys[0], options)
     assert model.latent_actions is not None, "the model was built without latent actions"
-    action_loss, action_metrics = action_bound(
-        model.latent_actions, output.states.features, labelled, keys[1]
-    )
+    if model.codec is None:  # else they are in the loss
+        action_loss, action_metrics = action_bound(
+            model.latent_actions, output.states.features, labelled, keys[1]
+        )
+        loss, metrics = loss + action_loss, metrics | action_metrics
     free_loss, free_metrics = unlabelled_bound(model, unlabelled, keys[2], options)
-    metrics |= action_metrics | {f"unlabelled/{name}": value for name, value in free_metrics.items()}
-    metrics["loss"] = loss + action_loss + free_loss
+    metrics |= {f"unlabelled/{name}": value for name, value in free_metrics.items()}
+    metrics["loss"] = loss + free_loss
     return metrics["loss"], (metrics, output)
-
-
-def action_bound(
-    latent: LatentActions, features: Array, batch: SequenceBatch, key: Array | None
-) -> tuple[Array, Metrics]:
-    """-log p(a | s, u) + KL( q(u | s, a) || p(u | s) ), of the actions between the records of a window.
-
-    With the identity it is -log p(a | s): q(u | s, a) is certain.
-
-    Args:
-      features: [B, T, F] of the states. batch: [B, T] with actions.
-    """
-    assert batch.prev_action is not None, "the batch has no actions"
-    features, action = features[:, :-1], batch.prev_action[:, 1:]
-    # Nothing led to the first record of an episode, or into the padding after a termination.
-    known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
-    prior = latent.prior(features)
-    if latent.is_identity:
-        nll, kl = -prior.log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
-    else:
-        posterior = latent.encode(features, action)
-        noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
-        nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
-        kl = posterior.kl(prior).sum(axis=-1)
-    nll, kl = (sum_time_mean_batch(term * known) for term in (nll, kl))
-    return nll + latent.kl_scale * kl, {"action_nll": nll, "latent_action_kl": kl}
 
 
 def unlabelled_bound(

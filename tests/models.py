@@ -55,6 +55,4 @@ def make_batch(batch: int = 3, length: int = 5, *, seed: int = 0, actions: bool 
 
 def make_policy(model, seed: int = 1) -> TanhGaussianHead:
     """A small policy over the features of the model."""
-    return TanhGaussianHead(
-        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(seed)
-    )
+    return TanhGaussianHead(model.feature_size, model.read_size, **NET, rngs=nnx.Rngs(seed))

@@ -147,3 +147,9 @@ class Architecture(Heads, Curiosity):
                 f"Unknown sensors {', '.join(unknown)}; the data has {', '.join(sorted(self.sizes))}. "
                 "Choose another observation set-up or other data."
             )
+
+    @property
+    def read_size(self) -> int:
+        """Size of what the dynamics read: A, or U of latent actions."""
+        latent = self.latent_actions or {}
+        return latent.get("size") or self.action_size if latent.get("reads") == "u" else self.action_size

@@ -228,6 +228,7 @@ def model_card(facts: Mapping) -> str:
     if arguments := facts.get("encoder"):
         rows = {"sensors": _sensors(arguments["sizes"])}
     if arguments := facts["world_model"]:
+        of_u = (arguments.get("latent_actions") or {}).get("reads") == "u"
         rewards = ["reward"] if arguments.get("predict_reward") else []
         terminal = ["is_terminal"] if arguments.get("predict_terminal", True) else []
         rows = {
@@ -236,7 +237,7 @@ def model_card(facts: Mapping) -> str:
             "predicts": ", ".join((*arguments["targets"], *rewards, *terminal, *arguments.get("probes", ()))),
             "standardised": ", ".join(arguments.get("standardized", ())) or "nothing",
             "action size": arguments["action_size"] or "none: the model is action-free",
-        }
+        } | ({"dynamics read": "latent actions, which policies decide on"} if of_u else {})
     rows |= {name.replace("_", " "): value for name, value in card.items() if value}
     rows |= {f"parameters of the {part.replace('_', ' ')}": f"{count:,}" for part, count in counts.items()}
     rows |= {"seeds": facts["num_seeds"] or 1} | facts["versions"]
@@ -395,5 +396,5 @@ def check_parts(parts: Mapping, path: pathlib.Path, chunk: int) -> None:
     model, critic = parts["world_model"], parts.get("critic", {})
     if isinstance(parts.get("policy"), TanhGaussianHead):
         network = parts["policy"].mean_net
-        check_heads(model, {"policy": network}, path, chunk * model.action_size or network.out_size)
+        check_heads(model, {"policy": network}, path, chunk * model.read_size or network.out_size)
     check_heads(model, {name: pair[0] for name, pair in critic.items()}, path, 1)

@@ -21,7 +21,7 @@ def disagreement(model: WorldModel, features: Array, actions: Array) -> Array:
     """[...] mean over dimensions of the log of the ensemble's spread.
 
     Args:
-      features: [..., F] of the states that `actions` [..., A] leave.
+      features: [..., F] of the states that `actions` [..., R], what the dynamics read, leave.
     """
     assert model.ensemble is not None, "this world model has no ensemble"
     return spread(model, model.ensemble(jnp.concatenate([features, actions], axis=-1)))
@@ -41,7 +41,7 @@ def intrinsic_reward(model: WorldModel, features: Array, actions: Array) -> Arra
     reward is what the probe reads off each state.
 
     Args:
-      features: [N, H + 1, F]. actions: [N, H, A]; actions[:, t] leads from s_t to s_{t+1}.
+      features: [N, H + 1, F]. actions: [N, H, R]; actions[:, t] leads from s_t to s_{t+1}.
     """
     if model.reward_probe is not None:
         return model.intrinsic_scale * model.reward_probe(features)[..., 0].astype(jnp.float32)
@@ -66,7 +66,8 @@ def intrinsic_reward_losses(
     read = sg(features)
     if model.ensemble is not None:
         actions = model.actions_for_filter(batch)[:, 1:]  # none where the model is free of actions
-        inputs = jnp.concatenate([sg(features[:, :-1]), actions], axis=-1)
+        left = sg(features[:, :-1])
+        inputs = jnp.concatenate([left, sg(model.read(left, actions))], axis=-1)
         predictions = model.ensemble(inputs).astype(jnp.float32)
         errors = jnp.mean((predictions - sg(embed[:, 1:])[..., None, :]) ** 2, axis=(0, 1, 3))
         loss = errors.mean() if model.ensemble_variant == "std" else errors.sum()

@@ -5,8 +5,9 @@
     q(u | s, a)    what has been done, given the action
     p(a | s, u)    the action that does it
 
-Alles et al., *Latent Action World Models for Control with Unlabeled Trajectories*, arXiv 2512.10016, whose dynamics
-read actions. No code of theirs is public; the networks are ours. Latent actions are in (-1, 1), as actions are.
+Alles et al., *Latent Action World Models for Control with Unlabeled Trajectories*, arXiv 2512.10016. Their dynamics
+read actions; those that read u itself are our derivation. No code of theirs is public; the networks are ours. Latent
+actions are in (-1, 1), as actions are.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from worldmodels.distributions import TanhNormal
 from worldmodels.structures import Array
 
 DECODERS = ("gaussian", "identity")
+READS = ("action", "u")
 
 
 class LatentActions(nnx.Module):
@@ -29,6 +31,8 @@ class LatentActions(nnx.Module):
     Args:
       feature_size: F. embed_size: E. action_size: A.
       size: U of a latent action; None: A.
+      reads: what the dynamics read: "action", decoded where it is not known, or "u", which policies then decide on, and
+        which is decoded only where a robot acts.
       decoder: "gaussian", or "identity": the latent action is the action, and q(u | s, a) is certain.
       kl_scale: weight of the KL between latent actions. With that of the bound, 1, they may carry nothing: the state's
         posterior sees the next observation anyway, at the same price (results/latent-actions.md).
@@ -43,6 +47,7 @@ class LatentActions(nnx.Module):
         action_size: int,
         *,
         size: int | None = None,
+        reads: str = "action",
         decoder: str = "gaussian",
         kl_scale: float = 0.1,
         hidden_size: int = 128,
@@ -52,7 +57,9 @@ class LatentActions(nnx.Module):
     ):
         if decoder not in DECODERS:
             raise ValueError(f"Unknown decoder of latent actions {decoder!r}. Known: {', '.join(DECODERS)}.")
-        self.size = action_size if size is None else size
+        if reads not in READS:
+            raise ValueError(f"Dynamics read {' or '.join(READS)}, not latent_actions.reads={reads!r}.")
+        self.reads, self.size = reads, action_size if size is None else size
         self.is_identity, self.kl_scale = decoder == "identity", kl_scale
         if self.is_identity and self.size != action_size:
             raise ValueError(
@@ -79,6 +86,10 @@ class LatentActions(nnx.Module):
         """p(a | s, u), [..., F] and [..., U] -> [..., A]."""
         assert self.decoder is not None, "an identity has no networks"
         return self.decoder(jnp.concatenate([features, code], axis=-1))
+
+    def code(self, features: Array, action: Array, noise: Array | None) -> Array:
+        """[..., U] drawn from q(u | s, a); `noise` [..., U] is standard normal, None takes the mode."""
+        return action if self.is_identity else self.encode(features, action).sample(noise)
 
     def action(self, features: Array, code: Array, noise: Array | None) -> Array:
         """[..., A] drawn from p(a | s, u); `noise` [..., A] is standard normal, None takes the mode."""

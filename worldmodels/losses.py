@@ -15,6 +15,7 @@ from flax import struct
 from worldmodels.architecture import EMBEDDING
 from worldmodels.distributions import balanced_kl, with_free_nats
 from worldmodels.intrinsic_reward import intrinsic_reward_losses
+from worldmodels.latent_actions import LatentActions
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.training import Metrics
@@ -156,6 +157,8 @@ def elbo_loss(
 
     loss = mean_b sum_t [ -log p(o_t | s_t) + kl_scale * KL(q(s_t | .) || p(s_t | .)) ]
 
+    Where the dynamics read latent actions, it is that of observations and actions: `action_bound` is added.
+
     Side heads (probes, a detached inverse dynamics model, intrinsic rewards) see stopped inputs only.
 
     Args:
@@ -179,8 +182,38 @@ def elbo_loss(
     side_loss, side_metrics = intrinsic_reward_losses(model, batch, features, embed, terms.raw_kl)
     loss = reconstruction_loss + probe_loss + options.kl_scale * kl_loss + idm_loss + side_loss
     metrics = terms.metrics() | state_metrics | probe_metrics | idm_metrics | side_metrics
+    if model.codec is not None:
+        action_key = None if key is None else jax.random.fold_in(key, 3)
+        action_loss, action_metrics = action_bound(model.codec, features, batch, action_key)
+        loss, metrics = loss + action_loss, metrics | action_metrics
     metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
     return loss, (metrics, output)
+
+
+def action_bound(
+    latent: LatentActions, features: Array, batch: SequenceBatch, key: Array | None
+) -> tuple[Array, Metrics]:
+    """-log p(a | s, u) + KL( q(u | s, a) || p(u | s) ), of the actions between the records of a window.
+
+    With the identity it is -log p(a | s): q(u | s, a) is certain.
+
+    Args:
+      features: [B, T, F] of the states. batch: [B, T] with actions.
+    """
+    assert batch.prev_action is not None, "the batch has no actions"
+    features, action = features[:, :-1], batch.prev_action[:, 1:]
+    # Nothing led to the first record of an episode, or into the padding after a termination.
+    known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
+    prior = latent.prior(features)
+    if latent.is_identity:
+        nll, kl = -prior.log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
+    else:
+        posterior = latent.encode(features, action)
+        noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
+        nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
+        kl = posterior.kl(prior).sum(axis=-1)
+    nll, kl = (sum_time_mean_batch(term * known) for term in (nll, kl))
+    return nll + latent.kl_scale * kl, {"action_nll": nll, "latent_action_kl": kl}
 
 
 def state_loss(

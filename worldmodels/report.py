@@ -66,7 +66,7 @@ def open_loop(
         output = model.filter(jax.tree.map(lambda x: x[:, :context], batch))
     filtered = jax.tree.map(lambda x: x[:, :context], output.states)
     last = jax.tree.map(lambda x: x[:, -1], filtered)
-    predicted = model.dynamics.rollout(last, actions[:, context:])
+    predicted = model.rollout(last, actions[:, context:])
     return compare(model, batch, jax.tree.map(lambda x, y: jnp.concatenate([x, y], 1), filtered, predicted))
 
 

@@ -22,7 +22,8 @@ from worldmodels.nets import MLP, EnsembleMLP, set_compute_dtype
 from worldmodels.registry import Registry
 from worldmodels.representation import REPRESENTATIONS
 from worldmodels.rssm import RSSM
-from worldmodels.structures import Array, FilterOutput, SequenceBatch
+from worldmodels.sequences import scan_time
+from worldmodels.structures import Array, FilterOutput, LatentState, SequenceBatch
 
 DYNAMICS = Registry("dynamics", {"rssm": RSSM, "min_gru": MinGRU}, base=Dynamics)
 RSSM_ALONE = ("family", "hidden_layers")  # options of the RSSM that no other dynamics of the project have
@@ -56,7 +57,7 @@ class WorldModel(nnx.Module):
         self.encoder = ObservationEncoder({n: sizes[n] for n in self.inputs}, rngs=rngs, **networks)
         embed_size = self.encoder.out_size
         # The name of the first dynamics, under which the weights of all are stored.
-        self.rssm = make_dynamics(embed_size, action_size, arch.dynamics or {}, arch.rssm or {}, rngs)
+        self.rssm = make_dynamics(embed_size, arch.read_size, arch.dynamics or {}, arch.rssm or {}, rngs)
         images, _ = split_sizes(sizes)
         sizes = {**sizes, EMBEDDING: embed_size}
         decoders, probes = arch.decoders(images), arch.probe_decoders(images)
@@ -67,7 +68,7 @@ class WorldModel(nnx.Module):
         in_size, idm = self.feature_size + embed_size, dict(arch.idm or {}, rngs=rngs)
         self.idm = None if arch.idm_mode == "none" else TanhGaussianHead(in_size, action_size, **idm)
         self.ensemble_variant, ensemble, self.reward_probe_target, probe = arch.networks()
-        in_size = self.feature_size + action_size
+        in_size = self.feature_size + arch.read_size
         self.ensemble = EnsembleMLP(in_size, embed_size, rngs=rngs, **ensemble) if ensemble else None
         self.reward_probe = None if probe is None else MLP(self.feature_size, 1, rngs=rngs, **probe)
         self.intrinsic_scale = arch.intrinsic_scale
@@ -83,6 +84,7 @@ class WorldModel(nnx.Module):
     def __repr__(self) -> str:
         sensors = f"{', '.join(self.inputs)} -> {', '.join(self.targets)}"
         size = f"features {self.feature_size}, actions {self.action_size}"
+        size += f", read as latent actions of {self.read_size}" if self.codec is not None else ""
         return f"WorldModel({sensors}; {size}; {describe.parameters(self)})"
 
     __str__ = __repr__
@@ -96,6 +98,25 @@ class WorldModel(nnx.Module):
     def feature_size(self) -> int:
         """F, what policies and value functions read."""
         return self.dynamics.feature_size
+
+    @property
+    def codec(self) -> LatentActions | None:
+        """Latent actions that the dynamics read in the place of actions, and policies decide on; None: they do not."""
+        latent = self.latent_actions
+        return latent if latent is not None and latent.reads == "u" else None
+
+    @property
+    def read_size(self) -> int:
+        """R, size of what the dynamics read and policies decide on: A, or U of latent actions."""
+        return self.dynamics.action_size
+
+    def read(self, features: Array, action: Array) -> Array:
+        """[..., R] that the dynamics read of an action [..., A] in a state [..., F]: it, or the mode of q(u | s, a)."""
+        return action if self.codec is None else self.codec.code(features, action, None)
+
+    def action(self, features: Array, decision: Array) -> Array:
+        """[..., A] that a decision [..., R] in a state [..., F] comes to: it, or the mode of p(a | s, u)."""
+        return decision if self.codec is None else self.codec.action(features, decision, None)
 
     def encode(self, observation: Mapping[str, Array]) -> Array:
         """{sensor: [..., d]} in raw units -> embedding [..., E]."""
@@ -157,7 +178,22 @@ class WorldModel(nnx.Module):
     ) -> FilterOutput:
         """Infers the states of `batch` given its actions; `key=None` takes modes. Leaves [B, T, ...]."""
         embed = self.encode(batch.observation) if embed is None else embed
-        return self.dynamics.filter(embed, self.actions_for_filter(batch), batch.is_first, key)
+        actions = self.actions_for_filter(batch)
+        if self.codec is None:
+            return self.dynamics.filter(embed, actions, batch.is_first, key)
+        # Which latent action an action is depends on the state that it left.
+        return self.dynamics.filter_steps(embed, actions, batch.is_first, key, read=self.codec.code)
+
+    def rollout(self, state: LatentState, actions: Array) -> LatentState:
+        """Predicts the states after each of the actions [B, H, A], leaves [B, H, ...], along modes."""
+        if self.codec is None:
+            return self.dynamics.rollout(state, actions)
+
+        def step(state, action):
+            state = self.dynamics.predict(state, self.read(state.features, action), None)
+            return state, state
+
+        return scan_time(step, state, actions)[1]
 
     def decode(self, features: Array) -> dict[str, Distribution]:
         """[..., F] -> {target: distribution over its (standardised) value}, in the published order."""

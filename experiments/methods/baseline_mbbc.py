@@ -37,6 +37,11 @@ class MBBC(Baseline):
         pretrained = files.load(config["model"], "world_model")
         arch = pretrained.arguments["world_model"]
         self.world_model = models = files.for_seeds(pretrained, self.num_seeds)
+        if models.codec is not None:
+            raise ValueError(
+                f"MBBC regresses actions, and a policy over the states of {config['model']} decides on latent actions; "
+                "pass a model that was trained with latent_actions.reads=action."
+            )
         read = functools.partial(architectures.demonstrations, config, models, arch)
         self.shown = load_demonstrations(config, type(self), read)
         episodes = self.shown.episodes

@@ -170,8 +170,8 @@ def arguments_of(config: dict, episodes: list[Episode], rewards: list[str]) -> d
         architectures.check_body(model, episodes, f"episodes of {config['env']}")
     else:
         model = architectures.world_model(options | side, config["env"], config["setup"], episodes)
-    in_size = architectures.feature_size(model)
-    policy = dict(config["policy"], in_size=in_size, action_size=model["action_size"])
+    in_size, read_size = architectures.policy_sizes(model)
+    policy = dict(config["policy"], in_size=in_size, action_size=read_size)
     critic = dict(config["critic"], rewards=rewards, in_size=in_size, out_size=1)
     return {"world_model": model, "policy": policy, "critic": critic}
 

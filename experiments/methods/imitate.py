@@ -163,7 +163,7 @@ def initial_policies(config: dict, models, num_policies: int) -> tuple[object, d
                 f"{config['policy_from']} holds {kept.num_seeds} policies, the run asks for {num_policies}."
             )
         return kept.policy, kept.arguments["policy"]
-    arch = dict(config["policy"], in_size=models.feature_size, action_size=models.action_size)
+    arch = dict(config["policy"], in_size=models.feature_size, action_size=models.read_size)
     build = functools.partial(export.build_policy, arch)
     return architectures.stacked(build, num_policies, config["seed"]), arch
 

@@ -78,7 +78,7 @@ class OnlineLearner(ModelLearner[OnlineState]):
         rewards = list(rewards_sought(self.reward, self.settings))
         self._arguments = {
             "world_model": self._arch,
-            "policy": dict(config["policy"], in_size=model.feature_size, action_size=model.action_size),
+            "policy": dict(config["policy"], in_size=model.feature_size, action_size=model.read_size),
             "critic": dict(config["critic"], rewards=rewards, in_size=model.feature_size, out_size=1),
         }
         self.fresh_policy = functools.partial(export.build_policy, self._arguments["policy"])

@@ -64,6 +64,11 @@ def pretrain(directory: RunDirectory) -> dict:
     arch = architectures.world_model(config["world_model"] | named, env_name, setup, first)
     if config["unlabelled"]:
         arch["latent_actions"] = config["latent_actions"]
+    elif config["latent_actions"]["reads"] != "action":
+        raise ValueError(
+            "Dynamics read latent actions where some actions are unknown; pass --config.unlabelled=DIR (the embodiment "
+            "data themselves, if there are no others), or latent_actions.reads=action."
+        )
     if config["action_free"]:
         arch["action_size"] = 0
     keys = (*arch["sizes"], "pre_action")

@@ -91,9 +91,10 @@ def build_world_model(arch: Mapping, key: jax.Array, episodes: Sequence[Episode]
     return export.build_world_model(arch, key, moments)
 
 
-def feature_size(arch: Mapping) -> int:
-    """Returns D + S of the world model that `build_world_model` makes."""
-    return jax.eval_shape(lambda: build_world_model(arch, jax.random.key(0))).feature_size
+def policy_sizes(arch: Mapping) -> tuple[int, int]:
+    """Returns F and R of the world model that `build_world_model` makes: what policies read, and decide on."""
+    model = jax.eval_shape(lambda: build_world_model(arch, jax.random.key(0)))
+    return model.feature_size, model.read_size
 
 
 def chosen_setup(config: Mapping, env_name: str, episode: Episode) -> str | Setup:

@@ -116,7 +116,7 @@ def build_policies(config: Mapping, size: str, models, num_seeds: int):
     """Policies of a size of the config, leaves [num_seeds, ...]."""
     arch = config[size]["imitate"]["policy"] | {
         "in_size": models.feature_size,
-        "action_size": models.action_size,
+        "action_size": models.read_size,
     }
     return architectures.stacked(lambda key: export.build_policy(arch, key), num_seeds)
 

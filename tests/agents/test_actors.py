@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import ACTION_SIZE, make_batch, make_model, make_policy
+from models import ACTION_SIZE, NET, make_batch, make_model, make_policy
 
 from agents.actors import FilterActor, ModelActor, act, initial_actor_state
 
@@ -16,8 +16,9 @@ def records_at(batch, t: int, first: bool) -> dict:
     return observation | {"is_first": np.full(len(observation["position"]), first)}
 
 
-def test_acting_equals_filtering_the_episode():
-    model, batch = make_model(), make_batch(actions=False)
+@pytest.mark.parametrize("options", [{}, dict(latent_actions=NET | dict(size=3, reads="u"))], ids=["a", "u"])
+def test_acting_equals_filtering_the_episode(options):
+    model, batch = make_model(**options), make_batch(actions=False)
     policy = make_policy(model)
     step = jax.jit(act, static_argnames=("sample_state",))
     state, actions, features = initial_actor_state(model, 3, jax.random.key(0)), [], []
@@ -26,6 +27,7 @@ def test_acting_equals_filtering_the_episode():
         action, state = step(model, policy, state, observation, batch.is_first[:, t], sample_state=False)
         actions.append(action)
         features.append(state.latent.features)
+    assert state.prev_action.shape == (3, ACTION_SIZE)  # whatever the policy decides on
     prev_action = jnp.stack([jnp.zeros_like(actions[0]), *actions[:-1]], axis=1)
     filtered = jax.jit(type(model).filter)(model, batch.replace(prev_action=prev_action))
     np.testing.assert_allclose(jnp.stack(features, axis=1), filtered.states.features, rtol=1e-4, atol=1e-5)

@@ -8,15 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import nnx
 from linear_world import LinearDynamics
-from models import ACTION_SIZE, make_batch, make_model
+from models import ACTION_SIZE, NET, make_batch, make_model, make_policy
 
 from agents.imagination import value_networks
 from agents.plan_search import PlanSettings, noise_matrix, search
 from agents.planners import ICEM, PLANNERS
 from agents.planning import Modules, Planner, head_reward, planning_actor, score_actions
-from worldmodels.action_head import TanhGaussianHead
 from worldmodels.distributions import TanhNormal
 from worldmodels.dynamics import ImagineOutput
 from worldmodels.structures import LatentState
@@ -212,13 +210,9 @@ def short(reward, *, horizon):
 
 
 @functools.cache
-def modules():
-    model = make_model(predict_reward=True)
-    policy = TanhGaussianHead(
-        model.feature_size, ACTION_SIZE, hidden_size=8, hidden_layers=1, rngs=nnx.Rngs(1)
-    )
-    size = dict(hidden_size=8, hidden_layers=1)
-    return model, policy, value_networks(["reward"], model.feature_size, jax.random.key(2), **size)
+def modules(reads="action"):
+    model = make_model(predict_reward=True, latent_actions=NET | dict(size=3, reads=reads))
+    return model, make_policy(model), value_networks(["reward"], model.feature_size, jax.random.key(2), **NET)
 
 
 def records(n, first=True):
@@ -234,6 +228,15 @@ def test_a_planning_actor_acts_and_begins_episodes_anew():
     actor(records(3, first=False))
     actor.renew(modules(), jax.random.key(0))
     np.testing.assert_array_equal(actor(records(3)), actions)
+
+
+def test_plans_are_of_what_the_dynamics_read_and_what_is_done_is_decoded():
+    model, *others = modules("u")
+    guided = PLANNERS.make("reward", name="guided", **SMALL)
+    actor = planning_actor(guided, model, *others, 3, jax.random.key(0))
+    for first in (True, False):
+        assert actor(records(3, first)).shape == (3, ACTION_SIZE)
+    assert actor.state.plan.shape == (3, 3, 3) and actor.state.filtered.prev_action.shape == (3, ACTION_SIZE)
 
 
 @pytest.mark.parametrize("name", PLANNERS.names())

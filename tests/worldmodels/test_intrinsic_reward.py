@@ -4,11 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from models import make_batch, make_model
+from models import NET, make_batch, make_model
 
 from worldmodels.intrinsic_reward import disagreement, intrinsic_reward, intrinsic_reward_losses
 
-NET = dict(hidden_size=8, hidden_layers=1)
 ENSEMBLE = dict(num_members=3, **NET)
 
 
@@ -53,6 +52,13 @@ def test_the_first_version_sums_what_the_second_averages_over_members():
 def test_the_ensemble_of_a_model_without_actions_reads_features_alone():
     loss, metrics = losses(make_model(ensemble=ENSEMBLE, action_size=0))
     assert np.isfinite(loss) and metrics["emb_prediction_loss"] > 0
+
+
+def test_the_ensemble_reads_what_the_dynamics_read():
+    model = make_model(ensemble=ENSEMBLE, latent_actions=NET | dict(size=3, reads="u"))
+    assert losses(model)[1]["emb_prediction_loss"] > 0
+    features, _ = imagined(model)
+    assert intrinsic_reward(model, features, jnp.zeros((2, 4, 3))).shape == (2, 5)
 
 
 def test_the_probe_of_the_surprise_learns_the_kl():

@@ -5,13 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from models import make_batch, make_model
+from models import NET, make_batch, make_model
 
 from worldmodels import report
 from worldmodels.losses import per_step_evidence
 from worldmodels.world_model import WorldModel
 
-NET = dict(hidden_size=8, hidden_layers=1)
 IMAGE_NET = dict(name="dreamer_resnet", width=2)
 
 
@@ -62,6 +61,18 @@ def test_what_is_foreseen_does_not_depend_on_what_is_seen_later():
     other = batch.replace(observation=batch.observation | {"image": image.at[:, 3:].set(0)})
     same, changed = (report.open_loop(model, b, 3)[1]["image"] for b in (batch, other))
     np.testing.assert_array_equal(same, changed)
+
+
+def test_dynamics_that_read_latent_actions_foresee_by_those_of_the_given_actions():
+    model, batch = make_model(latent_actions=NET | dict(size=3, reads="u")), make_batch()
+    state = jax.tree.map(lambda x: x[:, 2], model.filter(batch).states)
+    expected = []
+    for t in (3, 4):
+        code = jnp.tanh(model.latent_actions.encode(state.features, batch.prev_action[:, t]).mean)
+        state = model.dynamics.predict(state, code, None)
+        expected.append(model.predict(state.features, ["position"])["position"])
+    foreseen = report.open_loop(model, batch, 3)[1]["position"][:, 3:]
+    np.testing.assert_allclose(foreseen, jnp.stack(expected, axis=1), rtol=1e-4, atol=1e-5)
 
 
 def test_the_error_of_images_is_per_pixel():

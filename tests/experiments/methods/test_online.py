@@ -259,7 +259,7 @@ def untrained_model(folder, like, **changes) -> str:
 
 
 def test_policy_and_critic_are_of_the_seed_of_the_run_and_the_target_is_its_own(tmp_path, paths):
-    size = architectures.feature_size(files.load(paths["model"]).arguments["world_model"])
+    size, _ = architectures.policy_sizes(files.load(paths["model"]).arguments["world_model"])
     config = config_of(online_config)
     arch = dict(config.policy, in_size=size, action_size=2)
 
