@@ -56,36 +56,32 @@ def infer_actions(
     """Infers states and actions of observations without actions.
 
     Starts from zero states, so that the first action is what the policy does on zero features. Gradients flow
-    through the whole unroll: actions, memory, posterior samples.
-
-    Where the dynamics read latent actions, these are inferred; actions are what they are decoded into, by modes.
+    through the whole unroll: actions, memory, posterior samples. Where the dynamics read latent actions, these are
+    inferred, and actions are what they are decoded into.
 
     Args:
       model: the world model; frozen because it is not the argument that a loss differentiates.
       policy: features [B, F] -> TanhNormal over [B, R], what the dynamics read.
       batch: SequenceBatch [B, T]; its actions are not looked at.
       key: PRNG key, consumed; None takes modes of actions and posteriors.
-      use_idm: also evaluates `model.idm`, or of latent actions their inverse model, at each step.
+      use_idm: also evaluates `model.inverse` at each step.
       action_source: whose actions drive the unroll, "policy" or "idm".
       first_action: what led to a record with `is_first`. "policy": inferred like any other, as published. "zero":
         nothing led there, so the action is the zero that data and actors have in its place.
       observation_noise: std, in standardised units, of noise on the vectors that the encoder sees; 0 as published. The
         states are then a little off the demonstration and the actions that explain what follows lead back to it.
-      latent: policy and IDM are over its latent actions, and where the dynamics read actions it draws these.
+      latent: policy and IDM are over its latent actions, the IDM is its inverse model, and it draws what is read.
     """
     use_idm = use_idm or action_source == "idm"
-    codec = model.codec
-    latent = codec if latent is None else latent
-    idm: Any = model.idm if latent is None else latent.inverse
+    idm: Any = model.inverse if latent is None else latent.inverse
     check_sources(action_source, first_action, has_idm=not use_idm or idm is not None)
     keys = (None, None, None) if key is None else (*jax.random.split(key), jax.random.fold_in(key, 3))
     shape, observation = batch.batch_shape, batch.observation
     if observation_noise and key is not None:
         observation = model.with_noise(observation, observation_noise, jax.random.fold_in(key, 2))
     embed, dynamics = model.encode(observation), model.dynamics
-    noise = normal_noise(keys[0], *shape, model.action_size if latent is None else latent.size)
-    draws = latent is not None and codec is None
-    decoder_noise = normal_noise(keys[2], *shape, model.action_size) if draws else None
+    noise = normal_noise(keys[0], *shape, model.read_size if latent is None else latent.size)
+    decoder_noise = None if latent is None else normal_noise(keys[2], *shape, model.action_size)
 
     def step(state, xs):
         embed_t, projected, first, noise, decoder_noise, latent_noise = xs
@@ -93,16 +89,15 @@ def infer_actions(
         policy_dist = policy(state.features)
         idm_dist: Any = idm(jnp.concatenate([state.features, embed_t], axis=-1)) if use_idm else None
         read = (idm_dist if action_source == "idm" else policy_dist).sample(noise)
-        action = read if latent is None else latent.action(state.features, read, decoder_noise)
-        read = action if codec is None else read
+        read = read if latent is None else latent.action(state.features, read, decoder_noise)
+        action = model.action(state.features, read)
         if first_action == "zero":
             read, action = (x * (1.0 - first)[:, None] for x in (read, action))
         state, posterior = dynamics.observe(state, read, projected, latent_noise)
         return state, (state, posterior, action, policy_dist, idm_dist)
 
-    idm_embed = embed if use_idm else None
-    latent_noise = dynamics.noise(keys[1], *shape)
-    xs = (idm_embed, dynamics.project_embed(embed), batch.is_first, noise, decoder_noise, latent_noise)
+    projected, latent_noise = dynamics.project_embed(embed), dynamics.noise(keys[1], *shape)
+    xs = (embed if use_idm else None, projected, batch.is_first, noise, decoder_noise, latent_noise)
     _, (states, posterior, actions, policy_dist, idm_dist) = scan_time(step, dynamics.initial(shape[0]), xs)
     output = FilterOutput(states=states, prior=dynamics.prior(states), posterior=posterior)
     return InferenceOutput(output=output, actions=actions, policy=policy_dist, idm=idm_dist)

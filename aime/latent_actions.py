@@ -76,7 +76,13 @@ def unlabelled_bound(
     latent, batch = model.latent_actions, model.with_embedding(batch)
     assert latent is not None, "the model was built without latent actions"
     inference = infer_actions(
-        model, latent.prior, batch, key, action_source="idm", first_action="zero", latent=latent
+        model,
+        latent.prior,
+        batch,
+        key,
+        action_source="idm",
+        first_action="zero",
+        latent=latent if model.codec is None else None,
     )
     output = inference.output
     kl = with_free_nats(balanced_kl(output.posterior, output.prior, options.kl_balance), options.free_nats)

@@ -110,6 +110,11 @@ class WorldModel(nnx.Module):
         """R, size of what the dynamics read and policies decide on: A, or U of latent actions."""
         return self.dynamics.action_size
 
+    @property
+    def inverse(self) -> TanhGaussianHead | None:
+        """Inverse model of what policies decide on: [..., F + E] of a state and the next embedding -> over [..., R]."""
+        return self.idm if self.codec is None else self.codec.inverse
+
     def read(self, features: Array, action: Array) -> Array:
         """[..., R] that the dynamics read of an action [..., A] in a state [..., F]: it, or the mode of q(u | s, a)."""
         return action if self.codec is None else self.codec.code(features, action, None)
