@@ -42,7 +42,9 @@ VIDEO_METHODS = ("aime", "bco", "lawm", "lapo", "clam")
 SHARES = {"share-1": 4, "share-2.5": 10, "share-5": 20, "share-10": 40, "share-25": 100}
 LABELS = STATE | {
     "lawm_model": Stage("pretrain", "pretrain:medium", {"unlabelled": ...}),
+    "lawm_u_model": Stage("pretrain", "pretrain:medium", {"unlabelled": ..., "latent_actions.reads": "u"}),
     "lawm": STATE_FROM_VIDEO["lawm"],
+    "lawm_u": dataclasses.replace(STATE["aime"], model="lawm_u_model"),
     **{
         share: Stage("collect", "collect:mix", {"sources": ..., "limit": number, "mode": "uniform"})
         for share, number in SHARES.items()
@@ -164,7 +166,7 @@ STATE_SUITES: dict[str, Suite] = {
         tasks=TWO_ROBOTS,
         datasets={**{share: share for share in SHARES}, "share-100": ("flail", "rhythmic")},
         setups=("lpomdp",),
-        methods={method: method for method in ("aime", "lawm", "bco")},
+        methods={"aime": "aime", "lawm": "lawm", "lawm-u": "lawm_u", "bco": "bco"},
         stages=LABELS,
         seeds=(0, 1, 2),
         demonstrations=100,

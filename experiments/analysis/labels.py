@@ -27,6 +27,7 @@ LABELS = {
     **{name.replace("_", "-"): method.label for name, method in surrogate.METHODS.items()},
     **{name: _BASELINES[name] for name in ("mbbc", "bc")},
     "lawm": "LAWM",
+    "lawm-u": "LAWM, dynamics read u",
 } | _BASELINES
 LABELS |= {f"{name}-eil": f"{LABELS[name]} + EIL" for name in ("aime", "bco", "lawm", "lapo", "clam")}
 AIME = LABELS["aime"]

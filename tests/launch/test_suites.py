@@ -181,13 +181,15 @@ def test_labels_are_known_of_a_share_of_all_kinds_of_data():
     assert [runs[name].config for name in everything.needs] == ["collect:uniform", "collect:rhythmic"]
     assert few.needs == (everything.name,)
     assert few.settings | {"limit": 4, "mode": "uniform", "seed": 1} == few.settings
-    first, second = (
-        runs[f"labels-model/share-1-cheetah-lpomdp{model}/seed_001"] for model in ("", "-lawm_model")
+    first, second, third = (
+        runs[f"labels-model/share-1-cheetah-lpomdp{model}/seed_001"]
+        for model in ("", "-lawm_model", "-lawm_u_model")
     )
     assert first.needs == (few.name,) and second.needs == (few.name, everything.name)
     assert second.settings == first.settings | {"unlabelled": Output(everything.name, "episodes")}
-    assert second.config == first.config == "pretrain:medium"
-    for method, needed in (("aime", first), ("lawm", second), ("bco", few)):
+    assert third.settings == second.settings | {"latent_actions.reads": "u"}
+    assert third.config == second.config == first.config == "pretrain:medium"
+    for method, needed in (("aime", first), ("lawm", second), ("lawm-u", third), ("bco", few)):
         assert needed.name in runs[f"labels-runbackward/{method}-share-1-lpomdp/seed_001"].needs
 
 
