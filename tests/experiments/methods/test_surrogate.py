@@ -62,13 +62,6 @@ def test_optimal_transport_learns_from_observations_alone(ot_run):
     assert all(name in rows[-1] for name in ("train/discount", "train/progress", "train/reward_scale"))
 
 
-@pytest.mark.parametrize("method", ["temporal_ot", "orca"])
-def test_rewards_in_order_are_learnt_from_observations_alone(data, tmp_path, method):
-    config = make_config(get_config(f"{method}-tiny"), data, "observations", agent_steps=150)
-    assert np.isfinite(surrogate.run(config, tmp_path)["return"]).all()
-    assert read_rows(tmp_path / "seeds" / "0" / "metrics.jsonl")[-1]["train/discount"] == pytest.approx(0.9)
-
-
 def test_no_evaluation_episode_enters_the_replay(ot_run):
     """All steps that it has learnt from are those of its episodes on disk, which start as training does."""
     workdir, result = ot_run

@@ -1,5 +1,6 @@
 """Several members of one surrogate run: each is the run of its seed alone, and their updates are one program."""
 
+import functools
 import shutil
 
 import numpy as np
@@ -35,9 +36,18 @@ def config(data):
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, config):
-    path = tmp_path_factory.mktemp("members") / "run"
-    return path, surrogate.run(config("ot"), path)
+def together(tmp_path_factory, config):
+    """Returns method -> (folder, result, of how many members each dispatch was) of a run of two members."""
+
+    @functools.cache
+    def run(method):
+        path, sizes = tmp_path_factory.mktemp(method) / "run", []
+        with pytest.MonkeyPatch.context() as patch:
+            for kind in (GAIfOLearner, OTLearner):
+                patch.setattr(kind, "learn", counting(kind.learn, sizes))
+            return path, surrogate.run(config(method), path), sizes
+
+    return run
 
 
 def counting(learn, sizes):
@@ -45,20 +55,24 @@ def counting(learn, sizes):
     return lambda learner, states, replays: sizes.append(len(states)) or learn(learner, states, replays)
 
 
+@pytest.fixture(scope="module")
+def finished(together):
+    return together("ot")[:2]
+
+
 @pytest.mark.parametrize("method", surrogate_config.METHODS)
-def test_each_member_is_the_run_of_its_seed_alone(method, config, tmp_path, monkeypatch):
+def test_each_member_is_the_run_of_its_seed_alone(method, together, config, tmp_path):
     """Up to rounding: matrices of all members are multiplied at once."""
-    together = []
-    for kind in (GAIfOLearner, OTLearner):
-        monkeypatch.setattr(kind, "learn", counting(kind.learn, together))
-    result = surrogate.run(config(method), tmp_path / "run")
-    assert together and set(together) == {2}
-    assert np.shape(result["return"]) == (2, 2)
-    row = read_rows(tmp_path / "run" / "seeds" / "1" / "metrics.jsonl")[-1]
+    path, result, sizes = together(method)
+    assert sizes and set(sizes) == {2}
+    assert np.shape(result["return"]) == (2, 2) and np.isfinite(result["return"]).all()
+    row = read_rows(path / "seeds" / "1" / "metrics.jsonl")[-1]
     assert ("train/discriminator/gradient_penalty" in row) == (method == "gaifo")
+    if method in ("temporal_ot", "orca"):
+        assert row["train/discount"] == pytest.approx(0.9)
     for index in (0, 1):
         surrogate.run(config(method, num_seeds=1, seed=index), tmp_path / f"alone-{index}")
-        ours, theirs = tmp_path / "run" / "seeds" / str(index), tmp_path / f"alone-{index}" / "seeds" / "0"
+        ours, theirs = path / "seeds" / str(index), tmp_path / f"alone-{index}" / "seeds" / "0"
         episodes = zip(load_episodes(ours / "episodes"), load_episodes(theirs / "episodes"), strict=True)
         for one, other in episodes:
             assert one.metadata["seed"] == other.metadata["seed"]
