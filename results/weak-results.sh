@@ -2,7 +2,7 @@
 # What a weak result is due to, by the cheapest runs that can tell:
 #   bash results/weak-results.sh [PYTHON [EXPERIMENTS [OUT [FOLDER [FOLDER]]]]]
 # EXPERIMENTS, all by default, with minutes of one core and what their folders are:
-#   velocities  AIME with velocities, cheetah, 3 seeds; 50; DATA and DEMONSTRATIONS, those of launch.sweep's ilfo-state
+#   velocities  AIME with velocities, cheetah, 3 seeds; 30; DATA and DEMONSTRATIONS, those of `make demo`
 #   hopper      hopper-stand by SAC, longer, with noise, with smaller steps; 35
 #   cartpole    Dreamer on cartpole-swingup from images, from vectors with the same networks, from both; 40
 #   walker      AIME, walking from images, KL scales 0.25, 1 and 0.03, and kl_only; 120; the folder of results/experts.sh
@@ -12,33 +12,33 @@ cd "$(dirname "$0")/.."
 python=${1:-.venv/bin/python}
 experiments=${2:-velocities hopper cartpole walker}
 out=${3:-runs/weak-results}
-suite=runs/ilfo-state/ilfo-state-data
 
 run() { # COMMAND PRESET NAME [FLAGS]
   echo "$3"
   $python -m experiments "$1" --config="$1:$2" --workdir="$out/$3" "${@:4}"
 }
 
-velocities() { # [DATA [DEMONSTRATIONS]]
-  local data=${1:-$suite/flailing-cheetah/seed_000/episodes}
-  local shown=${2:-$suite/runbackward/seed_000/demonstrations}
-  local learned="{'name': 'smlp', 'min_std': 0.1, 'hidden_size': 128, 'hidden_layers': 2, 'activation': 'elu', 'norm': None}"
-  model() { # NAME [FLAGS]
-    run pretrain medium "velocities/model-$1" --config.setup=mdp --config.num_seeds=3 --config.embodiment="$data" "${@:2}"
+velocities() { # [DATA [DEMONSTRATIONS]]: the folders of episodes of a demo; what decides, data or size?
+  local data=${1:-runs/demo/embodiment/episodes}
+  local shown=${2:-runs/demo/demonstrations/episodes}
+  local noise=("${data/embodiment/random}" "$out/velocities/coloured/episodes")
+  model() { # PRESET NAME DATA
+    run pretrain "$1" "velocities/model-$2" --config.setup=mdp --config.num_seeds=3 --config.embodiment="$3"
   }
-  aime() { # NAME MODEL [FLAGS]
-    run imitate medium "velocities/$1" --config.model="$out/velocities/model-$2" --config.demonstrations="$shown" \
-      --config.num_demonstrations=100 --config.num_seeds=3 --config.evaluation.every=0 "${@:3}"
+  aime() { # PRESET NAME MODEL [FLAGS]
+    run imitate "$1" "velocities/$2" --config.model="$out/velocities/model-$3" --config.demonstrations="$shown" \
+      --config.num_demonstrations=100 --config.num_seeds=3 --config.evaluation.every=0 "${@:4}"
   }
-  model plain
-  aime kl-only plain --config.loss.kl_only=True
-  aime plain plain
-  model clip --config.world_model.clip=3.0
-  aime clip clip
-  model learned-std --config.world_model.decoder="$learned" # never narrower than the fixed one
-  aime learned-std learned-std
-  model std-1 --config.world_model.decoder.std=1.0
-  aime std-1 std-1
+  model medium rhythms "$data"
+  aime medium rhythms rhythms
+  aime medium rhythms-kl-only rhythms --config.loss.kl_only=True
+  run baseline bco-small velocities/bco --config.setup=mdp --config.num_seeds=3 --config.embodiment="$data" \
+    --config.demonstrations="$shown"
+  model small rhythms-small "$data"
+  aime small rhythms-small rhythms-small
+  run collect coloured velocities/coloured --config.env=cheetah-runbackward --config.num_episodes=300 --config.seed=1
+  model medium noise "${noise[0]},${noise[1]}"
+  aime medium noise noise
 }
 
 hopper() { # one change at a time to the settings that stand, 632, in results/experts.md
