@@ -89,7 +89,7 @@ def test_a_run_on_data_alone_acts_and_is_looked_at_but_not_played(data, imitated
     found = inspect_run.run(inspect_config.get_config(), "", run=str(run))
     assert set(found["open_loop_mse"]) == {"eef_pos", "gripper"}
     assert f"Written: {run}/inspection.json, {run}/figures\n" in capsys.readouterr().out  # no videos
-    with pytest.raises(ValueError, match="learnt from data of no known environment"):
+    with pytest.raises(ValueError, match="does not say in which environment it plays; pass"):
         evaluate.run(evaluate_config.get_config(), "", run=str(run))
 
 
