@@ -20,6 +20,7 @@ from agents.latent_action_model import (
     latent_cloning_loss,
 )
 from agents.prototypes import Prototypes
+from worldmodels.sequences import mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -42,7 +43,8 @@ def alignment_loss(
     """
     model = with_fixed_encoders(model)
     action = true_actions(batch, "Alignment of latent actions")[:, model.num_frames]
-    error = ((model.decoder(model.latent(batch.observation)) - action) ** 2).mean()
+    known = recorded(batch.is_last)[:, model.num_frames]
+    error = mean_of_rows((model.decoder(model.latent(batch.observation)) - action) ** 2, known)
     forward, metrics = latent_action_loss(model, batch, None, key)
     loss = error + forward_weight * forward
     return loss, metrics | {"loss": loss, "decoder_loss": error}

@@ -17,6 +17,7 @@ from agents.bc import last_action
 from agents.frame_stack import FrameStack, FrameStackNet, policy_frames
 from worldmodels.decoders import DECODERS
 from worldmodels.encoders import scaled_image
+from worldmodels.sequences import mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -64,12 +65,12 @@ def prediction_error(model: ForwardNet, batch: SequenceBatch, action: Array) -> 
     """[] sum over sensors of the mean squared error of record F, predicted from F frames and [B, A]."""
     predicted = model(policy_frames(batch.observation, model.num_frames), action)
     following = model.target({name: batch.observation[name][:, model.num_frames] for name in model.names})
-    return squared_error(predicted, following)
+    return squared_error(predicted, following, recorded(batch.is_last)[:, model.num_frames])
 
 
-def squared_error(predicted: Mapping[str, Array], following: Mapping[str, Array]) -> Array:
-    """[] sum over names of the mean squared error."""
-    errors = (((value - following[name]) ** 2).mean() for name, value in predicted.items())
+def squared_error(predicted: Mapping[str, Array], following: Mapping[str, Array], known: Array) -> Array:
+    """[] sum over names of the mean squared error of the rows that are known, 1 in [B]."""
+    errors = (mean_of_rows((value - following[name]) ** 2, known) for name, value in predicted.items())
     return jnp.asarray(sum(errors))
 
 

@@ -28,6 +28,7 @@ from agents.bc import true_actions
 from agents.frame_stack import FrameStack, policy_frames
 from agents.iidm import ForwardNet, squared_error
 from worldmodels.nets import MLP
+from worldmodels.sequences import mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -258,7 +259,8 @@ def latent_action_loss(
 ) -> tuple[Array, Metrics]:
     """Error of the next observation, predicted with the latent action; of the labelled windows that of the action, too.
 
-    CLAM takes the second part in every second update with weight 1, which is half the weight in every update.
+    Windows whose episode ends before record F, so that the last one is repeated there, do not count. CLAM takes the
+    second part in every second update with weight 1, which is half the weight in every update.
 
     Args:
       model: of F frames.
@@ -274,33 +276,34 @@ def latent_action_loss(
     """
     frozen, num_frames = jax.lax.stop_gradient(model), model.num_frames
     keys = jax.random.split(key)
-    following = model.target(batch.observation, num_frames)
+    following, known = model.target(batch.observation, num_frames), recorded(batch.is_last)[:, num_frames]
 
     def forward_part(model: LatentActionModel, latent: Array) -> tuple[Array, Metrics]:
         quantised, loss = latent, jnp.zeros(())
         metrics: Metrics = {}
         if model.quantizer is not None:
             quantised, loss, metrics = model.quantizer(latent)
-        error = squared_error(model.predict(batch.observation, quantised), following)
+        error = squared_error(model.predict(batch.observation, quantised), following, known)
         return error + loss, {"forward_loss": error, "code_loss": loss, **metrics}
 
     latent = model.latent(batch.observation, _offsets(batch, max_offset, keys[0]))
     loss, metrics = forward_part(model, latent)
     present = model.target(batch.observation, num_frames - 1)
-    metrics |= {"copy_loss": squared_error(present, following)}
+    metrics |= {"copy_loss": squared_error(present, following, known)}
     if labelled is None or not decoder_weight:
         return loss, {"loss": loss, **metrics}
     action = true_actions(labelled, "A decoder of latent actions")[:, num_frames]
+    done = recorded(labelled.is_last)[:, num_frames]
 
     def decoder_part(model: LatentActionModel, latent: Array) -> Array:
-        return decoder_weight * ((model.decoder(latent) - action) ** 2).mean()
+        return decoder_weight * mean_of_rows((model.decoder(latent) - action) ** 2, done)
 
-    known = model.latent(labelled.observation, _offsets(labelled, max_offset, keys[1]))
-    decoder_loss = decoder_part(model, known)
+    inferred = model.latent(labelled.observation, _offsets(labelled, max_offset, keys[1]))
+    decoder_loss = decoder_part(model, inferred)
     # The parts' gradients where they meet, at the latent actions.
     pulls = {
         "forward": jax.grad(lambda z: forward_part(frozen, z)[0])(jax.lax.stop_gradient(latent)),
-        "decoder": jax.grad(lambda z: decoder_part(frozen, z))(jax.lax.stop_gradient(known)),
+        "decoder": jax.grad(lambda z: decoder_part(frozen, z))(jax.lax.stop_gradient(inferred)),
     }
     norms = {f"{name}_grad_norm": jnp.linalg.norm(pull) for name, pull in pulls.items()}
     total = loss + decoder_loss
@@ -324,7 +327,7 @@ def decoder_loss(
     """
     action = true_actions(batch, "A decoder of latent actions")[:, model.num_frames]
     latent = jax.lax.stop_gradient(model.latent(batch.observation))
-    loss = ((model.decoder(latent) - action) ** 2).mean()
+    loss = mean_of_rows((model.decoder(latent) - action) ** 2, recorded(batch.is_last)[:, model.num_frames])
     return loss, {"loss": loss}
 
 
@@ -342,7 +345,8 @@ def latent_cloning_loss(
       key: unused; a loss takes one.
     """
     target = jax.lax.stop_gradient(model.latent(batch.observation))
-    loss = ((policy.latent(policy_frames(batch.observation, policy.num_frames)) - target) ** 2).mean()
+    latent = policy.latent(policy_frames(batch.observation, policy.num_frames))
+    loss = mean_of_rows((latent - target) ** 2, recorded(batch.is_last)[:, policy.num_frames])
     return loss, {"loss": loss}
 
 

@@ -6,7 +6,8 @@
 
 The small form of Seer (Tian et al. 2024, arXiv 2412.15109: one transformer that foresees images three steps ahead and
 acts), with networks on frames: BCO with a horizon, whose policy is I after G. In play I meets what G foresees and not
-what happened, so that it learns with targets to which the errors of G are added, as noise.
+what happened, so that it learns with targets to which the errors of G are added, as noise. Where an episode ends before
+the record that is looked at, its last one is repeated there, and the window teaches nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from flax import nnx
 from agents.bc import true_actions
 from agents.frame_stack import FrameStack, policy_frames
 from worldmodels.nets import MLP
+from worldmodels.sequences import mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -124,9 +126,10 @@ def foresight_loss(
     error = foresight.vector(batch.observation, num_frames - 1 + horizon) - foresight(
         policy_frames(batch.observation, num_frames)
     )
-    log_std = foresight.log_std[...][None]
-    loss = (0.5 * (error * jnp.exp(-log_std)) ** 2 + log_std).mean() + 0.5 * jnp.log(2 * jnp.pi)
-    return loss, {"loss": loss, "error": (error**2).mean()}
+    log_std, known = foresight.log_std[...][None], recorded(batch.is_last)[:, num_frames - 1 + horizon]
+    nll = mean_of_rows(0.5 * (error * jnp.exp(-log_std)) ** 2 + log_std, known)
+    loss = nll + 0.5 * jnp.log(2 * jnp.pi)
+    return loss, {"loss": loss, "error": mean_of_rows(error**2, known)}
 
 
 def predictive_inverse_loss(
@@ -145,11 +148,13 @@ def predictive_inverse_loss(
     action = true_actions(batch, "An inverse dynamics model")[:, policy.num_frames]
     offset_key, noise_key = jax.random.split(key)
     offset = jax.random.randint(offset_key, action.shape[:1], 1, policy.horizon + 1)
-    future = policy.foresight.vector(batch.observation, policy.num_frames - 1 + offset)
+    record = policy.num_frames - 1 + offset
+    future = policy.foresight.vector(batch.observation, record)
     std = jax.lax.stop_gradient(jnp.exp(foresight.log_std[...]))[None]
     future = future + std * jax.random.normal(noise_key, future.shape)
     found = policy.invert(policy_frames(batch.observation, policy.num_frames), future, offset)
-    loss = ((found - action) ** 2).mean()
+    known = recorded(batch.is_last)[jnp.arange(record.shape[0]), record]
+    loss = mean_of_rows((found - action) ** 2, known)
     return loss, {"loss": loss}
 
 

@@ -51,6 +51,11 @@ def masked_mean(x: Array, mask: Array) -> Array:
     return (x * mask).sum() / jnp.maximum(mask.sum(), 1.0)
 
 
+def mean_of_rows(x: Array, mask: Array) -> Array:
+    """Mean of the rows of [B, ...] where the mask [B] is 1; 0 where it is 0 everywhere."""
+    return masked_mean(x, jnp.broadcast_to(mask.reshape(-1, *[1] * (x.ndim - 1)), x.shape))
+
+
 def sum_time_mean_batch(x: Array) -> Array:
     """[B, T] -> scalar: the published reduction, sum over time and mean over the batch."""
     return x.sum(axis=1).mean(axis=0)

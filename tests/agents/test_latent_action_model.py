@@ -9,6 +9,7 @@ import pytest
 from flax import nnx, struct
 from linear_world import dataset
 
+from agents.bcv_lr import alignment_loss
 from agents.fitting import FitSettings, FitState, fit
 from agents.latent_action_model import (
     LatentActionModel,
@@ -72,6 +73,28 @@ def test_the_loss_is_the_error_of_the_next_observation_and_that_of_the_labelled_
     assert float(metrics["forward_grad_norm"]) == pytest.approx(2**0.5)
     assert float(metrics["decoder_grad_norm"]) == pytest.approx(6)
     assert float(whole(Known(), video, None, key)[0]) == pytest.approx(2), "held-out windows"
+
+
+def test_windows_longer_than_an_episode_teach_nothing_of_its_repeated_last_record():
+    """The second window is its first record over and over: nothing led from one to the next."""
+    batch = make_batch(jnp.ones((2, 3, 2)))
+    alone = jax.tree.map(lambda x: x[:1], batch)
+    x = batch.observation["x"]
+    batch = batch.replace(is_last=batch.is_last.at[1].set(1.0), observation={"x": x.at[1].set(x[1, :1])})
+    model, key = make_model(), jax.random.key(0)
+    policy = LatentPolicy({"x": 2}, 2, num_frames=1, rngs=nnx.Rngs(1), **SIZES)
+
+    @jax.jit
+    def losses(batch):
+        _, metrics = latent_action_loss(model, batch, batch, key, decoder_weight=0.5)
+        whole = {name: metrics[name] for name in ("loss", "decoder_loss", "forward_loss", "copy_loss")}
+        clone = latent_cloning_loss(policy, batch, model)[0]
+        aligned = alignment_loss(model, batch, key)[0]
+        return whole | dict(decoder=decoder_loss(model, batch)[0], clone=clone, aligned=aligned)
+
+    expected = losses(alone)
+    for name, loss in losses(batch).items():
+        assert float(loss) == pytest.approx(float(expected[name]), rel=1e-5), name
 
 
 def test_actions_of_the_video_are_not_looked_at():

@@ -38,6 +38,26 @@ def make_foresight(bias, std=1.0):
     return foresight
 
 
+def test_windows_longer_than_an_episode_teach_nothing_of_its_repeated_last_record():
+    """The second window ends at its record 1, which is repeated: one step ahead it is known, two or three it is not."""
+    policy, certain = (
+        Recorded({"x": 1}, 1, horizon=3, rngs=nnx.Rngs(0), **LINEAR),
+        make_foresight(0.0, std=1e-6),
+    )
+    whole = make_batch(jnp.zeros((2, 4, 1)))
+    is_last = whole.is_last.at[0, 3].set(1.0).at[1, 1:].set(1.0)
+    x = whole.observation["x"].at[1, 2:].set(whole.observation["x"][1, 1])
+    short = whole.replace(is_last=is_last, observation={"x": x})
+    inverse = jax.jit(lambda seed: predictive_inverse_loss(policy, short, certain, jax.random.key(seed))[0])
+    # In k steps x of the first window grows by k^2, which the inverse model calls k; the second adds 1 where k = 1.
+    found = {round(float(inverse(seed)), 3) for seed in range(40)}
+    assert found == {1.0, 4.0, 9.0, (1 + 1) / 2, (4 + 1) / 2, (9 + 1) / 2}
+    foresee = jax.jit(foresight_loss, static_argnames="horizon")
+    for horizon, expected in ((1, [1, 1]), (2, [16]), (3, [81])):
+        error = foresee(make_foresight(0.0), short, horizon=horizon)[1]["error"]
+        assert float(error) == pytest.approx(np.mean(expected))
+
+
 @pytest.mark.parametrize("horizon", [1, 2])
 def test_foresight_is_the_likelihood_of_what_is_seen_some_steps_later(horizon):
     loss, metrics = jax.jit(functools.partial(foresight_loss, horizon=horizon))(
