@@ -2,58 +2,75 @@
 
     python results/metaworld6_state.py SWEEP [SWEEP...]
 
-Reads finished runs of the suite metaworld6-state, with different pipelines in different roots if need be, and writes
-`results/metaworld6-state/{success.md, evaluations.csv, curves.png}`.
+Reads finished runs of the suite metaworld6-state, and writes `results/metaworld6-state/{success.csv, success.md,
+evaluations.csv, curves.png}`. Pipelines that are in the tables already stay, unless the sweeps have them too.
 """
 
+import csv
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
 from experiments.analysis import published_results
-from experiments.analysis.scores import Cell, read_results
+from experiments.analysis.scores import Cell, RunScores, read_results
 from experiments.drawing import style
 from experiments.drawing.table import Table, to_csv
 from experiments.runs.scripts import run_script
 from worldmodels.files import write_atomically
 
 OUT = Path(__file__).parent / "metaworld6-state"
-Cells = Mapping[str, Mapping[str, Mapping[int, float]]]  # {task: {method: {pipeline: % success at the end}}}
+LEARNS = "AIME-NoB (AIL)"  # what the figure shows
+Rows = Sequence[
+    Mapping[str, object]
+]  # with task, method and pipeline, the seed of data, world model and policies
 
 
-def pipeline_of(path: Path) -> int:
-    """Returns the seed of a run, which is that of its data, world model and policies."""
-    return int(path.name.removeprefix("seed_"))
+def final_score(run: RunScores) -> Iterator[dict]:
+    """Yields success at any step, % of the final episodes."""
+    yield {"success_any": round(100 * float(np.mean(run.success["any"])), 1)}
 
 
-def percent_of(cells: Sequence[Cell]) -> Cells:
-    """Success at any step of the final episodes."""
-    found: dict[str, dict[str, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
+def evaluations(run: RunScores) -> Iterator[dict]:
+    """Yields what every evaluation of an online run has found."""
+    if "env_step" in run.curve:
+        columns = run.curve["env_step"], run.curve["success_any"][:, 0], run.curve["return"][:, 0]
+        for step, success, earned in zip(*columns, strict=True):
+            found = round(100 * float(success), 1), round(float(earned), 1)
+            yield {"env_step": int(step), "success_any": found[0], "return": found[1]}
+
+
+def joined(path: Path, cells: Sequence[Cell], rows_of: Callable[[RunScores], Iterator[dict]]) -> list[dict]:
+    """Rows of the table at `path` with those of the cells, which replace theirs; sorted, and written there."""
+    kept: dict[tuple, list[dict]] = defaultdict(list)
+    for row in csv.DictReader(path.open()) if path.is_file() else []:
+        numbers = {name: float(value) for name, value in row.items() if name not in ("task", "method")}
+        numbers |= {name: int(numbers[name]) for name in ("pipeline", "env_step") if name in numbers}
+        kept[row["task"], row["method"], numbers["pipeline"]].append({**row, **numbers})
     for cell in cells:
         for run in cell.runs:
-            found[cell.task][cell.method][pipeline_of(run.path)] = 100 * float(np.mean(run.success["any"]))
-    return found
+            key = cell.task, cell.method, int(run.path.name.removeprefix("seed_"))
+            names = dict(zip(("task", "method", "pipeline"), key, strict=True))
+            kept[key] = [names | row for row in rows_of(run)]
+    rows = [row for key in sorted(kept) for row in kept[key]]
+    write_atomically(path, to_csv(rows))
+    return rows
 
 
-def table(percent: Cells) -> Table:
+def table(rows: Rows) -> Table:
     """Builds a row per task: mean over the pipelines, and each of them."""
-    methods = list(dict.fromkeys(method for of_task in percent.values() for method in of_task))
-    rows, numbers = [], []
-    for task, of_methods in percent.items():
-        cells = [in_words(of_methods.get(method, {})) for method in methods]
-        rows.append([task, *cells])
-        numbers += [
-            {"task": task, "method": method, "pipeline": pipeline, "success_any": value}
-            for method, of_pipelines in of_methods.items()
-            for pipeline, value in of_pipelines.items()
-        ]
-    means = [f"{np.mean(all_of):.0f}" if (all_of := complete(percent, method)) else "–" for method in methods]
-    rows.append(["mean of tasks", *means])
+    found: dict[tuple, dict] = defaultdict(dict)
+    for row in rows:
+        found[row["task"], row["method"]][row["pipeline"]] = row["success_any"]
+    tasks, methods = (list(dict.fromkeys(row[name] for row in rows)) for name in ("task", "method"))
+    means = {key: float(np.mean(list(of.values()))) for key, of in found.items()}
+    written = [[task, *(in_words(found.get((task, method), {})) for method in methods)] for task in tasks]
+    of_methods = [[means[task, method] for task in tasks if (task, method) in means] for method in methods]
+    last = [f"{np.mean(values):.0f}" if len(values) == len(tasks) else "–" for values in of_methods]
     caption = "Success at any step, % of the final episodes: mean (pipelines in their order)."
-    return Table(["Task", *methods], rows, caption, "Success", numbers)
+    return Table(["Task", *methods], [*written, ["mean of tasks", *last]], caption, "Success", list(rows))
 
 
 def in_words(of_pipelines: Mapping[int, float]) -> str:
@@ -64,32 +81,25 @@ def in_words(of_pipelines: Mapping[int, float]) -> str:
     return f"{np.mean(values):.0f} ({', '.join(f'{value:.0f}' for value in values)})"
 
 
-def complete(percent: Cells, method: str) -> list[float]:
-    """Returns the mean of every task, if the method was run on all of them."""
-    means = [np.mean(list(of[method].values())) for of in percent.values() if of.get(method)]
-    return list(map(float, means)) if len(means) == len(percent) else []
-
-
 @style.styled
-def draw(cells: Sequence[Cell]) -> Figure:
+def draw(rows: Rows) -> Figure:
     """A panel per task: a line per pipeline, the published curve in grey behind them."""
+    lines: dict[str, dict] = defaultdict(lambda: defaultdict(list))
+    for row in rows:
+        if row["method"] == LEARNS:
+            lines[row["task"]][row["pipeline"]].append((row["env_step"], row["success_any"]))
     figure = Figure(figsize=(style.WIDTH, 4.2), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True, sharey=True).ravel()
-    styles = style.method_styles(list(dict.fromkeys(cell.method for cell in cells)))
-    for axes, task in zip(panels, dict.fromkeys(cell.task for cell in cells), strict=False):
-        end = 0
-        for cell in (cell for cell in cells if cell.task == task):
-            look = styles[cell.method]
-            for run in cell.runs:
-                if "env_step" in run.curve:
-                    steps, success = run.curve["env_step"], 100 * run.curve["success_any"][:, 0]
-                    axes.plot(steps, success, look.line, marker=look.marker, color=look.colour, alpha=0.8)
-                    end = max(end, int(steps[-1]))
-        theirs = published_results.online_curve(f"metaworld-{task}", "AIME-NoB (AIL)", "ail", "mt39")
+    look = style.method_styles([LEARNS])[LEARNS]
+    for axes, (task, of_pipelines) in zip(panels, lines.items(), strict=False):
+        for points in of_pipelines.values():
+            axes.plot(*zip(*points, strict=True), look.line, marker=look.marker, color=look.colour, alpha=0.8)
+        theirs = published_results.online_curve(f"metaworld-{task}", LEARNS, "ail", "mt39")
         if theirs is not None:
             mean = np.mean(list(theirs.scores.values()), axis=0)
             axes.plot(theirs.steps, mean, color=style.MUTED, linestyle=style.DASHED, linewidth=1.2)
-        axes.set(title=task, xlim=(0, end), ylim=(-3, 103))
+        last = max(step for points in of_pipelines.values() for step, _ in points)
+        axes.set(title=task, xlim=(0, last), ylim=(-3, 103))
     for axes in panels[::3]:
         axes.set_ylabel("Success, %")
     for axes in panels[3:]:
@@ -103,24 +113,11 @@ def draw(cells: Sequence[Cell]) -> Figure:
 def main(sweep: str, *others: str) -> None:
     """Reads the sweeps, and writes table, curves and figure."""
     cells = read_results([Path(sweep), *map(Path, others)]).cells
-    found = table(percent_of(cells))
     OUT.mkdir(exist_ok=True)
-    found.write(OUT / "success")
-    (OUT / "success.tex").unlink(missing_ok=True)
-    print(found.markdown())
-    rows = [
-        {"task": cell.task, "method": cell.method, "pipeline": pipeline_of(run.path), "env_step": int(step)}
-        | {"success_any": round(100 * float(success), 1), "return": round(float(earned), 1)}
-        for cell in cells
-        for run in cell.runs
-        if "env_step" in run.curve
-        for step, success, earned in zip(
-            run.curve["env_step"], run.curve["success_any"][:, 0], run.curve["return"][:, 0], strict=True
-        )
-    ]
-    write_atomically(OUT / "evaluations.csv", to_csv(rows))
-    drawn = draw([cell for cell in cells if cell.method == "AIME-NoB (AIL)"])
-    style.save_figure(drawn, OUT / "curves")
+    scores = table(joined(OUT / "success.csv", cells, final_score))
+    write_atomically(OUT / "success.md", scores.markdown())
+    print(scores.markdown())
+    style.save_figure(draw(joined(OUT / "evaluations.csv", cells, evaluations)), OUT / "curves")
     (OUT / "curves.pdf").unlink(missing_ok=True)
 
 
