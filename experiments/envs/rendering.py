@@ -63,8 +63,8 @@ def imported_without_gl() -> Iterator[None]:
 def find_backend() -> str | None:
     """Returns the OpenGL backend that works here, "egl" or "osmesa", or None.
 
-    MUJOCO_GL restricts the choice (and "disable" means None). The first call of a process tree takes a
-    second or so; a probe that does not answer within `PROBE_SECONDS` counts as failed.
+    MUJOCO_GL restricts the choice (and "disable" means None); what needs a display is said not to be used. The first
+    call of a process tree takes a second or so; a probe that does not answer within `PROBE_SECONDS` counts as failed.
     """
     wished = os.environ.get("MUJOCO_GL", "").lower().strip()
     wish_probed, _, found = os.environ.get(_PROBED, "?").partition(":")
@@ -72,6 +72,8 @@ def find_backend() -> str | None:
         candidates = () if wished in _OFF else (wished,) if wished in BACKENDS else BACKENDS
         found = next((backend for backend in candidates if probe(backend) is None), "")
         os.environ[_PROBED] = f"{wished}:{found}"
+        if found and wished and wished != found:
+            print(f"MUJOCO_GL={wished!r} draws nothing without a display; {found} does.", file=sys.stderr)
     return found or None
 
 

@@ -116,6 +116,16 @@ def test_a_backend_that_is_set_and_does_not_work_is_named_with_one_that_does(
         registry.make("cheetah-run", render_size=16)
 
 
+@pytest.mark.parametrize(
+    ("wished", "said"), [("glfw", "MUJOCO_GL='glfw' draws nothing"), ("egl", ""), ("", "")]
+)
+def test_a_backend_that_needs_a_display_is_said_not_to_be_used(monkeypatch, no_probe, capsys, wished, said):
+    monkeypatch.setenv("MUJOCO_GL", wished)
+    monkeypatch.setattr(rendering, "probe", lambda backend: None)
+    assert [rendering.find_backend() for _ in range(2)] == ["egl", "egl"]
+    assert [line[: len(said)] for line in capsys.readouterr().err.splitlines()] == [said] * bool(said)
+
+
 def test_state_observations_do_not_look_for_opengl(monkeypatch, no_probe):
     monkeypatch.setattr(rendering, "probe", lambda *unused: pytest.fail("probed"))
     registry.make("cheetah-run").reset()
