@@ -21,12 +21,21 @@ def make(name: str, **options: Any) -> Environment:
     action repeat and episode length itself where the function does not name them.
 
     Raises:
-      ValueError: it returns something else, or what was asked for is not there.
+      ValueError: it returns something else, hands options on to what does not take them, or lacks what was asked for.
     """
     function = find(name)
     parameters = inspect.signature(function).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    environment = function(**{key: value for key, value in options.items() if takes_all or key in parameters})
+    given = {key: value for key, value in options.items() if takes_all or key in parameters}
+    try:
+        environment = function(**given)
+    except TypeError as error:
+        if not (takes_all and "unexpected keyword argument" in str(error)):
+            raise
+        raise ValueError(
+            f"{name!r} takes any keyword, so it was given {', '.join(given)}, and handed them on ({error}); let it "
+            "name the parameters that it needs."
+        ) from error
     rest = {key: value for key, value in options.items() if key not in parameters}
     if hasattr(environment, "observation_space"):
         adapted = {key: options.get(key) for key in _ADAPTED if options.get(key) is not None}

@@ -419,6 +419,24 @@ def test_what_a_function_takes_and_ignores_is_refused(module):
         registry.make("user_envs:make_env", action_repeat=2)
 
 
+def test_options_that_a_function_hands_on_to_what_does_not_take_them_are_one_sentence(module):
+    module("""
+        from experiments.envs.fake import FakePointMass
+        class Robot(FakePointMass):
+            def __init__(self, name, speed=1.0): super().__init__(name)
+        def make_env(**options):
+            return Robot("mine", **options)
+        def make_faulty():
+            return Robot("mine", mass=2)
+    """)
+    with pytest.raises(
+        ValueError, match="given seed, .* handed them on .*'seed'.*; let it name the parameters"
+    ):
+        registry.make("user_envs:make_env")
+    with pytest.raises(TypeError, match="mass"):  # a fault of the user's own code keeps its traceback
+        registry.make("user_envs:make_faulty")
+
+
 def test_several_environments_in_one_are_refused():
     environment = users.Walk()
     environment.num_envs = 2
