@@ -41,7 +41,7 @@ gc.set_threshold(50_000, 10, 10)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
-LARGE = 2**31  # bytes of a process
+LARGE = 4 * 2**30  # bytes of a process
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
