@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from agents.bc import known_actions, true_actions
 from agents.fitting import FitSettings
 from agents.frame_stack import FrameStackNet, policy_frames
-from worldmodels.sequences import masked_mean
+from worldmodels.sequences import masked_mean, mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -33,11 +33,13 @@ def inverse_dynamics_loss(
 
     Args:
       idm: of F + 1 frames.
-      batch: windows [B, T >= F + 1, ...] with actions, of which the first F + 1 records count.
+      batch: windows [B, T >= F + 1, ...] with actions, of which the first F + 1 records count; those of episodes that
+        end before do not.
       key: unused; a loss takes one.
     """
     target = true_actions(batch, "An inverse dynamics model")[:, idm.num_frames - 1]
-    loss = ((idm(policy_frames(batch.observation, idm.num_frames)) - target) ** 2).mean()
+    error = (idm(policy_frames(batch.observation, idm.num_frames)) - target) ** 2
+    loss = mean_of_rows(error, recorded(batch.is_last)[:, idm.num_frames - 1])
     return loss, {"loss": loss}
 
 

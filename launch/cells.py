@@ -20,7 +20,7 @@ class Stage:
       main: command. config: file and preset.
       settings: config keys, the same for all its runs; `...` is filled in by the cell, None leaves a key out that the
         main gets otherwise.
-      model: stage that trains its world model, where it has one.
+      model: stage that trains its world model, or its encoder, where it has one.
     """
 
     main: str
@@ -157,7 +157,9 @@ class _Planner:
             "num_demonstrations": lambda: suite.demonstrations,
             "embodiment": lambda: self._data(dataset, task, seed),
             "unlabelled": lambda: self._data(suite.unlabelled or dataset, task, seed),
-            "model": lambda: Output(self._model(model, dataset, task, setup, seed)),
+            **dict.fromkeys(
+                ("model", "encoder"), lambda: Output(self._model(model, dataset, task, setup, seed))
+            ),
             "reward.model": lambda: Output(self._likelihood_model(task, setup, seed)),
             "policy_from": lambda: Output(self.add_cell(task, dataset, setup, "aime", seed)),
             "analysis.demonstrations": lambda: self._demonstrations(task, seed),
@@ -167,7 +169,7 @@ class _Planner:
         }
         wanted = {**_INPUTS[suite.stages[stage].main], **suite.stages[stage].settings}
         settings = {key: values[key]() for key, value in wanted.items() if value is ...}
-        if not {"embodiment", "model"} & settings.keys():
+        if not {"embodiment", "model", "encoder"} & settings.keys():
             dataset = ""  # the same for all of them
         labels = {"task": task, "method": method, "setup": setup, "dataset": dataset, "seed": seed}
         name = "-".join(filter(None, (method.replace(":", "."), dataset, setup)))

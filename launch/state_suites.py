@@ -25,6 +25,30 @@ STATE = OFFLINE | {
     },
 }
 
+# What a method can be given besides, as rows of their own: an encoder that is learnt first, a flow that streams chunks,
+# and, for AIME, the 20,000 agent steps that the methods with a surrogate reward have.
+ENCODERS = ("dynamo", "inverse_dynamics")
+BESIDES = {"flow": {"head": "flow", "chunk": 8}, **dict.fromkeys(ENCODERS, {"encoder": ...})}
+EXTENDED = STATE | {name: Stage("pretrain", f"pretrain:{name}-small") for name in ENCODERS}
+for _name, _changes in BESIDES.items():
+    for _method in ("bc", "bco", "ot"):
+        if _method != "ot" or _name in ENCODERS:
+            _costs = {"transport.cost": "cosine"} if _method == "ot" else {}
+            EXTENDED[f"{_method}_{_name}"] = dataclasses.replace(
+                STATE[_method], settings={**STATE[_method].settings, **_changes, **_costs}, model=_name
+            )
+CONTINUED = {
+    "policy_from": ...,
+    "entropy_scale": 0.1,
+    "num_episodes": 40,
+    "num_envs": 2,
+    "evaluation.every": 10,
+    "evaluation.final_episodes": 10,
+    "evaluation.video": False,
+}
+for _name in ("ail", "difo", "orca", "none"):
+    EXTENDED[f"aime_nob_{_name}"] = Stage("online", "online:medium", {**CONTINUED, "reward.name": _name})
+
 LABELLED = 10  # episodes whose actions are known to the methods that learn from video
 FROM_VIDEO = {"num_embodiment": LABELLED, "unlabelled": ...}
 STATE_FROM_VIDEO = STATE | {
@@ -155,8 +179,13 @@ STATE_SUITES: dict[str, Suite] = {
             "other": {"stand": "walk", "walk": "stand", "run": "runbackward", "runbackward": "run"},
         },
         setups=("lpomdp", "mdp"),
-        methods={method: method for method in ("aime", *baseline.METHODS, *surrogate.METHODS)},
-        stages=STATE,
+        methods={method: method for method in ("aime", *baseline.METHODS, *surrogate.METHODS)}
+        | {
+            stage.replace("_", "-"): stage
+            for stage in EXTENDED
+            if stage not in STATE and stage not in ENCODERS
+        },
+        stages=EXTENDED,
         seeds=(0, 1, 2),
         demonstrations=100,
         repeats_data=True,

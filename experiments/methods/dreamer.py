@@ -21,6 +21,7 @@ from experiments.data.members import ModelMember, run_members
 from experiments.data.rounds import check_planner, read_round, summary
 from experiments.methods.dreamer_learner import Learner, joint_updates
 from experiments.models import files
+from experiments.runs import inputs
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.metrics import MetricsWriter
 from worldmodels.data.episode_folders import summarise_folder
@@ -57,6 +58,7 @@ class DreamerRun(ModelMember):
         if config["prefill"] < 1:
             raise ValueError("The model learns from a prefill of episodes first; set prefill to at least 1.")
         check_planner(config)
+        inputs.check_policy(config)
         self._arena = Arena.of_setup(config)
         self._evaluation = Evaluation(self._arena, workers=config["evaluation"]["workers"])
         self._prefill_rounds = -(-config["prefill"] // config["num_envs"])

@@ -19,6 +19,7 @@ from aime.offline import JointState, make_imitation_update, make_joint_update
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Scores
 from experiments.models import architectures, files
+from experiments.runs import inputs
 from experiments.runs.directory import RunDirectory
 from experiments.runs.metrics import diverged_result, last_elbo
 from experiments.runs.paths import folders_of
@@ -59,6 +60,7 @@ def imitate(directory: RunDirectory) -> dict:
     ):
         if not config[name]:
             raise ValueError(f"AIME needs a {what}; pass --config.{name}=DIR.")
+    inputs.check_policy(config)
     placement = place(config["devices"], batch_sizes=[config["batch_size"]], num_seeds=num_policies)
     pretrained = files.load(config["model"], "world_model")
     models = files.for_seeds(pretrained, num_policies)

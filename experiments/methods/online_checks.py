@@ -34,7 +34,7 @@ def check_settings(config: Mapping) -> None:
     if regularizer["label"]:
         check_label(config)
     check_steadiness(config)
-    check_belongs(config)
+    inputs.check_policy(config)
     check_planner(config)
     if config["offline"] and config["epsilon"]:
         raise ValueError(
@@ -61,24 +61,6 @@ def check_steadiness(config: Mapping) -> None:
         raise ValueError("There is no running average to play with; set --config.average, e.g. to 0.99.")
     if clip is not None and clip <= 0:
         raise ValueError(f"Gradients are clipped to a norm above 0, got {clip}; set --config.part_clip.")
-
-
-def check_belongs(config: Mapping) -> None:
-    """Raises a ValueError if the policy to start from was trained on another world model.
-
-    What counts is the content of the model, as it was when that run began. A folder that does not record it, such as
-    an export, is taken as it is; that its sizes fit is checked when it is read.
-    """
-    path = config["policy_from"]
-    before = inputs.read(path).get("model") if path else None
-    if before is None or not config["model"]:
-        return
-    now = inputs.describe({"model": config["model"], "policy_from": path})
-    if before != now.get("model") and now.get("policy_from") != now.get("model"):
-        raise ValueError(
-            f"The policy of {path} belongs to another world model than {config['model']}, whose states mean something "
-            "else to it; pass --config.model of that run, or train a policy on this one with `imitate`."
-        )
 
 
 def check_label(config: Mapping) -> None:

@@ -102,6 +102,24 @@ def check_setups(inputs: Mapping[str, Mapping], action_repeat: int | None = None
             check_together(other, setup, names, images=False)
 
 
+def check_policy(config: Mapping[str, Any]) -> None:
+    """Raises a ValueError if the policy to start from was trained on another world model.
+
+    What counts is the content of the model, as it was when that run began. A folder that does not record it, such as
+    an export, is taken as it is; that its sizes fit is checked when it is read.
+    """
+    path = config["policy_from"]
+    before = read(path).get("model") if path else None
+    if before is None or not config["model"]:
+        return
+    now = describe({"model": config["model"], "policy_from": path})
+    if before != now.get("model") and now.get("policy_from") != now.get("model"):
+        raise ValueError(
+            f"The policy of {path} belongs to another world model than {config['model']}, whose states mean something "
+            "else to it; pass --config.model of that run, or train a policy on this one with `imitate`."
+        )
+
+
 def _content_is_same(before: Mapping, now: Mapping) -> bool:
     """Compares content; of the set-up, earlier releases may have recorded less."""
     return all(before[fact] == now[fact] for fact in ("files", "fingerprint"))

@@ -16,7 +16,7 @@ from worldmodels.data.dataset import SequenceDataset, windows
 from worldmodels.structures import SequenceBatch
 
 
-def make_batch(action=None):
+def make_batch(action=None, is_last=None):
     """Two windows of three records; the position is 10 * window + record."""
     position = 10.0 * jnp.arange(2)[:, None, None] + jnp.arange(3.0)[None, :, None]
     flags = jnp.zeros((2, 3))
@@ -25,7 +25,7 @@ def make_batch(action=None):
         prev_action=action,
         reward=None,
         is_first=flags,
-        is_last=flags,
+        is_last=flags if is_last is None else is_last,
         is_terminal=flags,
     )
 
@@ -45,6 +45,13 @@ def test_the_inverse_model_reads_all_records_of_a_window():
     action = jnp.full((2, 3, 1), jnp.nan).at[:, -1, 0].set(jnp.array([3.0, 11.0]))
     loss, _ = inverse_dynamics_loss(Mean(3), make_batch(action))
     assert float(loss) == pytest.approx((1 - 3) ** 2 / 2)
+
+
+def test_the_inverse_model_does_not_learn_what_led_behind_the_end_of_an_episode():
+    action = jnp.full((2, 3, 1), jnp.nan).at[:, -1, 0].set(jnp.array([3.0, 1e6]))
+    ended = jnp.zeros((2, 3)).at[1, 1].set(1.0)
+    loss, _ = inverse_dynamics_loss(Mean(3), make_batch(action, ended))
+    assert float(loss) == pytest.approx((1 - 3) ** 2)
 
 
 def test_the_policy_regresses_the_action_of_the_inverse_model():

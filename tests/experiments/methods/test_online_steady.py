@@ -9,10 +9,11 @@ from interruption import assert_same_episodes, assert_same_run
 from online_runs import config_of, interrupt_round, learner_of
 
 from experiments.analysis import report
+from experiments.configs import dreamer as dreamer_config
 from experiments.configs import imitate as imitate_config
 from experiments.configs import online as online_config
 from experiments.configs import report as report_config
-from experiments.methods import imitate, online
+from experiments.methods import dreamer, imitate, online
 from experiments.methods.online_parts import pretraining_end
 from experiments.models import architectures, files
 from experiments.models.loading import load_run
@@ -129,9 +130,11 @@ def test_a_policy_of_another_world_model_is_refused(paths, offline, tmp_path):
     arch = opened.arguments["world_model"]
     model = architectures.build_world_model(arch, jax.random.key(7))
     other = str(export.save(tmp_path / "other", Models({"world_model": arch}, model, loss=opened.loss)))
-    config = config_of(online_config, **{**paths, "model": other, "policy_from": offline})
-    with pytest.raises(ValueError, match="belongs to another world model than .*other"):
-        online.run(config, tmp_path / "run")
+    for main, defaults in ((online, online_config), (imitate, imitate_config), (dreamer, dreamer_config)):
+        known = {key: value for key, value in paths.items() if key in defaults.get_config()}
+        config = config_of(defaults, **{**known, "model": other, "policy_from": offline})
+        with pytest.raises(ValueError, match="belongs to another world model than .*other"):
+            main.run(config, tmp_path / "run")
 
 
 @pytest.mark.parametrize(
