@@ -28,7 +28,10 @@ STATE = OFFLINE | {
 # What a method can be given besides, as rows of their own: an encoder that is learnt first, a flow that streams chunks,
 # and, for AIME, the 20,000 agent steps that the methods with a surrogate reward have.
 ENCODERS = ("dynamo", "inverse_dynamics")
-BESIDES = {"flow": {"head": "flow", "chunk": 8}, **dict.fromkeys(ENCODERS, {"encoder": ...})}
+BESIDES: Mapping[str, Mapping[str, object]] = {
+    "flow": {"head": "flow", "chunk": 8},
+    **dict.fromkeys(ENCODERS, {"encoder": ...}),
+}
 EXTENDED = STATE | {name: Stage("pretrain", f"pretrain:{name}-small") for name in ENCODERS}
 for _name, _changes in BESIDES.items():
     for _method in ("bc", "bco", "ot"):
