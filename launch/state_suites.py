@@ -25,21 +25,17 @@ STATE = OFFLINE | {
     },
 }
 
-# What a method can be given besides, as rows of their own: an encoder that is learnt first, a flow that streams chunks,
-# and, for AIME, the 20,000 agent steps that the methods with a surrogate reward have.
-ENCODERS = ("dynamo", "inverse_dynamics")
-BESIDES: Mapping[str, Mapping[str, object]] = {
-    "flow": {"head": "flow", "chunk": 8},
-    **dict.fromkeys(ENCODERS, {"encoder": ...}),
-}
-EXTENDED = STATE | {name: Stage("pretrain", f"pretrain:{name}-small") for name in ENCODERS}
-for _name, _changes in BESIDES.items():
-    for _method in ("bc", "bco", "ot"):
-        if _method != "ot" or _name in ENCODERS:
-            _costs = {"transport.cost": "cosine"} if _method == "ot" else {}
-            EXTENDED[f"{_method}_{_name}"] = dataclasses.replace(
-                STATE[_method], settings={**STATE[_method].settings, **_changes, **_costs}, model=_name
-            )
+
+def given(method: str, settings: Mapping[str, object], model: str = "model") -> Stage:
+    """Returns the stage of a method with something besides; `model` is the stage that trains its encoder."""
+    stage = STATE[method]
+    return dataclasses.replace(stage, settings={**stage.settings, **settings}, model=model)
+
+
+# Rows of their own: a flow that streams chunks, encoders that are learnt first, and, for AIME, the 20,000 agent steps that
+# methods with a surrogate reward have.
+FLOW = {"head": "flow", "chunk": 8}
+COSINE = {"transport.cost": "cosine"}
 CONTINUED = {
     "policy_from": ...,
     "entropy_scale": 0.1,
@@ -49,8 +45,19 @@ CONTINUED = {
     "evaluation.final_episodes": 10,
     "evaluation.video": False,
 }
-for _name in ("ail", "difo", "orca", "none"):
-    EXTENDED[f"aime_nob_{_name}"] = Stage("online", "online:medium", {**CONTINUED, "reward.name": _name})
+ENCODERS = {name: Stage("pretrain", f"pretrain:{name}-small") for name in ("dynamo", "inverse_dynamics")}
+ROWS_BESIDES = {
+    **{f"{method}_flow": given(method, FLOW) for method in ("bc", "bco")},
+    **{
+        f"{method}_{name}": given(method, {"encoder": ..., **costs}, model=name)
+        for method, costs in {"bc": {}, "bco": {}, "ot": COSINE}.items()
+        for name in ENCODERS
+    },
+    **{
+        f"aime_nob_{reward}": Stage("online", "online:medium", {**CONTINUED, "reward.name": reward})
+        for reward in ("ail", "difo", "orca", "none")
+    },
+}
 
 LABELLED = 10  # episodes whose actions are known to the methods that learn from video
 FROM_VIDEO = {"num_embodiment": LABELLED, "unlabelled": ...}
