@@ -32,8 +32,8 @@ def given(method: str, settings: Mapping[str, object], model: str = "model") -> 
     return dataclasses.replace(stage, settings={**stage.settings, **settings}, model=model)
 
 
-# Rows of their own: a flow that streams chunks, encoders that are learnt first, and, for AIME, the 20,000 agent steps that
-# methods with a surrogate reward have.
+# Rows of their own: a flow that streams chunks, encoders that are learnt first, and, for AIME, the 20,000 agent steps
+# that methods with a surrogate reward have.
 FLOW = {"head": "flow", "chunk": 8}
 COSINE = {"transport.cost": "cosine"}
 CONTINUED = {
@@ -190,12 +190,8 @@ STATE_SUITES: dict[str, Suite] = {
         },
         setups=("lpomdp", "mdp"),
         methods={method: method for method in ("aime", *baseline.METHODS, *surrogate.METHODS)}
-        | {
-            stage.replace("_", "-"): stage
-            for stage in EXTENDED
-            if stage not in STATE and stage not in ENCODERS
-        },
-        stages=EXTENDED,
+        | {stage.replace("_", "-"): stage for stage in ROWS_BESIDES},
+        stages=STATE | ENCODERS | ROWS_BESIDES,
         seeds=(0, 1, 2),
         demonstrations=100,
         repeats_data=True,
