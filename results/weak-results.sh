@@ -4,7 +4,7 @@
 # EXPERIMENTS, all by default, with minutes of one core and what their folders are:
 #   velocities  AIME with velocities, cheetah, 3 seeds; 30; DATA and DEMONSTRATIONS, those of `make demo`
 #   hopper      hopper-stand by SAC, longer, with noise, with smaller steps; 35
-#   cartpole    Dreamer on cartpole-swingup from images, from vectors with the same networks, from both; 40
+#   cartpole    Dreamer on cartpole-swingup from images, from vectors with the same networks, from both; 70
 #   walker      AIME, walking from images, KL scales 0.25, 1 and 0.03, and kl_only; 120; the folder of results/experts.sh
 # Runs stand in the order of what they promise. Finished runs are skipped; the same command continues.
 set -eu
@@ -52,10 +52,14 @@ hopper() { # one change at a time to the settings that stand, 632, in results/ex
 }
 
 cartpole() { # if vectors with the same networks and updates do well, it is not the actor-critic
-  for setup in mdp full visual; do
-    run dreamer visual-small "cartpole/$setup" --config.setup=$setup --config.num_episodes=80 \
-      --config.updates_per_step=0.4
-  done
+  swing() { # PRESET NAME SETUP [FLAGS]
+    run dreamer "$1" "cartpole/$2" --config.setup="$3" --config.num_episodes=80 --config.updates_per_step=0.4 "${@:4}"
+  }
+  swing visual-small mdp mdp
+  swing visual-small visual visual
+  swing visual-small-v3 visual-v3 visual          # DreamerV3's actor-critic
+  swing visual-small repeat-4 visual --config.action_repeat=4 # twice as many steps and updates
+  swing visual-small full full
 }
 
 walker() { # [EXPERTS]
