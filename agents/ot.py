@@ -33,13 +33,14 @@ class OTSettings:
 
     Attributes:
       matching: of an episode with a demonstration.
-      cost: "cosine" (all of the papers, on features of an encoder) or "euclidean" (on standardised vectors).
+      cost: "cosine", as all of the papers have, or "euclidean", under which standing still in the middle of what is
+        shown costs less than moving nearly as shown.
       scale_target: size of the sum of rewards, in the mean of the first round's episodes.
       discount: gamma, where there is no schedule.
     """
 
     matching: Matching = Transport()
-    cost: str = "euclidean"
+    cost: str = "cosine"
     scale_target: float = 10.0
     discount: float = 0.99
 

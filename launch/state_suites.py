@@ -35,7 +35,6 @@ def given(method: str, settings: Mapping[str, object], model: str = "model") -> 
 # Rows of their own: a flow that streams chunks, encoders that are learnt first, and, for AIME, the 20,000 agent steps
 # that methods with a surrogate reward have.
 FLOW = {"head": "flow", "chunk": 8}
-COSINE = {"transport.cost": "cosine"}
 CONTINUED = {
     "policy_from": ...,
     "entropy_scale": 0.1,
@@ -49,8 +48,8 @@ ENCODERS = {name: Stage("pretrain", f"pretrain:{name}-small") for name in ("dyna
 ROWS_BESIDES = {
     **{f"{method}_flow": given(method, FLOW) for method in ("bc", "bco")},
     **{
-        f"{method}_{name}": given(method, {"encoder": ..., **costs}, model=name)
-        for method, costs in {"bc": {}, "bco": {}, "ot": COSINE}.items()
+        f"{method}_{name}": given(method, {"encoder": ...}, model=name)
+        for method in ("bc", "bco", "ot")
         for name in ENCODERS
     },
     **{

@@ -70,14 +70,12 @@ def ot(config: ml_collections.ConfigDict) -> None:
 def temporal_ot(config: ml_collections.ConfigDict) -> None:
     """Transport in order; the published discount."""
     _matched(config, "temporal_ot", defaults("agents.progress:TemporalOT"))
-    config.transport.cost = "cosine"
     config.rounds.discount = 0.9
 
 
 def orca(config: ml_collections.ConfigDict) -> None:
     """Coverage in order; the published discount."""
     _matched(config, "orca", defaults("agents.progress:ORCA"))
-    config.transport.cost = "cosine"
     config.rounds.discount = 0.9
 
 

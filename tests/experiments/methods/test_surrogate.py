@@ -193,20 +193,40 @@ def test_what_is_missing_is_named(data, tmp_path):
         surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
 
 
+OBSERVER = Observer(("position",), 3)
+PHASES = np.array([0.0, 0.2, 0.5, 0.9])
+
+
+def gait(speed=1.0, noise=0.0):
+    """What an agent sees of a gait of four joints with a period of 20 steps."""
+    turns = speed * np.arange(101)[:, None] / 20 + PHASES
+    return seen(np.sin(2 * np.pi * turns) + noise * np.random.default_rng(1).standard_normal((101, 4)))
+
+
+def seen(positions):
+    return OBSERVER.of_episode({"position": positions})
+
+
+def cost_of(own, cost):
+    """[] the cost of moving an agent's poses and motions to those of the gait."""
+    features = motion_features(OBSERVER, [Episode({"position": np.zeros((1, 4))})], [gait()])
+    own, shown = (jnp.asarray(features(observations)) for observations in (own, gait()))
+    return -float(best_rewards(own, shown[None], Transport(), cost=cost)[0].sum())
+
+
 def test_the_right_poses_at_the_wrong_speed_do_not_earn_what_the_expert_earns():
-    """A gait of four joints, at a quarter of its speed and backwards, has its poses and not its motions."""
-
-    def gait(speed):
-        turns = speed * np.arange(101)[:, None] / 20 + np.array([0.0, 0.2, 0.5, 0.9])
-        return observer.of_episode({"position": np.sin(2 * np.pi * turns)})
-
-    def cost(own):
-        own, shown = (jnp.asarray(features(observations)) for observations in (own, gait(1)))
-        return -float(best_rewards(own, shown[None], Transport(), cost="euclidean")[0].sum())
-
-    observer = Observer(("position",), 3)
-    features = motion_features(observer, [Episode({"position": np.zeros((1, 4))})], [gait(1)])
+    """A gait at a quarter of its speed and backwards has its poses and not its motions."""
     steps = np.random.default_rng(0).uniform(-0.3, 0.3, (101, 4))
-    flailing = cost(observer.of_episode({"position": np.cumsum(steps, axis=0)}))
-    assert cost(gait(1)) < 0.01 * flailing
-    assert cost(gait(0.25)) > 0.3 * flailing and cost(gait(-1)) > 0.5 * flailing
+    flailing = cost_of(seen(np.cumsum(steps, axis=0)), "euclidean")
+    assert cost_of(gait(), "euclidean") < 0.01 * flailing
+    assert cost_of(gait(0.25), "euclidean") > 0.3 * flailing
+    assert cost_of(gait(-1), "euclidean") > 0.5 * flailing
+
+
+def test_who_moves_roughly_as_shown_earns_more_than_who_stands_still():
+    """With the cosine of the presets; Euclidean costs favour the middle of what is shown."""
+    rough, still = gait(noise=0.3), seen(np.zeros((101, 4)))
+    for preset in ("ot", "temporal_ot", "orca"):
+        cost = get_config(f"{preset}-small").transport.cost
+        assert cost_of(gait(), cost) < cost_of(rough, cost) < 0.5 * cost_of(still, cost)
+    assert cost_of(still, "euclidean") < cost_of(rough, "euclidean")
