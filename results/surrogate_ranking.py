@@ -2,8 +2,8 @@
 
 python results/surrogate_ranking.py DEMONSTRATIONS EPISODES [EPISODES ...]
 
-Ten demonstrations; of each folder eight episodes, with their returns in brackets. It stands still in the first pose that
-is shown, and in the mean of all.
+Ten demonstrations; of each folder eight episodes, with their returns in brackets. It stands still in the first pose
+that is shown, and in the mean of all.
 """
 
 import functools
