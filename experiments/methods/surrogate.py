@@ -29,7 +29,7 @@ from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation
 from experiments.data.members import Member, learning_meanwhile, run_members
 from experiments.envs.sensors import observation_setup
-from experiments.methods.surrogate_features import encoder_features, motion_features
+from experiments.methods.surrogate_features import embedded_frames, motion_features, sensor_frames
 from experiments.models import architectures, files
 from experiments.runs.directory import FREE_TO_CHANGE, RunDirectory
 from experiments.runs.method import Method
@@ -113,15 +113,14 @@ def load_data(config: dict) -> Data:
     observer = Observer(sensors, num_frames, moments)
     observations = [observer.of_episode(episode.records) for episode in episodes]
     encoder = config.get("encoder")
+    frames = embedded_frames(encoder, observer, episodes) if encoder else sensor_frames(observer, episodes)
     return Data(
         evaluation=shown.evaluation(config["evaluation"]),
         sensors=sensors,
         num_frames=num_frames,
         moments=moments,
         demonstrations=observations,
-        features=encoder_features(encoder, observer, episodes)
-        if encoder
-        else motion_features(observer, episodes, observations),
+        features=motion_features(frames, observations),
     )
 
 

@@ -1,4 +1,4 @@
-"""Features of a model-free agent's observations, between which costs are measured: embeddings, or poses and motions."""
+"""Features of a model-free agent's observations, between which costs are measured: poses and motions, also embedded."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from agents.observer import Observer
 from experiments.models import architectures, files
 from worldmodels.data.episodes import Episode
 
+# Observations [T, F * O] -> the frames in them, each [T, F, d], oldest first.
+Frames = Callable[[np.ndarray], list[np.ndarray]]
 
-def encoder_features(
-    path: str, observer: Observer, demonstrations: list[Episode]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Features of observations that `observer` makes: [T, F * O] -> [T, F * E], an embedding of every frame.
+
+def sensor_frames(observer: Observer, demonstrations: list[Episode]) -> Frames:
+    """Returns the sensors of observations that `observer` makes; `demonstrations`, at least one, have their sizes."""
+    sizes = sizes_of(observer, demonstrations)
+    return lambda observations: list(observer.sensors_of(observations, sizes).values())
+
+
+def embedded_frames(path: str, observer: Observer, demonstrations: list[Episode]) -> Frames:
+    """Returns embeddings of the frames of observations that `observer` makes.
 
     Args:
       path: wherever an encoder can be opened from, see `files.load_encoder`; of several, the first is used.
@@ -33,35 +40,36 @@ def encoder_features(
             "set-up that has what the encoder reads, or pretrain one with this set-up."
         )
     architectures.check_body(arch, demonstrations, "demonstrations", reader="encoder")
-    sizes = {name: demonstrations[0].records[name].shape[-1] for name in observer.sensors}
+    sizes = sizes_of(observer, demonstrations)
     encode = jax.jit(lambda encoder, sensors: encoder.encode(sensors))
 
-    def features(observations: np.ndarray) -> np.ndarray:
+    def frames(observations: np.ndarray) -> list[np.ndarray]:
         sensors = observer.sensors_of(observations, sizes)
-        embedding = encode(encoder, {name: sensors[name] for name in encoder.names})  # [T, F, E]
-        return np.asarray(embedding).reshape(len(observations), -1)
+        return [np.asarray(encode(encoder, {name: sensors[name] for name in encoder.names}))]
 
-    return features
+    return frames
 
 
-def motion_features(
-    observer: Observer, episodes: list[Episode], shown: list[np.ndarray]
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Features of observations: the newest frame and how the frames differ, [T, F * O] -> [T, F * O].
+def sizes_of(observer: Observer, episodes: list[Episode]) -> dict[str, int]:
+    """Returns {sensor of the observer: its size}."""
+    return {name: episodes[0].records[name].shape[-1] for name in observer.sensors}
+
+
+def motion_features(frames: Frames, shown: list[np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns observations [T, F * O] -> the newest of their frames and how they differ, [T, D].
 
     Both have mean 0 and standard deviation 1 in the demonstrations. In a stack of frames a motion is a small difference
     between large poses, so that who takes the poses slowly, or backwards, would earn nearly what the expert earns.
 
     Args:
-      episodes: the demonstrations, at least one, for the sizes of the sensors.
-      shown: observations [T, F * O] of each.
+      frames: of observations: sensors or embeddings.
+      shown: observations [T, F * O] of each demonstration.
     """
-    sizes = {name: episodes[0].records[name].shape[-1] for name in observer.sensors}
 
     def split(observations: np.ndarray) -> np.ndarray:
-        frames = observer.sensors_of(observations, sizes).values()  # each [T, F, d]
-        moved = (np.diff(values, axis=1).reshape(len(values), -1) for values in frames)
-        return np.concatenate([*(values[:, -1] for values in frames), *moved], axis=-1)
+        parts = frames(observations)
+        moved = (np.diff(values, axis=1).reshape(len(values), -1) for values in parts)
+        return np.concatenate([*(values[:, -1] for values in parts), *moved], axis=-1)
 
     mean, std = moments(np.concatenate([split(observations) for observations in shown]))
     return lambda observations: ((split(observations) - mean) / std).astype(np.float32)
