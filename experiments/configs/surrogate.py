@@ -81,8 +81,8 @@ def orca(config: ml_collections.ConfigDict) -> None:
 
 def _matched(config: ml_collections.ConfigDict, method: str, matching: dict) -> None:
     config.method = method
-    # Costs are between poses and motions. --workdir of `pretrain`, an encoder or a world model: of its embeddings; "": of
-    # what SAC reads.
+    # Costs are between poses and motions, of what SAC reads, or of its embeddings: --workdir of `pretrain`, an encoder
+    # or a world model.
     config.encoder = ""
     config.transport = defaults("agents.ot:OTSettings", "cost", "scale_target")
     config.transport.update(matching)
