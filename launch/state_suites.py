@@ -43,6 +43,7 @@ CONTINUED = {
     "evaluation.every": 10,
     "evaluation.final_episodes": 10,
     "evaluation.video": False,
+    "reward.orca.temperature": 100.0,  # demonstrations of 500 records
 }
 ENCODERS = {name: Stage("pretrain", f"pretrain:{name}-small") for name in ("dynamo", "inverse_dynamics")}
 ROWS_BESIDES = {
