@@ -54,8 +54,8 @@ ROWS_BESIDES = {
         for name in ENCODERS
     },
     **{
-        f"aime_nob_{reward}": Stage("online", "online:medium", {**CONTINUED, "reward.name": reward})
-        for reward in ("ail", "difo", "orca", "none")
+        f"aime_nob_{name}": Stage("online", "online:medium", {**CONTINUED, "reward.name": reward})
+        for name, reward in {"ail": "ail", "difo": "difo", "orca": "orca", "no_reward": "none"}.items()
     },
 }
 

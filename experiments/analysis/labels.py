@@ -21,6 +21,8 @@ LABELS = {
     "aime-nob-viper": "AIME-NoB (VIPER)",
     "aime-nob-ail": "AIME-NoB (AIL)",
     "aime-nob-ot": "AIME-NoB (OT)",
+    "aime-nob-difo": "AIME-NoB (DIFO)",
+    "aime-nob-orca": "AIME-NoB (ORCA)",
     "aime-nob-no-regulariser": "AIME-NoB (AIL), no regulariser",
     "aime-nob-no-reward": "AIME-NoB, no reward",
     **{name: _BASELINES[name] for name in ("bco", "bco-alpha", "iidm", "smodice", "lobsdice", "fb")},
@@ -30,6 +32,12 @@ LABELS = {
     "lawm-u": "LAWM, dynamics read u",
 } | _BASELINES
 LABELS |= {f"{name}-eil": f"{LABELS[name]} + EIL" for name in ("aime", "bco", "lawm", "lapo", "clam")}
+_BESIDES = {"flow": "a flow", "dynamo": "DynaMo", "inverse-dynamics": "inverse dynamics"}
+LABELS |= {
+    f"{name}-{more}": f"{LABELS[name]} + {text}"
+    for name in ("bc", "bco", "ot")
+    for more, text in _BESIDES.items()
+}
 AIME = LABELS["aime"]
 
 

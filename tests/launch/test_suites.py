@@ -162,8 +162,8 @@ def test_rows_of_the_comparison_have_encoders_flows_and_rewards_besides():
             assert ("embodiment" in own.settings) == (method == "bco")
     for method in ("bc", "bco"):
         assert row(f"{method}-flow").settings.items() >= {"head": "flow", "chunk": 8}.items()
-    for reward in ("ail", "difo", "orca", "none"):
-        own = row(f"aime-nob-{reward}")
+    for name, reward in {"ail": "ail", "difo": "difo", "orca": "orca", "no-reward": "none"}.items():
+        own = row(f"aime-nob-{name}")
         assert own.settings["reward.name"] == reward and own.settings["policy_from"] == Output(
             row("aime").name
         )
