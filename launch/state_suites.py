@@ -97,6 +97,26 @@ def with_points(env: str, number: int) -> str:
     return f"{env}?exogenous={number}" if number else env
 
 
+BODIES = (0, 0.2, 0.5)  # by how much they differ
+
+
+def with_bodies(env: str, size: float) -> str:
+    """Returns the name of an environment whose body and floor vary by so much; its length by a fifth of that."""
+    return f"{env}?mass={size}&friction={size}&length={size / 5:g}" if size else env
+
+
+# The expert shows on the body of the first task; where its imitators act, bodies vary.
+VARIATION = STATE_FROM_VIDEO | {
+    "one_body": Stage("collect", "collect:demonstrations", {"source": ..., "num_episodes": ...}),
+    **{
+        name: dataclasses.replace(
+            STATE_FROM_VIDEO[name], settings={**STATE_FROM_VIDEO[name].settings, "env": ...}
+        )
+        for name in VIDEO_METHODS
+    },
+}
+
+
 def scripted(**settings: object) -> Stage:
     """Returns demonstrations of a scripted expert, with the actions, which are for analysis alone."""
     fixed = {"tasks": ..., "num_episodes": ..., "with_actions": True}
@@ -218,6 +238,18 @@ STATE_SUITES: dict[str, Suite] = {
         seeds=(0, 1, 2),
         demonstrations=100,
         shown={f"exogenous-{number}": "same_expert" for number in (4, 16)},
+        repeats_data=True,
+    ),
+    "variation": Suite(
+        text="Other bodies than the demonstrator's: mass, friction and length vary between episodes; from state, on a CPU.",
+        tasks={f"bodies-{size}": with_bodies(CHEETAH["runbackward"], size) for size in BODIES},
+        datasets={"flailing": ("rhythmic", "flail")},  # those with actions are the first, rhythms
+        setups=("lpomdp",),
+        methods={method: method for method in VIDEO_METHODS},
+        stages=VARIATION,
+        seeds=(0, 1, 2),
+        demonstrations=100,
+        shown={f"bodies-{size}": "one_body" for size in BODIES[1:]},
         repeats_data=True,
     ),
     "extraneous": Suite(

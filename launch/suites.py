@@ -101,6 +101,7 @@ _FAKE: dict[str, dict[str, Any]] = {
     "exogenous": {
         "tasks": {f"exogenous-{number}": with_points("fake-pointmass", number) for number in (0, 4)}
     },
+    "variation": {"tasks": {"bodies-0": "fake-pointmass", "bodies-0.5": "fake-pointmass?mass=0.5"}},
     "extraneous": {"tasks": {f"extraneous-{percent}": "fake-pointmass" for percent in AWAY[:2]}},
     "metaworld6-state": {"tasks": {"push": "fake-pointmass"}},
 }
