@@ -241,7 +241,7 @@ STATE_SUITES: dict[str, Suite] = {
         repeats_data=True,
     ),
     "variation": Suite(
-        text="Other bodies than the demonstrator's: mass, friction and length vary between episodes; from state, on a CPU.",
+        text="Other bodies than the demonstrator's, whose mass, friction and length vary; from state, on a CPU.",
         tasks={f"bodies-{size}": with_bodies(CHEETAH["runbackward"], size) for size in BODIES},
         datasets={"flailing": ("rhythmic", "flail")},  # those with actions are the first, rhythms
         setups=("lpomdp",),
