@@ -26,10 +26,9 @@ STATE = OFFLINE | {
 }
 
 
-def given(method: str, settings: Mapping[str, object], model: str = "model") -> Stage:
-    """Returns the stage of a method with something besides; `model` is the stage that trains its encoder."""
-    stage = STATE[method]
-    return dataclasses.replace(stage, settings={**stage.settings, **settings}, model=model)
+def given(stage: Stage, settings: Mapping[str, object], **fields: str) -> Stage:
+    """Returns a stage with settings besides its own, and with other fields."""
+    return dataclasses.replace(stage, settings={**stage.settings, **settings}, **fields)
 
 
 # Rows of their own: a flow that streams chunks, encoders that are learnt first, and, for AIME, the 20,000 agent steps
@@ -47,9 +46,9 @@ CONTINUED = {
 }
 ENCODERS = {name: Stage("pretrain", f"pretrain:{name}-small") for name in ("dynamo", "inverse_dynamics")}
 ROWS_BESIDES = {
-    **{f"{method}_flow": given(method, FLOW) for method in ("bc", "bco")},
+    **{f"{method}_flow": given(STATE[method], FLOW) for method in ("bc", "bco")},
     **{
-        f"{method}_{name}": given(method, {"encoder": ...}, model=name)
+        f"{method}_{name}": given(STATE[method], {"encoder": ...}, model=name)
         for method in ("bc", "bco", "ot")
         for name in ENCODERS
     },
@@ -108,12 +107,7 @@ def with_bodies(env: str, size: float) -> str:
 # The expert shows on the body of the first task; where its imitators act, bodies vary.
 VARIATION = STATE_FROM_VIDEO | {
     "one_body": Stage("collect", "collect:demonstrations", {"source": ..., "num_episodes": ...}),
-    **{
-        name: dataclasses.replace(
-            STATE_FROM_VIDEO[name], settings={**STATE_FROM_VIDEO[name].settings, "env": ...}
-        )
-        for name in VIDEO_METHODS
-    },
+    **{name: given(STATE_FROM_VIDEO[name], {"env": ...}) for name in VIDEO_METHODS},
 }
 
 
@@ -125,17 +119,13 @@ def scripted(**settings: object) -> Stage:
 
 def raw(stage: Stage) -> Stage:
     """Returns a pretraining stage on sensors as they are: many of Meta-World's are constant."""
-    settings = {"world_model.standardize": False, "world_model.decoder.std": 0.03}
-    return dataclasses.replace(stage, settings={**stage.settings, **settings})
+    return given(stage, {"world_model.standardize": False, "world_model.decoder.std": 0.03})
 
 
 def with_filter(stages: Mapping[str, Stage], max_gap: int) -> dict[str, Stage]:
     """Adds stages NAME-eil, which learn from what the demonstrations have in common."""
     return dict(stages) | {
-        f"{name}-eil": dataclasses.replace(
-            stages[name], settings={**stages[name].settings, "common_parts.max_gap": max_gap}
-        )
-        for name in VIDEO_METHODS
+        f"{name}-eil": given(stages[name], {"common_parts.max_gap": max_gap}) for name in VIDEO_METHODS
     }
 
 
