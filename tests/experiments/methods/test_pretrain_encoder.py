@@ -95,14 +95,20 @@ def test_bco_takes_an_encoder_of_images_for_both_networks_and_each_seed_its_own(
             np.testing.assert_array_equal(fitted[f"{network}/best_model/{name}"], pretrained, err_msg=name)
 
 
-def test_transport_measures_between_its_embeddings(data, dynamo):
+def test_transport_measures_between_its_embeddings_and_how_they_move(data, dynamo):
     config = make_config(surrogate_config.get_config("ot-tiny"), data, "observations", encoder=str(dynamo[0]))
     seen = surrogate.load_data(config.to_dict())
-    encoder = files.load_encoder(dynamo[0]).seed(0).encoder
-    position = load_episodes(data / "observations", limit=1)[0].records["position"]
-    expected = np.asarray(jax.jit(lambda net: net.encode({"position": position}))(encoder))
-    found = seen.features(seen.demonstrations[0]).reshape(len(position), 3, -1)
-    np.testing.assert_allclose(found[:, -1], expected, atol=1e-5)
+    encode = jax.jit(files.load_encoder(dynamo[0]).seed(0).encoder.encode)
+    shown = [episode.records["position"] for episode in load_episodes(data / "observations")]
+    embeddings = [np.asarray(encode({"position": position})) for position in shown]  # each [T, E]
+    moved = [np.diff(values, axis=0, prepend=values[:1]) for values in embeddings]
+    expected = np.concatenate([np.concatenate(embeddings), np.concatenate(moved)], axis=-1)
+    expected = (expected - expected.mean(axis=0)) / expected.std(axis=0)
+    found = seen.features(seen.demonstrations[0])  # the newest of three frames, and two differences
+    size = embeddings[0].shape[-1]
+    assert found.shape == (len(shown[0]), 3 * size)
+    np.testing.assert_allclose(found[:, :size], expected[: len(found), :size], atol=1e-3)
+    np.testing.assert_allclose(found[:, 2 * size :], expected[: len(found), size:], atol=1e-3)
 
 
 @pytest.mark.parametrize(("method", "preset"), [(baseline, "bc"), (surrogate, "ot")])
