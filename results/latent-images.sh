@@ -40,8 +40,8 @@ metaworld() {
   local tasks="faucet-open reach drawer-open faucet-close"
   local others=door-open,window-open,window-close,button-press,plate-slide,coffee-button,handle-press,drawer-close,push,peg-unplug-side
   main metaworld/body collect collect:scripted --config.tasks=$others --config.num_episodes=12 --config.seed="$seed" $seen
-  main metaworld/shown collect collect:scripted-demonstrations --config.tasks="${tasks// /,}" --config.num_episodes=50 \
-    --config.seed=$((seed + 1000)) $seen
+  main metaworld/shown collect collect:scripted-demonstrations --config.tasks="${tasks// /,}" --config.num_episodes=30 \
+    --config.success_at=ever --config.seed=$((seed + 1000)) $seen
   model metaworld
   for task in $tasks; do
     methods "metaworld/$task" metaworld "$runs/metaworld/shown/episodes/metaworld-$task" 10 50 \

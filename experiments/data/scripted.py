@@ -41,6 +41,7 @@ _MOST_ATTEMPTS = 10  # per successful episode
 _GOLDEN, _PLASTIC = 0.6180339887498949, 0.7548776662466927  # multiples of these fill (0, 1) evenly
 
 KINDS = ("expert", "noisy", "random")
+SUCCESSES = ("end", "ever")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,8 @@ class Job:
       seed: of the environment and the noise.
       shares: {kind: share of the episodes}; see `kind_of`.
       max_noise: greatest std of the noise in noisy episodes.
-      successful_only: only expert episodes that end in success; others are tried until there are `count`.
+      successful_only: only expert episodes that are a success; others are tried until there are `count`.
+      success_at: "end", of their last record, or "ever", of any of them.
       with_actions: False writes demonstrations without actions.
       extraneous: what experts, noisy or not, do besides.
     """
@@ -67,6 +69,7 @@ class Job:
     shares: Mapping[str, float]
     max_noise: float
     successful_only: bool
+    success_at: str
     with_actions: bool
     extraneous: Extraneous
 
@@ -75,6 +78,10 @@ def collect_scripted(config, directory: RunDirectory) -> None:
     """Plays `config.num_episodes` of every task of `config.tasks` into WORKDIR/episodes/<environment>."""
     if not set(config.shares) == set(KINDS) or not np.isclose(sum(config.shares.values()), 1.0):
         raise ValueError(f"Shares are of {', '.join(KINDS)} and add up to 1, got {config.shares.to_dict()}.")
+    if config.success_at not in SUCCESSES:
+        raise ValueError(
+            f"An episode is a success at its end or ever, got --config.success_at={config.success_at}."
+        )
     jobs = [job for name in environments_of(config.tasks) for job in jobs_of(config, directory, name)]
     missing = sum(job.count for job in jobs)
     with Progress(missing, "scripted episodes") as bar, process_pool(config.workers) as pool:
@@ -83,8 +90,9 @@ def collect_scripted(config, directory: RunDirectory) -> None:
             while pending:
                 done, _ = concurrent.futures.wait(pending, timeout=1.0, return_when="FIRST_COMPLETED")
                 for future in done:
-                    successes = future.result()
-                    bar.update(pending.pop(future).count, success=float(np.mean(successes)))
+                    job, successes = pending.pop(future), future.result()
+                    check_enough(job, successes)
+                    bar.update(job.count, success=float(np.mean(successes)))
                 directory.stop_if_interrupted()
         except BaseException:
             pool.shutdown(wait=True, cancel_futures=True)
@@ -123,6 +131,7 @@ def jobs_of(config, directory: RunDirectory, name: str) -> list[Job]:
         shares=config.shares.to_dict(),
         max_noise=config.max_noise,
         successful_only=config.successful_only,
+        success_at=config.success_at,
         with_actions=config.with_actions,
         extraneous=Extraneous.of(config, config.seed),
     )
@@ -159,7 +168,7 @@ def _ignore_signals() -> None:
 
 
 def play(job: Job) -> list[bool]:
-    """Plays and writes the episodes of a job; returns whether each was a success."""
+    """Plays and writes the episodes of a job; returns whether each was a success, fewer if there are not enough."""
     return _play_successes(job) if job.successful_only else _play_all(job)
 
 
@@ -178,18 +187,27 @@ def _play_successes(job: Job) -> list[bool]:
     if job.first:
         attempt = read_episode(Path(job.folder) / f"{job.first - 1}.hdf5").metadata["episode"] + 1
     number = job.first
-    while number < last:
-        if attempt >= _MOST_ATTEMPTS * last:
-            raise ValueError(
-                f"The scripted expert of {job.arena.name!r} ended in success {number} times in {attempt} "
-                "episodes; ask for fewer demonstrations or another task."
-            )
+    while number < last and attempt < _MOST_ATTEMPTS * last:
         episode, noise = play_one(job, attempt, "expert", 0.0)
         attempt += 1
-        if episode.records["success"][-1]:
+        if episode.records["success"][-1] if job.success_at == "end" else episode.success:
             write_round(job.folder, number, [episode], metadata=noise, with_actions=job.with_actions)
             number += 1
-    return [True] * job.count
+    return [True] * (number - job.first)
+
+
+def check_enough(job: Job, successes: list[bool]) -> None:
+    """Raises a ValueError if an expert has not shown as many successes as it was to."""
+    if len(successes) == job.count:
+        return
+    found, attempts = job.first + len(successes), _MOST_ATTEMPTS * (job.first + job.count)
+    did, more = "came to success", ""
+    if job.success_at == "end":
+        did, more = "ended in success", "pass --config.success_at=ever if it may lose it again, or "
+    raise ValueError(
+        f"The scripted expert of {job.arena.name!r} {did} {found} times in {attempts} episodes; {more}ask for fewer "
+        "demonstrations or another task."
+    )
 
 
 def kind_of(number: int, shares: Mapping[str, float], max_noise: float) -> tuple[str, float]:

@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
+from experiments.__main__ import main
 from experiments.configs import collect as collect_config
+from experiments.data import scripted
 from experiments.data.scripted import environments_of, kind_of
 from experiments.envs.metaworld_tasks import SETS
 from experiments.methods import collect
@@ -75,6 +77,37 @@ def test_demonstrations_end_in_success_and_hold_no_actions(tmp_path):
     episodes = load_episodes(tmp_path / "run" / "episodes")
     assert len(episodes) == 3
     assert all(e.records["success"][-1] and e.records["pre_action"].shape[-1] == 0 for e in episodes)
+
+
+def test_a_success_that_is_lost_again_counts_where_it_may_be_ever(tmp_path, monkeypatch):
+    def play_and_lose_it(*job_and_number):
+        episode, facts = play_one(*job_and_number)
+        episode.records["success"][-1] = False
+        return episode, facts
+
+    play_one = scripted.play_one
+    monkeypatch.setattr(scripted, "play_one", play_and_lose_it)
+    given = dict(tasks="fake-pointmass", num_episodes=1, workers=0)
+    with pytest.raises(
+        ValueError, match="ended in success 0 times in 10 episodes; pass --config.success_at=ever"
+    ):
+        collect.run(config_of("scripted-demonstrations", **given), tmp_path / "end")
+    collect.run(config_of("scripted-demonstrations", **given, success_at="ever"), tmp_path / "ever")
+    (episode,) = load_episodes(tmp_path / "ever" / "episodes")
+    assert episode.success and not episode.records["success"][-1]
+    with pytest.raises(ValueError, match="a success at its end or ever, got --config.success_at=often"):
+        collect.run(config_of("scripted-demonstrations", **given, success_at="often"), tmp_path / "often")
+
+
+def test_an_expert_without_success_is_one_sentence_from_other_processes_too(tmp_path, capsys):
+    flags = ["--config.tasks=fake-pointmass", "--config.num_episodes=1", "--config.episode_length=1"]
+    config = "--config=collect:scripted-demonstrations"
+    code = main(["collect", config, *flags, "--config.success_at=ever", f"--workdir={tmp_path / 'run'}"])
+    error = capsys.readouterr().err
+    assert code == 2 and "Traceback" not in error
+    assert (
+        "Error: The scripted expert of 'fake-pointmass' came to success 0 times in 10 episodes; ask" in error
+    )
 
 
 def test_tasks_are_sets_names_and_environments():
