@@ -102,7 +102,7 @@ def _scripted(config):
     config.shares = {"expert": 0.4, "noisy": 0.4, "random": 0.2}
     config.max_noise = 1.0  # std of the noise on the actions of noisy episodes, between 0 and this
     config.successful_only = False  # only expert episodes that are a success
-    config.success_at = "end"  # of their last record, or "ever"; the expert of faucet-open passes through it
+    config.success_at = "end"  # of their last record, or "ever", for experts that lose it again
     config.with_actions = True
     config.workers = 2
 
