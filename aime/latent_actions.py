@@ -60,6 +60,14 @@ def latent_action_loss(
             model.latent_actions, output.states.features, labelled, keys[1]
         )
         loss, metrics = loss + action_loss, metrics | action_metrics
+    if scale := model.latent_actions.inverse_scale:
+        embed = model.encode(labelled.observation)
+        inverse_key = None if key is None else jax.random.fold_in(key, 3)
+        inverse_loss, inverse_metrics = action_bound(
+            model.latent_actions, output.states.features, labelled, inverse_key, embed
+        )
+        loss += scale * inverse_loss
+        metrics |= {f"inverse/{name}": value for name, value in inverse_metrics.items()}
     free_loss, free_metrics = unlabelled_bound(model, unlabelled, keys[2], options)
     metrics |= {f"unlabelled/{name}": value for name, value in free_metrics.items()}
     metrics["loss"] = loss + free_loss

@@ -36,6 +36,8 @@ class LatentActions(nnx.Module):
       decoder: "gaussian", or "identity": the latent action is the action, and q(u | s, a) is certain.
       kl_scale: weight of the KL between latent actions. With that of the bound, 1, they may carry nothing: the state's
         posterior sees the next observation anyway, at the same price (results/latent-actions.md).
+      inverse_scale: weight of the labelled bound in which u comes from q(u | s, o'); 0: the inverse model learns from
+        observations alone, and what it infers need not be actions (results/latent-actions.md).
       hidden_size, hidden_layers: of every network.
       min_std: of every standard deviation.
     """
@@ -50,6 +52,7 @@ class LatentActions(nnx.Module):
         reads: str = "action",
         decoder: str = "gaussian",
         kl_scale: float = 0.1,
+        inverse_scale: float = 0.0,
         hidden_size: int = 128,
         hidden_layers: int = 2,
         min_std: float = 0.01,
@@ -61,6 +64,7 @@ class LatentActions(nnx.Module):
             raise ValueError(f"Dynamics read {' or '.join(READS)}, not latent_actions.reads={reads!r}.")
         self.reads, self.size = reads, action_size if size is None else size
         self.is_identity, self.kl_scale = decoder == "identity", kl_scale
+        self.inverse_scale = inverse_scale
         if self.is_identity and self.size != action_size:
             raise ValueError(
                 f"With decoder=identity a latent action has the size of an action, {action_size}, not {self.size}."

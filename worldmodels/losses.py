@@ -191,24 +191,31 @@ def elbo_loss(
 
 
 def action_bound(
-    latent: LatentActions, features: Array, batch: SequenceBatch, key: Array | None
+    latent: LatentActions,
+    features: Array,
+    batch: SequenceBatch,
+    key: Array | None,
+    next_embed: Array | None = None,
 ) -> tuple[Array, Metrics]:
-    """-log p(a | s, u) + KL( q(u | s, a) || p(u | s) ), of the actions between the records of a window.
+    """-log p(a | s, u) + KL( q(u) || p(u | s) ), of the actions between the records of a window; q sees the action.
 
     With the identity it is -log p(a | s): q(u | s, a) is certain.
 
     Args:
       features: [B, T, F] of the states. batch: [B, T] with actions.
+      next_embed: [B, T, E]; q is q(u | s, o'), which sees what followed instead. With the identity: -log q(a | s, o').
     """
     assert batch.prev_action is not None, "the batch has no actions"
     features, action = features[:, :-1], batch.prev_action[:, 1:]
     # Nothing led to the first record of an episode, or into the padding after a termination.
     known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
-    prior = latent.prior(features)
+    prior, posterior = latent.prior(features), None
+    if next_embed is not None:
+        posterior = latent.inverse(jnp.concatenate([features, next_embed[:, 1:]], axis=-1))
     if latent.is_identity:
-        nll, kl = -prior.log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
+        nll, kl = -(posterior or prior).log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
     else:
-        posterior = latent.encode(features, action)
+        posterior = posterior or latent.encode(features, action)
         noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
         nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
         kl = posterior.kl(prior).sum(axis=-1)
