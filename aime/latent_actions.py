@@ -2,18 +2,21 @@
 
     labelled    log p(o_t | s_t) - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) )
                 + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, a_t) || p(u_t | s_t) )
+                + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, o_{t+1}) || p(u_t | s_t) ),  each with u from its own q
     unlabelled  log p(o_t | s_t) - KL( q(s_t | s_{t-1}, a_{t-1}, o_t) || p(s_t | s_{t-1}, a_{t-1}) )
                 - KL( q(u_{t-1} | s_{t-1}, o_t) || p(u_{t-1} | s_{t-1}) ),  u ~ q,  a ~ p(a | s, u)
 
-Both are evidence lower bounds of one generative model; prior, decoder and dynamics are what they share. The paper's
-bounds are not public: these follow from its factorisation. With u = a (`decoder="identity"`) the second is the loss of
-AIME with the inverse dynamics model as posterior and the prior as policy (`aime.losses`, `idm_mode="posterior"`):
-AIME's two phases, learnt together. Phase 2 works on such a model as on any other.
+Both are evidence lower bounds of one generative model; prior, decoder and dynamics are what they share. The third line
+is the second one with the other posterior: the bound holds for either, and only so do labels teach the inverse model
+what it is to infer where there are none, as Kingma et al. (arXiv 1406.5298, eq. 9) teach their classifier. The paper's
+bounds are not public: these follow from its factorisation. With u = a (`decoder="identity"`) the unlabelled one is the
+loss of AIME with the inverse dynamics model as posterior and the prior as policy (`aime.losses`, with
+`idm_mode="posterior"`): AIME's two phases, learnt together. Phase 2 works on such a model as on any other.
 
 Dynamics that read u (`reads="u"`) are our own derivation, of p(s_t | s_{t-1}, u_{t-1}) in the same factorisation:
 
     labelled    log p(o_t | s_t) - KL( q(s_t | s_{t-1}, u_{t-1}, o_t) || p(s_t | s_{t-1}, u_{t-1}) )
-                + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, a_t) || p(u_t | s_t) ),  u ~ q(u | s, a)
+                + log p(a_t | s_t, u_t) - KL( q(u_t | s_t, a_t) || p(u_t | s_t) ),  u ~ q(u | s, a), and the third line
     unlabelled  the same without the action and its decoder, and q(u_{t-1} | s_{t-1}, o_t) in the place of q(u | s, a)
 
 The decoder then learns from labels alone. In phase 2 the policy is over u, and AIME's evidence has u in the place of
@@ -56,18 +59,11 @@ def latent_action_loss(
     loss, (metrics, output) = elbo_loss(model, labelled, keys[0], options)
     assert model.latent_actions is not None, "the model was built without latent actions"
     if model.codec is None:  # else they are in the loss
+        embed = model.encode(labelled.observation)
         action_loss, action_metrics = action_bound(
-            model.latent_actions, output.states.features, labelled, keys[1]
+            model.latent_actions, output.states.features, embed, labelled, keys[1]
         )
         loss, metrics = loss + action_loss, metrics | action_metrics
-    if scale := model.latent_actions.inverse_scale:
-        embed = model.encode(labelled.observation)
-        inverse_key = None if key is None else jax.random.fold_in(key, 3)
-        inverse_loss, inverse_metrics = action_bound(
-            model.latent_actions, output.states.features, labelled, inverse_key, embed
-        )
-        loss += scale * inverse_loss
-        metrics |= {f"inverse/{name}": value for name, value in inverse_metrics.items()}
     free_loss, free_metrics = unlabelled_bound(model, unlabelled, keys[2], options)
     metrics |= {f"unlabelled/{name}": value for name, value in free_metrics.items()}
     metrics["loss"] = loss + free_loss

@@ -36,8 +36,8 @@ class LatentActions(nnx.Module):
       decoder: "gaussian", or "identity": the latent action is the action, and q(u | s, a) is certain.
       kl_scale: weight of the KL between latent actions. With that of the bound, 1, they may carry nothing: the state's
         posterior sees the next observation anyway, at the same price (results/latent-actions.md).
-      inverse_scale: weight of the labelled bound in which u comes from q(u | s, o'); 0: the inverse model learns from
-        observations alone, and what it infers need not be actions (results/latent-actions.md).
+      inverse_scale: weight of the actions' bound in which u comes from q(u | s, o'). With 0 labels do not teach the
+        inverse model, and what it infers need not be what was done (results/latent-actions.md).
       hidden_size, hidden_layers: of every network.
       min_std: of every standard deviation.
     """
@@ -52,7 +52,7 @@ class LatentActions(nnx.Module):
         reads: str = "action",
         decoder: str = "gaussian",
         kl_scale: float = 0.1,
-        inverse_scale: float = 0.0,
+        inverse_scale: float = 1.0,
         hidden_size: int = 128,
         hidden_layers: int = 2,
         min_std: float = 0.01,

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from worldmodels.architecture import EMBEDDING
-from worldmodels.distributions import balanced_kl, with_free_nats
+from worldmodels.distributions import TanhNormal, balanced_kl, with_free_nats
 from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.latent_actions import LatentActions
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
@@ -184,43 +184,46 @@ def elbo_loss(
     metrics = terms.metrics() | state_metrics | probe_metrics | idm_metrics | side_metrics
     if model.codec is not None:
         action_key = None if key is None else jax.random.fold_in(key, 3)
-        action_loss, action_metrics = action_bound(model.codec, features, batch, action_key)
+        action_loss, action_metrics = action_bound(model.codec, features, embed, batch, action_key)
         loss, metrics = loss + action_loss, metrics | action_metrics
     metrics |= {"loss": loss, "reconstruction_loss": reconstruction_loss, "kl_loss": kl_loss}
     return loss, (metrics, output)
 
 
 def action_bound(
-    latent: LatentActions,
-    features: Array,
-    batch: SequenceBatch,
-    key: Array | None,
-    next_embed: Array | None = None,
+    latent: LatentActions, features: Array, embed: Array, batch: SequenceBatch, key: Array | None
 ) -> tuple[Array, Metrics]:
-    """-log p(a | s, u) + KL( q(u) || p(u | s) ), of the actions between the records of a window; q sees the action.
+    """-log p(a | s, u) + KL( q(u) || p(u | s) ), of the actions between the records of a window.
 
-    With the identity it is -log p(a | s): q(u | s, a) is certain.
+    The sum of two: with q(u | s, a), and, by `inverse_scale`, with q(u | s, o'), which labels so teach what was done.
+    With the identity q(u | s, a) is certain: they are -log p(a | s) and -log q(a | s, o').
 
     Args:
-      features: [B, T, F] of the states. batch: [B, T] with actions.
-      next_embed: [B, T, E]; q is q(u | s, o'), which sees what followed instead. With the identity: -log q(a | s, o').
+      features: [B, T, F] of the states. embed: [B, T, E]. batch: [B, T] with actions.
     """
     assert batch.prev_action is not None, "the batch has no actions"
     features, action = features[:, :-1], batch.prev_action[:, 1:]
     # Nothing led to the first record of an episode, or into the padding after a termination.
     known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
-    prior, posterior = latent.prior(features), None
-    if next_embed is not None:
-        posterior = latent.inverse(jnp.concatenate([features, next_embed[:, 1:]], axis=-1))
-    if latent.is_identity:
-        nll, kl = -(posterior or prior).log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
-    else:
-        posterior = posterior or latent.encode(features, action)
-        noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
-        nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
-        kl = posterior.kl(prior).sum(axis=-1)
-    nll, kl = (sum_time_mean_batch(term * known) for term in (nll, kl))
-    return nll + latent.kl_scale * kl, {"action_nll": nll, "latent_action_kl": kl}
+    prior = latent.prior(features)
+
+    def bound(posterior: TanhNormal, key: Array | None) -> tuple[Array, Metrics]:
+        if latent.is_identity:
+            nll, kl = -posterior.log_prob(action).sum(axis=-1), jnp.zeros(action.shape[:2])
+        else:
+            noise = None if key is None else jax.random.normal(key, posterior.mean.shape)
+            nll = -latent.decode(features, posterior.sample(noise)).log_prob(action).sum(axis=-1)
+            kl = posterior.kl(prior).sum(axis=-1)
+        nll, kl = (sum_time_mean_batch(term * known) for term in (nll, kl))
+        return nll + latent.kl_scale * kl, {"action_nll": nll, "latent_action_kl": kl}
+
+    loss, metrics = bound(prior if latent.is_identity else latent.encode(features, action), key)
+    if latent.inverse_scale:
+        seen = latent.inverse(jnp.concatenate([features, embed[:, 1:]], axis=-1))
+        inverse, found = bound(seen, None if key is None else jax.random.fold_in(key, 1))
+        loss += latent.inverse_scale * inverse
+        metrics |= {f"inverse/{name}": value for name, value in found.items()}
+    return loss, metrics
 
 
 def state_loss(

@@ -88,7 +88,7 @@ def gaussian_kl(one, other):
 
 def test_dynamics_that_read_u_have_the_bounds_that_are_made_by_hand():
     batch, other = (make_batch(length=3, seed=seed) for seed in range(2))
-    model = model_with(size=3, reads="u", kl_scale=0.5)
+    model = model_with(size=3, reads="u", kl_scale=0.5, inverse_scale=0.0)
     latent, action = model.latent_actions, batch.prev_action
 
     @compiled
@@ -120,13 +120,14 @@ def test_dynamics_that_read_u_have_the_bounds_that_are_made_by_hand():
 
 
 def test_with_u_equal_to_a_the_labelled_bound_clones_the_behaviour_by_the_prior():
-    model, batch = model_with(decoder="identity"), make_batch()
+    model, batch = model_with(decoder="identity", inverse_scale=0.0), make_batch()
     features = jax.random.normal(jax.random.key(2), (*batch.batch_shape, model.feature_size))
+    embed = model.encode(batch.observation)
 
     @compiled
     def bound(latent):
         log_prob = latent.prior(features[:, :-1]).log_prob(batch.prev_action[:, 1:])
-        return action_bound(latent, features, batch, None), log_prob
+        return action_bound(latent, features, embed, batch, None), log_prob
 
     (loss, metrics), log_prob = bound(model.latent_actions)
     np.testing.assert_allclose(loss, -log_prob.sum(axis=(1, 2)).mean(), rtol=1e-6)
@@ -142,7 +143,8 @@ def test_whatever_dynamics_read_the_decoded_actions_of_a_policy_are_inferred():
 
 
 def test_the_labelled_bound_is_the_elbo_and_what_the_actions_cost():
-    model, batch, other = model_with(size=3, kl_scale=0.5), make_batch(), make_batch(seed=1)
+    model = model_with(size=3, kl_scale=0.5, inverse_scale=0.0)
+    batch, other = make_batch(), make_batch(seed=1)
 
     @compiled
     def losses():
@@ -161,6 +163,34 @@ def test_the_labelled_bound_is_the_elbo_and_what_the_actions_cost():
     np.testing.assert_allclose(free, reconstruction + state_kl + 0.5 * latent_kl, rtol=1e-5)
 
 
+@pytest.mark.parametrize("reads", READS)
+@pytest.mark.parametrize("decoder", ["gaussian", "identity"])
+def test_labels_teach_the_inverse_model_what_was_done(decoder, reads):
+    batch, other = make_batch(), make_batch(seed=1)
+    options = dict(decoder=decoder, kl_scale=0.5, reads=reads)
+    without, taught = model_with(**options, inverse_scale=0.0), model_with(**options, inverse_scale=2.0)
+
+    @compiled
+    def losses(model):
+        loss, (metrics, output) = latent_action_loss(model, batch, other, None, PLAIN)
+        latent, features = model.latent_actions, output.states.features[:, :-1]
+        seen = model.encode(batch.observation)[:, 1:]
+        posterior, action = (
+            latent.inverse(jnp.concatenate([features, seen], axis=-1)),
+            batch.prev_action[:, 1:],
+        )
+        if decoder == "identity":  # the likelihood of an inverse dynamics model
+            return loss, -posterior.log_prob(action).sum(axis=(1, 2)).mean(), metrics
+        decoded = latent.decode(features, jnp.tanh(posterior.mean))
+        kl = gaussian_kl(posterior, latent.prior(features)).sum(axis=1)
+        return loss, (0.5 * kl - decoded.log_prob(action).sum(axis=(1, 2))).mean(), metrics
+
+    (loss, cost, metrics), (before, *_) = losses(taught), losses(without)
+    np.testing.assert_allclose(loss, before + 2.0 * cost, rtol=1e-5)
+    of_it = metrics["inverse/action_nll"] + 0.5 * metrics["inverse/latent_action_kl"]
+    np.testing.assert_allclose(of_it, cost, rtol=1e-5)
+
+
 def test_the_unlabelled_batch_is_not_asked_for_its_actions():
     model, batch, key = model_with(size=3), make_batch(), jax.random.key(1)
     loss = compiled(lambda batch: unlabelled_bound(model, batch, key, PLAIN)[0])
@@ -176,7 +206,8 @@ def test_both_batches_teach_every_network_that_they_share(reads):
         loss, (_, output) = elbo_loss(model, labelled, key, PLAIN)
         if reads == "u":
             return loss
-        return loss + action_bound(model.latent_actions, output.states.features, labelled, key)[0]
+        features, embed = output.states.features, model.encode(labelled.observation)
+        return loss + action_bound(model.latent_actions, features, embed, labelled, key)[0]
 
     def free_bound(model):
         return unlabelled_bound(model, unlabelled, key, PLAIN)[0]
@@ -188,7 +219,7 @@ def test_both_batches_teach_every_network_that_they_share(reads):
         for name, slope in slopes.items()
     }
     assert taught == {
-        "labelled": {"prior", "encoder", "decoder"},
+        "labelled": {"prior", "inverse", "encoder", "decoder"},
         "unlabelled": {"prior", "inverse"} | ({"decoder"} if reads == "action" else set()),
     }
     assert all(norm_of(slope.rssm) > 0 and norm_of(slope.decoders) > 0 for slope in slopes.values())
