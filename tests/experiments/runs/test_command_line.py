@@ -224,7 +224,7 @@ def test_help_prints_the_docstring_of_the_config_and_every_key_with_its_value_an
     assert keys.keys() == {f"--config.{key}" for key, _ in config_help.flat(config)}
     assert keys["--config.num_demonstrations"].split() == ["--config.num_demonstrations=None", "None:", "all"]
     # Its default stands in a signature, and so does its meaning.
-    assert keys["--config.fit.max_updates"].split()[0] == "--config.fit.max_updates=900"
+    assert keys["--config.fit.max_updates"].split()[0] == "--config.fit.max_updates=3600"
     assert keys["--config.fit.max_updates"].endswith("whatever the losses; None means no limit")
 
 
