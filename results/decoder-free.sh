@@ -4,7 +4,7 @@
 # EXPERIMENTS, all by default, with minutes of one core:
 #   state   from joint positions, demonstrations of the package, SEEDS models and policies each; 20 for three
 #   images  from images of 32 x 32 alone, as demo:visual, one model and policy each; 60
-#   varied  the same where colours, light, camera and background vary, but not in the demonstrations; BCO(0) in both; 60
+#   varied  the same where colours, light, camera and background vary, but not in the demonstrations; BCO(0) in both; not run yet
 #   times   of updates; 10
 # Finished runs are skipped; the same command continues.
 set -eu

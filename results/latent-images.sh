@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# BCV-LR beside AIME-v2 from images of 32 x 32, the same data and as many steps for both: results/latent-images.md.
+# BCV-LR beside AIME-v2 from images of 32 x 32, the same data and about as many steps for both. Not run whole yet.
 #   bash results/latent-images.sh [PYTHON [EXPERIMENTS [SEED]]]
-# EXPERIMENTS, both by default, with minutes of one core:
-#   metaworld  the four tasks of BCV-LR, a body that has seen ten others; 90
-#   dmc        finger-spin and reacher-hard, bodies that have flailed; 90
+# EXPERIMENTS, both by default:
+#   metaworld  the four tasks of BCV-LR, a body that has seen ten others
+#   dmc        finger-spin and reacher-hard, bodies that have flailed
 # Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."

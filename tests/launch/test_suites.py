@@ -296,7 +296,8 @@ def test_small_variants_of_suites_from_state_have_the_same_methods(name):
         assert all("tiny" in run.config for run in runs)
         methods = {run.labels["method"] for run in runs if "method" in run.labels}
         assert methods - {"random"} == set(SUITES[name].methods)
-    assert {run.labels["env"].partition("?")[0] for run in runs} <= {"fake-pointmass", ""}
+    varied = {"fake-pointmass?exogenous=4", "fake-pointmass?mass=0.5"}
+    assert {run.labels["env"] for run in runs} <= {"fake-pointmass", "", *varied}
 
 
 def test_settings_of_a_stage_can_be_changed():
