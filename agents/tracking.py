@@ -2,13 +2,14 @@
 
 The frames of the demonstration are embedded one by one. Its latent states are not filtered: their memory contains the
 actions, which nobody knows. An imagined state has the embedding that the model predicts for it, or that of the
-observation that it predicts. Reward of an imagined state is minus its distance to the demonstration,
+observation that it predicts; with the cost "temporal" C counts the steps that lead to the frame, as a world model
+with a `temporal_distance` has learnt to. Reward of an imagined state is minus its distance to the demonstration,
 
     r_t = - C(e(s_t), e(o_{j + t})),  t = 1 .. H,           j: where in the demonstration the agent is now
 
-or what a matching of the horizon gives it (`agents.progress`): its share of the optimal transport, which is the reduced
-form of ZILOT (Rupf et al. 2024, arXiv 2410.08751, which takes a learnt value as C and all that was visited as rows), or
-ORCA's progress.
+or what a matching of the horizon gives it (`agents.progress`): its share of the optimal transport, or ORCA's progress.
+Transport with the cost "temporal" is ZILOT (Rupf et al. 2024, arXiv 2410.08751) but for its rows, which there are all
+that was visited, and its columns, which there are few goals on the way.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from worldmodels.structures import Array, LatentState
 from worldmodels.world_model import WorldModel
 
 REPLAYS = ("time", "nearest")
+TEMPORAL = "temporal"
 
 
 def _steps(cost: Array, rows: Array, columns: Array) -> Array:
@@ -49,7 +51,8 @@ class Tracking(Planner):
         several demonstrations it is the one with the closest frame.
       distance: "steps" compares the states one by one; "transport" forgives those that come early or late; "orca"
         rewards having passed what comes next in order.
-      cost: "cosine" or "euclidean", between embeddings.
+      cost: "cosine" or "euclidean", between embeddings; "temporal", the steps that lead there, see
+        `worldmodels.temporal_distance`.
     """
 
     replay: str = "time"
@@ -58,26 +61,39 @@ class Tracking(Planner):
     uses_demonstrations: ClassVar[bool] = True
 
     def __post_init__(self):
-        for name, known in (("replay", REPLAYS), ("distance", tuple(DISTANCES)), ("cost", tuple(COSTS))):
+        for name, known in (
+            ("replay", REPLAYS),
+            ("distance", tuple(DISTANCES)),
+            ("cost", (*COSTS, TEMPORAL)),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(f"Unknown {name} {getattr(self, name)!r}. Known: {', '.join(known)}.")
 
     def prepare(self, modules: Modules) -> Array:
-        """Returns the embeddings of the demonstrations, [K, M, E]."""
+        """Returns the embeddings of the demonstrations, [K, M, E], or what they are goals as, [K, M, size]."""
         model = modules.model
 
         def embedded(episode):
+            if self.cost == TEMPORAL:
+                return model.temporal_distance.towers.psi(model.encode(episode.observation))
             if EMBEDDING in model.targets:
                 return model.with_embedding(episode).observation[EMBEDDING]
             return model.encode(episode.observation)
 
         return jax.lax.map(embedded, modules.demonstrations)
 
+    def costs(self, model: WorldModel, features: Array, shown: Array) -> Array:
+        """Returns C between states, features [N, F], and what `prepare` has made of frames, [M, E]: [N, M]."""
+        if self.cost == TEMPORAL:
+            own = model.temporal_distance.towers.phi(features)
+            return jnp.minimum(cost_matrix(own, shown, "euclidean"), 1.0)
+        return cost_matrix(imagined_embedding(model, features), shown, self.cost)
+
     def rewards(self, model: WorldModel, start: LatentState, clock: Array, goal: Any) -> Reward:
         """Returns minus the distance of states 1 .. H to the part of the demonstration that comes next."""
         last, horizon = goal.shape[1] - 1, self.settings.horizon
-        now = imagined_embedding(model, repeat(start, 1).features)
-        costs = cost_matrix(now, goal.reshape(-1, goal.shape[-1]), self.cost).reshape(goal.shape[:2])
+        now = repeat(start, 1).features
+        costs = self.costs(model, now, goal.reshape(-1, goal.shape[-1])).reshape(goal.shape[:2])
         frames = jnp.arange(last + 1)
         if self.replay == "time":
             eligible = frames == jnp.minimum(clock, last)
@@ -89,12 +105,11 @@ class Tracking(Planner):
 
         matching, even = DISTANCES[self.distance], jnp.full(horizon, 1.0 / horizon)
 
-        def scored(own):
-            return matching(cost_matrix(own, ahead, self.cost), even, even)
-
         def reward(model, imagined):
-            own = imagined_embedding(model, imagined.states.features[:, 1:])
-            return jnp.pad(jax.vmap(scored)(own), ((0, 0), (1, 0)))
+            def scored(features):
+                return matching(self.costs(model, features, ahead), even, even)
+
+            return jnp.pad(jax.vmap(scored)(imagined.states.features[:, 1:]), ((0, 0), (1, 0)))
 
         return reward
 
@@ -105,6 +120,13 @@ class Tracking(Planner):
             raise ValueError(
                 "Tracking follows demonstrations; pass --config.demonstrations=DIR (their actions are not looked at)."
             )
+        if self.cost == TEMPORAL:
+            if model.temporal_distance is None:
+                raise ValueError(
+                    "cost=temporal needs a world model that has learnt how many steps lead to a frame; train one with "
+                    "--config.world_model.temporal_distance.size=32."
+                )
+            return
         missing = [name for name in model.inputs if name not in model.targets]
         if missing and EMBEDDING not in model.targets:
             raise ValueError(

@@ -25,8 +25,6 @@ model() { # NAME
 methods() { # NAME BODY DEMONSTRATIONS EPISODES_PER_ROUND EPISODES [FLAGS]
   local data=(--config.demonstrations="$3" --config.seed="$seed")
   local offline=(--config.evaluation.every=0 --config.evaluation.final_episodes=20)
-  main "$1/bco" baseline baseline:bco-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" $small \
-    --config.evaluation.final_episodes=20
   main "$1/bcv_lr" baseline baseline:bcv_lr-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" \
     $small --config.episodes_per_round="$4" --config.fit.min_updates=1000 --config.evaluation.final_episodes=20
   main "$1/aime" imitate imitate:visual-small "${data[@]}" --config.model="$runs/$2/model" "${offline[@]}"

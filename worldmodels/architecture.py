@@ -109,6 +109,7 @@ class Architecture(Heads, Curiosity):
       idm: options of the inverse dynamics model.
       representation: `name` and options of what teaches the state in the place of decoders of its `targets`, see
         `worldmodels.representation`; None: reconstruction.
+      temporal_distance: options of `TemporalDistance`, for planning that follows demonstrations; None, or size 0: none.
       latent_actions: options of `LatentActions`, to learn from observations whose actions are unknown, too; None: none.
       compute_dtype: "float32" or "bfloat16", of matrix products and convolutions; the rest stays float32.
       clip: standard deviations beyond which standardised vectors are cut off, before they are encoded and scored: what
@@ -126,6 +127,7 @@ class Architecture(Heads, Curiosity):
     idm_mode: str = "detach"
     idm: Mapping | None = None
     representation: Mapping | None = None
+    temporal_distance: Mapping | None = None
     latent_actions: Mapping | None = None
     compute_dtype: str = "float32"
     clip: float | None = None

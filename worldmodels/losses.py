@@ -18,6 +18,7 @@ from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.latent_actions import LatentActions
 from worldmodels.sequences import sum_time_mean_batch, termination_mask
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
+from worldmodels.temporal_distance import temporal_distance_loss
 from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
 
@@ -159,8 +160,6 @@ def elbo_loss(
 
     Where the dynamics read latent actions, it is that of observations and actions: `action_bound` is added.
 
-    Side heads (probes, a detached inverse dynamics model, intrinsic rewards) see stopped inputs only.
-
     Args:
       batch: SequenceBatch [B, T] with actions.
       key: PRNG key, consumed; None takes modes.
@@ -177,11 +176,9 @@ def elbo_loss(
     terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight, embed=embed)
     reconstruction_loss, state_metrics = state_loss(model, terms, features, embed, key)
     kl_loss = sum_time_mean_batch(terms.masked_kl)
-    probe_loss, probe_metrics = probe_losses(model, batch, features, embed)
-    idm_loss, idm_metrics = inverse_dynamics_loss(model, batch, features, embed)
-    side_loss, side_metrics = intrinsic_reward_losses(model, batch, features, embed, terms.raw_kl)
-    loss = reconstruction_loss + probe_loss + options.kl_scale * kl_loss + idm_loss + side_loss
-    metrics = terms.metrics() | state_metrics | probe_metrics | idm_metrics | side_metrics
+    side_loss, side_metrics = side_losses(model, batch, features, embed, terms.raw_kl, key)
+    loss = reconstruction_loss + options.kl_scale * kl_loss + side_loss
+    metrics = terms.metrics() | state_metrics | side_metrics
     if model.codec is not None:
         action_key = None if key is None else jax.random.fold_in(key, 3)
         action_loss, action_metrics = action_bound(model.codec, features, embed, batch, action_key)
@@ -240,6 +237,29 @@ def state_loss(
     loss, metrics = model.representation.loss(features, embed, terms.mask, key)
     heads = {name: nll for name, nll in terms.nll.items() if name != EMBEDDING}
     return loss + sum_time_mean_batch(terms.replace(nll=heads).reconstruction), metrics
+
+
+def side_losses(
+    model: WorldModel, batch: SequenceBatch, features: Array, embed: Array, kl: Array, key: Array | None
+) -> tuple[Array, Metrics]:
+    """Losses of all side heads: probes, inverse dynamics, intrinsic rewards and a temporal distance.
+
+    They see stopped inputs, but for inverse dynamics with `idm_mode` "end2end".
+
+    Args:
+      features: [B, T, F]. embed: [B, T, E]. kl: [B, T] nats.
+      key: of the goals of the temporal distance.
+    """
+    found = [
+        probe_losses(model, batch, features, embed),
+        inverse_dynamics_loss(model, batch, features, embed),
+        intrinsic_reward_losses(model, batch, features, embed, kl),
+    ]
+    if model.temporal_distance is not None:
+        goal_key = None if key is None else jax.random.fold_in(key, 4)
+        found.append(temporal_distance_loss(model.temporal_distance, features, embed, batch, goal_key))
+    metrics = {name: value for _, metrics in found for name, value in metrics.items()}
+    return jnp.asarray(sum(loss for loss, _ in found)), metrics
 
 
 def probe_losses(

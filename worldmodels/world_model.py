@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+import optax
 from flax import nnx
 
 from worldmodels import describe
@@ -24,6 +25,7 @@ from worldmodels.representation import REPRESENTATIONS
 from worldmodels.rssm import RSSM
 from worldmodels.sequences import scan_time
 from worldmodels.structures import Array, FilterOutput, LatentState, SequenceBatch
+from worldmodels.temporal_distance import TemporalDistance
 
 DYNAMICS = Registry("dynamics", {"rssm": RSSM, "min_gru": MinGRU}, base=Dynamics)
 RSSM_ALONE = ("family", "hidden_layers")  # options of the RSSM that no other dynamics of the project have
@@ -79,6 +81,9 @@ class WorldModel(nnx.Module):
         self.latent_actions = None if arch.latent_actions is None else latent(**arch.latent_actions)
         taught = functools.partial(REPRESENTATIONS.make, self.feature_size, embed_size, rngs=rngs)
         self.representation = None if arch.representation is None else taught(**arch.representation)
+        told = functools.partial(TemporalDistance, self.feature_size, embed_size, rngs=rngs)
+        distance = arch.temporal_distance or {}
+        self.temporal_distance = told(**distance) if distance.get("size") else None
         set_compute_dtype(self, arch.compute_dtype)
 
     def __repr__(self) -> str:
@@ -139,18 +144,15 @@ class WorldModel(nnx.Module):
         return batch.replace(observation={**batch.observation, EMBEDDING: embed})
 
     def before_update(self) -> WorldModel:
-        """Returns the model that the next loss is taken of: the momentum encoder has moved towards the encoder."""
-        momentum = self.momentum
-        if self.momentum_encoder is None or momentum is None:
-            return self
-        online = dict(jax.tree_util.tree_flatten_with_path(self.encoder)[0])
-
-        def follow(path, leaf):
-            if getattr(path[0], "name", getattr(path[0], "key", None)) != "momentum_encoder":
-                return leaf
-            return momentum * online[path[1:]] + (1.0 - momentum) * leaf
-
-        return jax.tree_util.tree_map_with_path(follow, self)
+        """Returns the model that the next loss is taken of: slow copies have moved towards what they are copies of."""
+        model = jax.tree.map(lambda x: x, self)
+        if self.momentum_encoder is not None:
+            model.momentum_encoder = optax.incremental_update(
+                self.encoder, self.momentum_encoder, self.momentum
+            )
+        if self.temporal_distance is not None:
+            model.temporal_distance = self.temporal_distance.before_update()
+        return model
 
     def with_noise(self, observation: Mapping[str, Array], scale: float, key: Array) -> dict[str, Array]:
         """Adds Gaussian noise of std `scale` (standardised units) to the vectors that are encoded."""

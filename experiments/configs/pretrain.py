@@ -100,6 +100,8 @@ def world_model() -> dict:
         # Plan2Explore has 5 members; a reward_probe's target is "disagreement" or "surprise".
         ensemble=dict(num_members=0, hidden_size=1024, hidden_layers=2, variant="std"),
         reward_probe=dict(target="none", hidden_size=1024, hidden_layers=2),
+        # With a size, say 32, how many steps lead to a frame is learnt: for planner=tracking with cost=temporal.
+        temporal_distance=defaults("worldmodels.temporal_distance:TemporalDistance", size=0),
         **defaults("worldmodels.architecture:Curiosity", "intrinsic_scale"),
         **defaults("worldmodels.architecture:Architecture", "idm_mode", "compute_dtype", "clip"),
         standardize=False,  # published: raw observations

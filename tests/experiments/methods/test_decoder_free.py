@@ -24,10 +24,11 @@ def data(tmp_path_factory):
     return write_data(tmp_path_factory.mktemp("data"), render_size=8)
 
 
-def pretrained(data, folder, name, preset="tiny", **changes):
+def pretrained(data, folder, name, preset="tiny", size=0, **changes):
     config = config_of(pretrain_config, preset, embodiment=str(data / "embodiment"), **changes)
     config.world_model.representation.name = name
     config.world_model.representation.sigreg.num_projections = 8
+    config.world_model.temporal_distance.size = size
     pretrain.run(config, folder)
     return folder
 
@@ -55,6 +56,17 @@ def test_it_learns_online_and_is_exported(data, tmp_path):
     config = config_of(evaluate_config, planner="tracking", demonstrations=changes["demonstrations"])
     with pytest.raises(ValueError, match="Tracking needs a world model that predicts what it reads"):
         evaluate.run(config, "", run=run)
+
+
+def test_it_is_tracked_by_the_steps_that_lead_to_a_frame(data, tmp_path):
+    """What is counted needs no decoder, is learnt with the model, and is exported with it."""
+    model = pretrained(data, tmp_path / "model", "sigreg", size=4)
+    config = config_of(evaluate_config, planner="tracking", demonstrations=str(data / "observations"))
+    config.options = dict(config.options, cost="temporal", distance="transport")
+    played = evaluate.run(config, tmp_path / "tracking", run=str(model))
+    export.run(export_config.get_config(), "", run=str(model), to=str(tmp_path / "exported"))
+    again = evaluate.run(config, tmp_path / "of-export", run=str(tmp_path / "exported"))
+    np.testing.assert_allclose(again["return"], played["return"][:1], rtol=1e-5)
 
 
 def test_from_images_probes_tell_what_the_state_knows_and_no_image_is_drawn(data, tmp_path):
