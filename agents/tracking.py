@@ -85,7 +85,9 @@ class Tracking(Planner):
     def costs(self, model: WorldModel, features: Array, shown: Array) -> Array:
         """Returns C between states, features [N, F], and what `prepare` has made of frames, [M, E]: [N, M]."""
         if self.cost == TEMPORAL:
-            own = model.temporal_distance.towers.phi(features)
+            told = model.temporal_distance
+            assert told is not None, "`check` has let a model without a temporal distance through"
+            own = told.towers.phi(features)
             return jnp.minimum(cost_matrix(own, shown, "euclidean"), 1.0)
         return cost_matrix(imagined_embedding(model, features), shown, self.cost)
 
