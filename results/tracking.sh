@@ -55,6 +55,7 @@ temporal() {
   count temporal-transport --config.options.cost=temporal --config.options.distance=transport
   count temporal-nearest --config.options.cost=temporal --config.options.replay=nearest
   count nearest --config.options.replay=nearest
+  $python results/temporal_distance.py $model $out/coloured/episodes
 }
 
 metaworld() {
