@@ -3,6 +3,11 @@
 BCV-LR's first stage (arXiv 2512.21586), after ProtoRL (Yarats et al. 2021): a slow copy encodes the next frame and
 assigns it to prototypes, all of them about equally often (Sinkhorn); the frame's own assignment is to be the same.
 Images are not shifted at random, as nowhere in the baselines.
+
+Frames of one scene are much alike, and encoders that begin as these do make them nearly parallel: all are assigned
+alike, and what is learnt is that they are (results/latent-images.md). So projections are standardised over the batch,
+and the assignment that is to be met is sharper than the one that meets it, as in SwAV (Caron et al. 2020), whose
+temperatures these are. ProtoRL has one temperature, 0.1, and orthogonal initial weights.
 """
 
 from __future__ import annotations
@@ -29,7 +34,8 @@ class Prototypes(FrameStack):
       size: of the projections.
       prototypes: how many.
       rate: of the copy, per update.
-      temperature: of the assignments.
+      temperature: of a frame's own assignment.
+      target_temperature: of that of the next frame.
       iterations: of Sinkhorn.
       rngs: initialisation.
       **frames: the other arguments of `FrameStack`.
@@ -44,6 +50,7 @@ class Prototypes(FrameStack):
         prototypes: int = 512,
         rate: float = 0.05,
         temperature: float = 0.1,
+        target_temperature: float = 0.05,
         iterations: int = 3,
         rngs: nnx.Rngs,
         **frames,
@@ -53,7 +60,8 @@ class Prototypes(FrameStack):
         self.prototypes = nnx.Param(jax.random.normal(rngs.params(), (prototypes, size)))
         self.slow_encoder = jax.tree.map(jnp.copy, self.encoder)
         self.slow_projector = jax.tree.map(jnp.copy, self.projector)
-        self.rate, self.temperature, self.iterations = rate, temperature, iterations
+        self.temperature, self.target_temperature = temperature, target_temperature
+        self.rate, self.iterations = rate, iterations
 
     def before_update(self) -> Prototypes:
         """Returns the network that the next loss is taken of: the copy has moved."""
@@ -78,23 +86,36 @@ def prototype_loss(net: Prototypes, batch: SequenceBatch, key: Array | None = No
 
     Args:
       net: of single frames.
-      batch: windows [B, T, ...] of two records and more; their actions, if any, are not looked at.
+      batch: windows [B, T, ...] of two records and more; their actions, if any, are not looked at. They are compared
+        with each other: the loss of a window alone says nothing.
       key: unused; a loss takes one.
 
     Returns:
-      The loss; metrics, among them `prototypes`, the exponential of the entropy of the mean assignment: how many are
-      in use.
+      The loss; metrics, of how many prototypes are in use, `prototypes`, and between how many one frame is undecided,
+      `undecided`: exponentials of the entropies of the mean assignment and of a frame's. Where all frames are assigned
+      alike nothing has been learnt, and both are the number of prototypes.
     """
 
     def scores(record: int, encoder, projector) -> Array:
         frame = {name: net.standardizer(name, batch.observation[name][:, record]) for name in net.names}
-        return unit(projector(encoder(frame))) @ unit(net.prototypes[...]).T / net.temperature
+        return unit(standardised(projector(encoder(frame)))) @ unit(net.prototypes[...]).T
 
-    target = sinkhorn_assignments(scores(1, net.slow_encoder, net.slow_projector), net.iterations)
-    target = jax.lax.stop_gradient(target)
-    loss = -(target * jax.nn.log_softmax(scores(0, net.encoder, net.projector))).sum(axis=-1).mean()
-    share = target.mean(axis=0)
-    return loss, {"loss": loss, "prototypes": jnp.exp(-(share * jnp.log(share + 1e-9)).sum())}
+    following = scores(1, net.slow_encoder, net.slow_projector) / net.target_temperature
+    target = jax.lax.stop_gradient(sinkhorn_assignments(following, net.iterations))
+    own = jax.nn.log_softmax(scores(0, net.encoder, net.projector) / net.temperature)
+    loss = -(target * own).sum(axis=-1).mean()
+    metrics = {"prototypes": perplexity(target.mean(axis=0)), "undecided": perplexity(target).mean()}
+    return loss, {"loss": loss, **metrics}
+
+
+def standardised(vectors: Array) -> Array:
+    """[B, d] of mean 0 and standard deviation 1 over the batch."""
+    return (vectors - vectors.mean(axis=0, keepdims=True)) / (vectors.std(axis=0, keepdims=True) + 1e-5)
+
+
+def perplexity(probabilities: Array) -> Array:
+    """[..., K] -> [...] exponential of the entropy."""
+    return jnp.exp(-(probabilities * jnp.log(probabilities + 1e-9)).sum(axis=-1))
 
 
 def unit(vectors: Array) -> Array:

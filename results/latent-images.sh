@@ -30,7 +30,7 @@ methods() { # NAME BODY DEMONSTRATIONS EPISODES_PER_ROUND EPISODES [FLAGS]
   main "$1/aime" imitate imitate:visual-small "${data[@]}" --config.model="$runs/$2/model" "${offline[@]}"
   main "$1/aime_v2" online online:medium "${data[@]}" --config.model="$runs/$2/model" --config.policy_from="$runs/$1/aime" \
     --config.embodiment="$runs/$2/body/episodes" --config.num_episodes="$5" --config.reward.name=ail --config.length=24 \
-    --config.loss.kl_scale=0.03 --config.loss.observation_noise=0 --config.evaluation.video=False \
+    --config.policy.hidden_size=128 --config.loss.kl_scale=0.03 --config.loss.observation_noise=0 --config.evaluation.video=False \
     --config.evaluation.every=25 --config.evaluation.episodes=10 --config.evaluation.final_episodes=20 "${@:6}"
 }
 
@@ -43,7 +43,7 @@ metaworld() {
   model metaworld
   for task in $tasks; do
     methods "metaworld/$task" metaworld "$runs/metaworld/shown/episodes/metaworld-$task" 10 50 \
-      --config.updates_per_episode=20 --config.entropy_scale=1
+      --config.updates_per_episode=20 --config.entropy_scale=0.03
   done
 }
 

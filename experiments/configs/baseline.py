@@ -223,7 +223,7 @@ def bcv_lr(config: ml_collections.ConfigDict) -> None:
     config.latent = dict(size=128, decoder=dict(hidden_size=128, hidden_layers=2))
     config.latent.quantizer = defaults("agents.latent_action_model:Quantizer")
     # Of sensors that are encoded.
-    names = ("size", "prototypes", "rate", "temperature", "iterations")
+    names = ("size", "prototypes", "rate", "temperature", "target_temperature", "iterations")
     config.features = defaults("agents.prototypes:Prototypes", *names)
     config.video = defaults("agents.fitting:FitSettings")  # of the features and the model of video
     config.video.update(learning_rate=3e-4, batch_size=128, grad_clip=2.0, max_updates=50_000)
@@ -276,6 +276,7 @@ def small(config: ml_collections.ConfigDict) -> None:
         config.fit.update(batch_size=50, learning_rate=1e-3)
     if "video" in config:
         config.video.update(batch_size=50, learning_rate=1e-3, updates_per_epoch=500, max_updates=3000)
+        config.features.prototypes = 48  # as published about as many as windows in a batch
     if config.method in ROUNDS:  # its rounds end by themselves
         config.fit.update(batch_size=50, patience=3, max_updates=None, min_updates=3000)
         config.num_rounds, config.episodes_per_round = 5, 10

@@ -92,7 +92,8 @@ class LatentLearner(AlphaLearner):
         video = data.windows([*data.episodes, *data.shown.episodes], with_actions=False)
         if "features" in self.state:
             self._fit("features", video, None, prototype_loss, settings)
-            features = self.state["features"].best_model
+            # The last ones: of single windows, as in validation, this loss says nothing.
+            features = self.state["features"].train.model
             self._set("video", lambda model: with_features(model, features))
         self._fit("video", video, None, video_loss, settings)
         found = self.state["video"].best_model

@@ -10,6 +10,7 @@ from agents.bcv_lr import alignment_loss, clone_loss, video_loss, with_features
 from agents.latent_action_model import LatentActionModel, LatentPolicy, decoder_loss, latent_action_loss
 from agents.prototypes import Prototypes, prototype_loss, sinkhorn_assignments
 from worldmodels.structures import SequenceBatch
+from worldmodels.training import TrainState, make_optimizer, make_train_loop, make_update
 
 SIZES = dict(num_frames=1, latent_size=2, decoder=dict(hidden_size=8), hidden_size=8, hidden_layers=1)
 ENCODER = dict(encoder=dict(name="mlp", hidden_size=4, hidden_layers=1))
@@ -27,7 +28,7 @@ def make_batch(action=None, x=None):
 
 
 def make_features(**options):
-    sizes = dict(size=2, prototypes=2, temperature=1.0)
+    sizes = dict(size=2, prototypes=2, temperature=1.0, target_temperature=0.5)
     return Prototypes({"x": 2}, rngs=nnx.Rngs(0), **sizes | options)
 
 
@@ -44,16 +45,35 @@ def test_a_frame_is_to_be_assigned_as_its_successor_is_by_the_slow_copy():
     for projector in (net.projector, net.slow_projector):
         projector.kernel[...], projector.bias[...] = identity, jnp.zeros(2)
     net.prototypes[...] = 3 * identity
-    # Both windows begin at (1, 0), which has scores 1 and 0; one goes on to (0, 1), the other stays.
-    x = jnp.array([[[1.0, 0.0], [0.0, 2.0]], [[1.0, 0.0], [5.0, 0.0]]])
+    # Standardised over the batch the frames are (1, -1) and (-1, 1), of length 1 (c, -c) and (-c, c): whatever their
+    # offsets and lengths were. Each window goes on to where the other began.
+    x = jnp.array([[[101.0, 0.0], [0.0, 6.0]], [[100.0, 1.0], [4.0, 0.0]]])
     loss, metrics = jax.jit(prototype_loss)(net, make_batch(x=x))
-    share = np.e / (
-        np.e + 1
-    )  # of the target of each; the columns are equally large before the rows are scaled
-    chosen = -np.log(np.array([np.e, 1]) / (np.e + 1))
-    target = np.array([[1 - share, share], [share, 1 - share]])
-    assert float(loss) == pytest.approx((target * chosen).sum(axis=1).mean(), rel=1e-5)
-    assert float(metrics["prototypes"]) == pytest.approx(2, rel=1e-5)
+    c = np.sqrt(0.5)
+    own, target = (1 / (1 + np.exp(-2 * c / temperature)) for temperature in (1.0, 0.5))
+    assert float(loss) == pytest.approx(-target * np.log(1 - own) - (1 - target) * np.log(own), rel=1e-4)
+    assert float(metrics["prototypes"]) == pytest.approx(2, rel=1e-4)
+    entropy = -target * np.log(target) - (1 - target) * np.log(1 - target)
+    assert float(metrics["undecided"]) == pytest.approx(np.exp(entropy), rel=1e-4)
+
+
+def test_frames_that_are_much_alike_are_told_apart():
+    """Scenes differ by a hundredth of what they have in common; successive frames are of one scene."""
+    scene = jax.random.normal(jax.random.key(0), (64, 1, 8))
+    net = Prototypes({"x": 8}, size=8, prototypes=16, rngs=nnx.Rngs(0), **ENCODER)
+    optimizer = make_optimizer(1e-3)
+    loop = make_train_loop(make_update(prototype_loss, optimizer), draw_alike, 300)
+    state, first = loop(TrainState.create(net, optimizer, jax.random.key(1)), scene)
+    _, last = loop(state, scene)
+    assert last["loss"] < first["loss"] < np.log(16), "with all assigned alike it is log 16"
+    assert last["undecided"] < 8
+
+
+def draw_alike(scene, key):
+    """Windows of 32 of the scenes, two frames each, with noise."""
+    which_key, noise_key = jax.random.split(key)
+    shown = scene[jax.random.randint(which_key, (32,), 0, len(scene))]
+    return make_batch(x=100 + shown + 0.1 * jax.random.normal(noise_key, (32, 2, 8)))
 
 
 def test_only_the_fast_networks_have_a_gradient_and_the_slow_ones_follow():

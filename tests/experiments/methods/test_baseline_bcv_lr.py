@@ -87,6 +87,6 @@ def test_the_published_settings_are_the_default():
         3e-4,
     )
     assert config.features.to_dict() == dict(
-        size=128, prototypes=512, rate=0.05, temperature=0.1, iterations=3
+        size=128, prototypes=512, rate=0.05, temperature=0.1, target_temperature=0.05, iterations=3
     )
     assert (config.fit.learning_rate, config.fit.batch_size, config.latent.size) == (1e-3, 512, 128)
