@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# BCV-LR beside AIME-v2 from images of 32 x 32, the same data and about as many steps for both. Not run whole yet.
+# BCV-LR beside AIME and AIME-v2 from images of 32 x 32, the same data and about as many steps for both: results/latent-images.md.
 #   bash results/latent-images.sh [PYTHON [EXPERIMENTS [SEED]]]
 # EXPERIMENTS, both by default:
-#   metaworld  the four tasks of BCV-LR, a body that has seen ten others
-#   dmc        finger-spin and reacher-hard, bodies that have flailed
+#   metaworld  the four tasks of BCV-LR, a body that has seen ten others; about an hour of one core a task, and one before
+#   dmc        finger-spin and reacher-hard, bodies that have flailed; not run yet
 # Finished runs are skipped; the same command continues.
 set -eu
 cd "$(dirname "$0")/.."
@@ -26,7 +26,8 @@ methods() { # NAME BODY DEMONSTRATIONS EPISODES_PER_ROUND EPISODES [FLAGS]
   local data=(--config.demonstrations="$3" --config.seed="$seed")
   local offline=(--config.evaluation.every=0 --config.evaluation.final_episodes=20)
   main "$1/bcv_lr" baseline baseline:bcv_lr-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" \
-    $small --config.episodes_per_round="$4" --config.video.max_updates=1000 --config.fit.min_updates=300 --config.fit.max_updates=300 --config.evaluation.final_episodes=20
+    $small --config.episodes_per_round="$4" --config.video.max_updates=1000 --config.fit.min_updates=300 \
+    --config.fit.max_updates=300 --config.evaluation.final_episodes=20
   main "$1/aime" imitate imitate:visual-small "${data[@]}" --config.model="$runs/$2/model" "${offline[@]}"
   main "$1/aime_v2" online online:medium "${data[@]}" --config.model="$runs/$2/model" --config.policy_from="$runs/$1/aime" \
     --config.embodiment="$runs/$2/body/episodes" --config.num_episodes="$5" --config.reward.name=ail --config.length=24 \
