@@ -98,7 +98,8 @@ def prototype_loss(net: Prototypes, batch: SequenceBatch, key: Array | None = No
 
     def scores(record: int, encoder, projector) -> Array:
         frame = {name: net.standardizer(name, batch.observation[name][:, record]) for name in net.names}
-        return unit(standardised(projector(encoder(frame)))) @ unit(net.prototypes[...]).T
+        projected = jax.nn.standardize(projector(encoder(frame)), axis=0, epsilon=1e-12)
+        return unit(projected) @ unit(net.prototypes[...]).T
 
     following = scores(1, net.slow_encoder, net.slow_projector) / net.target_temperature
     target = jax.lax.stop_gradient(sinkhorn_assignments(following, net.iterations))
@@ -106,11 +107,6 @@ def prototype_loss(net: Prototypes, batch: SequenceBatch, key: Array | None = No
     loss = -(target * own).sum(axis=-1).mean()
     metrics = {"prototypes": perplexity(target.mean(axis=0)), "undecided": perplexity(target).mean()}
     return loss, {"loss": loss, **metrics}
-
-
-def standardised(vectors: Array) -> Array:
-    """[B, d] of mean 0 and standard deviation 1 over the batch."""
-    return (vectors - vectors.mean(axis=0, keepdims=True)) / (vectors.std(axis=0, keepdims=True) + 1e-5)
 
 
 def perplexity(probabilities: Array) -> Array:

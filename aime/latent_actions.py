@@ -31,7 +31,7 @@ import jax.numpy as jnp
 from aime.inference import infer_actions
 from worldmodels.distributions import balanced_kl, with_free_nats
 from worldmodels.losses import PUBLISHED, LossOptions, action_bound, elbo_loss, evidence_terms, state_loss
-from worldmodels.sequences import sum_time_mean_batch
+from worldmodels.sequences import has_cause, sum_time_mean_batch
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.training import Metrics
 from worldmodels.world_model import WorldModel
@@ -92,7 +92,7 @@ def unlabelled_bound(
     kl = with_free_nats(balanced_kl(output.posterior, output.prior, options.kl_balance), options.free_nats)
     features, embed = output.states.features, model.encode(batch.observation)
     terms = evidence_terms(model, batch, features, kl, nll_reweight=options.nll_reweight, embed=embed)
-    known = (1.0 - batch.is_first) * terms.mask
+    known = has_cause(batch)
     assert inference.idm is not None
     latent_kl = sum_time_mean_batch(inference.idm.kl(inference.policy).sum(axis=-1) * known)
     reconstruction, _ = state_loss(model, terms, features, embed, key)

@@ -16,7 +16,7 @@ from worldmodels.architecture import EMBEDDING
 from worldmodels.distributions import TanhNormal, balanced_kl, with_free_nats
 from worldmodels.intrinsic_reward import intrinsic_reward_losses
 from worldmodels.latent_actions import LatentActions
-from worldmodels.sequences import sum_time_mean_batch, termination_mask
+from worldmodels.sequences import has_cause, sum_time_mean_batch, termination_mask
 from worldmodels.structures import Array, FilterOutput, SequenceBatch
 from worldmodels.temporal_distance import temporal_distance_loss
 from worldmodels.training import Metrics
@@ -200,8 +200,7 @@ def action_bound(
     """
     assert batch.prev_action is not None, "the batch has no actions"
     features, action = features[:, :-1], batch.prev_action[:, 1:]
-    # Nothing led to the first record of an episode, or into the padding after a termination.
-    known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
+    known = has_cause(batch)[:, 1:]
     prior = latent.prior(features)
 
     def bound(posterior: TanhNormal, key: Array | None) -> tuple[Array, Metrics]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from worldmodels.structures import Array
+from worldmodels.structures import Array, SequenceBatch
 
 
 def swap_batch_time(tree):
@@ -39,6 +39,11 @@ def termination_mask(is_terminal: Array) -> Array:
     """
     seen_before = jnp.cumsum(is_terminal, axis=1) - is_terminal
     return 1.0 - is_terminal * (seen_before > 0)
+
+
+def has_cause(batch: SequenceBatch) -> Array:
+    """[B, T] float32: 1 where an action led to a record; not to the first one of an episode, nor into its padding."""
+    return (1.0 - batch.is_first) * termination_mask(batch.is_terminal)
 
 
 def recorded(is_last: Array) -> Array:

@@ -19,7 +19,7 @@ import optax
 from flax import nnx
 
 from worldmodels.nets import MLP
-from worldmodels.sequences import termination_mask
+from worldmodels.sequences import has_cause, masked_mean, termination_mask
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
 
@@ -41,7 +41,7 @@ class TemporalDistance(nnx.Module):
       feature_size: F. embed_size: E.
       size: of what both sides are embedded in.
       max_steps: the distance that counts as 1; beyond it nothing is told apart. What a plan can see, not an episode.
-      expectile: above 0.5; the nearer to 1, the more the shortest way counts.
+      expectile: from 0.5; the nearer to 1, the more the shortest way counts.
       ahead: the goals that are later records of a window are 1 / (1 - ahead) steps later in the mean, or at its end.
       target_rate: share of the networks that goes into the slow copy at every update.
       hidden_size, hidden_layers: of both networks.
@@ -52,7 +52,7 @@ class TemporalDistance(nnx.Module):
         feature_size: int,
         embed_size: int,
         *,
-        size: int = 32,
+        size: int,
         max_steps: int = 30,
         expectile: float = 0.9,
         ahead: float = 0.95,
@@ -132,21 +132,15 @@ def temporal_distance_loss(
     features, embed = jax.lax.stop_gradient((features, embed))
     key = jax.random.key(0) if key is None else key
     goal, reached = draw_goals(embed, distance.ahead, key)
-    # Nothing led to the first record of an episode, or into the padding after a termination.
-    known = ((1.0 - batch.is_first) * termination_mask(batch.is_terminal))[:, 1:]
+    known = has_cause(batch)[:, 1:]
     onward = between(distance.slow, features[:, 1:], goal)
     onward = jnp.where(batch.is_terminal[:, 1:] > 0, 1.0, onward)
     target = 1.0 / distance.max_steps + (1.0 - reached) * onward
     target = jax.lax.stop_gradient(jnp.minimum(target, 1.0))
     predicted = distance(features[:, :-1], goal)
     weight = jnp.where(target < predicted, distance.expectile, 1.0 - distance.expectile)
-    learnt = mean_of(weight * (target - predicted) ** 2, known)
-    at_goal = mean_of(distance(features, embed) ** 2, termination_mask(batch.is_terminal))
+    learnt = masked_mean(weight * (target - predicted) ** 2, known)
+    at_goal = masked_mean(distance(features, embed) ** 2, termination_mask(batch.is_terminal))
     metrics = {"temporal_distance_loss": learnt, "temporal_distance_at_goal": at_goal}
-    metrics["temporal_distance_steps"] = distance.max_steps * mean_of(predicted, known)
+    metrics["temporal_distance_steps"] = distance.max_steps * masked_mean(predicted, known)
     return learnt + at_goal, metrics
-
-
-def mean_of(values: Array, weights: Array) -> Array:
-    """Returns the mean of [B, T] values where the weights are not zero."""
-    return jnp.sum(values * weights) / jnp.maximum(weights.sum(), 1.0)

@@ -34,7 +34,8 @@ def test_goals_are_next_later_or_anywhere():
     np.testing.assert_array_equal(reached, (row == own) & (column == following))
     assert abs(np.mean(row != own) - 0.2) < 0.02, "one of five is of any window"
     early = (row == own)[:, :2]
-    assert np.all((column > np.arange(columns - 1))[row == own].mean() > 0.99), "the others are later records"
+    # Of those of any window one in 400 is of the own one, and may be earlier.
+    assert (column > np.arange(columns - 1))[row == own].mean() > 0.99, "the others are later records"
     # The next ones, and of the later ones those that the geometric distribution puts there.
     share = ((column == following)[:, :2] & early).sum() / early.sum()
     assert abs(share - (0.2 + 0.6 * 0.3) / 0.8) < 0.04
