@@ -83,7 +83,7 @@ class WorldModel(nnx.Module):
         self.representation = None if arch.representation is None else taught(**arch.representation)
         told = functools.partial(TemporalDistance, self.feature_size, embed_size, rngs=rngs)
         distance = arch.temporal_distance or {}
-        self.temporal_distance = told(**distance) if distance.get("size") else None
+        self.temporal_distance = told(**distance) if distance and distance.get("size") != 0 else None
         set_compute_dtype(self, arch.compute_dtype)
 
     def __repr__(self) -> str:

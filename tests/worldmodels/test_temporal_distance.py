@@ -136,3 +136,8 @@ def elbo_loss_of_metrics(model, batch, key):
 def test_settings_that_count_nothing_are_refused(options):
     with pytest.raises(ValueError, match="expectile from 0.5 to below 1"):
         make_model(temporal_distance={**TOLD, **options})
+
+
+def test_options_without_a_size_are_refused():
+    with pytest.raises(TypeError, match="'size'"):
+        make_model(temporal_distance=dict(max_steps=20))
