@@ -20,6 +20,7 @@ from agents.latent_action_model import (
     latent_cloning_loss,
 )
 from agents.prototypes import Prototypes
+from worldmodels.encoders import StandardizedEncoder
 from worldmodels.sequences import mean_of_rows, recorded
 from worldmodels.structures import Array, SequenceBatch
 from worldmodels.training import Metrics
@@ -57,9 +58,21 @@ def clone_loss(
     return latent_cloning_loss(with_fixed_encoders(policy), batch, model, key)
 
 
-def with_features(model: LatentActionModel, features: Prototypes) -> LatentActionModel:
-    """Returns a model of embeddings whose encoders, that of the targets too, are that of the features."""
+def with_features(model: LatentActionModel, features: Prototypes, batch: SequenceBatch) -> LatentActionModel:
+    """Returns a model of embeddings whose encoders, that of the targets too, are that of the features, standardised.
+
+    The features of successive frames are small numbers that differ by a few thousandths: as they are, the forward
+    model errs more than by predicting that nothing changes.
+
+    Args:
+      model: with `standardize_embedding`.
+      features: trained.
+      batch: windows [B, T, ...] to standardise by.
+    """
+    frames = {name: value.reshape(-1, *value.shape[2:]) for name, value in batch.observation.items()}
+    seen = {name: features.standardizer(name, frames[name]) for name in features.names}
     result = nnx.merge(*nnx.split(model))
-    result.inverse.encoder = jax.tree.map(jnp.copy, features.encoder)
-    result.target_encoder = jax.tree.map(jnp.copy, features.encoder)
+    for holder, name in ((result.inverse, "encoder"), (result, "target_encoder")):
+        encoder = jax.tree.map(jnp.copy, features.encoder)
+        setattr(holder, name, StandardizedEncoder.measured(encoder, seen))
     return result

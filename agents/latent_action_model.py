@@ -160,6 +160,8 @@ class LatentActionModel(nnx.Module):
       space: of what the forward model predicts: the next "observation", or its "embedding" by a copy of the inverse
         model's encoder that follows it; of sensors that are not encoded the two are the same.
       target_rate: of the copy, per update.
+      residual: whether the forward model predicts by how much the embedding changes, as the skip connections of LAPO's
+        and BCV-LR's U-Net let it.
       quantizer: options of `Quantizer`; None, or codes=0, leaves z continuous.
       hidden_size, hidden_layers: of the inverse and the forward model.
       rngs: initialisation.
@@ -176,6 +178,7 @@ class LatentActionModel(nnx.Module):
         decoder: Mapping,
         space: str = "observation",
         target_rate: float = 0.001,
+        residual: bool = False,
         quantizer: Mapping | None = None,
         hidden_size: int = 128,
         hidden_layers: int = 2,
@@ -189,7 +192,8 @@ class LatentActionModel(nnx.Module):
         quantised = quantizer is not None and quantizer.get("codes") != 0
         self.quantizer = Quantizer(latent_size, rngs=rngs, **(quantizer or {})) if quantised else None
         self.decoder = make_decoder(latent_size, action_size, decoder, rngs)
-        self.num_frames, self.space, self.target_rate = num_frames, space, target_rate
+        self.num_frames, self.space = num_frames, space
+        self.target_rate, self.residual = target_rate, residual
         self.forward: ForwardNet | MLP
         if space == "observation":
             self.forward = ForwardNet(sizes, latent_size, num_frames=num_frames, **heads, **frames)
@@ -234,7 +238,7 @@ class LatentActionModel(nnx.Module):
             return self.forward(frames, latent)
         embed = jax.lax.stop_gradient(self._embed(self.inverse.encoder, frames))  # [B, F, E]
         inputs = jnp.concatenate([embed.reshape(len(embed), -1), latent], axis=-1)
-        return {EMBEDDING: self.forward(inputs)}
+        return {EMBEDDING: self.forward(inputs) + (embed[:, -1] if self.residual else 0)}
 
     def target(self, observation: Mapping[str, Array], record: int) -> dict[str, Array]:
         """Returns what record number `record` of windows is in the space of the predictions, {name: [B, ...]}."""

@@ -267,6 +267,34 @@ class ObservationEncoder(nnx.Module):
         return self.images[name] if name in self.images else self.vectors[name]
 
 
+class StandardizedEncoder(nnx.Module):
+    """An encoder whose embeddings are brought to zero mean and unit variance, [E]; as they are until `measured`.
+
+    Embeddings of frames of one scene differ little, and networks that read or predict them learn from differences.
+    """
+
+    def __init__(self, encoder: ObservationEncoder):
+        self.encoder, self.out_size = encoder, encoder.out_size
+        self.mean, self.std = nnx.Variable(jnp.zeros(self.out_size)), nnx.Variable(jnp.ones(self.out_size))
+
+    def __call__(self, observation: Mapping[str, Array]) -> Array:
+        """{sensor: [..., d] or [..., y, x, 3]} -> [..., E] float32."""
+        mean, std = jax.lax.stop_gradient((self.mean[...], self.std[...]))
+        embed = self.encoder(observation)
+        return (embed - jnp.broadcast_to(mean, embed.shape)) / jnp.broadcast_to(std, embed.shape)
+
+    @classmethod
+    def measured(cls, encoder: ObservationEncoder, observation: Mapping[str, Array]) -> StandardizedEncoder:
+        """Makes one of a trained encoder and the frames {sensor: [N, ...]} to standardise by.
+
+        A part that hardly varies, by less than a thousandth of the part that varies most, is not blown up.
+        """
+        result, embed = cls(encoder), encoder(observation)
+        std = embed.std(axis=0)
+        result.mean[...], result.std[...] = embed.mean(axis=0), jnp.maximum(std, 1e-3 * std.max())
+        return result
+
+
 class FrameEncoder(nnx.Module):
     """Sensors of single records -> embeddings: standardised vectors and images, each by their encoder.
 
@@ -275,6 +303,7 @@ class FrameEncoder(nnx.Module):
       encoder: options of the encoder of the vectors of one frame with its `name`; by default the identity.
       image_encoder: the same of each image, uint8 [..., y, x, 3]; `cnn_ha` by default.
       statistics: {sensor: (mean [d], std [d])} to standardise by; None leaves the sensors as they are.
+      standardize_embedding: whether the encoder is a `StandardizedEncoder`.
       rngs: initialisation.
     """
 
@@ -285,13 +314,15 @@ class FrameEncoder(nnx.Module):
         encoder: Mapping | None = None,
         image_encoder: Mapping | None = None,
         statistics: Mapping[str, tuple] | None = None,
+        standardize_embedding: bool = False,
         rngs: nnx.Rngs,
     ):
         self.standardizer = Standardizer(sizes, statistics)
         networks = dict(
             encoder=encoder or {"name": "identity"}, image_encoder=image_encoder or {"name": "cnn_ha"}
         )
-        self.encoder = ObservationEncoder(sizes, rngs=rngs, **networks)
+        plain = ObservationEncoder(sizes, rngs=rngs, **networks)
+        self.encoder = StandardizedEncoder(plain) if standardize_embedding else plain
         self.names = tuple(sizes)
 
     def encode(self, observation: Mapping[str, Array]) -> Array:

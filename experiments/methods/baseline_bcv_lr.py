@@ -17,9 +17,11 @@ from experiments.methods.baseline_data import load_data
 from experiments.methods.baseline_latent import LatentNetworks, label_counts, with_unlabelled
 from experiments.methods.baseline_recipes import BCO
 from experiments.methods.baseline_rounds import AlphaLearner, run_rounds
+from worldmodels.data.dataset import sample
 
 # What is predicted: the features of the next frame, which do not move.
 _FIXED = {"space": "embedding", "target_rate": 0.0}
+_MEASURED_WINDOWS = 512  # that features are standardised by
 
 
 class BCVLR(BCO):
@@ -50,9 +52,13 @@ class LatentLearner(AlphaLearner):
     networks: Sequence[str] = ("features", "video", "model", "policy")
 
     def __init__(self, run, data):
-        self._latent = LatentNetworks({**run.config["latent"], **_FIXED}, data)
+        latent = {**run.config["latent"], **_FIXED}
+        self._latent = LatentNetworks(latent, data)
         encoder = jax.eval_shape(lambda: self._latent.model(jax.random.key(0)).inverse.encoder)
-        if not jax.tree.leaves(encoder):  # sensors as they are have no features to learn
+        if jax.tree.leaves(encoder):
+            self._latent = LatentNetworks({**latent, "residual": True}, data)
+            self._latent.arguments["standardize_embedding"] = True
+        else:  # sensors as they are have no features to learn
             self.networks = self.networks[1:]
         self._alignment = _alignment(run.config["forward_weight"])
         super().__init__(run, data)
@@ -94,7 +100,8 @@ class LatentLearner(AlphaLearner):
             self._fit("features", video, None, prototype_loss, settings)
             # The last ones: of single windows, as in validation, this loss says nothing.
             features = self.state["features"].train.model
-            self._set("video", lambda model: with_features(model, features))
+            measured = sample(video, jax.random.fold_in(self._key, 3), _MEASURED_WINDOWS)
+            self._set("video", lambda model: with_features(model, features, measured))
         self._fit("video", video, None, video_loss, settings)
         found = self.state["video"].best_model
         parts = ("inverse", "forward", "quantizer", "target_encoder")

@@ -14,6 +14,7 @@ from worldmodels.training import TrainState, make_optimizer, make_train_loop, ma
 
 SIZES = dict(num_frames=1, latent_size=2, decoder=dict(hidden_size=8), hidden_size=8, hidden_layers=1)
 ENCODER = dict(encoder=dict(name="mlp", hidden_size=4, hidden_layers=1))
+STANDARDIZED = dict(standardize_embedding=True)
 
 
 def make_model(**options):
@@ -99,14 +100,31 @@ def test_alignment_is_the_error_of_the_decoded_action_and_a_little_of_the_forwar
     assert float(whole) == pytest.approx(float(error + 0.1 * forward)) and forward > 0.1
 
 
-def test_encoders_stay_as_they_are():
+def test_features_have_the_same_scale_whatever_they_were_learnt_with():
+    """So that what a thousandth of a feature says of the next frame weighs as much as what a whole one says."""
     features = make_features(**ENCODER)
-    model = with_features(make_model(**ENCODER), features)
-    policy = LatentPolicy({"x": 2}, 2, rngs=nnx.Rngs(1), **SIZES, **ENCODER)
-    for holder in (model.inverse.encoder, model.target_encoder):
+    x = 0.001 * jax.random.normal(jax.random.key(1), (64, 3, 2)) + 5
+    model = with_features(make_model(**ENCODER, **STANDARDIZED), features, make_batch(x=x))
+    for embed in (model.inverse.encode({"x": x}), model.target_encoder({"x": x})):
+        np.testing.assert_allclose(embed.mean(axis=(0, 1)), np.zeros(4), atol=0.02)
+        np.testing.assert_allclose(embed.std(axis=(0, 1)), np.ones(4), atol=0.02)
+    assert float(features.encoder({"x": x}).std(axis=(0, 1)).max()) < 0.01
+
+
+def test_a_residual_model_that_says_nothing_predicts_that_nothing_changes():
+    model = make_model(**ENCODER, residual=True)
+    model.forward = jax.tree.map(jnp.zeros_like, model.forward)
+    _, metrics = jax.jit(latent_action_loss)(model, make_batch(), None, jax.random.key(0))
+    assert float(metrics["forward_loss"]) == pytest.approx(float(metrics["copy_loss"]), rel=1e-5)
+
+
+def test_encoders_stay_as_they_are():
+    features, batch, key = make_features(**ENCODER), make_batch(jnp.ones((2, 3, 2))), jax.random.key(0)
+    model = with_features(make_model(**ENCODER, **STANDARDIZED), features, batch)
+    policy = LatentPolicy({"x": 2}, 2, rngs=nnx.Rngs(1), **SIZES, **ENCODER, **STANDARDIZED)
+    for holder in (model.inverse.encoder.encoder, model.target_encoder.encoder):
         for found, expected in zip(jax.tree.leaves(holder), jax.tree.leaves(features.encoder), strict=True):
             np.testing.assert_array_equal(found, expected)
-    batch, key = make_batch(jnp.ones((2, 3, 2))), jax.random.key(0)
 
     @jax.jit
     @jax.grad
