@@ -16,23 +16,41 @@ class Observer:
       sensors: names of vector sensors, put together in this order.
       num_frames: F; before there are F records of an episode the first is repeated.
       statistics: {sensor: (mean [d], std [d])} to standardise by; None leaves the sensors as they are.
+      horizon: records of an episode after which its time, then the last number of an observation, is 1; None: an
+        observation has no time.
     """
 
     def __init__(
-        self, sensors: Sequence[str], num_frames: int = 1, statistics: Mapping[str, tuple] | None = None
+        self,
+        sensors: Sequence[str],
+        num_frames: int = 1,
+        statistics: Mapping[str, tuple] | None = None,
+        horizon: int | None = None,
     ):
         if num_frames < 1:
             raise ValueError(f"An observation of {num_frames} frames is empty; give at least 1.")
         self.sensors, self.num_frames = tuple(sensors), num_frames
-        self.statistics = statistics
+        self.statistics, self.horizon = statistics, horizon
         self._frames: np.ndarray | None = None
+        self._time: np.ndarray | int = 0
 
     def size(self, observation_spec: Mapping) -> int:
         """Length of an observation, given the specs of the environment."""
-        return self.num_frames * sum(observation_spec[name].shape[0] for name in self.sensors)
+        frame_size = sum(observation_spec[name].shape[0] for name in self.sensors)
+        return self.num_frames * frame_size + (self.horizon is not None)
 
     def __call__(self, records: Records) -> np.ndarray:
         """Turns the records {name: [N, ...]} just received into observations [N, F * O] float32, oldest frame first."""
+        self._time = np.where(np.asarray(records["is_first"], bool), 0, self._time + 1) if self.horizon else 0
+        return self._timed(self._stacked(records), self._time)
+
+    def _timed(self, observations: np.ndarray, time: np.ndarray | int) -> np.ndarray:
+        if self.horizon is None:
+            return observations
+        column = np.asarray(time, np.float32)[:, None] / np.float32(self.horizon)
+        return np.concatenate([observations, column], axis=1)
+
+    def _stacked(self, records: Records) -> np.ndarray:
         newest = self.frame(records)
         if self.num_frames == 1:
             return newest
@@ -47,7 +65,7 @@ class Observer:
         """Turns a whole episode {name: [T, ...]} into [T, F * O], as `__call__` does record by record."""
         frames = self.frame(records)  # [T, O]
         index = np.arange(len(frames))[:, None] + np.arange(1 - self.num_frames, 1)[None, :]
-        return frames[np.maximum(index, 0)].reshape(len(frames), -1)
+        return self._timed(frames[np.maximum(index, 0)].reshape(len(frames), -1), np.arange(len(frames)))
 
     def frame(self, records: Records) -> np.ndarray:
         """[..., O] float32 of one record each."""
@@ -63,6 +81,8 @@ class Observer:
 
     def sensors_of(self, observations: np.ndarray, sizes: Mapping[str, int]) -> Records:
         """Recovers {sensor of size d: [T, F, d]} in raw units, oldest frame first, from observations [T, F * O]."""
+        if self.horizon is not None:
+            observations = observations[:, :-1]
         frames = observations.reshape(len(observations), self.num_frames, -1)
         ends = np.cumsum([sizes[name] for name in self.sensors])[:-1]
         parts = dict(zip(self.sensors, np.split(frames, ends, axis=-1), strict=True))

@@ -137,6 +137,8 @@ class SACSettings:
       target_entropy: nats per action dimension that the temperature aims at; -1 is the paper's -A.
       target_rate: share of the critic that its target takes over at every update.
       actor_every: updates of the critic per update of the actor and the temperature.
+      actor_after: updates of the critic before the first of the actor and the temperature: critics that begin beside an
+        actor that can do something would make it forget.
     """
 
     hidden_size: int = 128
@@ -147,6 +149,7 @@ class SACSettings:
     target_entropy: float = -0.5
     initial_temperature: float = 1.0
     actor_every: int = 1
+    actor_after: int = 0
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1, 2))  # one program, so that it is kept on disk
@@ -194,7 +197,11 @@ def make_policy_update(action_size: int, settings: SACSettings) -> Callable:
         temperature, more = update_temperature(state.temperature, metrics["entropy"])
         metrics = {f"policy/{name}": value for name, value in metrics.items()}
         metrics["policy/temperature"] = more["temperature"]
-        return state.replace(actor=actor, temperature=temperature), metrics
+        learnt = state.replace(actor=actor, temperature=temperature)
+        if settings.actor_after:
+            due = state.critic.step > settings.actor_after
+            learnt = jax.tree.map(lambda new, old: jnp.where(due, new, old), learnt, state)
+        return learnt, metrics
 
     return update
 

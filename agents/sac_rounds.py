@@ -137,6 +137,7 @@ class SACRun:
       disturb: None, or (records of N environments, actions [N, A]) -> the actions that are taken instead.
       observer: makes the observations; None puts `sensors` together as they are.
       learner: None for SAC on the environment's reward; may be that of other runs, which differ in their seeds.
+      begin: None, or the learner's fresh state -> the one that the run begins with.
 
     Attributes:
       state: of the learner, what has been learnt.
@@ -156,12 +157,13 @@ class SACRun:
         disturb: Callable[[Records, np.ndarray], np.ndarray] | None = None,
         observer: Observer | None = None,
         learner: Learner | None = None,
+        begin: Callable[[Any], Any] | None = None,
     ):
         self._envs = envs
         self._observer = observer or Observer(sensors)
         self._learner: Any = learner or SACLearner(sac, rounds.updates_per_dispatch)
         self._settings = rounds
-        self._seed = seed
+        self._seed, self._begin = seed, begin
         self._disturb = disturb
         self._action_size = envs.action_spec.shape[0]
         observation_size = self._observer.size(envs.observation_spec)
@@ -176,7 +178,8 @@ class SACRun:
 
     def initial_state(self) -> Any:
         """Returns the state before the first update."""
-        return self._learner.create(*self._sizes, jax.random.key(self._seed))
+        state = self._learner.create(*self._sizes, jax.random.key(self._seed))
+        return state if self._begin is None else self._begin(state)
 
     @property
     def position(self) -> dict:

@@ -33,6 +33,10 @@ def get_config(preset: str = "") -> ml_collections.ConfigDict:
     # Records that the agent reads; None: 1 for mdp, else 3, which show velocities.
     config.stack = placeholder(int)
     config.standardize = True
+    # A run whose policy the agent begins with, in the place of random steps; it must read the same. The critics are
+    # fresh: `sac.actor_after` lets them learn first, as ORCA after TemporalOT.
+    config.policy_from = ""
+    config.show_time = False  # the agent also reads the time, in lengths of the longest demonstration
     config.num_envs = 4  # environments that step together
     config.agent_steps = 500_000  # all environments together
     config.sac = defaults(
@@ -74,9 +78,9 @@ def temporal_ot(config: ml_collections.ConfigDict) -> None:
 
 
 def orca(config: ml_collections.ConfigDict) -> None:
-    """Coverage in order; the published discount."""
+    """Coverage in order; the published discount. What has been covered is not seen in a record, so time is shown."""
     _matched(config, "orca", defaults("agents.progress:ORCA"))
-    config.rounds.discount = 0.9
+    config.rounds.discount, config.show_time = 0.9, True
 
 
 def _matched(config: ml_collections.ConfigDict, method: str, matching: dict) -> None:

@@ -14,7 +14,8 @@ import contextlib
 import dataclasses
 import functools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from agents.discount_schedule import ScheduleSettings
 from agents.gaifo import GAIfOLearner, GAIfOSettings
 from agents.observer import Observer
 from agents.ot import OTLearner, OTSettings
-from agents.sac import Actor, NumpyPolicy, SACSettings
+from agents.sac import Actor, NumpyPolicy, SACSettings, SACState
 from agents.sac_rounds import Learner, RoundSettings, SACActor, SACRun, play_together
 from experiments.data.demonstrations import Demonstrations
 from experiments.data.evaluation import Evaluation
@@ -67,21 +68,24 @@ class Data:
 
     Attributes:
       evaluation: where it plays, and how it is scored.
-      sensors, num_frames, moments: arguments of its `Observer`.
+      observer_arguments: of its `Observer`, as plain values.
       demonstrations: observations [T, O] of each.
       features: observations [T, O] -> [T, F], between which costs are measured.
     """
 
     evaluation: Evaluation
-    sensors: tuple[str, ...]
-    num_frames: int
-    moments: dict
+    observer_arguments: dict
     demonstrations: list[np.ndarray]
     features: Callable[[np.ndarray], np.ndarray]
 
+    @property
+    def sensors(self) -> Sequence[str]:
+        """Names of what is read."""
+        return self.observer_arguments["sensors"]
+
     def observer(self) -> Observer:
         """Returns a fresh observer."""
-        return Observer(self.sensors, self.num_frames, self.moments)
+        return Observer(**self.observer_arguments)
 
 
 def load_data(config: dict) -> Data:
@@ -109,19 +113,44 @@ def load_data(config: dict) -> Data:
     sensors, episodes = observation_setup(shown.arena.name, config["setup"]).inputs, shown.episodes
     body = load_episodes(folders_of(config["embodiment"]), keys=sensors) if config["embodiment"] else episodes
     moments = statistics(body, sensors) if config["standardize"] else {}
-    num_frames = config["stack"] or (1 if config["setup"] == "mdp" else 3)
-    observer = Observer(sensors, num_frames, moments)
+    arguments: dict[str, Any] = dict(
+        sensors=list(sensors),
+        num_frames=config["stack"] or (1 if config["setup"] == "mdp" else 3),
+        statistics={name: [x.tolist() for x in pair] for name, pair in moments.items()},
+    )
+    if config["show_time"]:
+        arguments["horizon"] = max(episode.num_records for episode in episodes)
+    if config["policy_from"]:
+        arguments = as_read_by(config["policy_from"], arguments)
+    observer = Observer(**arguments)
     observations = [observer.of_episode(episode.records) for episode in episodes]
     encoder = config.get("encoder")
     frames = embedded_frames(encoder, observer, episodes) if encoder else sensor_frames(observer, episodes)
     return Data(
         evaluation=shown.evaluation(config["evaluation"]),
-        sensors=sensors,
-        num_frames=num_frames,
-        moments=moments,
+        observer_arguments=arguments,
         demonstrations=observations,
         features=motion_features(frames, observations),
     )
+
+
+def as_read_by(path: str, arguments: Mapping) -> dict:
+    """Returns the arguments of the `Observer` of a policy that is kept, in the place of these.
+
+    Raises:
+      ValueError: it is no agent's, or reads other sensors or frames, or time where these have none.
+    """
+    kept = files.load(path, "policy").arguments["policy"].get("observer")
+    read = [
+        None if of is None else (list(of["sensors"]), of["num_frames"], bool(of.get("horizon")))
+        for of in (kept, arguments)
+    ]
+    if read[0] != read[1]:
+        raise ValueError(
+            f"The policy in {path} does not read what this run reads; name a run of `surrogate` or `collect:sac` with "
+            "this run's --config.setup, --config.stack and --config.show_time."
+        )
+    return dict(kept)
 
 
 class Surrogate(Method):
@@ -197,6 +226,21 @@ METHODS = Registry(
 )
 
 
+def with_policy_of(config: Mapping, state):
+    """Returns a learner's fresh state with the policy that the config names in the place of its own.
+
+    Raises:
+      ValueError: the state has no SAC, or the policy is of another size.
+    """
+    if not isinstance(sac := getattr(state, "sac", None), SACState):
+        raise ValueError(
+            f"The method {config['method']!r} cannot begin with a policy: its learner's state has no SACState as "
+            "`sac`; leave out --config.policy_from."
+        )
+    actor = files.policy_in_place_of(sac.actor.model, config["policy_from"], config["seed"], "policy_from")
+    return state.replace(sac=sac.replace(actor=sac.actor.replace(model=actor)))
+
+
 class SurrogateRun(Member):
     """A run of one seed; `learner` is that of all."""
 
@@ -222,6 +266,8 @@ class SurrogateRun(Member):
         config = self.config
         options = dict(seed=config["seed"], workers=config["evaluation"]["workers"])
         rounds = config["rounds"] | ({"discount": 1.0} if self._shared.discounts else {})
+        if config["policy_from"]:
+            rounds = rounds | {"random_steps": 0}
         with self._data.evaluation.arena.make(config["num_envs"], **options) as self._envs:
             self.learner = SACRun(
                 self._envs,
@@ -231,6 +277,7 @@ class SurrogateRun(Member):
                 seed=config["seed"],
                 observer=self._data.observer(),
                 learner=self._shared,
+                begin=functools.partial(with_policy_of, config) if config["policy_from"] else None,
             )
             yield
 
@@ -293,10 +340,10 @@ class SurrogateRun(Member):
     def _save_policy(self, returns: list[list[float]]) -> None:
         """Saves the actor with what makes it act again."""
         data, actor = self._data, self._actor
-        moments = {name: [x.tolist() for x in pair] for name, pair in data.moments.items()}
-        observer = dict(sensors=list(data.sensors), num_frames=data.num_frames, statistics=moments)
         arena = data.evaluation.arena
         where = dict(environment=arena.name, environment_options=arena.options)
         card = dict(method=self.config["method"], returns=returns, **where)
-        models = Models({"policy": architectures.sac_actor(actor, observer)}, policy=actor, card=card)
+        models = Models(
+            {"policy": architectures.sac_actor(actor, data.observer_arguments)}, policy=actor, card=card
+        )
         files.save(self.directory.path, self.config, models)

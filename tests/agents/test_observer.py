@@ -38,6 +38,19 @@ def test_a_recorded_episode_gives_the_observations_that_were_seen_live():
     np.testing.assert_array_equal(observer.of_episode(episode), live)
 
 
+def test_the_time_of_an_episode_comes_last_live_and_recorded():
+    observer = Observer(["position"], 2, horizon=4)
+    steps = [records(t, t == 0) for t in range(6)]
+    for _ in range(2):  # an episode begins anew
+        live = np.stack([observer(step) for step in steps])[:, 1]
+        np.testing.assert_array_equal(live[:, -1], [0, 0.25, 0.5, 0.75, 1, 1.25])
+    episode = {"position": np.stack([step["position"][1] for step in steps])}
+    np.testing.assert_array_equal(observer.of_episode(episode), live)
+    np.testing.assert_array_equal(
+        observer.sensors_of(live, {"position": 1})["position"][:, -1, 0], live[:, 1]
+    )
+
+
 def test_sensors_with_statistics_are_standardised():
     observer = Observer(["position"], statistics={"position": (np.array([8.0]), np.array([4.0]))})
     np.testing.assert_allclose(observer(records(1)), [[0.5], [0.75]])

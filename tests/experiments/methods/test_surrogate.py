@@ -195,6 +195,20 @@ def test_what_is_missing_is_named(data, tmp_path):
         surrogate.run(make_config(get_config("ot-tiny"), data, method="patchail"), tmp_path / "c")
 
 
+def test_an_agent_begins_with_the_policy_of_another_reward(data, ot_run, tmp_path):
+    """As ORCA after TemporalOT; until then only the critics learn, and no step is random."""
+    options = dict(policy_from=str(ot_run[0]), show_time=False)
+    config = make_config(get_config("orca-tiny"), data, "observations", **options)
+    config.sac.actor_after = 10_000
+    result = surrogate.run(config, tmp_path / "kept")
+    kept, begun = (files.load(path, "policy").seed(0).policy for path in (tmp_path / "kept", ot_run[0]))
+    jax.tree.map(np.testing.assert_array_equal, kept, begun)
+    assert result["num_updates"][0] > 200, "of 300 steps none was random"
+    config.show_time = True
+    with pytest.raises(ValueError, match="does not read what this run reads; name a run of `surrogate`"):
+        surrogate.run(config, tmp_path / "time")
+
+
 OBSERVER = Observer(("position",), 3)
 PHASES = np.array([0.0, 0.2, 0.5, 0.9])
 
