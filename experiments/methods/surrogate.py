@@ -150,7 +150,7 @@ def as_read_by(path: str, arguments: Mapping) -> dict:
             f"The policy in {path} does not read what this run reads; name a run of `surrogate` or `collect:sac` with "
             "this run's --config.setup, --config.stack and --config.show_time."
         )
-    return dict(kept)
+    return dict(kept or {})
 
 
 class Surrogate(Method):
