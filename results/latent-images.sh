@@ -28,6 +28,8 @@ methods() { # NAME BODY DEMONSTRATIONS EPISODES_PER_ROUND EPISODES [FLAGS]
   main "$1/bcv_lr" baseline baseline:bcv_lr-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" \
     $small --config.episodes_per_round="$4" --config.video.max_updates=1000 --config.fit.min_updates=300 \
     --config.fit.max_updates=300 --config.evaluation.final_episodes=20
+  main "$1/bco" baseline baseline:bco-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" \
+    $small --config.fit.max_updates=1500 --config.evaluation.final_episodes=20
   main "$1/aime" imitate imitate:visual-small "${data[@]}" --config.model="$runs/$2/model" "${offline[@]}"
   main "$1/aime_v2" online online:medium "${data[@]}" --config.model="$runs/$2/model" --config.policy_from="$runs/$1/aime" \
     --config.embodiment="$runs/$2/body/episodes" --config.num_episodes="$5" --config.reward.name=ail --config.length=24 \

@@ -91,6 +91,9 @@ def _matched(config: ml_collections.ConfigDict, method: str, matching: dict) -> 
     config.transport = defaults("agents.ot:OTSettings", "cost", "scale_target")
     config.transport.update(matching)
     config.use_schedule = False  # True: ADS
+    # The rewards of an episode sum up to 10 (transport.scale_target), those of a step are of a hundredth; the authors'
+    # agents have no entropy, and a temperature of 0.1 drowns such rewards until it has fallen.
+    config.sac.initial_temperature = 1e-3
     config.schedule = defaults("agents.discount_schedule:ScheduleSettings")
 
 
