@@ -291,7 +291,8 @@ class StandardizedEncoder(nnx.Module):
         """
         result, embed = cls(encoder), encoder(observation)
         std = embed.std(axis=0)
-        result.mean[...], result.std[...] = embed.mean(axis=0), jnp.maximum(std, 1e-3 * std.max())
+        least = jnp.maximum(1e-3 * std.max(), 1e-8)  # where nothing varies it stays finite
+        result.mean[...], result.std[...] = embed.mean(axis=0), jnp.maximum(std, least)
         return result
 
 

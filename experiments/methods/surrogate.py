@@ -138,19 +138,16 @@ def as_read_by(path: str, arguments: Mapping) -> dict:
     """Returns the arguments of the `Observer` of a policy that is kept, in the place of these.
 
     Raises:
-      ValueError: it is no agent's, or reads other sensors or frames, or time where these have none.
+      ValueError: it is no agent's, or reads other sensors, other frames, or time where the others do not.
     """
-    kept = files.load(path, "policy").arguments["policy"].get("observer")
-    read = [
-        None if of is None else (list(of["sensors"]), of["num_frames"], bool(of.get("horizon")))
-        for of in (kept, arguments)
-    ]
-    if read[0] != read[1]:
+    kept = files.load(path, "policy").arguments["policy"].get("observer", {})
+    same = all(kept.get(name) == arguments[name] for name in ("sensors", "num_frames"))
+    if not same or bool(kept.get("horizon")) != bool(arguments.get("horizon")):
         raise ValueError(
             f"The policy in {path} does not read what this run reads; name a run of `surrogate` or `collect:sac` with "
             "this run's --config.setup, --config.stack and --config.show_time."
         )
-    return dict(kept or {})
+    return dict(kept)
 
 
 class Surrogate(Method):

@@ -255,6 +255,6 @@ def _replaced(fresh, kept, key: str):
     if not all(adopted) or len(adopted) != len(named_leaves(kept)):
         raise ValueError(
             f"What --config.{key} names has other sizes than this run asks for; give this run the same sizes "
-            "(config.policy, config.critic, and the world model by config.model)."
+            "(config.policy, config.critic or config.sac, and the world model by config.model)."
         )
     return model
