@@ -140,9 +140,12 @@ def as_read_by(path: str, arguments: Mapping) -> dict:
     Raises:
       ValueError: it is no agent's, or reads other sensors, other frames, or time where the others do not.
     """
-    kept = files.load(path, "policy").arguments["policy"].get("observer", {})
-    same = all(kept.get(name) == arguments[name] for name in ("sensors", "num_frames"))
-    if not same or bool(kept.get("horizon")) != bool(arguments.get("horizon")):
+
+    def reads(observer: Observer) -> tuple:
+        return observer.sensors, observer.num_frames, observer.horizon is None
+
+    kept = files.load(path, "policy").arguments["policy"].get("observer")
+    if kept is None or reads(Observer(**kept)) != reads(Observer(**arguments)):
         raise ValueError(
             f"The policy in {path} does not read what this run reads; name a run of `surrogate` or `collect:sac` with "
             "this run's --config.setup, --config.stack and --config.show_time."
