@@ -3,13 +3,17 @@
 python results/surrogate_ranking.py DEMONSTRATIONS EPISODES [EPISODES ...]
 
 Ten demonstrations; of each folder eight episodes, with their returns in brackets. It stands still in the first pose
-that is shown, and in the mean of all.
+that is shown, and in the mean of all. Then how many of the first steps of a demonstration are passed in order, as the
+schedule of discounts (ADS) counts them, and how many it asks for.
 """
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
+from agents.discount_schedule import DiscountSchedule, ScheduleSettings, pairs, progress_score
+from agents.optimal_transport import cost_matrix
 from agents.ot import OTSettings
 from agents.progress import ORCA, Matching, TemporalOT, Transport, best_rewards
 from experiments.configs import surrogate as config_file
@@ -32,6 +36,25 @@ def total_reward(data: Data, matching: Matching, cost: str, observations: np.nda
     return float(best_rewards(own, np.stack(shown), matching, cost=cost)[0].sum())
 
 
+def costs(data: Data, own: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """[N, M] costs between the steps of two episodes, observations [N, O] and [M, O]."""
+    return np.asarray(cost_matrix(data.features(own), data.features(shown), OTSettings.cost))
+
+
+def print_progress(data: Data, folders: Sequence[str]) -> None:
+    """Prints what the schedule asks for with its first k, and what the episodes of folders come to, in steps."""
+    shown, settings = data.demonstrations, ScheduleSettings()
+    between = {(i, j): costs(data, shown[i], shown[j]) for i, j in pairs(len(shown))}
+    schedule = DiscountSchedule(settings, [len(each) for each in shown], between)
+    bar = int(settings.threshold * schedule.reference(schedule.start))
+    print(f"ADS asks for {bar} of the first {schedule.start} steps")
+    for folder in folders:
+        episodes = load_episodes(folder, limit=8, mode="uniform")
+        own = [data.observer().of_episode(episode.records) for episode in episodes]
+        scores = [progress_score(costs(data, x, y), schedule.start) for x in own for y in shown]
+        print(f"ADS, {folder}: {np.percentile(scores, settings.agent_percentile):.0f}", flush=True)
+
+
 def main(demonstrations: str, first: str, *others: str) -> None:
     """Prints a line for each reward, cost and folder."""
     config = config_file.get_config("ot-small").to_dict()
@@ -52,8 +75,10 @@ def main(demonstrations: str, first: str, *others: str) -> None:
                 episodes = load_episodes(folder, limit=8, mode="uniform")
                 rewards = [total(data.observer().of_episode(episode.records)) for episode in episodes]
                 returns = [float(episode.records["reward"].sum()) for episode in episodes]
-                pairs = ", ".join(f"{r:.3g} ({g:.0f})" for g, r in sorted(zip(returns, rewards, strict=True)))
-                print(f"{name}, {cost}, {folder}: {pairs}", flush=True)
+                ranked = sorted(zip(returns, rewards, strict=True))
+                text = ", ".join(f"{reward:.3g} ({gained:.0f})" for gained, reward in ranked)
+                print(f"{name}, {cost}, {folder}: {text}", flush=True)
+    print_progress(data, (first, *others))
 
 
 if __name__ == "__main__":
