@@ -41,7 +41,8 @@ class Observer:
 
     def __call__(self, records: Records) -> np.ndarray:
         """Turns the records {name: [N, ...]} just received into observations [N, F * O] float32, oldest frame first."""
-        self._time = np.where(np.asarray(records["is_first"], bool), 0, self._time + 1) if self.horizon else 0
+        if self.horizon is not None:
+            self._time = np.where(np.asarray(records["is_first"], bool), 0, self._time + 1)
         return self._timed(self._stacked(records), self._time)
 
     def _timed(self, observations: np.ndarray, time: np.ndarray | int) -> np.ndarray:

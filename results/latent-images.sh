@@ -31,9 +31,11 @@ methods() { # NAME BODY DEMONSTRATIONS EPISODES_PER_ROUND EPISODES [FLAGS]
   main "$1/bco" baseline baseline:bco-small "${data[@]}" --config.embodiment="$runs/$2/body/episodes" \
     $small --config.fit.max_updates=1500 --config.evaluation.final_episodes=20
   main "$1/aime" imitate imitate:visual-small "${data[@]}" --config.model="$runs/$2/model" "${offline[@]}"
-  for reward in ail none; do
-    main "$1/aime_v2-$reward" online online:medium "${data[@]}" --config.model="$runs/$2/model" --config.policy_from="$runs/$1/aime" \
-      --config.embodiment="$runs/$2/body/episodes" --config.num_episodes="$5" --config.reward.name=$reward --config.length=24 \
+  for variant in "ail 1" "ail 0.1" "none 1"; do
+    read -r reward weight <<< "$variant"
+    main "$1/aime_v2-$reward-$weight" online online:medium "${data[@]}" --config.model="$runs/$2/model" --config.policy_from="$runs/$1/aime" \
+      --config.embodiment="$runs/$2/body/episodes" --config.num_episodes="$5" --config.reward.name="$reward" \
+      --config.value_scale="$weight" --config.length=24 \
       --config.policy.hidden_size=128 --config.loss.kl_scale=0.03 --config.loss.observation_noise=0 --config.evaluation.video=False \
       --config.evaluation.every=25 --config.evaluation.episodes=10 --config.evaluation.final_episodes=20 "${@:6}"
   done

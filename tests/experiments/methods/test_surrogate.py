@@ -209,6 +209,14 @@ def test_an_agent_begins_with_the_policy_of_another_reward(data, ot_run, tmp_pat
         surrogate.run(config, tmp_path / "time")
 
 
+def test_entropy_does_not_drown_the_rewards_of_a_step():
+    """An episode of 500 steps has rewards of 10; the bonus is that of the uniform policy of a cheetah's six actions."""
+    for preset in ("ot", "temporal_ot", "orca", "ot-small", "temporal_ot-small", "orca-small"):
+        config = get_config(preset)
+        bonus = config.sac.initial_temperature * 6 * np.log(2)
+        assert bonus < 0.5 * config.transport.scale_target / 500
+
+
 OBSERVER = Observer(("position",), 3)
 PHASES = np.array([0.0, 0.2, 0.5, 0.9])
 
